@@ -1,0 +1,1 @@
+"""TFDS builders, image sources and the patch pipeline."""

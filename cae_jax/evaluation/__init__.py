@@ -1,0 +1,1 @@
+"""Baselines from real files, per-image records, tables and figures."""
