@@ -1,0 +1,1 @@
+"""Networks and probabilities, in pure JAX and Flax."""

@@ -1,0 +1,68 @@
+"""Analysis and synthesis transforms."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from cae_jax.models.layers import UpsampleConv, max_pool_2x2
+
+
+class PaperAnalysis(nn.Module):
+  """The paper's encoder: convolution, ReLU and 2x2 max-pooling, three times, the last not pooled.
+
+      x 512x768x3 -> conv -> pool 256x384x32 -> conv -> pool 128x192x64 -> conv 128x192x128 -> y
+
+  Counting the input as the first layer and each convolution (with its ReLU) and pooling as one,
+  128x192x128 stands "after the 6th layer", as in the paper. `bottleneck` > 0 adds a linear 1x1
+  convolution to that many channels, which the paper does not have.
+
+  [B, H, W, 3] in [0, 1], H and W multiples of 4 -> y [B, H/4, W/4, M].
+  """
+
+  channels: Sequence[int] = (32, 64, 128)
+  kernel_size: int = 3
+  bottleneck: int = 0
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x):
+    for stage, features in enumerate(self.channels):
+      if stage:
+        x = max_pool_2x2(x)
+      x = nn.relu(_conv(features, self.kernel_size, self.dtype)(x))
+    if self.bottleneck:
+      x = _conv(self.bottleneck, 1, self.dtype)(x)
+    return x.astype(jnp.float32)
+
+
+class PaperSynthesis(nn.Module):
+  """The paper's decoder, the mirror of `PaperAnalysis`.
+
+      y_hat 128x192x128 -> conv 64 -> up 256x384 -> conv 32 -> up 512x768 -> conv 3 -> x_hat
+
+  Up-sampling is by nearest neighbour; each pair of it and the convolution behind it is one
+  `UpsampleConv`. ReLU after all convolutions but the last. [B, h, w, M] -> [B, 4h, 4w, 3], near
+  [0, 1] but not clipped to it.
+  """
+
+  channels: Sequence[int] = (32, 64, 128)
+  kernel_size: int = 3
+  bottleneck: int = 0
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, y_hat):
+    x = y_hat
+    first, *rest = reversed(self.channels[:-1])
+    if self.bottleneck:
+      x = nn.relu(_conv(self.channels[-1], self.kernel_size, self.dtype)(x))
+    x = nn.relu(_conv(first, self.kernel_size, self.dtype)(x))
+    for features in rest:
+      x = nn.relu(UpsampleConv(features, self.kernel_size, self.dtype)(x))
+    return UpsampleConv(3, self.kernel_size, self.dtype)(x).astype(jnp.float32)
+
+
+def _conv(features, kernel_size, dtype):
+  size = (kernel_size, kernel_size)
+  return nn.Conv(features, size, kernel_init=nn.initializers.he_normal(), dtype=dtype)
