@@ -1,0 +1,1 @@
+"""TFDS builder of the photographs in scikit-image's wheel."""

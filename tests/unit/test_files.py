@@ -1,0 +1,293 @@
+"""Every kind of image file has one defined outcome."""
+
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image
+
+from cae_jax.images import files
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
+RGB = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
+RGBA = RNG.integers(0, 256, (6, 9, 4), dtype=np.uint8)
+ORIENTATION = ExifTags.Base.Orientation
+
+
+def encode(image, image_format="PNG", **kwargs):
+  image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+  buffer = io.BytesIO()
+  image.save(buffer, image_format, **kwargs)
+  return buffer.getvalue()
+
+
+def png_chunk(kind, data):
+  return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_16_bit(values, colour_type, *more_chunks):
+  """A PNG of 16-bit values [H, W, C], by the letter of the standard."""
+  height, width = values.shape[:2]
+  header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+  rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+  chunks = [
+    png_chunk(b"IHDR", header),
+    *more_chunks,
+    png_chunk(b"IDAT", zlib.compress(rows)),
+    png_chunk(b"IEND", b""),
+  ]
+  return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("pixels", [GREY, RGB, RGBA], ids=["grey", "rgb", "rgba"])
+@pytest.mark.parametrize("suffix", [".png", ".PNG", ".tiff"])
+def test_written_pixels_are_read_back(tmp_path, pixels, suffix):
+  path = tmp_path / f"image{suffix}"
+  files.write_image(path, pixels)
+  image = files.read_image(path)
+  np.testing.assert_array_equal(image.pixels, pixels)
+  assert image.pixels.dtype == np.uint8
+  assert image.notes == ()
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (6, 4)])
+def test_16_bit_values_are_rounded_not_cut(colour_type, channels):
+  values = RNG.integers(0, 65536, (5, 7, channels))
+  values[0, 0] = 65535
+  image = files.read_image(png_16_bit(values, colour_type))
+  expected = np.rint(values / 257).astype(np.uint8)
+  np.testing.assert_array_equal(image.pixels.reshape(expected.shape), expected)
+  assert image.notes == ("16-bit reduced to 8",)
+
+
+def test_16_bit_grey_with_alpha_is_within_one():
+  values = RNG.integers(0, 65536, (5, 7, 2))
+  image = files.read_image(png_16_bit(values, 4))
+  expected = np.rint(values / 257).astype(int)[..., [0, 0, 0, 1]]
+  assert np.abs(image.pixels.astype(int) - expected).max() <= 1
+  assert "16-bit reduced to 8" in image.notes
+
+
+def test_16_bit_transparent_colour_leaves_the_colours_alone():
+  values = RNG.integers(0, 65536, (5, 7, 3))
+  transparency = png_chunk(b"tRNS", values[0, 0].astype(">u2").tobytes())
+  pixels = files.read_image(png_16_bit(values, 2, transparency)).pixels
+  np.testing.assert_array_equal(pixels, np.rint(values / 257).astype(np.uint8))
+
+
+def test_16_bit_turned_by_its_orientation():
+  values = RNG.integers(0, 65536, (5, 7, 3))
+  exif = Image.Exif()
+  exif[ORIENTATION] = 6
+  block = png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+  pixels = files.read_image(png_16_bit(values, 2, block)).pixels
+  np.testing.assert_array_equal(pixels, np.rot90(np.rint(values / 257), -1))
+
+
+def test_16_bit_tiff():
+  values = RNG.integers(0, 65536, (5, 7)).astype(np.uint16)
+  pixels = files.read_image(encode(values, "TIFF")).pixels
+  np.testing.assert_array_equal(pixels, np.rint(values / 257))
+
+
+@pytest.mark.parametrize("kind", ["1", "P", "LA", "grey with tRNS", "P with tRNS"])
+def test_other_modes_are_expanded(kind):
+  kwargs = {}
+  if kind == "1":
+    image, shape = Image.fromarray(GREY).convert("1"), (6, 9)
+  elif kind == "LA":
+    image, shape = Image.fromarray(RGBA).convert("LA"), (6, 9, 4)
+  elif kind == "grey with tRNS":
+    image, shape, kwargs = Image.fromarray(GREY), (6, 9, 4), {"transparency": int(GREY[0, 0])}
+  else:
+    image, shape = Image.fromarray(RGB).quantize(16), (6, 9, 3)
+    if "tRNS" in kind:
+      shape, kwargs = (6, 9, 4), {"transparency": bytes(range(0, 160, 10))}
+  read = files.read_image(encode(image, **kwargs))
+  assert read.pixels.shape == shape
+  assert read.pixels.dtype == np.uint8
+  assert len(read.notes) == 1
+  assert "expanded" in read.notes[0]
+
+
+def test_palette_colours_are_exact():
+  palette = Image.fromarray(RGB).quantize(16)
+  read = files.read_image(encode(palette))
+  np.testing.assert_array_equal(read.pixels, np.asarray(palette.convert("RGB")))
+  assert read.notes == ("palette expanded",)
+
+
+def test_cmyk_becomes_rgb_without_its_profile():
+  flat = np.full((16, 16, 3), (200, 40, 90), np.uint8)
+  data = encode(Image.fromarray(flat).convert("CMYK"), "JPEG", quality=100)
+  read = files.read_image(data)
+  assert np.abs(read.pixels.astype(int) - flat).max() <= 4
+  assert read.notes == ("CMYK converted to sRGB",)
+  assert read.icc_profile is None
+
+
+def test_cmyk_with_a_broken_profile_is_still_read():
+  data = encode(Image.new("CMYK", (8, 8)), "JPEG", icc_profile=b"no profile")
+  np.testing.assert_array_equal(files.read_rgb(data), 255)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_and_removed(orientation):
+  exif = Image.Exif()
+  exif[ORIENTATION] = orientation
+  exif[ExifTags.Base.Artist] = "someone"
+  turned = [
+    RGB, RGB[:, ::-1], RGB[::-1, ::-1], RGB[::-1],
+    RGB.swapaxes(0, 1), np.rot90(RGB, -1), RGB[::-1, ::-1].swapaxes(0, 1), np.rot90(RGB),
+  ]  # fmt: skip
+  read = files.read_image(encode(RGB, exif=exif))
+  np.testing.assert_array_equal(read.pixels, turned[orientation - 1])
+  kept = Image.Exif()
+  kept.load(read.exif)
+  assert kept.get(ORIENTATION, 1) == 1
+  assert kept[ExifTags.Base.Artist] == "someone"
+  assert read.notes == ((f"EXIF orientation {orientation} applied",) if orientation > 1 else ())
+
+
+def test_exif_of_orientation_only_is_dropped():
+  exif = Image.Exif()
+  exif[ORIENTATION] = 3
+  assert files.read_image(encode(RGB, "JPEG", exif=exif)).exif is None
+
+
+def test_profile_and_exif_are_kept(tmp_path):
+  exif = Image.Exif()
+  exif[ExifTags.Base.Artist] = "someone"
+  path = tmp_path / "image.png"
+  files.write_image(path, RGB, icc_profile=b"profile", exif=exif.tobytes())
+  read = files.read_image(path)
+  assert read.icc_profile == b"profile"
+  kept = Image.Exif()
+  kept.load(read.exif)
+  assert kept[ExifTags.Base.Artist] == "someone"
+
+
+def test_first_of_several_frames():
+  frames = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
+  read = files.read_image(encode(frames[0], "TIFF", save_all=True, append_images=frames[1:]))
+  np.testing.assert_array_equal(read.pixels, RGB)
+  assert read.notes == ("first frame of 2",)
+
+
+def test_floating_point_pixels_are_refused():
+  with pytest.raises(files.ImageError, match="floating-point pixels; convert"):
+    files.read_image(encode(GREY.astype(np.float32), "TIFF"))
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "AVIF"])
+def test_truncated_file_is_an_error_that_names_it(tmp_path, image_format):
+  big = RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+  data = encode(big, image_format)
+  path = tmp_path / "broken.image"
+  path.write_bytes(data[: len(data) // 2])
+  with pytest.raises(files.ImageError, match=r"broken\.image: not a readable image \("):
+    files.read_image(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"text", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_image(data):
+  with pytest.raises(files.ImageError, match=f"image of {len(data)} bytes: not a readable image"):
+    files.read_image(data)
+
+
+def test_missing_file_is_not_an_image_error(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"absent\.png"):
+    files.read_image(tmp_path / "absent.png")
+
+
+def test_decompression_bomb():
+  header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
+  data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"")
+  with pytest.raises(files.ImageError, match="decompression bomb"):
+    files.read_image(data)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+  image_format=st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "WEBP"]),
+  cut=st.floats(0, 1),
+  place=st.floats(0, 1, exclude_max=True),
+  value=st.integers(0, 255),
+)
+def test_damage_is_an_image_error_or_an_image(image_format, cut, place, value):
+  data = bytearray(encode(RGB, image_format))
+  data[int(place * len(data))] = value
+  try:
+    pixels = files.read_rgb(bytes(data[: int(cut * len(data)) + 1]))
+  except files.ImageError:
+    return
+  assert pixels.dtype == np.uint8
+  assert pixels.shape[2:] == (3,)
+
+
+def test_to_rgb_of_grey_and_rgb():
+  np.testing.assert_array_equal(files.to_rgb(GREY), np.stack([GREY] * 3, axis=-1))
+  np.testing.assert_array_equal(files.to_rgb(GREY[..., None]), files.to_rgb(GREY))
+  assert files.to_rgb(RGB) is RGB
+
+
+def test_to_rgb_blends_alpha_over_white():
+  alpha = RGBA[..., 3:] / 255
+  expected = np.rint(RGBA[..., :3] * alpha + 255 * (1 - alpha))
+  np.testing.assert_array_equal(files.to_rgb(RGBA), expected)
+
+
+@pytest.mark.parametrize(
+  "pixels",
+  [np.zeros((2, 2, 2), np.uint8), np.zeros((2, 2)), np.zeros((0, 2), np.uint8), [1]],
+)
+def test_what_are_no_pixels(tmp_path, pixels):
+  with pytest.raises(files.ImageError, match=r"expected uint8 pixels \[H, W\]"):
+    files.to_rgb(pixels)
+  with pytest.raises(files.ImageError, match=r"expected uint8 pixels \[H, W\]"):
+    files.write_image(tmp_path / "image.png", pixels)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["image.jpg", "image.xyz", "image"])
+def test_format_that_cannot_hold_the_pixels(tmp_path, name):
+  with pytest.raises(files.ImageError, match=rf"{name}: cannot write RGBA pixels .* \.png"):
+    files.write_image(tmp_path / name, RGBA)
+  assert not list(tmp_path.iterdir())
+
+
+def test_missing_folder_is_the_systems_error(tmp_path):
+  with pytest.raises(FileNotFoundError, match="absent"):
+    files.write_image(tmp_path / "absent" / "image.png", RGB)
+
+
+def test_replace_atomically_keeps_the_old_file_on_failure(tmp_path):
+  path = tmp_path / "file.txt"
+  path.write_text("old")
+
+  def fail():
+    with files.replace_atomically(path) as temporary:
+      temporary.write_text("half of the n")
+      assert temporary.suffix == ".txt"
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    fail()
+  assert path.read_text() == "old"
+  assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_replace_atomically_replaces(tmp_path):
+  path = tmp_path / ("n" * 240 + ".txt")
+  path.write_text("old")
+  with files.replace_atomically(path) as temporary:
+    temporary.write_text("new")
+    assert path.read_text() == "old"
+  assert path.read_text() == "new"
+  assert os.listdir(tmp_path) == [path.name]
