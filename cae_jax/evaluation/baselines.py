@@ -1,0 +1,218 @@
+"""The baselines by name, and the measurement of any codec on real files."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cae_jax.evaluation import bpg, library_codecs, pillow_codecs
+from cae_jax.evaluation.codecs import (
+  CodecError,
+  FileCodec,
+  Folder,
+  ImageCodec,
+  Missing,
+)
+from cae_jax.evaluation.names import LABELS
+from cae_jax.evaluation.records import OK, Record, Setting
+from cae_jax.images import metrics
+
+__all__ = [
+  "CodecError",
+  "FileCodec",
+  "ImageCodec",
+  "Match",
+  "Missing",
+  "baselines",
+  "evaluate_image",
+  "match_size",
+  "measure",
+]
+
+_FACTORIES: Mapping[str, Callable[[], FileCodec | Missing]] = {
+  "jpeg": pillow_codecs.jpeg,
+  "jpeg_444": pillow_codecs.jpeg_444,
+  "jpeg2000": pillow_codecs.jpeg2000,
+  "webp": pillow_codecs.webp,
+  "jxl": library_codecs.jxl,
+  "heic": library_codecs.heic,
+  "avif": pillow_codecs.avif,
+}
+TOO_SMALL = "size not met: the file at the best quality is still smaller than the target"
+TOO_LARGE = "size not met: the smallest file is larger than the target"
+
+
+class Match(NamedTuple):
+  """The file closest to a size from below.
+
+  Attributes:
+    setting, data: of the largest file not above the target (or the smallest there is).
+    status: "ok", or why the size was not met.
+    next_data: the file at the next better setting, which is too large; None if there is none.
+  """
+
+  setting: Setting
+  data: bytes
+  status: str
+  next_data: bytes | None = None
+
+
+def baselines(
+  names: str | Sequence[str] = "all", bpg_dir: Folder = None
+) -> list[ImageCodec | Missing]:
+  """The classical codecs, each at its strong settings.
+
+  Args:
+    names: "all", or names with commas between them, or a sequence of names; see `LABELS`.
+    bpg_dir: the folder of `bpgenc` and `bpgdec`; None looks on the PATH.
+  Returns:
+    A codec for each name, or a `Missing` that says what is not there and how to get it.
+  Raises:
+    ValueError: a name is unknown.
+  """
+  if isinstance(names, str):
+    names = list(LABELS) if names == "all" else [name.strip() for name in names.split(",")]
+  unknown = [name for name in names if name not in LABELS]
+  if unknown:
+    raise ValueError(f"unknown codec {unknown[0]!r}; expected 'all' or some of {','.join(LABELS)}")
+  return [bpg.bpg(bpg_dir) if name == "bpg" else _FACTORIES[name]() for name in names]
+
+
+def evaluate_image(codec: ImageCodec, setting: Setting, name: str, x_uint8: np.ndarray) -> Record:
+  """Encodes one image, decodes the file, and measures both.
+
+  Args:
+    codec, setting: what to run.
+    name: of the image.
+    x_uint8: uint8 [H, W, 3].
+  Returns:
+    The record; if the codec raised `CodecError`, one without figures whose status says so.
+  """
+  try:
+    started = time.perf_counter()
+    data = codec.encode(x_uint8, setting)
+    encode_s = time.perf_counter() - started
+    return measure(codec, setting, name, x_uint8, data, encode_s)
+  except CodecError as error:
+    return Record(codec.name, setting, name, version=codec.version, status=f"failed: {error}")
+
+
+def measure(
+  codec: ImageCodec,
+  setting: Setting,
+  name: str,
+  x_uint8: np.ndarray,
+  data: bytes,
+  encode_s: float | None = None,
+) -> Record:
+  """Decodes a file that is already there and measures it; arguments as in `evaluate_image`.
+
+  Raises:
+    CodecError: the file cannot be decoded, or not to the image's shape and type.
+  """
+  started = time.perf_counter()
+  x_hat = codec.decode(data)
+  decode_s = time.perf_counter() - started
+  if x_hat.shape != x_uint8.shape or x_hat.dtype != np.uint8:
+    raise CodecError(
+      f"{codec.name} decoded {name} to {x_hat.dtype} {x_hat.shape}, expected uint8 {x_uint8.shape}"
+    )
+  height, width, _ = x_uint8.shape
+  split = metrics.mse_split(x_uint8, x_hat)
+  return Record(
+    codec=codec.name,
+    setting=setting,
+    image=name,
+    width=width,
+    height=height,
+    size_bytes=len(data),
+    rate_bpp=8 * len(data) / (height * width),
+    psnr_db=metrics.psnr_from_mse(split.mse),
+    psnr_y_db=metrics.psnr_y_db(x_uint8, x_hat),
+    mse=split.mse,
+    mse_variance=split.variance,
+    mse_bias_squared=split.bias_squared,
+    ms_ssim=_ms_ssim(x_uint8, x_hat),
+    encode_s=encode_s,
+    decode_s=decode_s,
+    version=codec.version,
+  )
+
+
+def match_size(codec: ImageCodec, x_uint8: np.ndarray, target_bytes: int) -> Match:
+  """The largest file of a codec that is not above a size, by bisection over its settings.
+
+  Args:
+    codec: its `search` must run from the smallest file to the largest.
+    x_uint8: uint8 [H, W, 3].
+    target_bytes: the size to meet from below.
+  Returns:
+    `Match`; its status tells when even the smallest file is larger, or the largest smaller.
+  Raises:
+    CodecError: the codec failed.
+  """
+  settings = codec.search
+  low, high = 0, len(settings)
+  best, above = codec.encode(x_uint8, settings[low]), None
+  if len(best) > target_bytes:
+    return Match(settings[low], best, TOO_LARGE)
+  # Invariant: the file of settings[low] fits, that of settings[high] does not (or there is none).
+  while high - low > 1:
+    middle = (low + high) // 2
+    data = codec.encode(x_uint8, settings[middle])
+    if len(data) <= target_bytes:
+      low, best = middle, data
+    else:
+      high, above = middle, data
+  at_the_end = above is None and len(best) < target_bytes
+  return Match(settings[low], best, TOO_SMALL if at_the_end else OK, above)
+
+
+def match_image(codec: ImageCodec, name: str, x_uint8: np.ndarray, target: Record) -> Record:
+  """The record of a codec at the size of another codec's file of the same image.
+
+  Args:
+    codec: the one to match.
+    name, x_uint8: the image.
+    target: the other codec's record.
+  """
+  try:
+    match = match_size(codec, x_uint8, target.size_bytes or 0)
+    # Encoded once more for its time; the search only counts bytes.
+    record = evaluate_image(codec, match.setting, name, x_uint8)
+    status = match.status if record.ok else record.status
+    at_target = _psnr_at_target(codec, x_uint8, match, record, target.size_bytes)
+  except CodecError as error:
+    record = Record(codec.name, None, name, version=codec.version)
+    status, at_target = f"failed: {error}", None
+  return dataclasses.replace(
+    record,
+    status=status,
+    matched_to=target.codec,
+    matched_setting=target.setting,
+    target_bytes=target.size_bytes,
+    psnr_db_at_target=at_target,
+  )
+
+
+def _psnr_at_target(codec, x_uint8, match: Match, record: Record, target_bytes) -> float | None:
+  """See `Record.psnr_db_at_target`; None where the target lies outside the codec's files."""
+  if match.status != OK or record.psnr_db is None or math.isinf(record.psnr_db):
+    return None
+  if match.next_data is None or len(match.data) == target_bytes:
+    return record.psnr_db
+  next_psnr_db = metrics.psnr_db(x_uint8, codec.decode(match.next_data))
+  if math.isinf(next_psnr_db):
+    return None
+  low, high = len(match.data), len(match.next_data)
+  share = math.log(target_bytes / low) / math.log(high / low)
+  return record.psnr_db + share * (next_psnr_db - record.psnr_db)
+
+
+def _ms_ssim(x: np.ndarray, x_hat: np.ndarray) -> float | None:
+  if min(x.shape[:2]) < metrics.MS_SSIM_MIN_SIDE:
+    return None
+  return float(metrics.ms_ssim(x, x_hat))

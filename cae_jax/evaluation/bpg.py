@@ -1,0 +1,88 @@
+"""BPG through the programs of libbpg, `bpgenc` and `bpgdec`, as real files."""
+
+import functools
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from cae_jax.evaluation.codecs import CodecError, FileCodec, Folder, Missing
+from cae_jax.images import files
+
+_HOW_TO_GET = (
+  "build libbpg 0.9.8 (https://bellard.org/bpg/) and put bpgenc and bpgdec on the PATH, "
+  "or name their folder with --bpg_dir"
+)
+_TIMEOUT_S = 600
+
+
+def bpg(bpg_dir: Folder = None) -> FileCodec | Missing:
+  """BPG 4:4:4, level 8; setting = QP. The encoder is x265, or JCTVC in a build without x265.
+
+  Args:
+    bpg_dir: the folder of the two programs; None looks on the PATH.
+  """
+  place = None if bpg_dir is None else str(bpg_dir)
+  programs = [shutil.which(name, path=place) for name in ("bpgenc", "bpgdec")]
+  missing = [name for name, found in zip(("bpgenc", "bpgdec"), programs) if found is None]
+  if missing:
+    where = f"in {place}" if place else "on the PATH"
+    return Missing("bpg", f"no program {' or '.join(missing)} {where}", _HOW_TO_GET)
+  encoder_program, decoder_program = map(str, programs)
+  try:
+    version, encoder = _version(encoder_program)
+  except CodecError as error:
+    return Missing("bpg", str(error), _HOW_TO_GET)
+  return FileCodec(
+    name="bpg",
+    version=f"libbpg {version}; {encoder}, 4:4:4, -m 8",
+    settings=(51, 47, 44, 42, 37, 32, 27, 22, 19),
+    search=tuple(range(51, -1, -1)),
+    encoder=functools.partial(_encode, encoder_program, encoder),
+    decoder=functools.partial(_decode, decoder_program),
+  )
+
+
+def _version(program: str) -> tuple[str, str]:
+  """The version of libbpg and the HEVC encoder to use, from the program's own help."""
+  # The help ends with exit status 1.
+  text = _run([program, "-h"], check=False)
+  version = re.search(r"BPG Image Encoder version (\S+)", text)
+  encoders = re.search(r"select the HEVC encoder \(([^,)]+)", text)
+  if not version or not encoders:
+    raise CodecError(f"{program} does not answer as bpgenc does")
+  built_in = encoders[1].split()
+  return version[1], "x265" if "x265" in built_in else built_in[0]
+
+
+def _encode(program: str, encoder: str, x_uint8: np.ndarray, qp: int) -> bytes:
+  with tempfile.TemporaryDirectory() as folder:
+    source, target = pathlib.Path(folder, "in.png"), pathlib.Path(folder, "out.bpg")
+    files.write_image(source, x_uint8)
+    options = ["-e", encoder, "-f", "444", "-m", "8", "-q", str(qp)]
+    _run([program, *options, "-o", str(target), str(source)])
+    return target.read_bytes()
+
+
+def _decode(program: str, data: bytes) -> np.ndarray:
+  with tempfile.TemporaryDirectory() as folder:
+    source, target = pathlib.Path(folder, "in.bpg"), pathlib.Path(folder, "out.png")
+    source.write_bytes(data)
+    _run([program, "-o", str(target), str(source)])
+    return files.read_rgb(target)
+
+
+def _run(command: Sequence[str], check: bool = True) -> str:
+  """Runs a program; returns what it printed."""
+  try:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+  except (OSError, subprocess.TimeoutExpired) as error:
+    raise CodecError(f"{command[0]} did not run: {error}") from error
+  if check and done.returncode:
+    words = (done.stderr or done.stdout).strip()[-300:]
+    raise CodecError(f"{command[0]} ended with status {done.returncode}: {words}")
+  return done.stdout + done.stderr

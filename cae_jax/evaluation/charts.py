@@ -1,0 +1,228 @@
+"""Charts: training curves, PSNR of each image, rate-distortion."""
+
+import collections
+import dataclasses
+import json
+import pathlib
+import statistics
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+
+from cae_jax.evaluation import drawing
+from cae_jax.evaluation.names import image_stem, in_order, is_baseline, label
+from cae_jax.evaluation.records import Record
+from cae_jax.evaluation.tables import at_target
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+  """A curve from the literature to draw beside measured ones.
+
+  Attributes:
+    name: with its year or source, for the legend.
+    rate_bpp, psnr_db: the points, in order of rate.
+  """
+
+  name: str
+  rate_bpp: Sequence[float]
+  psnr_db: Sequence[float]
+
+
+def curves(metrics_jsonl: str | PathLike, path: str | PathLike) -> None:
+  """Training and validation loss, and PSNR where it was logged, against the step (figure 6).
+
+  Args:
+    metrics_jsonl: one JSON object a line with `step`, `split` ("train" or "valid"), `loss`, and
+      perhaps `psnr_db`; other lines and a broken last line are passed over.
+    path: the picture to write.
+  Raises:
+    ValueError: there is no line with a loss.
+  """
+  lines = [line for line in _json_lines(metrics_jsonl) if line.get("loss") is not None]
+  if not lines:
+    raise ValueError(f"{metrics_jsonl} has no line with a loss; train for a few steps first")
+  names = [("loss", "loss"), ("psnr_db", "PSNR (dB)")]
+  names = [pair for pair in names if any(line.get(pair[0]) is not None for line in lines)]
+  figure = drawing.figure(6.4 * len(names), 4.2)
+  for axes, (name, title) in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
+    _curve(axes, lines, name)
+    axes.set(xlabel="step", ylabel=title)
+  drawing.save(figure, path)
+
+
+def psnr_per_image(records: Sequence[Record], path: str | PathLike) -> None:
+  """PSNR of each image under each method, all at the same rate (figure 8).
+
+  Matched baselines are drawn at exactly our rate (`Record.psnr_db_at_target`).
+
+  Args:
+    records: our codec's, and the baselines' matched to it. With several of our settings the one
+      nearest to the middle rate is drawn; without ours, each baseline at its middle setting.
+    path: the picture to write.
+  Raises:
+    ValueError: there is no record with figures.
+  """
+  chosen = _one_rate([at_target(r) for r in records if r.ok and r.image is not None])
+  if not chosen:
+    raise ValueError("expected records with figures, got none")
+  images = sorted({image_stem(record) for record in chosen})
+  codecs = in_order(record.codec for record in chosen)
+  figure = drawing.figure(max(6.4, 2.2 + 0.95 * len(images)), 4.8)
+  axes = figure.subplots()
+  for place, codec in enumerate(codecs):
+    of_codec = {image_stem(record): record for record in chosen if record.codec == codec}
+    offset = 0.6 * ((place + 0.5) / len(codecs) - 0.5)
+    xs = [i + offset for i, image in enumerate(images) if image in of_codec]
+    ys = [of_codec[image].psnr_db or 0.0 for image in images if image in of_codec]
+    colour, marker = drawing.style(codec, codecs)
+    axes.plot(xs, ys, marker, color=colour, ms=8, mec="white", mew=0.6, label=label(codec))
+  for edge in range(1, len(images)):
+    axes.axvline(edge - 0.5, color="#DDDDDD", lw=0.8)
+  axes.set_xlim(-0.5, len(images) - 0.5)
+  axes.set_xticks(range(len(images)), [_image_words(chosen, image) for image in images])
+  axes.set_ylabel("PSNR of RGB (dB)")
+  axes.grid(axis="y", color="#EEEEEE")
+  drawing.legend(figure, axes)
+  drawing.save(figure, path)
+
+
+def rate_distortion(
+  records: Sequence[Record], path: str | PathLike, published: Sequence[Published] = ()
+) -> None:
+  """Mean PSNR, and mean MS-SSIM where it is defined, against mean rate, a curve a codec.
+
+  Args:
+    records: at fixed settings; matched rows are left out, and so are settings measured on fewer
+      images than others, whose means do not compare.
+    path: the picture to write.
+    published: curves of the literature, drawn dotted in the PSNR panel (mean of PSNRs).
+  Raises:
+    ValueError: there is no record with figures.
+  """
+  fixed = _complete([r for r in records if r.ok and r.image is not None and r.matched_to is None])
+  if not fixed:
+    raise ValueError("expected records with figures at fixed settings, got none")
+  names = ["psnr_db"] + ["ms_ssim"] * all(record.ms_ssim is not None for record in fixed)
+  figure = drawing.figure(7.0 * len(names), 5.6)
+  panels = figure.subplots(1, len(names), squeeze=False)[0]
+  codecs = in_order(record.codec for record in fixed)
+  for axes, name in zip(panels, names):
+    for codec in codecs:
+      _rate_curve(axes, [r for r in fixed if r.codec == codec], name, drawing.style(codec, codecs))
+    axes.set_xscale("log")
+    axes.set_xlabel("rate (bits per pixel, whole file)")
+    axes.grid(which="both", color="#EEEEEE")
+    _plain_ticks(axes.xaxis)
+  for curve, dash in zip(published, ((0, (1, 1)), (0, (4, 2)), (0, (4, 2, 1, 2))) * len(published)):
+    style = {"color": "#555555", "ls": dash, "lw": 1.3}
+    panels[0].plot(curve.rate_bpp, curve.psnr_db, label=curve.name, **style)
+  panels[0].set_ylabel("mean PSNR of RGB (dB)")
+  if len(panels) > 1:
+    panels[1].set_ylabel("mean MS-SSIM (dB, −10 log10(1 − MS-SSIM))")
+  drawing.legend(figure, panels[0])
+  drawing.save(figure, path)
+
+
+def _json_lines(path: str | PathLike) -> list[dict[str, Any]]:
+  lines = []
+  for text in pathlib.Path(path).read_text(encoding="utf-8").splitlines():
+    try:
+      line = json.loads(text)
+    except ValueError:
+      continue
+    if isinstance(line, dict) and "step" in line:
+      lines.append(line)
+  return lines
+
+
+def _curve(axes: Axes, lines: Sequence[Mapping[str, Any]], name: str) -> None:
+  styles = {"train": ("#0072B2", "", "training"), "valid": ("#D55E00", "o", "validation")}
+  for split, (colour, marker, words) in styles.items():
+    points = [
+      (line["step"], line[name])
+      for line in lines
+      if line.get("split") == split and line.get(name) is not None
+    ]
+    if points:
+      steps, values = zip(*sorted(points))
+      axes.plot(steps, values, marker=marker, ms=4, lw=1.4, color=colour, label=words)
+      _log_if_wide(axes, name, values)
+  axes.grid(color="#EEEEEE")
+  axes.legend(frameon=False)
+
+
+def _log_if_wide(axes: Axes, name: str, values: Sequence[float]) -> None:
+  if name == "loss" and min(values) > 0 and max(values) > 10 * min(values):
+    axes.set_yscale("log")
+    _plain_ticks(axes.yaxis)
+
+
+def _complete(records: Sequence[Record]) -> list[Record]:
+  counts = collections.Counter((record.codec, record.setting) for record in records)
+  most = max(counts.values(), default=0)
+  return [record for record in records if counts[record.codec, record.setting] == most]
+
+
+def _one_rate(records: Sequence[Record]) -> list[Record]:
+  """Our codec at one setting and the baselines at its sizes; or each baseline at its middle."""
+  fixed = [record for record in records if record.matched_to is None]
+  own = [record for record in fixed if not is_baseline(record.codec)]
+  goals = {(record.matched_to, record.matched_setting) for record in records}
+  chosen = [record for record in own if (record.codec, record.setting) in goals] or own
+  if not chosen:
+    codecs = in_order(record.codec for record in fixed)
+    middles = {_middle([r for r in fixed if r.codec == codec]) for codec in codecs}
+    return [record for record in fixed if (record.codec, record.setting) in middles]
+  goal = _middle(chosen)
+  same = [record for record in chosen if (record.codec, record.setting) == goal]
+  return same + [r for r in records if (r.matched_to, r.matched_setting) == goal]
+
+
+def _middle(records: Sequence[Record]) -> tuple[str, Any]:
+  """Codec and setting of the middle mean rate."""
+  means = _mean_points(records, "rate_bpp")
+  ordered = sorted(means, key=lambda group: means[group])
+  return ordered[(len(ordered) - 1) // 2]
+
+
+def _mean_points(records: Sequence[Record], name: str) -> dict[tuple[str, Any], float]:
+  groups: dict[tuple[str, Any], list[float]] = {}
+  for record in records:
+    groups.setdefault((record.codec, record.setting), []).append(getattr(record, name))
+  return {group: statistics.fmean(values) for group, values in groups.items()}
+
+
+def _rate_curve(axes: Axes, records: Sequence[Record], name: str, style: tuple[str, str]) -> None:
+  rates, values = _mean_points(records, "rate_bpp"), _mean_points(records, name)
+  points = sorted((rates[group], _axis_value(name, values[group])) for group in rates)
+  finite = [point for point in points if np.isfinite(point[1])]
+  if not finite:
+    return
+  xs, ys = zip(*finite)
+  codec = records[0].codec
+  width = 1.4 if is_baseline(codec) else 2.4
+  axes.plot(xs, ys, marker=style[1], color=style[0], lw=width, ms=5, label=label(codec))
+
+
+def _axis_value(name: str, value: float) -> float:
+  if name != "ms_ssim":
+    return value
+  return -10 * float(np.log10(1 - value)) if value < 1 else float("inf")
+
+
+def _plain_ticks(axis: Axis) -> None:
+  """Of a logarithmic axis: 0.2, 0.5, 1, 2 instead of powers of ten."""
+  axis.set_major_formatter("{x:g}")
+  axis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "25" else "")
+
+
+def _image_words(records: Sequence[Record], image: str) -> str:
+  rates = [r.rate_bpp or 0.0 for r in records if image_stem(r) == image]
+  low, high = min(rates), max(rates)
+  same = f"{low:.2f}" == f"{high:.2f}"
+  return f"{image}\n" + (f"{low:.2f} bpp" if same else f"{low:.2f}–{high:.2f} bpp")

@@ -1,0 +1,55 @@
+"""What all figures share: canvas, writing, legend, and a colour and shape for each codec."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from os import PathLike
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from cae_jax.images import files
+
+_DPI = 150
+# Okabe and Ito's palette, safe for the colour-blind; shapes tell the codecs apart in grey too.
+_STYLES: Mapping[str, tuple[str, str]] = {
+  "jpeg": ("#E69F00", "s"),
+  "jpeg_444": ("#B8860B", "D"),
+  "jpeg2000": ("#56B4E9", "^"),
+  "webp": ("#009E73", "v"),
+  "jxl": ("#CC79A7", "P"),
+  "heic": ("#8C6D46", "X"),
+  "avif": ("#0072B2", "<"),
+  "bpg": ("#D55E00", ">"),
+}
+_OWN_STYLES = (("#000000", "o"), ("#777777", "o"), ("#5D3A9B", "*"))
+
+
+def figure(width: float, height: float) -> Figure:
+  """An empty figure of a size in inches, drawn by Agg."""
+  canvas = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+  FigureCanvasAgg(canvas)
+  return canvas
+
+
+def save(figure: Figure, path: str | PathLike) -> None:
+  """Writes the picture, whole or not at all; the folder is made if need be."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with files.replace_atomically(path) as temporary:
+    figure.savefig(temporary)
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+  """The legend of one panel, below the figure."""
+  handles, names = axes.get_legend_handles_labels()
+  columns = max(1, int(figure.get_figwidth() // 1.6))
+  figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def style(codec: str, codecs: Sequence[str]) -> tuple[str, str]:
+  """Colour and marker of a codec; `codecs` are all that share the figure."""
+  if codec in _STYLES:
+    return _STYLES[codec]
+  own = [name for name in codecs if name not in _STYLES]
+  return _OWN_STYLES[own.index(codec) % len(_OWN_STYLES)]

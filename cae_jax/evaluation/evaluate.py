@@ -1,0 +1,98 @@
+"""Codecs over images: fixed settings, and baselines at the size of our own files."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import tqdm
+
+from cae_jax.evaluation import baselines
+from cae_jax.evaluation.codecs import ImageCodec, Missing
+from cae_jax.evaluation.records import Record, Setting
+
+Key = tuple
+Settings = Mapping[str, Sequence[Setting]]
+
+
+def run(
+  codecs: Sequence[ImageCodec | Missing],
+  images: Iterable[tuple[str, np.ndarray]],
+  settings: Settings | None = None,
+  match_codec: ImageCodec | None = None,
+  match_settings: Sequence[Setting] | None = None,
+  on_record: Callable[[Record], None] = lambda record: None,
+  done: Sequence[Record] = (),
+  progress: bool = True,
+) -> list[Record]:
+  """Measures every codec on every image.
+
+  For each image: `match_codec` at its settings, then every codec at its fixed settings and, where
+  there is a `match_codec`, at the size of each of its files.
+
+  Args:
+    codecs: the baselines; a `Missing` gives one row that says so.
+    images: (name, uint8 [H, W, 3]) pairs.
+    settings: fixed settings by codec name; a codec not named runs its own `settings`, an empty
+      sequence none.
+    match_codec: our own codec; None measures fixed settings alone.
+    match_settings: its settings to match; None takes all it is measured at.
+    on_record: called with each new record as soon as it is there, to store it.
+    done: records of an earlier run (`records.resume_records`), not measured again: same codec,
+      setting, image and version, and for a matched row the same size to meet.
+    progress: shows a progress bar over the images.
+  Returns:
+    `done` and the new records.
+  """
+  settings = dict(settings or {})
+  result = list(done)
+  seen = {_key(record) for record in done}
+
+  def keep(record: Record) -> Record:
+    result.append(record)
+    seen.add(_key(record))
+    on_record(record)
+    return record
+
+  for codec in codecs:
+    if isinstance(codec, Missing):
+      keep(Record(codec.name, None, None, status=codec.status))
+  present = [codec for codec in codecs if not isinstance(codec, Missing)]
+  for name, x_uint8 in tqdm.tqdm(images, desc="evaluate", unit="image", disable=not progress):
+    targets = []
+    if match_codec is not None:
+      _fixed(match_codec, settings, name, x_uint8, seen, keep)
+      targets = _targets(result, match_codec, match_settings, name)
+    for codec in present:
+      _fixed(codec, settings, name, x_uint8, seen, keep)
+      for target in targets:
+        _matched(codec, target, name, x_uint8, seen, keep)
+  return result
+
+
+def _fixed(codec, settings, name, x_uint8, seen, keep) -> None:
+  for setting in settings.get(codec.name, codec.settings):
+    if (codec.name, setting, name, codec.version, None) not in seen:
+      keep(baselines.evaluate_image(codec, setting, name, x_uint8))
+
+
+def _matched(codec, target: Record, name, x_uint8, seen, keep) -> None:
+  goal = (target.codec, target.setting, target.size_bytes)
+  if (codec.name, None, name, codec.version, goal) not in seen:
+    keep(baselines.match_image(codec, name, x_uint8, target))
+
+
+def _targets(records, codec: ImageCodec, settings, name: str) -> list[Record]:
+  return [
+    record
+    for record in records
+    if (record.codec, record.version, record.image) == (codec.name, codec.version, name)
+    and record.matched_to is None
+    and record.ok
+    and (settings is None or record.setting in settings)
+  ]
+
+
+def _key(record: Record) -> Key:
+  if record.matched_to is None:
+    return record.codec, record.setting, record.image, record.version, None
+  goal = (record.matched_to, record.matched_setting, record.target_bytes)
+  return record.codec, None, record.image, record.version, goal

@@ -1,0 +1,69 @@
+"""Codecs of optional packages: JPEG XL (imagecodecs) and HEVC intra (pillow-heif)."""
+
+import importlib
+import io
+
+import numpy as np
+
+from cae_jax.evaluation.codecs import FileCodec, Missing
+
+# Butteraugli distances, in steps of two percent, from a very small file to nearly lossless.
+_JXL_SEARCH = tuple(float(f"{25 * 1.02**-i:.4g}") for i in range(314))
+
+
+def jxl() -> FileCodec | Missing:
+  """JPEG XL by libjxl, VarDCT, effort 7; setting = distance. Its aim is perceptual, not PSNR."""
+  install = "pip install imagecodecs"
+  try:
+    imagecodecs = importlib.import_module("imagecodecs")
+  except ImportError as error:
+    return Missing("jxl", f"imagecodecs cannot be imported ({error})", install)
+  if not imagecodecs.JPEGXL.available:
+    return Missing("jxl", "this imagecodecs was built without libjxl", install)
+
+  def encode(x_uint8, distance):
+    return bytes(
+      imagecodecs.jpegxl_encode(x_uint8, distance=distance, effort=7, lossless=False, numthreads=1)
+    )
+
+  return FileCodec(
+    name="jxl",
+    version=f"imagecodecs {imagecodecs.__version__}, {imagecodecs.jpegxl_version()}; "
+    "VarDCT, effort 7",
+    settings=(25.0, 15.0, 10.0, 7.0, 4.5, 3.0, 2.0, 1.5, 1.0, 0.7, 0.4),
+    search=_JXL_SEARCH,
+    encoder=encode,
+    decoder=lambda data: np.asarray(imagecodecs.jpegxl_decode(data)),
+  )
+
+
+def heic() -> FileCodec | Missing:
+  """HEVC intra by x265 in a HEIF file, 4:4:4, tuned for PSNR (its default aims at SSIM)."""
+  install = "pip install pillow-heif"
+  try:
+    pillow_heif = importlib.import_module("pillow_heif")
+  except ImportError as error:
+    return Missing("heic", f"pillow-heif cannot be imported ({error})", install)
+  info = pillow_heif.libheif_info()
+  if not info["HEIF"]:
+    return Missing("heic", "this pillow-heif was built without an HEVC encoder", install)
+
+  def encode(x_uint8, quality):
+    buffer = io.BytesIO()
+    height, width, _ = x_uint8.shape
+    image = pillow_heif.from_bytes("RGB", (width, height), x_uint8.tobytes())
+    image.save(buffer, quality=quality, chroma=444, enc_params={"tune": "psnr"}, tile_size=0)
+    return buffer.getvalue()
+
+  def decode(data):
+    return np.array(pillow_heif.open_heif(io.BytesIO(data)))
+
+  return FileCodec(
+    name="heic",
+    version=f"pillow-heif {pillow_heif.__version__}, libheif {info['libheif']}, {info['HEIF']}; "
+    "4:4:4, tune=psnr, one tile",
+    settings=(0, 10, 20, 30, 40, 50, 60, 70),
+    search=tuple(range(101)),
+    encoder=encode,
+    decoder=decode,
+  )

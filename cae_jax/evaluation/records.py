@@ -1,0 +1,226 @@
+"""One record per codec, setting and image: the row of every table, and its JSON lines file."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import statistics
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from typing import Any
+
+from cae_jax.images import files, metrics
+
+Setting = int | float | str
+OK = "ok"
+_AVERAGED = (
+  "rate_bpp",
+  "psnr_db",
+  "psnr_db_at_target",
+  "psnr_y_db",
+  "mse",
+  "mse_variance",
+  "mse_bias_squared",
+  "ms_ssim",
+  "encode_s",
+  "decode_s",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """What one codec made of one image, measured on the real file.
+
+  In JSON an infinite PSNR (decoded without loss) is null: of a record with an `mse`, a null PSNR
+  reads back as inf. A record without figures has null for all of them and says why in `status`.
+
+  Attributes:
+    codec: name of the codec, as in `--codecs`.
+    setting: the codec's own quality setting.
+    image: name of the image.
+    width, height: in pixels.
+    size_bytes: the whole file.
+    rate_bpp: bits of the file per pixel.
+    psnr_db, psnr_y_db: of RGB, and of luma, after rounding to 8 bits.
+    mse, mse_variance, mse_bias_squared: squared levels; the first is the sum of the other two.
+    ms_ssim: None if the image is too small for it.
+    encode_s, decode_s: wall time; for programs it includes their start and their image files.
+    version: of the encoder and decoder, with the options that are always on.
+    matched_to: the codec whose file size this row was to match; None for a fixed setting.
+    matched_setting, target_bytes: that codec's setting, and the size to match.
+    psnr_db_at_target: what the codec would have at exactly that size: between this file and its
+      next larger one, linear in the logarithm of the size. A codec's settings can be coarse (one
+      step of QP is 12 % of a file), and the largest file that fits is then too small to compare.
+    status: "ok", or why there is no figure and how to get the codec, or why the size was not met.
+  """
+
+  codec: str
+  setting: Setting | None
+  image: str | None
+  width: int | None = None
+  height: int | None = None
+  size_bytes: int | None = None
+  rate_bpp: float | None = None
+  psnr_db: float | None = None
+  psnr_y_db: float | None = None
+  mse: float | None = None
+  mse_variance: float | None = None
+  mse_bias_squared: float | None = None
+  ms_ssim: float | None = None
+  encode_s: float | None = None
+  decode_s: float | None = None
+  version: str = ""
+  matched_to: str | None = None
+  matched_setting: Setting | None = None
+  target_bytes: int | None = None
+  psnr_db_at_target: float | None = None
+  status: str = OK
+
+  @property
+  def ok(self) -> bool:
+    """Whether the record has figures and stands for what it was asked for."""
+    return self.status == OK
+
+
+def to_json(record: Record) -> str:
+  """One line of records.jsonl, without the newline."""
+  return json.dumps(_finite(dataclasses.asdict(record)), allow_nan=False)
+
+
+def from_json(line: str) -> Record:
+  """The inverse of `to_json`; fields it does not know are left out, so that older code reads on.
+
+  Raises:
+    ValueError: the line is not a JSON object, or lacks `codec`, `setting` or `image`.
+  """
+  fields = json.loads(line)
+  required = {"codec", "setting", "image"}
+  if not isinstance(fields, dict) or not required <= fields.keys():
+    raise ValueError(f"expected a JSON object with {sorted(required)}, got {line[:80]!r}")
+  known = {field.name for field in dataclasses.fields(Record)}
+  record = Record(**{name: value for name, value in fields.items() if name in known})
+  if record.mse is None:
+    return record
+  return dataclasses.replace(
+    record,
+    psnr_db=math.inf if record.psnr_db is None else record.psnr_db,
+    psnr_y_db=math.inf if record.psnr_y_db is None else record.psnr_y_db,
+  )
+
+
+def write_records(path: str | PathLike, records: Iterable[Record]) -> None:
+  """Writes a records.jsonl, whole or not at all; the folder is made if need be."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with files.replace_atomically(path) as temporary:
+    temporary.write_text("".join(to_json(r) + "\n" for r in records), encoding="utf-8")
+
+
+def append_record(path: str | PathLike, record: Record) -> None:
+  """Adds one line; after a crash only the last line can be broken (see `resume_records`)."""
+  with open(path, "a", encoding="utf-8") as file:
+    file.write(to_json(record) + "\n")
+
+
+def read_records(path: str | PathLike) -> list[Record]:
+  """Reads a records.jsonl.
+
+  Raises:
+    ValueError: a line is not a record; the message names the line.
+  """
+  lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+  records = []
+  for number, line in enumerate(lines, start=1):
+    try:
+      records.append(from_json(line))
+    except ValueError as error:
+      raise ValueError(f"{path}, line {number}: {error}") from error
+  return records
+
+
+def resume_records(path: str | PathLike) -> list[Record]:
+  """The records to go on from: those with figures, of a file an earlier run may have left half-way.
+
+  A last line without its newline (a run ended while writing) is dropped, and so are rows without
+  figures, since the missing codec may be there by now. The file is rewritten to match.
+
+  Returns:
+    Records; empty if there is no file.
+  """
+  path = pathlib.Path(path)
+  if not path.exists():
+    return []
+  text = path.read_text(encoding="utf-8")
+  whole = text[: text.rfind("\n") + 1]
+  with files.replace_atomically(path) as temporary:
+    temporary.write_text(whole, encoding="utf-8")
+  kept = [record for record in read_records(path) if record.mse is not None]
+  write_records(path, kept)
+  return kept
+
+
+def summary(records: Sequence[Record]) -> dict[str, Any]:
+  """Means over the images, for each codec and setting, ready for JSON.
+
+  Both ways to average PSNR are given, since they differ: `mean_psnr_db` is the mean of the images'
+  PSNRs, `psnr_of_mean_mse_db` the PSNR of the mean MSE (they are named so in every table). Infinite
+  values are None, as in a record.
+
+  Args:
+    records: any; rows whose status is not "ok" are counted, not averaged.
+  Returns:
+    {codec: [group, …]}; one group for each fixed setting, and one for each codec and setting the
+    sizes were matched to (its own `setting` is None then, as it differs from image to image). A
+    group holds setting, matched_to, matched_setting, version, n_images, n_failed, status (the
+    failures' reasons), and the means; a mean that is not defined on every image is None.
+  """
+  groups: dict[tuple, list[Record]] = {}
+  for record in records:
+    groups.setdefault(_group(record), []).append(record)
+  result: dict[str, Any] = {}
+  for (codec, *_), members in groups.items():
+    result.setdefault(codec, []).append(_finite(_summarize(members)))
+  return result
+
+
+def write_summary(path: str | PathLike, records: Sequence[Record]) -> None:
+  """Writes `summary` as JSON, whole or not at all."""
+  with files.replace_atomically(path) as temporary:
+    text = json.dumps(summary(records), indent=2, allow_nan=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _group(record: Record) -> tuple:
+  if record.matched_to is None:
+    return record.codec, record.setting, None, None
+  return record.codec, None, record.matched_to, record.matched_setting
+
+
+def _summarize(members: Sequence[Record]) -> dict[str, Any]:
+  first, good = members[0], [record for record in members if record.ok]
+  result: dict[str, Any] = {
+    "setting": first.setting if first.matched_to is None else None,
+    "matched_to": first.matched_to,
+    "matched_setting": first.matched_setting,
+    "version": "; ".join(dict.fromkeys(record.version for record in members)),
+    "n_images": len(good),
+    "n_failed": len(members) - len(good),
+    "status": "; ".join(dict.fromkeys(record.status for record in members if not record.ok)) or OK,
+  }
+  if not good:
+    return result
+  means = {f"mean_{name}": _mean(good, name) for name in _AVERAGED}
+  return result | means | {"psnr_of_mean_mse_db": metrics.psnr_from_mse(means["mean_mse"])}
+
+
+def _mean(records: Sequence[Record], name: str) -> float | None:
+  values = [getattr(record, name) for record in records]
+  return None if None in values else statistics.fmean(values)
+
+
+def _finite(fields: dict[str, Any]) -> dict[str, Any]:
+  """JSON has no infinity: None instead."""
+  return {
+    name: None if isinstance(value, float) and math.isinf(value) else value
+    for name, value in fields.items()
+  }

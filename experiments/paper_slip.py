@@ -1,0 +1,52 @@
+"""Shows that the paper's figures for JPEG, JPEG 2000 and BPG are those of a likely slip.
+
+    python -m experiments.paper_slip --source_dir=KODAK --output=runs/paper_slip
+
+Decodes the Kodak images, takes PSNR against the *wrong* original and of RGB against YCbCr, and
+writes slip.md, slip.json and slip.png beside the numbers the paper printed. About two minutes.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+from absl import flags
+
+from cae_jax.data import sources
+from cae_jax.evaluation import baselines, slip
+from cae_jax.images import files
+from experiments import cli
+
+_SOURCE_DIR = flags.DEFINE_string(
+  "source_dir", None, "Folder or tar file with kodim01.png …; None downloads them."
+)
+_DATASET = flags.DEFINE_string("dataset", "kodak", "Data set; its test split is read.")
+_BPG_DIR = flags.DEFINE_string("bpg_dir", None, "Folder of bpgenc and bpgdec; None: the PATH.")
+_OUTPUT = flags.DEFINE_string("output", "runs/paper_slip", "Folder to write to.")
+
+
+def main(_):
+  source = sources.load_source(_DATASET.value, "test", source_dir=_SOURCE_DIR.value)
+  images = [(str(source[i]["name"]), source[i]["image"]) for i in range(len(source))]
+  codecs = baselines.baselines(list(slip.SETTINGS), _BPG_DIR.value)
+  present = [codec for codec in codecs if not isinstance(codec, baselines.Missing)]
+  missing = [codec for codec in codecs if isinstance(codec, baselines.Missing)]
+  slips = [slip.measure_slip(codec, slip.SETTINGS[codec.name], images) for codec in present]
+  notes = [f"{codec.name}: {codec.status}" for codec in missing]
+  _write(pathlib.Path(_OUTPUT.value), slips, notes)
+
+
+def _write(folder, slips, notes):
+  folder.mkdir(parents=True, exist_ok=True)
+  table = slip.slip_table(slips, notes)
+  with files.replace_atomically(folder / "slip.md") as path:
+    path.write_text(table, encoding="utf-8")
+  with files.replace_atomically(folder / "slip.json") as path:
+    values = {"slips": [dataclasses.asdict(item) for item in slips], "notes": notes}
+    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+  slip.slip_figure(slips, folder / "slip.png")
+  print(table)
+
+
+if __name__ == "__main__":
+  cli.run(main)

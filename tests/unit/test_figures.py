@@ -1,0 +1,238 @@
+"""Tables and figures: what they say, and that every figure is a whole picture."""
+
+import dataclasses
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from cae_jax.evaluation import baselines, codecs, drawing, figures, slip, tables
+from cae_jax.evaluation.records import Record
+from cae_jax.images import files
+
+
+def _record(codec, setting, image, rate_bpp=0.5, psnr_db=30.0, **fields):
+  mse = 255**2 / 10 ** (psnr_db / 10) if math.isfinite(psnr_db) else 0.0
+  return Record(
+    codec=codec,
+    setting=setting,
+    image=image,
+    width=768,
+    height=512,
+    size_bytes=round(rate_bpp * 768 * 512 / 8),
+    rate_bpp=rate_bpp,
+    psnr_db=psnr_db,
+    psnr_y_db=psnr_db + 1,
+    mse=mse,
+    mse_variance=mse,
+    mse_bias_squared=0.0,
+    ms_ssim=0.95,
+    encode_s=0.1,
+    decode_s=0.1,
+    version=f"{codec} 1.0",
+    **fields,
+  )
+
+
+def _records():
+  missing = Record("bpg", None, None, status="not run: no program bpgenc; build libbpg")
+  rows = [missing]
+  for i, image in enumerate(tables.TEST_IMAGES):
+    ours = _record("cae", 3, f"{image}.png", 0.5 + i / 100, 32.0 + i)
+    goal = {"matched_to": "cae", "matched_setting": 3, "target_bytes": ours.size_bytes}
+    rows += [ours, _record("jpeg", 10, image, 0.2, 26.0), _record("jpeg", 50, image, 0.9, 31.0)]
+    small = _record("jpeg", 33, image, 0.4, 29.0, psnr_db_at_target=29.5, **goal)
+    close = ours.rate_bpp - 0.001
+    rows += [small, _record("jpeg2000", 48.0, image, close, 30.0, psnr_db_at_target=30.01, **goal)]
+  return rows
+
+
+def _photo(height=40, width=60, seed=0):
+  return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def _check_picture(path):
+  """A figure with something on it, and no ink at its edges (nothing cut off)."""
+  x = files.read_rgb(path)
+  assert min(x.shape[:2]) > 300
+  assert x.std() > 5
+  edges = (x[0], x[-1], x[:, 0], x[:, -1])
+  assert all((edge == 255).all() for edge in edges)
+
+
+def test_printed_table_has_the_papers_numbers():
+  proposed = tables.PAPER_TABLE_1[0]
+  assert proposed.psnr_db == (24.98, 27.05, 28.88, 22.47, 24.90, 26.28, 24.63)
+  assert (min(proposed.psnr_db), max(proposed.psnr_db)) == (proposed.low_db, proposed.high_db)
+  text = tables.paper_table(_records())
+  assert "| Proposed | 24.98 | 27.05 | 28.88 | 22.47 | 24.90 | 26.28 | 24.63 |" in text
+  assert "9.0 to 12.7" in text
+  assert "The paper gives no bit rate" in text
+
+
+def test_measured_table_has_the_rate_beside_every_psnr():
+  text = tables.paper_table(_records())
+  assert "| cae | 32.00 / 0.500 | 33.00 / 0.510 |" in text
+  assert "| JPEG | 29.00 / 0.400 |" in text
+  assert "35.00 / 0.530 |" in text.split("| cae |")[1].splitlines()[0]
+
+
+def test_measured_table_interpolates_where_files_are_too_small():
+  text = tables.paper_table(_records())
+  assert "| JPEG ‡ | 29.50 / 0.500 | 29.50 / 0.510 |" in text
+  assert "JPEG 2000 ‡" not in text
+
+
+def test_measured_table_shows_fixed_settings_and_missing_codecs():
+  text = tables.paper_table(_records())
+  assert "| JPEG at 10 | 26.00 / 0.200 |" in text
+  assert "| JPEG at 50 | 31.00 / 0.900 |" in text
+  assert text.count("| BPG | not run: no program bpgenc; build libbpg |") == 2
+
+
+def test_measured_table_marks_sizes_that_were_not_met():
+  rows = [
+    dataclasses.replace(r, status=baselines.TOO_LARGE, psnr_db_at_target=None)
+    if r.codec == "jpeg" and r.matched_to and r.image == "kodim20"
+    else r
+    for r in _records()
+  ]
+  text = tables.paper_table(rows)
+  line = next(line for line in text.splitlines() if line.startswith("| JPEG | 29.00"))
+  assert "29.00 / 0.400 †" in line
+  assert line.endswith("| — |")
+  assert f"- † JPEG, kodim20: {baselines.TOO_LARGE}" in text
+
+
+def test_all_rows_of_a_table_are_equally_wide():
+  for text in (tables.table(_records()), tables.paper_table(_records())):
+    for block in text.split("\n\n"):
+      widths = {len(re.findall(r"(?<!\\)\|", row)) for row in block.split("\n") if row[:1] == "|"}
+      assert len(widths) <= 1
+
+
+def test_table_of_means_names_the_averages_and_the_missing():
+  text = tables.table([*_records(), _record("webp", 100, "kodim18", 9.0, math.inf)])
+  assert "PSNR of mean MSE" in text
+  assert "| BPG | not run: no program bpgenc; build libbpg |" in text
+  assert "| JPEG | at the size of cae at 3 | 7 | 0.4000 | 29.00 | 29.50 |" in text
+  assert "| WebP | 100 | 1 | 9.0000 | ∞ |" in text
+  assert "- cae: cae 1.0" in text
+  assert text.index("| cae |") < text.index("| JPEG |") < text.index("| WebP |")
+
+
+def test_curves_read_what_a_run_wrote(tmp_path):
+  lines = [
+    {"step": s, "split": split, "loss": 9 / (s + 1), "psnr_db": 20 + s / 10}
+    for s in range(0, 50, 5)
+    for split in ("train", "valid")
+  ]
+  lines.append({"step": 50, "split": "train", "steps_per_s": 2.0})
+  text = "\n".join(json.dumps(line) for line in lines) + '\n{"step": 55, "lo'
+  (tmp_path / "metrics.jsonl").write_text(text)
+  figures.curves(tmp_path / "metrics.jsonl", tmp_path / "new" / "curves.png")
+  _check_picture(tmp_path / "new" / "curves.png")
+
+
+def test_curves_of_an_empty_run_say_so(tmp_path):
+  (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+  with pytest.raises(ValueError, match=r"metrics\.jsonl has no line with a loss"):
+    figures.curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
+  assert not (tmp_path / "curves.png").exists()
+
+
+def test_reconstructions_of_portraits_and_landscapes(tmp_path):
+  originals = [_photo(), _photo(60, 40), _photo(30, 30)]
+  captions = ["0.5 bpp, 30.0 dB"] * 3
+  figures.reconstructions(originals, [255 - x for x in originals], captions, tmp_path / "a.png")
+  _check_picture(tmp_path / "a.png")
+
+
+def test_reconstructions_need_one_caption_each(tmp_path):
+  with pytest.raises(ValueError, match="of one count, got 1, 1 and 0"):
+    figures.reconstructions([_photo()], [_photo()], [], tmp_path / "a.png")
+
+
+def test_the_enlarged_spot_is_where_the_error_is_largest():
+  x = np.zeros((300, 400, 3), np.uint8)
+  x_hat = x.copy()
+  x_hat[200:210, 310:320] = 255
+  left, top, side = figures._worst_spot(x, x_hat)
+  assert top <= 200
+  assert top + side >= 210
+  assert left <= 310
+  assert left + side >= 320
+
+
+def test_methods_on_images_show_a_missing_codec_as_words(tmp_path):
+  originals = {"a": _photo(), "b": _photo(60, 40)}
+  shown = {name: (x, "0.5 bpp, 30.0 dB") for name, x in originals.items()}
+  words = "not run: no program bpgenc or bpgdec on the PATH; build libbpg 0.9.8"
+  methods = {"ours": shown, "JPEG": {"a": shown["a"]}, "BPG": dict.fromkeys("ab", (None, words))}
+  figures.methods_on_images(originals, methods, tmp_path / "a.png")
+  _check_picture(tmp_path / "a.png")
+
+
+def test_methods_on_images_need_an_image(tmp_path):
+  with pytest.raises(ValueError, match="at least one image, got none"):
+    figures.methods_on_images({}, {}, tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_psnr_per_image_with_and_without_our_codec(tmp_path, own):
+  rows = [r for r in _records() if own or (r.codec != "cae" and r.matched_to is None)]
+  figures.psnr_per_image(rows, tmp_path / "a.png")
+  _check_picture(tmp_path / "a.png")
+
+
+def test_rate_distortion_with_a_published_curve(tmp_path):
+  published = [figures.Published("VVC intra (VTM 9.1)", (0.1, 0.5, 1.0), (28.0, 34.0, 38.0))]
+  figures.rate_distortion(_records(), tmp_path / "a.png", published)
+  _check_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("function", [figures.psnr_per_image, figures.rate_distortion])
+def test_charts_need_figures(tmp_path, function):
+  with pytest.raises(ValueError, match="expected records with figures"):
+    function([Record("bpg", None, None, status="not run")], tmp_path / "a.png")
+
+
+def test_codecs_of_one_figure_look_different():
+  styles = {drawing.style(codec, ("cae", "paper")) for codec in ("cae", "paper", "jpeg", "bpg")}
+  assert len(styles) == 4
+
+
+def _copy_codec(name):
+  return codecs.FileCodec(
+    name=name,
+    version="1",
+    settings=(1,),
+    search=(1,),
+    encoder=lambda x, setting: bytes(x.shape) + x.tobytes(),
+    decoder=lambda data: np.frombuffer(data[3:], np.uint8).reshape(tuple(data[:3])),
+  )
+
+
+def test_slip_compares_with_the_wrong_original(tmp_path):
+  images = [("a", np.zeros((40, 60, 3), np.uint8)), ("b", np.full((60, 40, 3), 51, np.uint8))]
+  found = slip.measure_slip(_copy_codec("jpeg"), 1, images)
+  assert found.right == (math.inf, math.inf)
+  assert found.next_image == pytest.approx((20 * math.log10(5),) * 2)
+  assert found.all_pairs == tuple((value,) for value in found.next_image)
+  # Black is (0, 128, 128) in YCbCr.
+  assert found.ycbcr[0] == pytest.approx(20 * math.log10(255 / 128) - 10 * math.log10(2 / 3))
+  text = slip.slip_table([found, dataclasses.replace(found, codec="bpg")], ["avif: not run"])
+  assert "| JPEG | 9.0 to 12.7 | inf to inf | 14.0 to 14.0 |" in text
+  assert "the codecs differ by 0.00 dB" in text
+  assert "- avif: not run" in text
+  noisy = dataclasses.replace(found, right=(30.0, 31.0))
+  slip.slip_figure([noisy, dataclasses.replace(noisy, codec="bpg")], tmp_path / "a.png")
+  _check_picture(tmp_path / "a.png")
+
+
+def test_slip_needs_images_of_one_size():
+  images = [("a", _photo(40, 60)), ("b", _photo(40, 61))]
+  with pytest.raises(ValueError, match="expected two or more images of one size, got 2 of"):
+    slip.measure_slip(_copy_codec("jpeg"), 1, images)
