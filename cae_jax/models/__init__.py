@@ -1,1 +1,31 @@
 """Networks and probabilities, in pure JAX and Flax."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from cae_jax.models.paper import PaperAutoencoder
+
+MODELS = {"paper": PaperAutoencoder}
+
+
+def build_model(config: Mapping[str, Any], dtype: jnp.dtype = jnp.float32) -> PaperAutoencoder:
+  """The network a configuration describes.
+
+  Args:
+    config: JSON-able; "model" names one of `MODELS`, and every field of that module is there.
+    dtype: of the network's computations.
+  Raises:
+    ValueError: an unknown model.
+  """
+  name = config.get("model")
+  if name not in MODELS:
+    raise ValueError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
+  module = MODELS[name]
+  fields: dict[str, Any] = {field: config[field] for field in module.CONFIG_FIELDS}
+  return module(dtype=dtype, **{k: _hashable(v) for k, v in fields.items()})
+
+
+def _hashable(value: Any) -> Any:
+  return tuple(value) if isinstance(value, list) else value

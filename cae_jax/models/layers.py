@@ -69,6 +69,16 @@ def _phase_matrix(size: int) -> np.ndarray:
   return matrix
 
 
+def zero_sum_init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+  """LeCun-normal kernels [k, k, C_in, C_out] less their mean: blind to a common offset of inputs.
+
+  With biases of one in the hidden layers, a ReLU network starts nearly linear, every unit open,
+  and no layer passes the others' biases on.
+  """
+  kernel = nn.initializers.lecun_normal()(key, shape, dtype)
+  return kernel - jnp.mean(kernel, axis=(0, 1, 2), keepdims=True)
+
+
 class UpsampleConv(nn.Module):
   """Nearest-neighbour 2x up-sampling and a k x k convolution, evaluated at the lower resolution.
 
@@ -79,12 +89,13 @@ class UpsampleConv(nn.Module):
   features: int
   kernel_size: int = 3
   dtype: jnp.dtype = jnp.float32
+  bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
   @nn.compact
   def __call__(self, x):
     shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-    kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-    bias = self.param("bias", nn.initializers.zeros, (self.features,))
+    kernel = self.param("kernel", zero_sum_init, shape)
+    bias = self.param("bias", self.bias_init, (self.features,))
     phases = jax.lax.conv_general_dilated(
       x.astype(self.dtype),
       upsample_kernel(kernel).astype(self.dtype),

@@ -1,7 +1,7 @@
 """The paper's convolutional autoencoder, as a whole."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -36,6 +36,8 @@ class PaperAutoencoder(nn.Module):
       levels between -1 and 1, straight through.
     dtype: of the convolutions; parameters, latents and output are float32.
   """
+
+  CONFIG_FIELDS: ClassVar = ("channels", "kernel_size", "bottleneck", "latent_bits")
 
   channels: Sequence[int] = (32, 64, 128)
   kernel_size: int = 3

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 
 def straight_through(x: jax.Array, x_hat: jax.Array) -> jax.Array:
@@ -9,7 +10,7 @@ def straight_through(x: jax.Array, x_hat: jax.Array) -> jax.Array:
   return x + jax.lax.stop_gradient(x_hat - x)
 
 
-def quantize_uniform(y: jax.Array, low: jax.Array, high: jax.Array, bits: int) -> jax.Array:
+def quantize_uniform(y: ArrayLike, low: ArrayLike, high: ArrayLike, bits: int) -> jax.Array:
   """Indexes of the nearest of 2^bits evenly spaced levels from `low` to `high`, both included.
 
   Args:
@@ -20,10 +21,12 @@ def quantize_uniform(y: jax.Array, low: jax.Array, high: jax.Array, bits: int) -
     [..., M] int32 in [0, 2^bits - 1].
   """
   levels = 2**bits - 1
-  position = (y - low) / (high - low) * levels
+  low, high = jnp.asarray(low), jnp.asarray(high)
+  position = (jnp.asarray(y) - low) / (high - low) * levels
   return jnp.clip(jnp.round(position), 0, levels).astype(jnp.int32)
 
 
-def dequantize_uniform(indexes: jax.Array, low: jax.Array, high: jax.Array, bits: int) -> jax.Array:
+def dequantize_uniform(indexes: ArrayLike, low: ArrayLike, high: ArrayLike, bits: int) -> jax.Array:
   """The levels of `quantize_uniform`: [..., M] int32 -> [..., M] float32."""
-  return low + indexes.astype(jnp.float32) * ((high - low) / (2**bits - 1))
+  low, high = jnp.asarray(low), jnp.asarray(high)
+  return low + jnp.asarray(indexes, jnp.float32) * ((high - low) / (2**bits - 1))

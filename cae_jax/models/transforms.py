@@ -5,7 +5,10 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
-from cae_jax.models.layers import UpsampleConv, max_pool_2x2
+from cae_jax.models.layers import UpsampleConv, max_pool_2x2, zero_sum_init
+
+# Centres values normalised to [0, 1], as JPEG's level shift by 128 does before its DCT.
+LEVEL_SHIFT = 0.5
 
 
 class PaperAnalysis(nn.Module):
@@ -27,12 +30,14 @@ class PaperAnalysis(nn.Module):
 
   @nn.compact
   def __call__(self, x):
+    x = x - LEVEL_SHIFT
     for stage, features in enumerate(self.channels):
       if stage:
         x = max_pool_2x2(x)
-      x = nn.relu(_conv(features, self.kernel_size, self.dtype)(x))
+      kernel_init = zero_sum_init if stage else nn.initializers.lecun_normal()
+      x = nn.relu(_hidden(features, self.kernel_size, self.dtype, kernel_init)(x))
     if self.bottleneck:
-      x = _conv(self.bottleneck, 1, self.dtype)(x)
+      x = nn.Conv(self.bottleneck, (1, 1), kernel_init=zero_sum_init, dtype=self.dtype)(x)
     return x.astype(jnp.float32)
 
 
@@ -56,13 +61,20 @@ class PaperSynthesis(nn.Module):
     x = y_hat
     first, *rest = reversed(self.channels[:-1])
     if self.bottleneck:
-      x = nn.relu(_conv(self.channels[-1], self.kernel_size, self.dtype)(x))
-    x = nn.relu(_conv(first, self.kernel_size, self.dtype)(x))
+      x = nn.relu(_hidden(self.channels[-1], self.kernel_size, self.dtype)(x))
+    x = nn.relu(_hidden(first, self.kernel_size, self.dtype)(x))
     for features in rest:
-      x = nn.relu(UpsampleConv(features, self.kernel_size, self.dtype)(x))
-    return UpsampleConv(3, self.kernel_size, self.dtype)(x).astype(jnp.float32)
+      x = nn.relu(UpsampleConv(features, self.kernel_size, self.dtype, nn.initializers.ones)(x))
+    x = UpsampleConv(3, self.kernel_size, self.dtype)(x)
+    return x.astype(jnp.float32) + LEVEL_SHIFT
 
 
-def _conv(features, kernel_size, dtype):
-  size = (kernel_size, kernel_size)
-  return nn.Conv(features, size, kernel_init=nn.initializers.he_normal(), dtype=dtype)
+def _hidden(features, kernel_size, dtype, kernel_init=zero_sum_init):
+  """A convolution in front of a ReLU."""
+  return nn.Conv(
+    features,
+    (kernel_size, kernel_size),
+    kernel_init=kernel_init,
+    bias_init=nn.initializers.ones,
+    dtype=dtype,
+  )

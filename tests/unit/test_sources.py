@@ -379,7 +379,7 @@ def test_sample_photos(tmp_path):
 
 def test_sample_photos_without_scikit_image(tmp_path, monkeypatch):
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-  with pytest.raises(ModuleNotFoundError, match=r"pip install \"cae_jax\[samples\]\""):
+  with pytest.raises(ModuleNotFoundError, match=r"pip install \"scikit-image\""):
     sample_photos.data_folder()
 
 

@@ -50,6 +50,6 @@ def data_folder() -> pathlib.Path:
   if spec is None or spec.origin is None:
     raise ModuleNotFoundError(
       "the data set sample_photos lies in scikit-image, which is not installed; "
-      'run: pip install "cae_jax[samples]"'
+      'run: pip install "scikit-image"'
     )
   return pathlib.Path(spec.origin).parent / "data"
