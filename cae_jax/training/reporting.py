@@ -1,0 +1,57 @@
+"""What a run writes about itself: metrics.jsonl and TensorBoard events."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+from tensorboardX import SummaryWriter
+
+from cae_jax.images.files import replace_atomically
+
+
+class MetricsLog:
+  """Appends figures to workdir/metrics.jsonl and to TensorBoard's events, on the first process.
+
+  A line is {"step", "split", figures...}. Lines beyond the step that a run resumes from are
+  dropped at the start: the steps they tell of are done again.
+  """
+
+  def __init__(self, workdir: Path, resume_step: int):
+    self._active = jax.process_index() == 0
+    self._path = workdir / "metrics.jsonl"
+    if not self._active:
+      return
+    workdir.mkdir(parents=True, exist_ok=True)
+    if self._path.exists():
+      _drop_later(self._path, resume_step)
+    self._events = SummaryWriter(str(workdir), purge_step=resume_step + 1)
+
+  def __enter__(self) -> "MetricsLog":
+    return self
+
+  def __exit__(self, *exception) -> None:
+    if self._active:
+      self._events.close()
+
+  def write(self, step: int, split: str, figures: Mapping[str, float]) -> None:
+    """Writes one line, at once, and one event a figure."""
+    if not self._active:
+      return
+    with self._path.open("a") as file:
+      file.write(json.dumps({"step": step, "split": split, **figures}) + "\n")
+    for name, value in figures.items():
+      self._events.add_scalar(f"{split}/{name}", value, step)
+    self._events.flush()
+
+
+def read_metrics(path: str | Path) -> list[dict]:
+  """The lines of a metrics.jsonl; a last line cut off in mid-write is left out."""
+  lines = Path(path).read_text().split("\n")
+  return [json.loads(line) for line in lines[:-1] if line]
+
+
+def _drop_later(path: Path, step: int) -> None:
+  kept = [line for line in read_metrics(path) if line["step"] <= step]
+  with replace_atomically(path) as temporary:
+    Path(temporary).write_text("".join(json.dumps(line) + "\n" for line in kept))
