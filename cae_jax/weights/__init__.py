@@ -1,0 +1,108 @@
+"""Trained weights as safetensors files: parameters, coding tables, configuration, model card."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from cae_jax.images.files import replace_atomically
+
+FORMAT = "cae_jax weights 1"
+_HASH_BYTES = 8
+
+
+class WeightsError(ValueError):
+  """A weights file that is missing, damaged, or of another kind."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+  """All that a codec is made from.
+
+  Attributes:
+    name: the stable model id that files carry, at most 32 ASCII characters without spaces.
+    config: JSON-able; "model" names the network, the rest are its settings.
+    params: the network's parameters, nested dictionaries of arrays.
+    tables: arrays that drive the coder, nested likewise: ranges, frequencies.
+    card: JSON-able; where the weights come from (flags, steps, data, version).
+  """
+
+  name: str
+  config: Mapping[str, Any]
+  params: Mapping[str, Any]
+  tables: Mapping[str, Any]
+  card: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  def hash(self) -> bytes:
+    """8 bytes of SHA-256 over configuration, parameters and tables; not name and card."""
+    digest = hashlib.sha256(_json(self.config).encode())
+    for key, array in sorted(self._arrays().items()):
+      digest.update(f"{key} {array.dtype.str} {array.shape}".encode())
+      digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.digest()[:_HASH_BYTES]
+
+  def _arrays(self) -> dict[str, np.ndarray]:
+    flat = flatten_dict({"params": self.params, "tables": self.tables}, sep="/")
+    return {key: np.asarray(array) for key, array in flat.items()}
+
+
+def save_weights(path: str | os.PathLike, weights: Weights) -> None:
+  """Writes one safetensors file; an older file of that name is replaced at the end."""
+  metadata = {
+    "format": FORMAT,
+    "name": weights.name,
+    "config": _json(weights.config),
+    "card": _json(weights.card),
+    "hash": weights.hash().hex(),
+  }
+  with replace_atomically(path) as temporary:
+    save_file(weights._arrays(), temporary, metadata)
+
+
+def load_weights(path: str | os.PathLike) -> Weights:
+  """Reads a file of `save_weights`.
+
+  Raises:
+    WeightsError: no such file, not a weights file, or its content does not match its hash.
+  """
+  path = Path(path)
+  if not path.is_file():
+    raise WeightsError(f"{path}: no such weights file; expected a .safetensors of cae_jax")
+  try:
+    metadata = _read_metadata(path)
+    arrays = load_file(path)
+  except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
+  if metadata.get("format") != FORMAT:
+    found = metadata.get("format", "no format entry")
+    raise WeightsError(f"{path}: expected {FORMAT!r}, got {found!r}")
+  nested = unflatten_dict(arrays, sep="/")
+  weights = Weights(
+    name=metadata["name"],
+    config=json.loads(metadata["config"]),
+    params=nested.get("params", {}),
+    tables=nested.get("tables", {}),
+    card=json.loads(metadata["card"]),
+  )
+  if weights.hash().hex() != metadata["hash"]:
+    raise WeightsError(f"{path}: the content does not match its hash; get the file again")
+  return weights
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+  from safetensors import safe_open
+
+  with safe_open(path, framework="numpy") as file:
+    return file.metadata() or {}
+
+
+def _json(value: Mapping[str, Any]) -> str:
+  return json.dumps(value, sort_keys=True)
