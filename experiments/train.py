@@ -1,0 +1,189 @@
+"""Trains an autoencoder, exports its weights and reports on the test split.
+
+  python -m experiments.train --flagfile=experiments/flags/kodak_paper.flags --source_dir=DIR
+
+The same command resumes an interrupted run. The workdir then holds flags.txt, metrics.jsonl,
+TensorBoard events, checkpoints/, curves.png, weights.safetensors, and the report on the test split:
+result.json, records.jsonl, table.md, reconstructions.png.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+import cae_jax
+from cae_jax import codec
+from cae_jax.data.patches import center_patches, training_patches
+from cae_jax.data.sources import ImageSource, cached, load_source, rescaled
+from cae_jax.evaluation import figures, report_run
+from cae_jax.images.files import replace_atomically
+from cae_jax.images.preprocessing import PREPROCESSINGS
+from cae_jax.models import build_model
+from cae_jax.training import losses, sharding
+from cae_jax.training.checkpoints import Checkpoints
+from cae_jax.training.loop import LoopConfig, Result, train
+from cae_jax.training.optimizers import make_optimizer, make_schedule
+from cae_jax.training.state import create_state
+from cae_jax.weights import Weights, save_weights
+from experiments import cli
+from experiments import train_flags as flags
+
+
+def main(argv: Sequence[str]) -> None:
+  del argv
+  if flags.COORDINATOR.value:
+    jax.distributed.initialize(
+      flags.COORDINATOR.value, flags.NUM_PROCESSES.value, flags.PROCESS_ID.value
+    )
+  workdir = flags.workdir()
+  first_process = jax.process_index() == 0
+  if first_process:
+    flags.keep_flags(workdir / "flags.txt")
+  source = cached(_source(flags.DATASET.value, flags.TRAIN_SPLIT.value), _cache_bytes())
+  result = _train(workdir, source)
+  if not first_process:
+    return
+  if not result.finished:
+    print(f"stopped at step {int(result.state.step)}; the same command resumes")
+    return
+  weights = _export(workdir, source)
+  _report(workdir, weights, result)
+
+
+def _source(dataset: str, split: str, source_dir: bool = True) -> ImageSource:
+  source = load_source(
+    dataset,
+    split,
+    source_dir=flags.SOURCE_DIR.value if source_dir else None,
+    data_dir=flags.DATA_DIR.value,
+  )
+  if flags.RESCALE.value:
+    height, width = map(int, flags.RESCALE.value)
+    source = rescaled(source, height, width)
+  return source
+
+
+def _valid_source() -> ImageSource:
+  name = flags.VALID_DATASET.value
+  return _source(name, flags.VALID_SPLIT.value, source_dir=name == flags.DATASET.value)
+
+
+def _cache_bytes() -> int:
+  return int(flags.CACHE_GIB.value * 2**30)
+
+
+def _config() -> dict:
+  """The network's and the codec's settings, as weights files keep them."""
+  return {
+    "model": flags.MODEL.value,
+    "channels": [int(c) for c in flags.CHANNELS.value],
+    "kernel_size": flags.KERNEL_SIZE.value,
+    "bottleneck": flags.BOTTLENECK.value,
+    "latent_bits": flags.LATENT_BITS.value,
+    "coding_bits": flags.LATENT_BITS.value or flags.CODING_BITS.value,
+    "preprocessing": flags.PREPROCESSING.value,
+  }
+
+
+def _initial_params(model, multiple: int):
+  x = jnp.zeros((1, 8 * multiple, 8 * multiple, 3))
+  return jax.jit(model.init)(jax.random.key(flags.SEED.value), x)["params"]
+
+
+def _optimizer():
+  schedule = make_schedule(
+    flags.SCHEDULE.value, flags.LEARNING_RATE.value, flags.STEPS.value, flags.WARMUP_STEPS.value
+  )
+  return make_optimizer(flags.OPTIMIZER.value, schedule, flags.CLIP_NORM.value)
+
+
+def _train(workdir: Path, source: ImageSource) -> Result:
+  model = build_model(_config(), jnp.dtype(flags.COMPUTE_DTYPE.value))
+  preprocessing = PREPROCESSINGS[flags.PREPROCESSING.value]
+  batches = training_patches(
+    source,
+    patch_size=flags.PATCH_SIZE.value,
+    batch_size=sharding.process_batch_size(flags.BATCH_SIZE.value),
+    seed=flags.SEED.value,
+    shard_index=jax.process_index(),
+    shard_count=jax.process_count(),
+  )
+  valid_batches = center_patches(
+    _valid_source(), patch_size=flags.VALID_PATCH_SIZE.value, batch_size=4
+  )
+  config = LoopConfig(
+    steps=flags.STEPS.value,
+    log_every=flags.LOG_EVERY.value,
+    validate_every=flags.VALIDATE_EVERY.value,
+    seed=flags.SEED.value,
+    ema_decay=flags.EMA_DECAY.value,
+  )
+  return train(
+    config,
+    params=_initial_params(model, model.multiple),
+    loss_fn=losses.mse_loss(model, preprocessing),
+    errors_fn=losses.image_errors(model, preprocessing),
+    optimizer=_optimizer(),
+    batches=batches,
+    valid_batches=valid_batches,
+    workdir=workdir,
+    mesh=sharding.data_mesh(),
+    on_validation=lambda: figures.curves(workdir / "metrics.jsonl", workdir / "curves.png"),
+  )
+
+
+def _export(workdir: Path, source: ImageSource) -> Weights:
+  """Weights from the averaged parameters of the best checkpoint, with their coding tables."""
+  model = build_model(_config())
+  with Checkpoints(workdir / "checkpoints") as checkpoints:
+    like = jax.eval_shape(
+      lambda: create_state(_initial_params(model, model.multiple), _optimizer())
+    )
+    step = checkpoints.best_step
+    state, _ = checkpoints.restore(like, step)
+  params = jax.device_get(state.ema_params)
+  images = [source[i]["image"] for i in range(len(source))]
+  weights = Weights(
+    name=flags.NAME.value,
+    config=_config(),
+    params=params,
+    tables=codec.calibrate(
+      model, params, flags.PREPROCESSING.value, images, _config()["coding_bits"]
+    ),
+    card={
+      "flags": flags.resolved(),
+      "step": step,
+      "trained_on": [source[i]["name"] for i in range(len(source))],
+      "cae_jax": cae_jax.__version__,
+      "jax": jax.__version__,
+      "device": jax.devices()[0].device_kind,
+    },
+  )
+  save_weights(workdir / "weights.safetensors", weights)
+  return weights
+
+
+def _report(workdir: Path, weights: Weights, result: Result) -> None:
+  test = _source(flags.DATASET.value, flags.TEST_SPLIT.value)
+  figures_of_test = report_run.write(workdir, codec.from_weights(weights), test)
+  summary = {
+    "steps": flags.STEPS.value,
+    "exported_step": weights.card["step"],
+    "skipped_steps": int(result.state.skipped),
+    "step_seconds": None if np.isnan(result.step_seconds) else result.step_seconds,
+    "test": figures_of_test,
+    **{k: weights.card[k] for k in ("cae_jax", "jax", "device", "flags")},
+  }
+  with replace_atomically(workdir / "result.json") as temporary:
+    temporary.write_text(json.dumps(summary, indent=2) + "\n")
+  logging.info("wrote %s", workdir / "result.json")
+  print((workdir / "table.md").read_text())
+
+
+if __name__ == "__main__":
+  cli.run(main)

@@ -1,0 +1,65 @@
+"""A tiny training run as users start it: the command line, on a folder of pictures."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cae_jax.images.files import write_image
+
+_FLAGS = (
+  "--dataset=photos",
+  "--valid_dataset=photos",
+  "--valid_split=valid",
+  "--channels=4,6,8",
+  "--patch_size=16",
+  "--valid_patch_size=32",
+  "--batch_size=8",
+  "--learning_rate=0.01",
+  "--warmup_steps=2",
+  "--log_every=1",
+  "--validate_every=4",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyTraining:
+  """Starts `experiments.train` on a folder of generated pictures."""
+
+  source_dir: Path
+
+  def command(self, workdir: Path, *flags: str) -> list[str]:
+    own = (f"--workdir={workdir}", f"--source_dir={self.source_dir}")
+    return [sys.executable, "-m", "experiments.train", *_FLAGS, *own, *flags]
+
+  def run(self, workdir: Path, *flags: str, devices: int = 1) -> subprocess.CompletedProcess:
+    return subprocess.run(
+      self.command(workdir, *flags), env=environment(devices), capture_output=True, text=True
+    )
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+  flags = f"--xla_force_host_platform_device_count={devices}"
+  return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def tiny_training(tmp_path_factory) -> TinyTraining:
+  folder = tmp_path_factory.mktemp("pictures")
+  for index, name in enumerate(("a", "b", "c", "valid", "test")):
+    write_image(folder / f"{name}.png", _picture(index))
+  return TinyTraining(folder)
+
+
+def _picture(seed: int) -> np.ndarray:
+  """Smooth colours with an edge, 48x64."""
+  rng = np.random.default_rng(seed)
+  y, x = np.mgrid[:48, :64] / 48
+  waves = [np.sin(rng.normal(size=2) @ [y.ravel(), x.ravel()] * 4 + c) for c in range(3)]
+  picture = np.stack(waves, -1).reshape(48, 64, 3) * 60 + 128
+  picture[:, 20 + seed :] += 50
+  return np.clip(picture, 0, 255).astype(np.uint8)

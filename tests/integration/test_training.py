@@ -1,0 +1,148 @@
+import json
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from cae_jax.training.reporting import read_metrics
+from tests.integration.conftest import environment
+
+
+def _losses(workdir, split="train"):
+  """Loss by step; empty while there is no log."""
+  log = workdir / "metrics.jsonl"
+  lines = read_metrics(log) if log.exists() else []
+  return {line["step"]: line["loss"] for line in lines if line["split"] == split}
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_training, tmp_path_factory):
+  """An uncut run of 12 steps on one device."""
+  workdir = tmp_path_factory.mktemp("reference")
+  done = tiny_training.run(workdir, "--steps=12")
+  assert done.returncode == 0, done.stderr
+  return workdir
+
+
+def test_a_run_leaves_what_it_promises(reference):
+  for name in (
+    "flags.txt",
+    "metrics.jsonl",
+    "checkpoints",
+    "curves.png",
+    "weights.safetensors",
+    "result.json",
+    "records.jsonl",
+    "table.md",
+    "reconstructions.png",
+  ):
+    assert (reference / name).exists(), name
+  assert list(reference.glob("events.out.tfevents.*"))
+  losses = _losses(reference)
+  assert list(losses) == list(range(1, 13))
+  assert losses[12] < losses[1] / 2
+  assert list(_losses(reference, "valid")) == [4, 8, 12]
+  result = json.loads((reference / "result.json").read_text())
+  coded, _ = result["test"].values()
+  assert coded[0]["mean_rate_bpp"] > 0
+
+
+def test_training_imports_no_tensorflow(tiny_training, tmp_path):
+  command = tiny_training.command(tmp_path, "--steps=1")
+  script = (
+    "import runpy, sys; sys.argv = sys.argv[1:]\n"
+    "try: runpy.run_module('experiments.train', run_name='__main__')\n"
+    "except SystemExit as end: assert not end.code, end\n"
+    "assert 'tensorflow' not in sys.modules"
+  )
+  done = subprocess.run(
+    [command[0], "-c", script, *command[2:]], env=environment(), capture_output=True, text=True
+  )
+  assert done.returncode == 0, done.stderr
+
+
+def test_sigterm_saves_and_the_same_command_resumes(tiny_training, tmp_path):
+  process = subprocess.Popen(
+    tiny_training.command(tmp_path, "--steps=1000000"),
+    env=environment(),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+  deadline = time.monotonic() + 120
+  while process.poll() is None and time.monotonic() < deadline and not _losses(tmp_path):
+    time.sleep(0.02)
+  process.send_signal(signal.SIGTERM)
+  output, _ = process.communicate(timeout=120)
+  assert process.returncode == 0, output
+  stopped = int(re.search(r"stopped at step (\d+)", output)[1])
+  done = tiny_training.run(tmp_path, f"--steps={stopped + 4}")
+  assert done.returncode == 0, done.stderr
+  assert f"resuming at step {stopped} of" in done.stdout + done.stderr
+  assert list(_losses(tmp_path)) == list(range(1, stopped + 5))
+
+
+def test_eight_devices_give_the_losses_of_one(tiny_training, reference, tmp_path):
+  done = tiny_training.run(tmp_path, "--steps=12", devices=8)
+  assert done.returncode == 0, done.stderr
+  ours, theirs = _losses(tmp_path), _losses(reference)
+  np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-3)
+
+
+def test_two_processes_train_together(tiny_training, reference, tmp_path):
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{free.getsockname()[1]}"
+  processes = [
+    subprocess.Popen(
+      tiny_training.command(
+        tmp_path,
+        "--steps=12",
+        f"--coordinator_address={address}",
+        "--num_processes=2",
+        f"--process_id={index}",
+      ),
+      env=environment(),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for index in range(2)
+  ]
+  outputs = [process.communicate(timeout=240)[0] for process in processes]
+  assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+  ours, theirs = _losses(tmp_path), _losses(reference)
+  np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-3)
+  # one process goes on from the checkpoint that two have written
+  done = tiny_training.run(tmp_path, "--steps=16")
+  assert done.returncode == 0, done.stderr
+  assert max(_losses(tmp_path)) == 16
+
+
+def test_other_flags_do_not_resume(tiny_training, reference):
+  done = tiny_training.run(reference, "--steps=12", "--kernel_size=5")
+  assert done.returncode == 2
+  assert done.stderr.strip().count("\n") == 0
+  assert "holds a run with --kernel_size=3, this one has --kernel_size=5" in done.stderr
+
+
+@pytest.mark.parametrize(
+  ("flag", "message"),
+  [
+    ("--optimizer=newton", "newton"),
+    ("--no_such_flag", "no_such_flag"),
+    ("--flagfile=nowhere.flags", "nowhere.flags"),
+    ("--source_dir=/nowhere", "/nowhere"),
+    ("--batch_size=0", "batch_size"),
+  ],
+)
+def test_bad_input_is_one_line_and_status_2(tiny_training, tmp_path, flag, message):
+  done = tiny_training.run(tmp_path, flag)
+  assert done.returncode == 2
+  assert message in done.stderr
+  assert "Traceback" not in done.stderr
+  assert done.stderr.strip().count("\n") == 0
