@@ -63,7 +63,7 @@ class PaperCodec:
       ValueError: another type or shape.
     """
     _check_rgb(image)
-    symbols = np.asarray(self._quantize(self.latents(image)))
+    symbols = self.symbols(image)
     header = Header(
       model_id=self.weights.name,
       model_hash=self._hash,
@@ -94,6 +94,11 @@ class PaperCodec:
     """uint8 [H, W, 3] -> y [h, w, M] float32, before rounding; the image padded as need be."""
     return self._analyse(self.weights.params, pad_to_multiple(image, self._multiple))
 
+  def symbols(self, image: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] -> int32 [h, w, M] in [0, 2^b - 1], what a file codes."""
+    y = self.latents(image)
+    return np.asarray(quantize_uniform(y, self._low, self._high, self._bits))
+
   def reconstruct(self, y_hat: jax.Array, height: int, width: int) -> np.ndarray:
     """Latents [h, w, M] float32 -> uint8 [H, W, 3]."""
     return np.asarray(self._synthesise(self.weights.params, y_hat))[:height, :width]
@@ -108,9 +113,6 @@ class PaperCodec:
   def _synthesise(self, params, y_hat):
     x_hat = self.model.apply({"params": params}, y_hat[None], method="decode")[0]
     return to_uint8(self.preprocessing.inverse(x_hat))
-
-  def _quantize(self, y):
-    return quantize_uniform(y, self._low, self._high, self._bits)
 
   def _latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
     rows, columns = (

@@ -23,7 +23,7 @@ from cae_jax.data.sources import ImageSource, cached, load_source, rescaled
 from cae_jax.evaluation import figures, report_run
 from cae_jax.images.files import replace_atomically
 from cae_jax.images.preprocessing import PREPROCESSINGS
-from cae_jax.models import build_model
+from cae_jax.models import build_model, init_params
 from cae_jax.training import losses, sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import LoopConfig, Result, train
@@ -90,11 +90,6 @@ def _config() -> dict:
   }
 
 
-def _initial_params(model, multiple: int):
-  x = jnp.zeros((1, 8 * multiple, 8 * multiple, 3))
-  return jax.jit(model.init)(jax.random.key(flags.SEED.value), x)["params"]
-
-
 def _optimizer():
   schedule = make_schedule(
     flags.SCHEDULE.value, flags.LEARNING_RATE.value, flags.STEPS.value, flags.WARMUP_STEPS.value
@@ -125,7 +120,7 @@ def _train(workdir: Path, source: ImageSource) -> Result:
   )
   return train(
     config,
-    params=_initial_params(model, model.multiple),
+    params=init_params(model, flags.SEED.value),
     loss_fn=losses.mse_loss(model, preprocessing),
     errors_fn=losses.image_errors(model, preprocessing),
     optimizer=_optimizer(),
@@ -141,9 +136,7 @@ def _export(workdir: Path, source: ImageSource) -> Weights:
   """Weights from the averaged parameters of the best checkpoint, with their coding tables."""
   model = build_model(_config())
   with Checkpoints(workdir / "checkpoints") as checkpoints:
-    like = jax.eval_shape(
-      lambda: create_state(_initial_params(model, model.multiple), _optimizer())
-    )
+    like = jax.eval_shape(lambda: create_state(init_params(model, flags.SEED.value), _optimizer()))
     step = checkpoints.best_step
     state, _ = checkpoints.restore(like, step)
   params = jax.device_get(state.ema_params)

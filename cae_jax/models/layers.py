@@ -52,9 +52,12 @@ def upsample_kernel(kernel: jax.Array) -> jax.Array:
     [r, r, C_in, 4 * C_out] for the lower resolution, in the channel order of `depth_to_space`.
   """
   size, _, c_in, c_out = kernel.shape
-  fold = jnp.asarray(_phase_matrix(size), kernel.dtype)
-  folded = jnp.einsum("pri,qsj,ijco->rscpqo", fold, fold, kernel)
+  fold = _phase_matrix(size)
   reach = fold.shape[1]
+  # One product with a constant: [r * r * 2 * 2, k * k] x [k * k, C_in * C_out].
+  both = np.einsum("pri,qsj->rspqij", fold, fold).reshape(4 * reach**2, size**2)
+  folded = jnp.asarray(both, kernel.dtype) @ kernel.reshape(size**2, c_in * c_out)
+  folded = folded.reshape(reach, reach, 4, c_in, c_out).swapaxes(2, 3)
   return folded.reshape(reach, reach, c_in, 4 * c_out)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from cae_jax.data.patches import center_patches, training_patches
 from cae_jax.images.preprocessing import PREPROCESSINGS
+from cae_jax.models import init_params
 from cae_jax.models.paper import PaperAutoencoder
 from cae_jax.training import losses, sharding
 from cae_jax.training.checkpoints import Checkpoints
@@ -54,7 +55,7 @@ def _train(workdir, cut=None, optimizer=None, poison=None):
   loss_fn = losses.mse_loss(MODEL, PREPROCESSING)
   return train(
     LoopConfig(steps=STEPS, log_every=2, validate_every=4, seed=1),
-    params=jax.jit(MODEL.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"],
+    params=init_params(MODEL, 0),
     loss_fn=loss_fn if poison is None else _poisoned(loss_fn, poison),
     errors_fn=losses.image_errors(MODEL, PREPROCESSING),
     optimizer=optimizer or optax.adam(1e-2),

@@ -1,0 +1,62 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from cae_jax.weights import Weights, WeightsError, load_weights, save_weights
+
+
+def _weights():
+  return Weights(
+    name="tiny",
+    config={"model": "paper", "channels": [4, 8]},
+    params={"analysis": {"Conv_0": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}}},
+    tables={"low": np.zeros(2, np.float32), "code": {"cdf": np.array([[0, 4]], np.int32)}},
+    card={"steps": 3},
+  )
+
+
+def test_file_keeps_everything(tmp_path):
+  path = tmp_path / "tiny.safetensors"
+  save_weights(path, _weights())
+  loaded = load_weights(path)
+  assert (loaded.name, loaded.config, loaded.card) == ("tiny", _weights().config, {"steps": 3})
+  kernel = loaded.params["analysis"]["Conv_0"]["kernel"]
+  np.testing.assert_array_equal(kernel, np.arange(6).reshape(2, 3))
+  np.testing.assert_array_equal(loaded.tables["code"]["cdf"], [[0, 4]])
+  assert loaded.hash() == _weights().hash()
+
+
+def test_hash_is_of_what_changes_the_pictures():
+  weights = _weights()
+  assert dataclasses.replace(weights, name="other", card={}).hash() == weights.hash()
+  assert dataclasses.replace(weights, config={"model": "paper"}).hash() != weights.hash()
+  low = {**weights.tables, "low": np.full(2, 1e-6, np.float32)}
+  assert dataclasses.replace(weights, tables=low).hash() != weights.hash()
+
+
+def test_missing_file(tmp_path):
+  with pytest.raises(WeightsError, match="no such weights file"):
+    load_weights(tmp_path / "none.safetensors")
+
+
+def test_file_of_another_kind(tmp_path):
+  garbage = tmp_path / "garbage.safetensors"
+  garbage.write_bytes(b"not safetensors at all")
+  with pytest.raises(WeightsError, match="not a readable safetensors file"):
+    load_weights(garbage)
+  foreign = tmp_path / "foreign.safetensors"
+  save_file({"x": np.zeros(3)}, foreign)
+  with pytest.raises(WeightsError, match="expected 'cae_jax weights 1', got 'no format entry'"):
+    load_weights(foreign)
+
+
+def test_changed_content_is_noticed(tmp_path):
+  path = tmp_path / "tiny.safetensors"
+  save_weights(path, _weights())
+  data = bytearray(path.read_bytes())
+  data[-1] ^= 1  # in the tensors
+  path.write_bytes(data)
+  with pytest.raises(WeightsError, match="does not match its hash"):
+    load_weights(path)
