@@ -47,6 +47,21 @@ def environment(devices: int = 1) -> dict[str, str]:
   return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 
+def run_module(module: str, *flags: str) -> subprocess.CompletedProcess:
+  """Runs a program of `experiments` in a process of its own."""
+  command = [sys.executable, "-m", f"experiments.{module}", *flags]
+  return subprocess.run(command, env=environment(), capture_output=True, text=True)
+
+
+@pytest.fixture(scope="session")
+def reference(tiny_training, tmp_path_factory) -> Path:
+  """The workdir of an uncut run of 12 steps on one device."""
+  workdir = tmp_path_factory.mktemp("reference")
+  done = tiny_training.run(workdir, "--steps=12")
+  assert done.returncode == 0, done.stderr
+  return workdir
+
+
 @pytest.fixture(scope="session")
 def tiny_training(tmp_path_factory) -> TinyTraining:
   folder = tmp_path_factory.mktemp("pictures")

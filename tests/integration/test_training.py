@@ -19,15 +19,6 @@ def _losses(workdir, split="train"):
   return {line["step"]: line["loss"] for line in lines if line["split"] == split}
 
 
-@pytest.fixture(scope="module")
-def reference(tiny_training, tmp_path_factory):
-  """An uncut run of 12 steps on one device."""
-  workdir = tmp_path_factory.mktemp("reference")
-  done = tiny_training.run(workdir, "--steps=12")
-  assert done.returncode == 0, done.stderr
-  return workdir
-
-
 def test_a_run_leaves_what_it_promises(reference):
   for name in (
     "flags.txt",
