@@ -155,11 +155,14 @@ def match_size(codec: ImageCodec, x_uint8: np.ndarray, target_bytes: int) -> Mat
     CodecError: the codec failed.
   """
   settings = codec.search
-  low, high = 0, len(settings)
-  best, above = codec.encode(x_uint8, settings[low]), None
+  best = codec.encode(x_uint8, settings[-1])
+  if len(best) <= target_bytes:
+    return Match(settings[-1], best, OK if len(best) == target_bytes else TOO_SMALL)
+  low, high, above = 0, len(settings) - 1, best
+  best = codec.encode(x_uint8, settings[low])
   if len(best) > target_bytes:
     return Match(settings[low], best, TOO_LARGE)
-  # Invariant: the file of settings[low] fits, that of settings[high] does not (or there is none).
+  # Invariant: the file of settings[low] fits, that of settings[high] does not.
   while high - low > 1:
     middle = (low + high) // 2
     data = codec.encode(x_uint8, settings[middle])
@@ -167,8 +170,7 @@ def match_size(codec: ImageCodec, x_uint8: np.ndarray, target_bytes: int) -> Mat
       low, best = middle, data
     else:
       high, above = middle, data
-  at_the_end = above is None and len(best) < target_bytes
-  return Match(settings[low], best, TOO_SMALL if at_the_end else OK, above)
+  return Match(settings[low], best, OK, above)
 
 
 def match_image(codec: ImageCodec, name: str, x_uint8: np.ndarray, target: Record) -> Record:
