@@ -135,8 +135,9 @@ def _train(workdir: Path, source: ImageSource) -> Result:
 def _export(workdir: Path, source: ImageSource) -> Weights:
   """Weights from the averaged parameters of the best checkpoint, with their coding tables."""
   model = build_model(_config())
+  initial = init_params(model, flags.SEED.value)
+  like = jax.eval_shape(lambda params: create_state(params, _optimizer()), initial)
   with Checkpoints(workdir / "checkpoints") as checkpoints:
-    like = jax.eval_shape(lambda: create_state(init_params(model, flags.SEED.value), _optimizer()))
     step = checkpoints.best_step
     state, _ = checkpoints.restore(like, step)
   params = jax.device_get(state.ema_params)

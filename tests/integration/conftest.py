@@ -1,9 +1,12 @@
 """A tiny training run as users start it: the command line, on a folder of pictures."""
 
+import atexit
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +45,20 @@ class TinyTraining:
     )
 
 
+# Programs compiled once serve all processes of the tests.
+_COMPILE_CACHE = tempfile.mkdtemp(prefix="cae_jax_tests_")
+atexit.register(shutil.rmtree, _COMPILE_CACHE, ignore_errors=True)
+
+
 def environment(devices: int = 1) -> dict[str, str]:
-  flags = f"--xla_force_host_platform_device_count={devices}"
-  return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+  """This process's environment, for a child that sees some number of CPU devices."""
+  return {
+    **os.environ,
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "JAX_COMPILATION_CACHE_DIR": _COMPILE_CACHE,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+  }
 
 
 def run_module(module: str, *flags: str) -> subprocess.CompletedProcess:
