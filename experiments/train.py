@@ -84,6 +84,7 @@ def _config() -> dict:
     "channels": [int(c) for c in flags.CHANNELS.value],
     "kernel_size": flags.KERNEL_SIZE.value,
     "bottleneck": flags.BOTTLENECK.value,
+    "upsampling": flags.UPSAMPLING.value,
     "latent_bits": flags.LATENT_BITS.value,
     "coding_bits": flags.LATENT_BITS.value or flags.CODING_BITS.value,
     "preprocessing": flags.PREPROCESSING.value,

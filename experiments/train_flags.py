@@ -7,6 +7,7 @@ from absl import flags
 from cae_jax.images.files import replace_atomically
 from cae_jax.images.preprocessing import PREPROCESSINGS
 from cae_jax.models import MODELS
+from cae_jax.models.layers import UPSAMPLINGS
 from cae_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 
 NAME = flags.DEFINE_string("name", "paper", "Names the run and its weights.")
@@ -34,6 +35,9 @@ CHANNELS = flags.DEFINE_list("channels", ["32", "64", "128"], "Features of the e
 KERNEL_SIZE = flags.DEFINE_integer("kernel_size", 3, "Side of the convolutions' kernels, odd.", 1)
 BOTTLENECK = flags.DEFINE_integer(
   "bottleneck", 0, "Channels of the latents; 0: the last stage's.", 0
+)
+UPSAMPLING = flags.DEFINE_enum(
+  "upsampling", "subpixel", list(UPSAMPLINGS), "How the decoder doubles the resolution."
 )
 LATENT_BITS = flags.DEFINE_integer(
   "latent_bits", 0, "Bits that training rounds latents to; 0 trains without rounding.", 0, 16
@@ -68,9 +72,9 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is.", 
 _FREE = (WORKDIR, SOURCE_DIR, DATA_DIR, CACHE_GIB, STEPS, LOG_EVERY, VALIDATE_EVERY)
 _KEPT = (
   NAME, DATASET, TRAIN_SPLIT, TEST_SPLIT, VALID_DATASET, VALID_SPLIT, RESCALE, PATCH_SIZE,
-  BATCH_SIZE, VALID_PATCH_SIZE, MODEL, CHANNELS, KERNEL_SIZE, BOTTLENECK, LATENT_BITS, CODING_BITS,
-  PREPROCESSING, COMPUTE_DTYPE, OPTIMIZER, LEARNING_RATE, SCHEDULE, WARMUP_STEPS, CLIP_NORM,
-  EMA_DECAY, SEED,
+  BATCH_SIZE, VALID_PATCH_SIZE, MODEL, CHANNELS, KERNEL_SIZE, BOTTLENECK, UPSAMPLING, LATENT_BITS,
+  CODING_BITS, PREPROCESSING, COMPUTE_DTYPE, OPTIMIZER, LEARNING_RATE, SCHEDULE, WARMUP_STEPS,
+  CLIP_NORM, EMA_DECAY, SEED,
 )  # fmt: skip
 
 

@@ -109,6 +109,33 @@ class UpsampleConv(nn.Module):
     return depth_to_space(phases, 2) + bias.astype(self.dtype)[None, None, None, :]
 
 
+class SubpixelConv(nn.Module):
+  """2x up-sampling by a k x k convolution and `depth_to_space` (Shi et al. 2016, arXiv:1609.05158).
+
+  [B, h, w, C] -> [B, 2h, 2w, features]. Every `UpsampleConv` is one of these with tied weights, at
+  the same cost.
+  """
+
+  features: int
+  kernel_size: int = 3
+  dtype: jnp.dtype = jnp.float32
+  bias_init: nn.initializers.Initializer = nn.initializers.zeros
+
+  @nn.compact
+  def __call__(self, x):
+    phases = nn.Conv(
+      4 * self.features,
+      (self.kernel_size, self.kernel_size),
+      kernel_init=zero_sum_init,
+      bias_init=self.bias_init,
+      dtype=self.dtype,
+    )
+    return depth_to_space(phases(x), 2)
+
+
+UPSAMPLINGS = {"nearest": UpsampleConv, "subpixel": SubpixelConv}
+
+
 def _check_multiple(height: int, width: int, block: int) -> None:
   if height % block or width % block:
     raise ValueError(

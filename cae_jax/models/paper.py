@@ -32,23 +32,25 @@ class PaperAutoencoder(nn.Module):
     channels: features of the three encoder stages.
     kernel_size: odd; the paper gives none.
     bottleneck: channels of the latents; 0 keeps channels[-1].
+    upsampling: "nearest" (neighbour, then a convolution) or "subpixel", which it is a case of.
     latent_bits: 0 trains with unquantised latents. Otherwise training rounds them to 2^latent_bits
       levels between -1 and 1, straight through.
     dtype: of the convolutions; parameters, latents and output are float32.
   """
 
-  CONFIG_FIELDS: ClassVar = ("channels", "kernel_size", "bottleneck", "latent_bits")
+  CONFIG_FIELDS: ClassVar = ("channels", "kernel_size", "bottleneck", "upsampling", "latent_bits")
 
   channels: Sequence[int] = (32, 64, 128)
   kernel_size: int = 3
   bottleneck: int = 0
+  upsampling: str = "subpixel"
   latent_bits: int = 0
   dtype: jnp.dtype = jnp.float32
 
   def setup(self):
-    shape = (tuple(self.channels), self.kernel_size, self.bottleneck, self.dtype)
-    self.analysis = PaperAnalysis(*shape)
-    self.synthesis = PaperSynthesis(*shape)
+    shape = (tuple(self.channels), self.kernel_size, self.bottleneck)
+    self.analysis = PaperAnalysis(*shape, dtype=self.dtype)
+    self.synthesis = PaperSynthesis(*shape, self.upsampling, self.dtype)
 
   @property
   def multiple(self) -> int:

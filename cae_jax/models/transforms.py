@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
-from cae_jax.models.layers import UpsampleConv, max_pool_2x2, zero_sum_init
+from cae_jax.models.layers import UPSAMPLINGS, max_pool_2x2, zero_sum_init
 
 # Centres values normalised to [0, 1], as JPEG's level shift by 128 does before its DCT.
 LEVEL_SHIFT = 0.5
@@ -46,26 +46,27 @@ class PaperSynthesis(nn.Module):
 
       y_hat 128x192x128 -> conv 64 -> up 256x384 -> conv 32 -> up 512x768 -> conv 3 -> x_hat
 
-  Up-sampling is by nearest neighbour; each pair of it and the convolution behind it is one
-  `UpsampleConv`. ReLU after all convolutions but the last. [B, h, w, M] -> [B, 4h, 4w, 3], near
-  [0, 1] but not clipped to it.
+  Each up-sampling and the convolution behind it are one layer of `layers.UPSAMPLINGS`. ReLU after
+  all convolutions but the last. [B, h, w, M] -> [B, 4h, 4w, 3], near [0, 1] but not clipped to it.
   """
 
   channels: Sequence[int] = (32, 64, 128)
   kernel_size: int = 3
   bottleneck: int = 0
+  upsampling: str = "subpixel"
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(self, y_hat):
     x = y_hat
+    upsample = UPSAMPLINGS[self.upsampling]
     first, *rest = reversed(self.channels[:-1])
     if self.bottleneck:
       x = nn.relu(_hidden(self.channels[-1], self.kernel_size, self.dtype)(x))
     x = nn.relu(_hidden(first, self.kernel_size, self.dtype)(x))
     for features in rest:
-      x = nn.relu(UpsampleConv(features, self.kernel_size, self.dtype, nn.initializers.ones)(x))
-    x = UpsampleConv(3, self.kernel_size, self.dtype)(x)
+      x = nn.relu(upsample(features, self.kernel_size, self.dtype, nn.initializers.ones)(x))
+    x = upsample(3, self.kernel_size, self.dtype)(x)
     return x.astype(jnp.float32) + LEVEL_SHIFT
 
 

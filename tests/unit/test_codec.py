@@ -18,6 +18,7 @@ CONFIG = {
   "channels": [4, 6, 8],
   "kernel_size": 3,
   "bottleneck": 0,
+  "upsampling": "nearest",
   "latent_bits": 0,
   "coding_bits": 8,
   "preprocessing": "ycbcr",

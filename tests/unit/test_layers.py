@@ -55,3 +55,15 @@ def test_odd_sizes_are_refused():
     layers.max_pool_2x2(jnp.zeros((1, 3, 4, 1)))
   with pytest.raises(ValueError, match="multiple of 4 channels, got 6"):
     layers.depth_to_space(jnp.zeros((1, 2, 2, 6)), 2)
+
+
+def test_upsample_conv_is_a_subpixel_conv():
+  """Nearest-neighbour up-sampling is the case of tied weights."""
+  x = _normal(4, 1, 4, 5, 3)
+  kernel, bias = _normal(5, 3, 3, 3, 2), _normal(6, 2)
+  tied = {"Conv_0": {"kernel": layers.upsample_kernel(kernel), "bias": jnp.tile(bias, 4)}}
+  np.testing.assert_allclose(
+    layers.SubpixelConv(2).apply({"params": tied}, x),
+    layers.UpsampleConv(2).apply({"params": {"kernel": kernel, "bias": bias}}, x),
+    atol=1e-5,
+  )

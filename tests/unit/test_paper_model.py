@@ -18,8 +18,9 @@ def _shapes(model, height=512, width=768):
   return output, variables
 
 
-def test_shapes_are_the_papers():
-  output, variables = _shapes(PaperAutoencoder())
+@pytest.mark.parametrize("upsampling", ["nearest", "subpixel"])
+def test_shapes_are_the_papers(upsampling):
+  output, variables = _shapes(PaperAutoencoder(upsampling=upsampling))
   analysis = variables["intermediates"]["analysis"]
   shapes = [analysis[f"Conv_{i}"]["__call__"][0].shape for i in range(3)]
   assert shapes[0] == (1, 512, 768, 32)
