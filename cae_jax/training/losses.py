@@ -19,14 +19,16 @@ def mse_loss(model: nn.Module, preprocessing: Preprocessing) -> LossFn:
 
   Returns:
     loss_fn(params, batch, *, key) -> (loss, {"psnr_db"}), with batch["image"] uint8 [B, H, W, 3].
-    Its PSNR is that of the loss itself, over all the batch, before rounding to 8 bits.
+    The PSNR is of RGB, over all the batch, neither rounded nor clipped to 8 bits.
   """
 
   def loss_fn(params: Any, batch: Batch, *, key: jax.Array):
     del key  # nothing here is random
-    x = preprocessing.forward(batch["image"])
-    loss = jnp.mean(jnp.square(_reconstruct(model, params, x) - x))
-    return loss, {"psnr_db": psnr_from_mse(loss, max_value=1.0)}
+    rgb = batch["image"].astype(jnp.float32)
+    x = preprocessing.forward(rgb)
+    x_hat = _reconstruct(model, params, x)
+    error = preprocessing.inverse(jax.lax.stop_gradient(x_hat)) - rgb
+    return jnp.mean(jnp.square(x_hat - x)), {"psnr_db": psnr_from_mse(jnp.mean(jnp.square(error)))}
 
   return loss_fn
 
