@@ -28,7 +28,7 @@ from cae_jax.training import losses, sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import LoopConfig, Result, train
 from cae_jax.training.optimizers import make_optimizer, make_schedule
-from cae_jax.training.state import create_state
+from cae_jax.training.state import TrainState, create_state
 from cae_jax.weights import Weights, save_weights
 from experiments import cli
 from experiments import train_flags as flags
@@ -46,13 +46,13 @@ def main(argv: Sequence[str]) -> None:
     flags.keep_flags(workdir / "flags.txt")
   source = cached(_source(flags.DATASET.value, flags.TRAIN_SPLIT.value), _cache_bytes())
   result = _train(workdir, source)
-  if not first_process:
-    return
   if not result.finished:
     print(f"stopped at step {int(result.state.step)}; the same command resumes")
     return
-  weights = _export(workdir, source)
-  _report(workdir, weights, result)
+  best = _best_state(workdir)  # every process takes part in reading a checkpoint
+  if first_process:
+    weights = _export(workdir, best, source)
+    _report(workdir, weights, result)
 
 
 def _source(dataset: str, split: str, source_dir: bool = True) -> ImageSource:
@@ -133,15 +133,17 @@ def _train(workdir: Path, source: ImageSource) -> Result:
   )
 
 
-def _export(workdir: Path, source: ImageSource) -> Weights:
+def _best_state(workdir: Path) -> TrainState:
+  initial = create_state(init_params(build_model(_config()), flags.SEED.value), _optimizer())
+  like = jax.device_put(initial, sharding.replicated(sharding.data_mesh()))
+  with Checkpoints(workdir / "checkpoints") as checkpoints:
+    return checkpoints.restore(like, checkpoints.best_step)[0]
+
+
+def _export(workdir: Path, best: TrainState, source: ImageSource) -> Weights:
   """Weights from the averaged parameters of the best checkpoint, with their coding tables."""
   model = build_model(_config())
-  initial = init_params(model, flags.SEED.value)
-  like = jax.eval_shape(lambda params: create_state(params, _optimizer()), initial)
-  with Checkpoints(workdir / "checkpoints") as checkpoints:
-    step = checkpoints.best_step
-    state, _ = checkpoints.restore(like, step)
-  params = jax.device_get(state.ema_params)
+  params = jax.device_get(best.ema_params)
   images = [source[i]["image"] for i in range(len(source))]
   weights = Weights(
     name=flags.NAME.value,
@@ -152,7 +154,7 @@ def _export(workdir: Path, source: ImageSource) -> Weights:
     ),
     card={
       "flags": flags.resolved(),
-      "step": step,
+      "step": int(best.step),
       "trained_on": [source[i]["name"] for i in range(len(source))],
       "cae_jax": cae_jax.__version__,
       "jax": jax.__version__,

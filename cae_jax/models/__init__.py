@@ -36,7 +36,9 @@ def init_params(model: PaperAutoencoder, seed: int) -> Any:
   """
   x = jnp.zeros((1, model.multiple, model.multiple, 3))
   init = jax.jit(lambda key: model.init(key, x)["params"])
-  options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+  options: dict[str, Any] = (
+    {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+  )
   return init.lower(jax.random.key(seed)).compile(options)(jax.random.key(seed))
 
 

@@ -43,7 +43,7 @@ def test_a_run_leaves_what_it_promises(reference):
 
 
 def test_training_imports_no_tensorflow(tiny_training, tmp_path):
-  command = tiny_training.command(tmp_path, "--steps=1")
+  command = tiny_training.command(tmp_path, "--steps=2")
   script = (
     "import runpy, sys; sys.argv = sys.argv[1:]\n"
     "try: runpy.run_module('experiments.train', run_name='__main__')\n"
@@ -104,7 +104,12 @@ def test_two_processes_train_together(tiny_training, reference, tmp_path):
     )
     for index in range(2)
   ]
-  outputs = [process.communicate(timeout=240)[0] for process in processes]
+  try:
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+      process.wait()
   assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
   ours, theirs = _losses(tmp_path), _losses(reference)
   np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-3)
