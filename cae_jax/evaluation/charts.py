@@ -58,7 +58,8 @@ def curves(metrics_jsonl: str | PathLike, path: str | PathLike) -> None:
 def psnr_per_image(records: Sequence[Record], path: str | PathLike) -> None:
   """PSNR of each image under each method, all at the same rate (figure 8).
 
-  Matched baselines are drawn at exactly our rate (`Record.psnr_db_at_target`).
+  Matched baselines are drawn at exactly our rate (`Record.psnr_db_at_target`), or hollow where
+  none of their files is as large (or as small) as ours.
 
   Args:
     records: our codec's, and the baselines' matched to it. With several of our settings the one
@@ -67,7 +68,7 @@ def psnr_per_image(records: Sequence[Record], path: str | PathLike) -> None:
   Raises:
     ValueError: there is no record with figures.
   """
-  chosen = _one_rate([at_target(r) for r in records if r.ok and r.image is not None])
+  chosen = _one_rate([at_target(r) for r in records if r.mse is not None and r.image is not None])
   if not chosen:
     raise ValueError("expected records with figures, got none")
   images = sorted({image_stem(record) for record in chosen})
@@ -80,7 +81,11 @@ def psnr_per_image(records: Sequence[Record], path: str | PathLike) -> None:
     xs = [i + offset for i, image in enumerate(images) if image in of_codec]
     ys = [of_codec[image].psnr_db or 0.0 for image in images if image in of_codec]
     colour, marker = drawing.style(codec, codecs)
-    axes.plot(xs, ys, marker, color=colour, ms=8, mec="white", mew=0.6, label=label(codec))
+    off_size = not all(record.ok for record in of_codec.values())
+    edge_and_face = {"mec": colour, "mfc": "white"} if off_size else {"mec": "white", "mfc": colour}
+    axes.plot(xs, ys, marker, color=colour, ms=8, mew=0.8, label=label(codec), **edge_and_face)
+  if not all(record.ok for record in chosen):
+    axes.set_title("hollow: the codec has no file of that size; the nearest it has", fontsize=9)
   for edge in range(1, len(images)):
     axes.axvline(edge - 0.5, color="#DDDDDD", lw=0.8)
   axes.set_xlim(-0.5, len(images) - 0.5)
