@@ -37,6 +37,7 @@ Images = list[tuple[str, np.ndarray]]
 
 
 def main(argv: Sequence[str]) -> None:
+  """Runs the program with the parsed flags."""
   del argv
   codec = codecs.load(_weights_file())
   images = _images(codec)

@@ -26,6 +26,7 @@ _OUTPUT = flags.DEFINE_string("output", "runs/paper_slip", "Folder to write to."
 
 
 def main(_):
+  """Runs the program with the parsed flags."""
   source = sources.load_source(_DATASET.value, "test", source_dir=_SOURCE_DIR.value)
   images = [(str(source[i]["name"]), source[i]["image"]) for i in range(len(source))]
   codecs = baselines.baselines(list(slip.SETTINGS), _BPG_DIR.value)

@@ -35,6 +35,7 @@ from experiments import train_flags as flags
 
 
 def main(argv: Sequence[str]) -> None:
+  """Runs the program with the parsed flags."""
   del argv
   if flags.COORDINATOR.value:
     jax.distributed.initialize(
