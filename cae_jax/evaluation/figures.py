@@ -43,8 +43,10 @@ def reconstructions(
     counts = f"{len(originals)}, {len(decoded)} and {len(captions)}"
     raise ValueError(f"expected originals, reconstructions and captions of one count, got {counts}")
   columns = list(zip(originals, decoded, captions))[:4]
-  figure = drawing.figure(4.0 * len(columns), 10.2)
-  grid = figure.subplots(3, len(columns), squeeze=False, height_ratios=(1, 1, 0.72))
+  tallest = min(1.0, max(x.shape[0] / x.shape[1] for x, _, _ in columns))
+  heights = (tallest, tallest, 0.52)  # of the rows, in widths of a column; the last is a pair
+  figure = drawing.figure(4.0 * len(columns), 4.0 * sum(heights) + 1.0)
+  grid = figure.subplots(3, len(columns), squeeze=False, height_ratios=heights)
   for axes, (x, x_hat, caption) in zip(grid.T, columns):
     spot = _worst_spot(x, x_hat)
     _picture(axes[0], x, "original")
