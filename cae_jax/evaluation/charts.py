@@ -82,12 +82,12 @@ def psnr_per_image(records: Sequence[Record], path: str | PathLike) -> None:
     ys = [of_codec[image].psnr_db or 0.0 for image in images if image in of_codec]
     colour, marker = drawing.style(codec, codecs)
     off_size = not all(record.ok for record in of_codec.values())
-    edge_and_face = {"mec": colour, "mfc": "white"} if off_size else {"mec": "white", "mfc": colour}
-    axes.plot(xs, ys, marker, color=colour, ms=8, mew=0.8, label=label(codec), **edge_and_face)
+    edge, face = (colour, "white") if off_size else ("white", colour)
+    axes.plot(xs, ys, marker, color=colour, ms=8, mew=0.8, mec=edge, mfc=face, label=label(codec))
   if not all(record.ok for record in chosen):
     axes.set_title("hollow: the codec has no file of that size; the nearest it has", fontsize=9)
-  for edge in range(1, len(images)):
-    axes.axvline(edge - 0.5, color="#DDDDDD", lw=0.8)
+  for gap in range(1, len(images)):
+    axes.axvline(gap - 0.5, color="#DDDDDD", lw=0.8)
   axes.set_xlim(-0.5, len(images) - 0.5)
   axes.set_xticks(range(len(images)), [_image_words(chosen, image) for image in images])
   axes.set_ylabel("PSNR of RGB (dB)")
