@@ -122,11 +122,18 @@ def test_orders_of_epochs_and_seeds_differ():
 
 
 class CountingSource(ArraySource):
-  reads = 0
   seconds = 0.0
 
+  def __init__(self, *images):
+    super().__init__(*images)
+    self.read_indexes = []
+
+  @property
+  def reads(self):
+    return len(self.read_indexes)
+
   def __getitem__(self, index):
-    self.reads += 1
+    self.read_indexes.append(index)
     time.sleep(self.seconds)
     return super().__getitem__(index)
 
@@ -152,9 +159,9 @@ def test_threads_that_want_the_same_image_wait_for_one_decoding():
   source = CountingSource(*[coordinates(64, 64, number) for number in range(20)])
   source.seconds = 0.005
   iterator = make(source, num_threads=8, prefetch=16)
-  take(iterator, 60)  # of 80 batches an epoch
+  take(iterator, 50)  # of 80 batches an epoch; how many more are read ahead is up to the threads
   iterator.close()
-  assert source.reads == 20
+  assert len(set(source.read_indexes)) == source.reads > 10
 
 
 def test_failed_read_is_tried_anew():
