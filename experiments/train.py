@@ -8,8 +8,9 @@ result.json, records.jsonl, table.md, reconstructions.png.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +19,15 @@ from absl import logging
 
 import cae_jax
 from cae_jax import codec
-from cae_jax.data.patches import center_patches, training_patches
+from cae_jax.data.patches import center_patches, random_blocks, training_patches
 from cae_jax.data.sources import ImageSource, cached, load_source, rescaled
 from cae_jax.evaluation import figures, report_run
 from cae_jax.images.files import replace_atomically
 from cae_jax.images.preprocessing import PREPROCESSINGS
-from cae_jax.models import build_model, init_params
+from cae_jax.models import MODELS, Model, build_model, init_params
+from cae_jax.models.block_transforms import BLOCK, klt
+from cae_jax.models.context import ContextModel, start_from_klt
+from cae_jax.models.paper import PaperAutoencoder
 from cae_jax.training import losses, sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import LoopConfig, Result, train
@@ -32,6 +36,11 @@ from cae_jax.training.state import TrainState, create_state
 from cae_jax.weights import Weights, save_weights
 from experiments import cli
 from experiments import train_flags as flags
+
+# Where codec models of variable rate are validated, as trade-offs.
+VALID_TRADEOFFS = (-0.9, -0.3, 0.3, 0.9)
+# Enough blocks for a KLT of 768 x 768.
+KLT_BLOCKS = 1 << 15
 
 
 def main(argv: Sequence[str]) -> None:
@@ -80,16 +89,12 @@ def _cache_bytes() -> int:
 
 def _config() -> dict:
   """The network's and the codec's settings, as weights files keep them."""
-  return {
-    "model": flags.MODEL.value,
-    "channels": [int(c) for c in flags.CHANNELS.value],
-    "kernel_size": flags.KERNEL_SIZE.value,
-    "bottleneck": flags.BOTTLENECK.value,
-    "upsampling": flags.UPSAMPLING.value,
-    "latent_bits": flags.LATENT_BITS.value,
-    "coding_bits": flags.LATENT_BITS.value or flags.CODING_BITS.value,
-    "preprocessing": flags.PREPROCESSING.value,
-  }
+  module = MODELS[flags.MODEL.value]
+  fields = {name: flags.model_setting(name, getattr(module, name)) for name in module.CONFIG_FIELDS}
+  if module is PaperAutoencoder:
+    fields["coding_bits"] = flags.LATENT_BITS.value or flags.CODING_BITS.value
+    fields["preprocessing"] = flags.PREPROCESSING.value
+  return {"model": flags.MODEL.value, **fields}
 
 
 def _optimizer():
@@ -101,7 +106,7 @@ def _optimizer():
 
 def _train(workdir: Path, source: ImageSource) -> Result:
   model = build_model(_config(), jnp.dtype(flags.COMPUTE_DTYPE.value))
-  preprocessing = PREPROCESSINGS[flags.PREPROCESSING.value]
+  loss_fn, errors_fn = _objectives(model)
   batches = training_patches(
     source,
     patch_size=flags.PATCH_SIZE.value,
@@ -109,6 +114,7 @@ def _train(workdir: Path, source: ImageSource) -> Result:
     seed=flags.SEED.value,
     shard_index=jax.process_index(),
     shard_count=jax.process_count(),
+    min_scale=flags.MIN_SCALE.value,
   )
   valid_batches = center_patches(
     _valid_source(), patch_size=flags.VALID_PATCH_SIZE.value, batch_size=4
@@ -122,9 +128,9 @@ def _train(workdir: Path, source: ImageSource) -> Result:
   )
   return train(
     config,
-    params=init_params(model, flags.SEED.value),
-    loss_fn=losses.mse_loss(model, preprocessing),
-    errors_fn=losses.image_errors(model, preprocessing),
+    params=_initial_params(model, source),
+    loss_fn=loss_fn,
+    errors_fn=errors_fn,
     optimizer=_optimizer(),
     batches=batches,
     valid_batches=valid_batches,
@@ -132,6 +138,26 @@ def _train(workdir: Path, source: ImageSource) -> Result:
     mesh=sharding.data_mesh(),
     on_validation=lambda: figures.curves(workdir / "metrics.jsonl", workdir / "curves.png"),
   )
+
+
+def _objectives(model: Model) -> tuple[losses.LossFn, Callable]:
+  """What training minimises and what validation measures."""
+  if isinstance(model, PaperAutoencoder):
+    preprocessing = PREPROCESSINGS[flags.PREPROCESSING.value]
+    return losses.mse_loss(model, preprocessing), losses.image_errors(model, preprocessing)
+  distortion = flags.DISTORTION.value
+  return (
+    losses.rate_distortion_loss(model, distortion),
+    losses.rate_distortion_errors(model, VALID_TRADEOFFS, distortion),
+  )
+
+
+def _initial_params(model: Model, source: ImageSource) -> Any:
+  params = init_params(model, flags.SEED.value)
+  if isinstance(model, ContextModel) and flags.BLOCK_TRANSFORM.value == "klt":
+    blocks = random_blocks(source, KLT_BLOCKS, BLOCK, flags.SEED.value)
+    return start_from_klt(model, params, *klt(blocks, model.latent_channels))
+  return params
 
 
 def _best_state(workdir: Path) -> TrainState:

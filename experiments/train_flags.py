@@ -1,6 +1,7 @@
 """The flags of a training run, and the file that keeps them."""
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -8,6 +9,7 @@ from cae_jax.images.files import replace_atomically
 from cae_jax.images.preprocessing import PREPROCESSINGS
 from cae_jax.models import MODELS
 from cae_jax.models.layers import UPSAMPLINGS
+from cae_jax.training.losses import DISTORTIONS
 from cae_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 
 NAME = flags.DEFINE_string("name", "paper", "Names the run and its weights.")
@@ -31,7 +33,9 @@ VALID_PATCH_SIZE = flags.DEFINE_integer("valid_patch_size", 256, "Side of valida
 CACHE_GIB = flags.DEFINE_float("cache_gib", 4.0, "Memory for decoded images.", lower_bound=0)
 
 MODEL = flags.DEFINE_enum("model", "paper", list(MODELS), "Network.")
-CHANNELS = flags.DEFINE_list("channels", ["32", "64", "128"], "Features of the encoder's stages.")
+CHANNELS = flags.DEFINE_list(
+  "channels", None, "Features of the encoder's stages; the model's own choice if not given."
+)
 KERNEL_SIZE = flags.DEFINE_integer("kernel_size", 3, "Side of the convolutions' kernels, odd.", 1)
 BOTTLENECK = flags.DEFINE_integer(
   "bottleneck", 0, "Channels of the latents; 0: the last stage's.", 0
@@ -43,6 +47,17 @@ LATENT_BITS = flags.DEFINE_integer(
   "latent_bits", 0, "Bits that training rounds latents to; 0 trains without rounding.", 0, 16
 )
 CODING_BITS = flags.DEFINE_integer("coding_bits", 8, "Bits a latent is rounded to in files.", 1, 12)
+BLOCKS = flags.DEFINE_list("blocks", None, "Residual blocks at each resolution, of `context`.")
+WIDTH = flags.DEFINE_integer("width", None, "Hidden channels of the context passes.", 8)
+LMBDA_MIN = flags.DEFINE_float("lmbda_min", None, "Smallest lmbda of a variable-rate model.", 1e-5)
+LMBDA_MAX = flags.DEFINE_float("lmbda_max", None, "Its largest lmbda.", 1e-5)
+DISTORTION = flags.DEFINE_enum("distortion", "mse", list(DISTORTIONS), "Of codec models.")
+BLOCK_TRANSFORM = flags.DEFINE_enum(
+  "block_transform", "klt", ["klt", "random"], "Where the linear path of `context` starts."
+)
+MIN_SCALE = flags.DEFINE_float(
+  "min_scale", 1.0, "Images are shrunk by a random factor down to this before cropping.", 0.1, 1
+)
 PREPROCESSING = flags.DEFINE_enum(
   "preprocessing", "ycbcr", list(PREPROCESSINGS), "What the network sees of the image."
 )
@@ -73,7 +88,8 @@ _FREE = (WORKDIR, SOURCE_DIR, DATA_DIR, CACHE_GIB, STEPS, LOG_EVERY, VALIDATE_EV
 _KEPT = (
   NAME, DATASET, TRAIN_SPLIT, TEST_SPLIT, VALID_DATASET, VALID_SPLIT, RESCALE, PATCH_SIZE,
   BATCH_SIZE, VALID_PATCH_SIZE, MODEL, CHANNELS, KERNEL_SIZE, BOTTLENECK, UPSAMPLING, LATENT_BITS,
-  CODING_BITS, PREPROCESSING, COMPUTE_DTYPE, OPTIMIZER, LEARNING_RATE, SCHEDULE, WARMUP_STEPS,
+  CODING_BITS, BLOCKS, WIDTH, LMBDA_MIN, LMBDA_MAX, DISTORTION, BLOCK_TRANSFORM, MIN_SCALE,
+  PREPROCESSING, COMPUTE_DTYPE, OPTIMIZER, LEARNING_RATE, SCHEDULE, WARMUP_STEPS,
   CLIP_NORM, EMA_DECAY, SEED,
 )  # fmt: skip
 
@@ -81,6 +97,14 @@ _KEPT = (
 def workdir() -> Path:
   """The run's folder."""
   return Path(WORKDIR.value or Path("runs") / NAME.value)
+
+
+def model_setting(name: str, default: Any) -> Any:
+  """The value of a field of the model: the flag of that name, or the model's own choice."""
+  value = flags.FLAGS[name].value if name in flags.FLAGS else None
+  if value is None:
+    return list(default) if isinstance(default, tuple) else default
+  return [int(v) for v in value] if isinstance(value, list) else value
 
 
 def resolved() -> dict[str, str]:
@@ -106,9 +130,14 @@ def keep_flags(path: Path) -> None:
 def _check_same(path: Path, ours: dict[str, str]) -> None:
   theirs = {line.lstrip("-").partition("=")[0]: line for line in path.read_text().splitlines()}
   for holder in _KEPT:
-    then, now = theirs.get(holder.name, ""), ours.get(holder.name, "")
+    then, now = theirs.get(holder.name, _default_line(holder)), ours.get(holder.name, "")
     if then != now:
       raise ValueError(
         f"{path.parent} holds a run with {then or f'no --{holder.name}'}, this one has "
         f"{now or 'none'}; resume it with the same flags, or give another --workdir"
       )
+
+
+def _default_line(holder: flags.FlagHolder) -> str:
+  """The line of a flag that an older version did not have: what it did then is the default."""
+  return "" if holder.default is None else f"--{holder.name}={holder.default}"

@@ -126,6 +126,27 @@ def center_patches(source: ImageSource, *, patch_size: int, batch_size: int) -> 
   return batches
 
 
+def random_blocks(source: ImageSource, count: int, block: int, seed: int) -> np.ndarray:
+  """Small blocks from all over a source, for its statistics.
+
+  Args:
+    source: the images, as for `training_patches`.
+    count: how many blocks.
+    block: their side in pixels, at most 128.
+    seed: 0 to 2**32 - 1.
+  Returns:
+    uint8 [count, block, block, 3].
+  """
+  per_side = 128 // block
+  patches = training_patches(source, patch_size=block * per_side, batch_size=16, seed=seed)
+  blocks = []
+  for _ in range(-(-count // (16 * per_side**2))):
+    image = next(patches)["image"].reshape(16, per_side, block, per_side, block, 3)
+    blocks.append(image.swapaxes(2, 3).reshape(-1, block, block, 3))
+  patches.close()
+  return np.concatenate(blocks)[:count]
+
+
 class PatchIterator(Iterator[Batch]):
   """Endless batches that can be continued from any one on.
 

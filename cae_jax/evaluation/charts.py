@@ -1,7 +1,6 @@
 """Charts: training curves, PSNR of each image, rate-distortion."""
 
 import collections
-import dataclasses
 import json
 import pathlib
 import statistics
@@ -15,22 +14,9 @@ from matplotlib.axis import Axis
 
 from cae_jax.evaluation import drawing
 from cae_jax.evaluation.names import image_stem, in_order, is_baseline, label
+from cae_jax.evaluation.rd_curves import Curve, ms_ssim_db
 from cae_jax.evaluation.records import Record
 from cae_jax.evaluation.tables import at_target
-
-
-@dataclasses.dataclass(frozen=True)
-class Published:
-  """A curve from the literature to draw beside measured ones.
-
-  Attributes:
-    name: with its year or source, for the legend.
-    rate_bpp, psnr_db: the points, in order of rate.
-  """
-
-  name: str
-  rate_bpp: Sequence[float]
-  psnr_db: Sequence[float]
 
 
 def curves(metrics_jsonl: str | PathLike, path: str | PathLike) -> None:
@@ -97,7 +83,7 @@ def psnr_per_image(records: Sequence[Record], path: str | PathLike) -> None:
 
 
 def rate_distortion(
-  records: Sequence[Record], path: str | PathLike, published: Sequence[Published] = ()
+  records: Sequence[Record], path: str | PathLike, published: Sequence[Curve] = ()
 ) -> None:
   """Mean PSNR, and mean MS-SSIM where it is defined, against mean rate, a curve a codec.
 
@@ -105,7 +91,7 @@ def rate_distortion(
     records: at fixed settings; matched rows are left out, and so are settings measured on fewer
       images than others, whose means do not compare.
     path: the picture to write.
-    published: curves of the literature, drawn dotted in the PSNR panel (mean of PSNRs).
+    published: curves of the literature of the same images, drawn dashed in the PSNR panel.
   Raises:
     ValueError: there is no record with figures.
   """
@@ -123,9 +109,9 @@ def rate_distortion(
     axes.set_xlabel("rate (bits per pixel, whole file)")
     axes.grid(which="both", color="#EEEEEE")
     _plain_ticks(axes.xaxis)
-  for curve, dash in zip(published, ((0, (1, 1)), (0, (4, 2)), (0, (4, 2, 1, 2))) * len(published)):
-    style = {"color": "#555555", "ls": dash, "lw": 1.3}
-    panels[0].plot(curve.rate_bpp, curve.psnr_db, label=curve.name, **style)
+  for curve, (grey, dash) in zip(published, drawing.dashed_styles(len(published))):
+    style = {"color": grey, "ls": dash, "lw": 1.3, "label": f"{curve.name} (published)"}
+    panels[0].plot(curve.mean.rate_bpp, curve.mean.quality_db, **style)
   panels[0].set_ylabel("mean PSNR of RGB (dB)")
   if len(panels) > 1:
     panels[1].set_ylabel("mean MS-SSIM (dB, −10 log10(1 − MS-SSIM))")
@@ -217,7 +203,7 @@ def _rate_curve(axes: Axes, records: Sequence[Record], name: str, style: tuple[s
 def _axis_value(name: str, value: float) -> float:
   if name != "ms_ssim":
     return value
-  return -10 * float(np.log10(1 - value)) if value < 1 else float("inf")
+  return ms_ssim_db(value)
 
 
 def _plain_ticks(axis: Axis) -> None:

@@ -22,6 +22,13 @@ _STYLES: Mapping[str, tuple[str, str]] = {
   "avif": ("#0072B2", "<"),
   "bpg": ("#D55E00", ">"),
 }
+_DASHES = (
+  (0, (6, 2)),
+  (0, (2, 1.5)),
+  (0, (6, 2, 2, 2)),
+  (0, (9, 4)),
+  (0, (4, 1.5, 1, 1.5, 1, 1.5)),
+)
 _OWN_STYLES = (("#000000", "o"), ("#777777", "o"), ("#5D3A9B", "*"))
 
 
@@ -43,8 +50,15 @@ def save(figure: Figure, path: str | PathLike) -> None:
 def legend(figure: Figure, axes: Axes) -> None:
   """The legend of one panel, below the figure."""
   handles, names = axes.get_legend_handles_labels()
-  columns = max(1, int(figure.get_figwidth() // 1.6))
+  width = max(1.6, 0.7 + 0.09 * max(map(len, names), default=0))
+  columns = max(1, int(figure.get_figwidth() // width))
   figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def dashed_styles(count: int) -> list[tuple[str, tuple]]:
+  """Colour and line style of curves in the background: greys and dashes, told apart by both."""
+  greys = [str(round(0.15 + 0.4 * i / max(1, count - 1), 2)) for i in range(count)]
+  return [(grey, _DASHES[i % len(_DASHES)]) for i, grey in enumerate(greys)]
 
 
 def style(codec: str, codecs: Sequence[str]) -> tuple[str, str]:

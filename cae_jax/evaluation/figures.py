@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from cae_jax.evaluation import drawing
-from cae_jax.evaluation.charts import Published, curves, psnr_per_image, rate_distortion
+from cae_jax.evaluation.charts import curves, psnr_per_image, rate_distortion
 
 __all__ = [
-  "Published",
   "curves",
   "methods_on_images",
   "psnr_per_image",

@@ -5,7 +5,7 @@ import json
 import math
 import pathlib
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -183,10 +183,18 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
   return result
 
 
-def write_summary(path: str | PathLike, records: Sequence[Record]) -> None:
-  """Writes `summary` as JSON, whole or not at all."""
+def write_summary(
+  path: str | PathLike, records: Sequence[Record], extra: Mapping[str, Any] | None = None
+) -> None:
+  """Writes `summary` as JSON, whole or not at all.
+
+  Args:
+    path: the file.
+    records: any.
+    extra: further entries beside the codecs', ready for JSON.
+  """
   with files.replace_atomically(path) as temporary:
-    text = json.dumps(summary(records), indent=2, allow_nan=False)
+    text = json.dumps(summary(records) | dict(extra or {}), indent=2, allow_nan=False)
     temporary.write_text(text + "\n", encoding="utf-8")
 
 

@@ -6,12 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from cae_jax.models.context import ContextModel
 from cae_jax.models.paper import PaperAutoencoder
 
-MODELS = {"paper": PaperAutoencoder}
+Model = PaperAutoencoder | ContextModel
+MODELS: dict[str, type[Model]] = {"paper": PaperAutoencoder, "context": ContextModel}
 
 
-def build_model(config: Mapping[str, Any], dtype: jnp.dtype = jnp.float32) -> PaperAutoencoder:
+def build_model(config: Mapping[str, Any], dtype: jnp.dtype = jnp.float32) -> Model:
   """The network a configuration describes.
 
   Args:
@@ -28,14 +30,15 @@ def build_model(config: Mapping[str, Any], dtype: jnp.dtype = jnp.float32) -> Pa
   return module(dtype=dtype, **{k: _hashable(v) for k, v in fields.items()})
 
 
-def init_params(model: PaperAutoencoder, seed: int) -> Any:
+def init_params(model: Model, seed: int) -> Any:
   """The model's random parameters, the same on every device.
 
   Compiled without optimisation: on CPU, XLA takes 14 s to optimise the random generators of a
   network that then run for milliseconds.
   """
   x = jnp.zeros((1, model.multiple, model.multiple, 3))
-  init = jax.jit(lambda key: model.init(key, x)["params"])
+  inputs = (x,) if isinstance(model, PaperAutoencoder) else (x, jnp.zeros(1))
+  init = jax.jit(lambda key: model.init(key, *inputs)["params"])
   options: dict[str, Any] = (
     {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
   )

@@ -1,17 +1,20 @@
 """Objectives: (params, batch, key) -> (loss, named figures)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cae_jax.images.metrics import psnr_from_mse
+from cae_jax.images.metrics import ms_ssim, psnr_from_mse
 from cae_jax.images.preprocessing import Preprocessing, to_uint8
 
 Batch = Mapping[str, jax.Array]
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+
+# The lmbda whose costs count once in the loss of codec models.
+LMBDA_UNIT = 0.009
 
 
 def mse_loss(model: nn.Module, preprocessing: Preprocessing) -> LossFn:
@@ -60,3 +63,84 @@ def _reconstruct(model: nn.Module, params: Any, x: jax.Array) -> jax.Array:
 
 def _mean_square(error):
   return jnp.mean(jnp.square(error), axis=(1, 2, 3))
+
+
+def rate_distortion_loss(model: nn.Module, distortion: str = "mse") -> LossFn:
+  """Rate plus lmbda times distortion, of every image at a random trade-off.
+
+  The images of a batch share out the range of the trade-off evenly. What counts is
+  J / sqrt(lmbda): J grows about like the root of lmbda, so all rates weigh the same.
+
+  Args:
+    model: with `noisy` and `lmbda`, see `models.context.ContextModel`.
+    distortion: "mse", on the scale of 0 to 255, or "ms_ssim", 1 - MS-SSIM.
+  Returns:
+    loss_fn(params, batch, *, key) -> (loss, {"psnr_db", "rate_bpp", "z_bpp"}), means over images,
+    with batch["image"] uint8 [B, H, W, 3].
+  """
+  measure = DISTORTIONS[distortion]
+
+  def loss_fn(params: Any, batch: Batch, *, key: jax.Array):
+    rgb = batch["image"].astype(jnp.float32)
+    key_tradeoff, key_noise = jax.random.split(key)
+    tradeoff = _spread_evenly(key_tradeoff, rgb.shape[0])
+    output: Any = model.apply(
+      {"params": params}, rgb / 255, tradeoff, key=key_noise, method="noisy"
+    )
+    cost = _costs(model, output, rgb, output.x_hat * 255, tradeoff, measure)
+    return jnp.mean(cost.pop("loss")), {name: jnp.mean(v) for name, v in cost.items()}
+
+  return loss_fn
+
+
+def rate_distortion_errors(
+  model: nn.Module, tradeoffs: Sequence[float], distortion: str = "mse"
+) -> Callable:
+  """What validation measures of codec models, image by image: means over some trade-offs.
+
+  Returns:
+    errors_fn(params, batch) -> {"loss", "psnr_db", "rate_bpp", "z_bpp"} and the last three again
+    for each trade-off, as in "psnr_db@0.5"; [B] each. Everything is rounded as in a file; the rate
+    is the information content.
+  """
+  measure = DISTORTIONS[distortion]
+
+  def errors_fn(params: Any, batch: Batch):
+    figures: dict[str, jax.Array] = {}
+    images = batch["image"].shape[0]
+    rgb = jnp.tile(batch["image"].astype(jnp.float32), (len(tradeoffs), 1, 1, 1))
+    tradeoff = jnp.repeat(jnp.asarray(tradeoffs, jnp.float32), images)
+    output: Any = model.apply({"params": params}, rgb / 255, tradeoff, method="rounded")
+    decoded = to_uint8(output.x_hat * 255).astype(jnp.float32)
+    for name, values in _costs(model, output, rgb, decoded, tradeoff, measure).items():
+      rows = values.reshape(len(tradeoffs), images)
+      figures[name] = jnp.mean(rows, axis=0)
+      if name != "loss" and len(tradeoffs) > 1:
+        figures |= {f"{name}@{u:g}": row for u, row in zip(tradeoffs, rows, strict=True)}
+    return figures
+
+  return errors_fn
+
+
+def _costs(model, output, rgb, decoded, tradeoff, measure) -> dict[str, jax.Array]:
+  """Of each image: "loss", "psnr_db", "rate_bpp", "z_bpp"; rgb and decoded in 0 to 255."""
+  pixels = rgb.shape[1] * rgb.shape[2]
+  rate_bpp = (output.y_bits + output.z_bits) / pixels
+  lmbda = model.lmbda(tradeoff)
+  return {
+    "loss": (rate_bpp + lmbda * measure(rgb, decoded)) * jax.lax.rsqrt(lmbda / LMBDA_UNIT),
+    "psnr_db": psnr_from_mse(_mean_square(decoded - rgb)),
+    "rate_bpp": rate_bpp,
+    "z_bpp": output.z_bits / pixels,
+  }
+
+
+def _spread_evenly(key: jax.Array, count: int) -> jax.Array:
+  """[count] in [-1, 1]: one uniform number in each of `count` equal parts."""
+  return 2 * (jnp.arange(count) + jax.random.uniform(key, (count,))) / count - 1
+
+
+DISTORTIONS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+  "mse": lambda rgb, decoded: _mean_square(decoded - rgb),
+  "ms_ssim": lambda rgb, decoded: 1 - ms_ssim(rgb, decoded),
+}

@@ -7,6 +7,7 @@ import jax
 import optax
 from optax.contrib import MuonDimensionNumbers
 
+from cae_jax.training.soap import soap
 
 def _muon(rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
   """Muon (Jordan 2024) on convolution kernels, as matrices [k * k * C_in, C_out]; Adam elsewhere.
@@ -29,6 +30,7 @@ OPTIMIZERS: dict[str, Callable[[optax.ScalarOrSchedule], optax.GradientTransform
   "adam": lambda rate: optax.adam(rate, b1=0.9, b2=0.99),
   "adamw": lambda rate: optax.adamw(rate, b1=0.9, b2=0.99, weight_decay=1e-4),
   "muon": _muon,
+  "soap": soap,
 }
 SCHEDULES = ("cosine", "constant", "linear")
 

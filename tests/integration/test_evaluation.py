@@ -52,6 +52,11 @@ def test_coded_psnr_is_near_that_of_float_latents(output):
   assert coded == pytest.approx(uncoded, abs=0.3)
 
 
+def test_bd_rates_are_there_or_say_what_they_need(output):
+  assert json.loads((output / "summary.json").read_text())["bd_rates"] == []
+  assert "they need 4 rate points or more of a codec of ours" in (output / "table.md").read_text()
+
+
 def test_the_same_command_goes_on(reference, tiny_training, output):
   before = (output / "records.jsonl").read_text()
   lines = before.splitlines(keepends=True)

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from cae_jax.evaluation import baselines, codecs, drawing, figures, slip, tables
+from cae_jax.evaluation import baselines, codecs, drawing, figures, published, slip, tables
 from cae_jax.evaluation.records import Record
 from cae_jax.images import files
 
@@ -188,8 +188,7 @@ def test_psnr_per_image_with_and_without_our_codec(tmp_path, own):
 
 
 def test_rate_distortion_with_a_published_curve(tmp_path):
-  published = [figures.Published("VVC intra (VTM 9.1)", (0.1, 0.5, 1.0), (28.0, 34.0, 38.0))]
-  figures.rate_distortion(_records(), tmp_path / "a.png", published)
+  figures.rate_distortion(_records(), tmp_path / "a.png", published.load(("vtm",)))
   _check_picture(tmp_path / "a.png")
 
 

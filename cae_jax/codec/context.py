@@ -1,0 +1,249 @@
+"""`ContextModel` as a coder: latents to bytes and back, the same symbols on every machine."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cae_jax.coding import rans
+from cae_jax.coding.symbols import information_bits
+from cae_jax.coding.tables import CodingTables, tables_from_pmfs
+from cae_jax.images.preprocessing import to_uint8
+from cae_jax.images.tiling import pad_to_multiple
+from cae_jax.models import build_model, exact
+from cae_jax.models.block_transforms import BLOCK
+from cae_jax.models.context import ContextModel, phase_mask
+from cae_jax.models.entropy import Pmfs, factorized_pmfs, gaussian_pmfs
+from cae_jax.models.exact import IntegerLayer
+from cae_jax.models.exact_context import (
+  FRACTION_BITS,
+  activation_maxima,
+  context_pass,
+  hyper_features,
+  quantize_networks,
+)
+from cae_jax.weights import Weights
+
+RATE_LEVELS = 4096  # a rate level r stands for the trade-off r / 2048 - 1
+
+# (indexes, means) of the symbols of a pass, [N, C] each, in sixteenths -> symbols [N, C]
+_CodePass = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
+
+
+class Coded(NamedTuple):
+  """Latents of an image as bytes.
+
+  Attributes:
+    section: of the container.
+    symbols: integer arrays in the order of decoding, for the checksum.
+    y_hat: [h, w, M] float32, what the decoder will have, in steps.
+  """
+
+  section: bytes
+  symbols: list[np.ndarray]
+  y_hat: np.ndarray
+
+
+class ContextCoder:
+  """Analysis, coding and synthesis of one image (or tile) with trained weights."""
+
+  stride = BLOCK  # pixels a latent position stands for
+
+  def __init__(self, weights: Weights):
+    model = build_model(weights.config)
+    assert isinstance(model, ContextModel)
+    self.model = model
+    self._params = jax.tree.map(jnp.asarray, dict(weights.params))
+    self._networks = _networks_from_arrays(weights.tables["networks"])
+    self._gaussians = CodingTables.from_arrays(weights.tables["gaussian"])
+    self._prior = CodingTables.from_arrays(weights.tables["prior"])
+    # Biases are worked out on the host: the device gets the rest.
+    self._layers = {
+      name: [(jnp.asarray(layer.weights), jnp.asarray(layer.shift)) for layer in layers]
+      for name, layers in self._networks.items()
+    }
+
+  def analyse(self, image: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] -> y [h, w, M] float32 in grey levels, h = ceil(H / 16); for all rates."""
+    height, width = (-(-side // BLOCK) for side in image.shape[:2])
+    x = pad_to_multiple(image, self.model.multiple)
+    return np.asarray(self._analyse(self._params, x))[:height, :width]
+
+  def encode(self, y: np.ndarray, rate_level: int) -> Coded:
+    """The bytes of latents of `analyse` at a rate level from 0 to 4096."""
+    height, width, _ = y.shape
+    steps, z = self._quantizable(self._params, _padded(y), _tradeoffs(rate_level))
+    z_hat = np.rint(np.asarray(z)).astype(np.int32)
+    steps = np.asarray(steps)[:height, :width]
+    parts = [(z_hat, _channel_indexes(z_hat.shape), self._prior)]
+
+    def code_pass(number: int, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
+      p = self.model.passes[number]
+      mask = phase_mask(height, width, p.step, p.steps)[..., 0]
+      offset = means * np.float32(2.0**-FRACTION_BITS)
+      symbols = np.rint(steps[mask, p.start : p.stop] - offset).astype(np.int32)
+      parts.append((symbols, indexes, self._gaussians))
+      return symbols
+
+    y_hat = self._run_passes(z_hat, (height, width), rate_level, code_pass)
+    return Coded(rans.encode_parts(parts), [part[0] for part in parts], y_hat)
+
+  def decode(
+    self, section: bytes, shape: tuple[int, int], rate_level: int
+  ) -> tuple[list[np.ndarray], np.ndarray]:
+    """The inverse of `encode`: symbols and y_hat, for h x w latent positions.
+
+    Raises:
+      BitstreamError: the section is damaged.
+    """
+    decoder = rans.Decoder(section)
+    padded = tuple(-(-side // 4) for side in shape)
+    z_shape = (*padded, self.model.hyper_channels)
+    z_hat = decoder.decode(_channel_indexes(z_shape), self._prior)
+    symbols = [z_hat]
+
+    def code_pass(number: int, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
+      del number, means
+      symbols.append(decoder.decode(indexes, self._gaussians))
+      return symbols[-1]
+
+    y_hat = self._run_passes(z_hat, shape, rate_level, code_pass)
+    decoder.finish()
+    return symbols, y_hat
+
+  def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
+    """y_hat [h, w, M] in steps -> uint8 [16h, 16w, 3]."""
+    height, width = (BLOCK * side for side in y_hat.shape[:2])
+    x = self._synthesise(self._params, _padded(y_hat), _tradeoffs(rate_level))
+    return np.asarray(x)[:height, :width]
+
+  def information_bits(self, symbols: list[np.ndarray], indexes: list[np.ndarray]) -> float:
+    """The ideal cost of symbols under the coding tables."""
+    tables = [self._prior] + [self._gaussians] * (len(symbols) - 1)
+    return sum(map(information_bits, symbols, indexes, tables))
+
+  def _run_passes(self, z_hat, shape, rate_level, code_pass: _CodePass) -> np.ndarray:
+    """All passes over h x w positions; `code_pass` codes or decodes the symbols of each."""
+    height, width = shape
+    bias = self._biases(rate_level)
+    features = self._features(self._layers["hyper_synthesis"], bias["hyper_synthesis"], z_hat)
+    y_hat = np.zeros((4 * z_hat.shape[0], 4 * z_hat.shape[1], self.model.latent_channels), np.int32)
+    for number, p in enumerate(self.model.passes):
+      name = f"context_{number}"
+      means, indexes = self._pass(
+        number, self._layers[name], bias[name], features, y_hat[..., : p.known]
+      )
+      mask = phase_mask(height, width, p.step, p.steps)[..., 0]
+      means = np.asarray(means)[:height, :width][mask]
+      indexes = np.asarray(indexes)[:height, :width][mask]
+      symbols = code_pass(number, indexes, means)
+      y_hat[:height, :width, p.start : p.stop][mask] = (symbols << FRACTION_BITS) + means
+    return y_hat[:height, :width] * np.float32(2.0**-FRACTION_BITS)
+
+  @functools.lru_cache(maxsize=16)
+  def _biases(self, rate_level: int) -> dict[str, list[np.ndarray]]:
+    tradeoff = _tradeoff(rate_level)
+    return {name: exact.biases(layers, tradeoff) for name, layers in self._networks.items()}
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def _analyse(self, params, image):
+    x = image[None].astype(jnp.float32) / 255
+    return self.model.apply({"params": params}, x, method="encode")[0]
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def _quantizable(self, params, y, tradeoff):
+    y, z = self.model.apply({"params": params}, y[None], tradeoff, method="quantizable")
+    return y[0], z[0]
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def _synthesise(self, params, y_hat, tradeoff):
+    x_hat = self.model.apply({"params": params}, y_hat[None], tradeoff, method="decode")[0]
+    return to_uint8(x_hat * 255)
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def _features(self, layers, bias, z_hat):
+    return hyper_features(self.model, _with_no_bias(layers), bias, z_hat)
+
+  @functools.partial(jax.jit, static_argnums=(0, 1))
+  def _pass(self, number, layers, bias, features, known):
+    return context_pass(self.model, number, _with_no_bias(layers), bias, features, known)
+
+
+def calibrate_context(
+  model: ContextModel, params: Any, images: Iterable[np.ndarray]
+) -> dict[str, Any]:
+  """Integer networks and coding tables of trained parameters, as weights files keep them.
+
+  Args:
+    images: uint8 [H, W, 3], for the sizes of activations; sides multiples of `model.multiple`.
+  """
+  maxima: dict[str, list[float]] = {}
+  measure = jax.jit(functools.partial(activation_maxima, model))
+  for image in images:
+    for tradeoff in (-1.0, 0.0, 1.0):
+      found = measure(params, image[None].astype(np.float32) / 255, jnp.full(1, tradeoff))
+      for name, sizes in found.items():
+        maxima[name] = np.maximum(maxima.get(name, 0.0), [*map(float, sizes)]).tolist()
+  networks = quantize_networks(model, params, maxima)
+  return {
+    "networks": _networks_to_arrays(networks),
+    "gaussian": _tables(gaussian_pmfs()),
+    "prior": _tables(factorized_pmfs(params["prior"])),
+  }
+
+
+def _tables(pmfs: Pmfs) -> dict[str, np.ndarray]:
+  return tables_from_pmfs(*zip(*pmfs)).to_arrays()
+
+
+def _networks_to_arrays(networks) -> dict[str, Any]:
+  return {
+    name: {
+      str(i): {
+        "weights": layer.weights.astype(np.int16),
+        "bias": layer.bias.astype(np.int32),
+        "shift": layer.shift.astype(np.int8),
+      }
+      for i, layer in enumerate(layers)
+    }
+    for name, layers in networks.items()
+  }
+
+
+def _networks_from_arrays(arrays: Mapping[str, Any]) -> dict[str, list[IntegerLayer]]:
+  return {
+    name: [
+      IntegerLayer(
+        weights=layers[str(i)]["weights"].astype(np.float32),
+        bias=layers[str(i)]["bias"].astype(np.float64),
+        shift=layers[str(i)]["shift"].astype(np.int32),
+      )
+      for i in range(len(layers))
+    ]
+    for name, layers in arrays.items()
+  }
+
+
+def _with_no_bias(layers) -> list[IntegerLayer]:
+  return [IntegerLayer(weights, None, shift) for weights, shift in layers]
+
+
+def _tradeoff(rate_level: int) -> float:
+  return rate_level / (RATE_LEVELS // 2) - 1
+
+
+def _tradeoffs(rate_level: int) -> np.ndarray:
+  return np.full(1, _tradeoff(rate_level), np.float32)
+
+
+def _padded(y: np.ndarray) -> np.ndarray:
+  """[h, w, M] -> sides of multiples of 4, zeros added below and to the right."""
+  height, width, _ = y.shape
+  return np.pad(y, ((0, -height % 4), (0, -width % 4), (0, 0)))
+
+
+def _channel_indexes(shape: tuple[int, ...]) -> np.ndarray:
+  return np.broadcast_to(np.arange(shape[-1]), shape)

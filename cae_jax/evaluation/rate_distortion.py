@@ -1,0 +1,330 @@
+"""Rate-distortion curves of records, BD-rates between them, and baselines at our rates.
+
+A BD-rate (Bjøntegaard, VCEG-M33, 2001) is the mean relative difference in rate at equal quality. It
+depends on more than the two codecs: on the interpolation, on the range of quality that both curves
+cover, and on how images were averaged. So every result carries all three, and curves that differ in
+convention, or overlap too little, are refused.
+
+The mean of the per-image BD-rates is the headline wherever both sides have points of every image: a
+codec held at one rate for all images and one held at one quality cannot be compared by their mean
+curves. One JPEG 2000 encoder reads +24 % or +60 % against BPG by the mean curves, depending on that
+alone, and +36 % or +38 % by the mean of its per-image BD-rates.
+"""
+
+import dataclasses
+import importlib.metadata
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import bjontegaard
+import numpy as np
+
+from cae_jax.evaluation.names import in_order, is_baseline
+from cae_jax.evaluation.rd_curves import (
+  METRICS,
+  Convention,
+  Curve,
+  NotComparable,
+  Points,
+  complete_settings,
+  mean_point,
+  measured_curve,
+  quality_at,
+)
+from cae_jax.evaluation.records import Record, Setting
+
+# As the package bjontegaard names it: piecewise cubic Hermite of log10(rate) over quality.
+METHOD = "pchip"
+MIN_POINTS = 4
+# Of the narrower curve's range of quality; a baseline measured far beyond ours takes nothing away.
+MIN_OVERLAP_SHARE = 0.5
+MIN_OVERLAP_DB = 2.0
+INTERVAL_LEVEL = 0.95
+LIBRARY = f"bjontegaard {importlib.metadata.version('bjontegaard')}"
+
+
+@dataclasses.dataclass(frozen=True)
+class BdRate:
+  """Rate of `test` over that of `anchor` at equal quality, less one, in percent; below 0 is better.
+
+  Attributes:
+    test, anchor: names of the curves.
+    convention: of both curves.
+    method: of the interpolation, as the package bjontegaard names it.
+    overlap_db: the range of quality both mean curves cover, over which they were integrated.
+    overlap_share: that range over the narrower curve's.
+    mean_curve_percent: BD-rate of the mean curves.
+    per_image_percent: BD-rate of each image, in the order of `convention.images`; empty where one
+      side has no points of the images.
+    per_image_overlap_db: the range of each of those.
+    interval_percent: bootstrap interval of the mean of `per_image_percent`; None below two images.
+    n_dominated: points left out on both sides, see `Points`.
+    anchor_source: where the anchor was published; empty if it was measured here.
+  """
+
+  test: str
+  anchor: str
+  convention: Convention
+  method: str
+  overlap_db: tuple[float, float]
+  overlap_share: float
+  mean_curve_percent: float
+  per_image_percent: tuple[float, ...] = ()
+  per_image_overlap_db: tuple[tuple[float, float], ...] = ()
+  interval_percent: tuple[float, float] | None = None
+  n_dominated: int = 0
+  anchor_source: str = ""
+
+  @property
+  def headline_percent(self) -> float:
+    """Mean of the per-image BD-rates, or the mean curves' where there are none."""
+    return statistics.fmean(self.per_image_percent or (self.mean_curve_percent,))
+
+  @property
+  def headline(self) -> str:
+    """What `headline_percent` is."""
+    count = len(self.per_image_percent)
+    return f"mean of {count} per-image BD-rates" if count else "BD-rate of the mean curves"
+
+  @property
+  def interval(self) -> str:
+    """The interval with its level, in words; a dash where there is none."""
+    if self.interval_percent is None:
+      return "—"
+    low, high = self.interval_percent
+    return f"{low:+.1f} to {high:+.1f} % ({100 * INTERVAL_LEVEL:g} %)"
+
+  @property
+  def overlap(self) -> str:
+    """The overlap of the mean curves, and the narrowest of the images, in words."""
+    low, high = self.overlap_db
+    words = f"{low:.2f} to {high:.2f} dB ({100 * self.overlap_share:.0f} % of the narrower curve)"
+    if not self.per_image_percent:
+      return words
+    narrowest = min(high - low for low, high in self.per_image_overlap_db)
+    return f"{words}; narrowest image {narrowest:.2f} dB"
+
+  def __str__(self) -> str:
+    published = f" (published: {self.anchor_source})" if self.anchor_source else ""
+    return (
+      f"{self.test} against {self.anchor}{published}: {self.headline_percent:+.2f} % "
+      f"({self.headline}), interval {self.interval}; mean curves {self.mean_curve_percent:+.2f} %; "
+      f"{self.method}; {self.convention}; overlap {self.overlap}"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+  """A comparison that was not made; `reason` says why, the rest is as in `BdRate`."""
+
+  test: str
+  anchor: str
+  metric: str
+  reason: str
+  anchor_source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class AtRate:
+  """One of our settings, and the baselines interpolated at its rates.
+
+  Attributes:
+    codec, setting: ours.
+    metric: one of `METRICS`.
+    n_images: how many the values are means of.
+    rate_bpp, quality_db: means over the images.
+    baselines_db: by codec, the mean of the values at each image's own rate; None where that rate
+      lies outside the baseline's curve for some image.
+  """
+
+  codec: str
+  setting: Setting | None
+  metric: str
+  n_images: int
+  rate_bpp: float
+  quality_db: float
+  baselines_db: Mapping[str, float | None]
+
+
+def bd_rate(test: Curve, anchor: Curve, method: str = METHOD) -> BdRate:
+  """BD-rate of one curve against another, by the package bjontegaard.
+
+  Args:
+    test, anchor: curves of one convention; a negative result means fewer bits for `test`.
+    method: "pchip", "akima" or "cubic" (the original, a single polynomial), as the package has it.
+  Returns:
+    Both figures, the mean of the per-image BD-rates (where both curves have them) and that of the
+    mean curves, with all they depend on.
+  Raises:
+    NotComparable: the conventions differ, a curve has too few points, or the curves overlap too
+      little, on the mean curves or on some image.
+  """
+  _check_convention(test, anchor)
+  overlap_db, share, mean_percent = _bd(test.mean, anchor.mean, "the mean curves", method)
+  parts = []
+  if test.per_image and anchor.per_image:
+    names = test.convention.images
+    for name, ours, theirs in zip(names, test.per_image, anchor.per_image, strict=True):
+      parts.append(_bd(ours, theirs, name, method))
+  percents = tuple(percent for _, _, percent in parts)
+  used = (test.mean, anchor.mean, *(test.per_image + anchor.per_image if parts else ()))
+  return BdRate(
+    test=test.name,
+    anchor=anchor.name,
+    convention=test.convention,
+    method=method,
+    overlap_db=overlap_db,
+    overlap_share=share,
+    mean_curve_percent=mean_percent,
+    per_image_percent=percents,
+    per_image_overlap_db=tuple(overlap for overlap, _, _ in parts),
+    interval_percent=bootstrap_interval(percents),
+    n_dominated=sum(points.n_dominated for points in used),
+    anchor_source=anchor.source,
+  )
+
+
+def bootstrap_interval(
+  values: Sequence[float], level: float = INTERVAL_LEVEL, n_resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float] | None:
+  """Percentile bootstrap interval of the mean (Efron 1979); None of fewer than two values.
+
+  It says how much the mean hangs on the choice of images, not how exact each value is.
+  """
+  if len(values) < 2:
+    return None
+  draws = np.random.default_rng(seed).integers(len(values), size=(n_resamples, len(values)))
+  means = np.asarray(values, np.float64)[draws].mean(axis=1)
+  low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+  return float(low), float(high)
+
+
+def at_own_rates(records: Sequence[Record], metric: str = "psnr_db") -> list[AtRate]:
+  """Every setting of our codecs, and each baseline interpolated at its rates, image by image.
+
+  Args:
+    records: any; at fixed settings.
+    metric: one of `METRICS`.
+  Returns:
+    In order of codec and rate; baselines of other images are left out.
+  """
+  own, baselines = _curves(records, metric)
+  result = []
+  for curve in own:
+    images, settings = complete_settings(records, curve.name, metric)
+    others = [other for other in baselines if other.convention.images == images]
+    for setting, rows in settings.items():
+      rate_bpp, quality_db = mean_point(rows, curve.convention)
+      values = {other.name: _mean_at(other, rows) for other in others}
+      result.append(AtRate(curve.name, setting, metric, len(images), rate_bpp, quality_db, values))
+  return sorted(result, key=lambda row: (row.codec, row.rate_bpp))
+
+
+def compare(records: Sequence[Record], published: Sequence[Curve] = ()) -> list[BdRate | Refused]:
+  """BD-rates of every codec of ours against every baseline, under every metric.
+
+  Args:
+    records: any; codecs with fewer than `MIN_POINTS` points at fixed settings are passed over.
+    published: further anchors, compared in the metric they have.
+  Returns:
+    A result for each pair, by metric; a pair that cannot be compared is a `Refused`.
+  """
+  result = []
+  for metric in METRICS:
+    own, measured = (_long_enough(curves) for curves in _curves(records, metric))
+    literature = [curve for curve in published if curve.convention.metric == metric]
+    result += [_try(test, anchor) for test in own for anchor in (*measured, *literature)]
+  return result
+
+
+def to_json(result: BdRate | Refused) -> dict[str, Any]:
+  """A result as summary.json has it: plain types, per-image values by name of the image."""
+  fields = dataclasses.asdict(result)
+  if isinstance(result, Refused):
+    return fields
+  names = fields["convention"].pop("images")
+  ranges = fields.pop("per_image_overlap_db")
+  return {
+    **fields.pop("convention"),
+    "n_images": len(names),
+    "headline": result.headline,
+    "headline_percent": result.headline_percent,
+    "interval_level": INTERVAL_LEVEL,
+    "library": LIBRARY,
+    **fields,
+    "per_image_percent": dict(zip(names, result.per_image_percent)),
+    "per_image_overlap_db": dict(zip(names, ranges)),
+  }
+
+
+def _mean_at(curve: Curve, rows: Sequence[Record]) -> float | None:
+  values = [quality_at(points, row.rate_bpp or 0.0) for points, row in zip(curve.per_image, rows)]
+  known = [value for value in values if value is not None]
+  return statistics.fmean(known) if len(known) == len(values) else None
+
+
+def _curves(records: Sequence[Record], metric: str) -> tuple[list[Curve], list[Curve]]:
+  """Our curves and the baselines', of the codecs that have one."""
+  own: list[Curve] = []
+  baselines: list[Curve] = []
+  for codec in in_order(record.codec for record in records if record.image):
+    try:
+      curve = measured_curve(records, codec, metric)
+    except NotComparable:
+      continue
+    (baselines if is_baseline(codec) else own).append(curve)
+  return own, baselines
+
+
+def _long_enough(curves: Sequence[Curve]) -> list[Curve]:
+  return [curve for curve in curves if len(curve.mean) >= MIN_POINTS]
+
+
+def _try(test: Curve, anchor: Curve) -> BdRate | Refused:
+  try:
+    return bd_rate(test, anchor)
+  except NotComparable as error:
+    return Refused(test.name, anchor.name, test.convention.metric, str(error), anchor.source)
+
+
+def _check_convention(test: Curve, anchor: Curve) -> None:
+  if test.convention == anchor.convention:
+    return
+  same_words = str(test.convention) == str(anchor.convention)
+  detail = " (other images)" if same_words else ""
+  raise NotComparable(
+    f"expected curves of one convention, got {test.name}: {test.convention}, and {anchor.name}: "
+    f"{anchor.convention}{detail}; measure both on the same images and average them alike"
+  )
+
+
+def _bd(
+  test: Points, anchor: Points, what: str, method: str
+) -> tuple[tuple[float, float], float, float]:
+  """Overlap in dB, its share of the narrower curve, and the BD-rate in percent."""
+  if min(len(test), len(anchor)) < MIN_POINTS:
+    raise NotComparable(
+      f"expected {MIN_POINTS} points or more on both curves, got {len(test)} and {len(anchor)} "
+      f"for {what}; measure more settings"
+    )
+  ends = [(points.quality_db[0], points.quality_db[-1]) for points in (test, anchor)]
+  low, high = max(first for first, _ in ends), min(last for _, last in ends)
+  share = (high - low) / min(last - first for first, last in ends)
+  if share < MIN_OVERLAP_SHARE or high - low < MIN_OVERLAP_DB:
+    ours, theirs = ("{:.2f} to {:.2f} dB".format(*pair) for pair in ends)
+    raise NotComparable(
+      f"expected an overlap of {MIN_OVERLAP_DB:g} dB or more and {100 * MIN_OVERLAP_SHARE:g} % of "
+      f"the narrower curve, got {ours} against {theirs} for {what}; measure settings of the same "
+      "qualities"
+    )
+  percent = bjontegaard.bd_rate(
+    anchor.rate_bpp,
+    anchor.quality_db,
+    test.rate_bpp,
+    test.quality_db,
+    method,
+    require_matching_points=False,
+    min_overlap=0,  # checked above, with an error instead of a warning
+  )
+  return (low, high), share, float(percent)

@@ -1,0 +1,116 @@
+"""Markdown of BD-rates and of the baselines interpolated at our rates."""
+
+from collections.abc import Sequence
+
+from cae_jax.evaluation.names import in_order, label
+from cae_jax.evaluation.rate_distortion import (
+  INTERVAL_LEVEL,
+  LIBRARY,
+  METHOD,
+  MIN_POINTS,
+  AtRate,
+  BdRate,
+  Refused,
+)
+from cae_jax.evaluation.rd_curves import METRICS
+from cae_jax.evaluation.tables import markdown
+
+_HEAD = (
+  "codec",
+  "against",
+  "BD-rate",
+  "interval",
+  "BD-rate of the mean curves",
+  "overlap of the curves",
+  "convention",
+)
+_PUBLISHED_WORDS = (
+  "Points of the literature, published and not measured here; only their means over the images are "
+  "known, so these are BD-rates of the mean curves alone."
+)
+
+
+def section(results: Sequence[BdRate | Refused], rows: Sequence[AtRate]) -> str:
+  """The part of table.md on rate-distortion.
+
+  Args:
+    results: of `rate_distortion.compare`.
+    rows: of `rate_distortion.at_own_rates`.
+  Returns:
+    Markdown; with no results it says what they need.
+  """
+  measured = [result for result in results if not result.anchor_source]
+  published = [result for result in results if result.anchor_source]
+  parts = ["### BD-rates", _legend() if results else _needs()]
+  if measured:
+    parts.append(markdown(_HEAD, [_row(result) for result in measured]))
+  parts += _at_rates(rows)
+  if published:
+    parts += ["### BD-rates against published curves", _PUBLISHED_WORDS]
+    parts += [markdown(_HEAD, [_row(result) for result in published])]
+  return "\n\n".join(parts) + "\n"
+
+
+def _legend() -> str:
+  return (
+    "Rate of ours over that of the other codec at equal quality, less one; negative means fewer "
+    "bits. Interpolation of the logarithm of the rate over quality: "
+    f"`{METHOD}` of {LIBRARY}, over the overlap of the two curves, nothing extrapolated. “BD-rate” "
+    f"is the mean of the per-image BD-rates, its interval a {100 * INTERVAL_LEVEL:g} % percentile "
+    "bootstrap over the images; the mean curves (mean bpp, mean quality) stand beside it. Rates "
+    "are of whole files."
+  )
+
+
+def _needs() -> str:
+  return (
+    f"None: they need {MIN_POINTS} rate points or more of a codec of ours, and of a baseline, at "
+    "fixed settings."
+  )
+
+
+def _row(result: BdRate | Refused) -> tuple[str, ...]:
+  against = label(result.anchor)
+  if result.anchor_source:
+    against += f" (published: {result.anchor_source})"
+  if isinstance(result, Refused):
+    words = f"refused ({METRICS[result.metric]}): {result.reason}"
+    return label(result.test), against, words, *("",) * (len(_HEAD) - 3)
+  dominated = f"; {result.n_dominated} dominated points left out" if result.n_dominated else ""
+  return (
+    label(result.test),
+    against,
+    f"{result.headline_percent:+.1f} %" if result.per_image_percent else "—",
+    result.interval,
+    f"{result.mean_curve_percent:+.1f} %",
+    result.overlap + dominated,
+    str(result.convention),
+  )
+
+
+def _at_rates(rows: Sequence[AtRate]) -> list[str]:
+  """A table for each metric; nothing where no baseline reaches any of our rates."""
+  parts = []
+  for metric in dict.fromkeys(row.metric for row in rows):
+    of_metric = [row for row in rows if row.metric == metric]
+    inside = [row for row in of_metric if set(row.baselines_db.values()) - {None}]
+    if inside:
+      codecs = in_order(codec for row in inside for codec in row.baselines_db)
+      head = ("codec", "setting", "bpp", "ours", *map(label, codecs))
+      parts += [_at_rates_title(metric, inside[0].n_images)]
+      parts += [markdown(head, [_at_rate_row(row, codecs) for row in inside])]
+  return parts
+
+
+def _at_rates_title(metric: str, n_images: int) -> str:
+  return (
+    f"### Baselines interpolated at our rates, {METRICS[metric]}\n\n"
+    f"In dB, mean of {n_images} images, each baseline at our own rate of each image ({METHOD} of "
+    "quality over the logarithm of the rate); — where that lies outside the baseline's settings."
+  )
+
+
+def _at_rate_row(row: AtRate, codecs: Sequence[str]) -> tuple[str, ...]:
+  values = [row.baselines_db.get(codec) for codec in codecs]
+  cells = ["—" if value is None else f"{value:.2f}" for value in values]
+  return label(row.codec), str(row.setting), f"{row.rate_bpp:.4f}", f"{row.quality_db:.2f}", *cells

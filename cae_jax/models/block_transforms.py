@@ -1,0 +1,169 @@
+"""Analysis and synthesis by a linear block transform with a network beside it.
+
+The linear path starts as the KLT (or DCT) of 16x16 blocks: a transform codec that works before the
+first step. The network starts at zero and learns what a linear map of single blocks cannot do. All
+convolutions run at 1/8 and 1/16 of the resolution, between space-to-depth rearrangements.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cae_jax.models.layers import depth_to_space, space_to_depth
+
+BLOCK = 16  # pixels; one latent position
+_SAMPLES = 3 * BLOCK**2  # of a block
+_PEAK = 255.0
+_SLOPE = 0.1  # of the leaky ReLUs
+
+
+def polynomial(coefficients: jax.Array, tradeoff: jax.Array) -> jax.Array:
+  """c0 + c1 u + c2 u^2 + ...: coefficients [N, C] and u [B] -> [B, 1, 1, C]."""
+  powers = jnp.stack([tradeoff**n for n in range(len(coefficients))], axis=-1)
+  return (powers @ coefficients)[:, None, None, :]
+
+
+class ConditionalConv(nn.Module):
+  """A convolution whose output is scaled and shifted by polynomials of the trade-off.
+
+  x [B, h, w, C], tradeoff [B] in [-1, 1] -> [B, h, w, features]. At the start the polynomials do
+  nothing; with `degree` 0 they never depend on the trade-off.
+  """
+
+  features: int
+  kernel_size: int = 3
+  degree: int = 2
+  kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x, tradeoff):
+    side = self.kernel_size
+    x = nn.Conv(
+      self.features, (side, side), use_bias=False, kernel_init=self.kernel_init, dtype=self.dtype
+    )(x)
+    shape = (self.degree + 1, self.features)
+    gain = self.param("log_gain", nn.initializers.zeros, shape)
+    bias = self.param("bias", nn.initializers.zeros, shape)
+    gain = jnp.exp(polynomial(gain, tradeoff)).astype(self.dtype)
+    return x * gain + polynomial(bias, tradeoff).astype(self.dtype)
+
+
+class ResidualBlock(nn.Module):
+  """x + conv(act(conv(act(x)))), both 3x3 and conditional on the trade-off up to `degree`."""
+
+  degree: int = 2
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x, tradeoff):
+    # Small, not zero: a zero kernel would hold back the gradient of the other convolution.
+    small = nn.initializers.variance_scaling(0.1, "fan_in", "normal")
+    first, second = (
+      ConditionalConv(x.shape[-1], 3, self.degree, init, self.dtype)
+      for init in (nn.initializers.lecun_normal(), small)
+    )
+    return x + second(activation(first(activation(x), tradeoff)), tradeoff)
+
+
+def activation(x: jax.Array) -> jax.Array:
+  """Leaky ReLU."""
+  return jnp.maximum(x, _SLOPE * x)
+
+
+class BlockAnalysis(nn.Module):
+  """x [B, H, W, 3] in [0, 1] -> y [B, H/16, W/16, M], coefficients in grey levels.
+
+      x -> 16x16 block transform -------------------------------------------> + -> y
+      x -> 1/8: 1x1, residual blocks -> 1/16: 1x1, residual blocks -> 1x1 ----^
+
+  It does not know the trade-off, so that one analysis serves a search for a rate. `channels` are
+  those at 1/8 and 1/16, `blocks` the residual blocks there.
+  """
+
+  latent_channels: int
+  channels: tuple[int, int] = (128, 192)
+  blocks: tuple[int, int] = (2, 2)
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x):
+    x = x - 0.5
+    tradeoff = jnp.zeros(x.shape[0])
+    basis = self.param("basis", _orthonormal_init, (_SAMPLES, self.latent_channels))
+    linear = space_to_depth(x, BLOCK) @ (basis * (_PEAK / math.sqrt(_SAMPLES)))
+    h = space_to_depth(x, 8).astype(self.dtype)
+    for stage, (features, count) in enumerate(zip(self.channels, self.blocks, strict=True)):
+      if stage:
+        h = space_to_depth(activation(h), 2)
+      h = ConditionalConv(features, 1, 0, dtype=self.dtype)(h, tradeoff)
+      for _ in range(count):
+        h = ResidualBlock(0, self.dtype)(h, tradeoff)
+    zeros = nn.initializers.zeros
+    h = ConditionalConv(self.latent_channels, 1, 0, zeros, self.dtype)(activation(h), tradeoff)
+    return linear + h.astype(jnp.float32) * BLOCK
+
+
+class BlockSynthesis(nn.Module):
+  """y_hat in quantisation steps, the steps -> x_hat [B, H, W, 3] near [0, 1], not clipped.
+
+      y_hat * step -> 16x16 block transform ----------------------------------------------> +
+      y_hat -> 1/16: 1x1, residual blocks -> 1/8: 1x1, residual blocks -> 1x1 -> * step ----^
+
+  The network sees latents in quantisation steps and its output counts in them: what it has to
+  mend, the quantisation noise, is then of one size at all rates.
+  """
+
+  channels: tuple[int, int] = (128, 192)
+  blocks: tuple[int, int] = (2, 2)
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, y_hat, step, tradeoff):
+    """y_hat [B, h, w, M] in steps; step [B, 1, 1, M] in grey levels; tradeoff [B] in [-1, 1]."""
+    basis = self.param("basis", _orthonormal_init, (_SAMPLES, y_hat.shape[-1]))
+    linear = (y_hat * step) @ (basis.T * (1 / math.sqrt(_SAMPLES)))
+    h = y_hat.astype(self.dtype)
+    for stage, features, count in zip((1, 0), self.channels[::-1], self.blocks[::-1], strict=True):
+      h = ConditionalConv(features, 1, dtype=self.dtype)(h, tradeoff)
+      for _ in range(count):
+        h = ResidualBlock(dtype=self.dtype)(h, tradeoff)
+      h = activation(h)
+      if stage:
+        h = depth_to_space(h, 2)
+    zeros = nn.initializers.zeros
+    h = ConditionalConv(3 * 8**2, 1, kernel_init=zeros, dtype=self.dtype)(h, tradeoff)
+    typical_step = jnp.exp(jnp.mean(jnp.log(step), axis=-1, keepdims=True))
+    correction = depth_to_space(h.astype(jnp.float32) * typical_step, 8)
+    return 0.5 + (depth_to_space(linear, BLOCK) + correction) / _PEAK
+
+
+def _orthonormal_init(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+  """Some orthonormal columns, times the root of their length: weights with an RMS of one.
+
+  (Adam's steps are of one size for all weights: the factor keeps them small beside these.)
+  """
+  return nn.initializers.orthogonal(math.sqrt(shape[0]))(key, shape)
+
+
+def klt(blocks: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
+  """Karhunen-Loève transform: the principal axes of blocks around mid-grey.
+
+  Args:
+    blocks: uint8 [N, 16, 16, 3].
+    channels: M, how many axes.
+  Returns:
+    (float32 [768, M] of orthonormal columns, float32 [M] root mean square of the coefficients in
+    grey levels, falling).
+  """
+  samples = blocks.reshape(len(blocks), -1).astype(np.float64) - _PEAK / 2
+  energies, axes = np.linalg.eigh(samples.T @ samples / len(samples))
+  order = np.argsort(energies)[::-1][:channels]
+  # Of each axis and its negative, the one whose largest component is positive.
+  axes = axes[:, order]
+  largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
+  axes = axes * np.sign(largest)
+  return axes.astype(np.float32), np.sqrt(np.maximum(energies[order], 0)).astype(np.float32)

@@ -1,0 +1,273 @@
+"""A variable-rate codec model: block transforms, a small hyperprior and a parallel context model.
+
+    x -> analysis -> y (grey levels) -> / step(u) -> y (steps) ---> round -> y_hat -> synthesis -> x_hat
+                                                        |             ^ means, scales
+                                                  hyper-analysis -> z -> hyper-synthesis, context
+
+u is the trade-off, the place of ln lmbda between its ends, from -1 to 1: one model, every rate.
+
+The context model codes y in passes: channel groups, the strong ones first, and within each group
+the positions of a 2x2 pattern, one, two or four kinds of them one after the other. A pass knows
+the hyperprior's features and all that earlier passes coded. (Channel groups: Minnen and Singh 2020;
+checkerboard: He et al. 2021; both: He et al. 2022, ELIC.) No pass depends on its own symbols.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cae_jax.models.block_transforms import (
+  BLOCK,
+  BlockAnalysis,
+  BlockSynthesis,
+  activation,
+  polynomial,
+)
+from cae_jax.models.entropy import FactorizedPrior, gaussian_bits
+from cae_jax.models.entropy_stack import EntropyStack, Layer
+from cae_jax.models.layers import space_to_depth
+from cae_jax.models.quantization import straight_through
+
+# A uniform quantiser of this step over the root of lmbda is about the best at its trade-off: with
+# the rate of a third of a bit a sample, dR/dD = -lmbda at D = step^2 / 12.
+_STEP = 5.1
+
+
+class Pass(NamedTuple):
+  """Channels start to stop, at the positions of kind `step` out of `steps`."""
+
+  start: int
+  stop: int
+  step: int
+  steps: int
+
+  @property
+  def known(self) -> int:
+    """How many channels this pass can know something of."""
+    return self.stop if self.step else self.start
+
+
+class CodedOutput(NamedTuple):
+  """One pass through a codec model.
+
+  Attributes:
+    x_hat: [B, H, W, 3] near [0, 1].
+    y_bits, z_bits: [B] float32, information content of latents and hyper-latents.
+  """
+
+  x_hat: jax.Array
+  y_bits: jax.Array
+  z_bits: jax.Array
+
+
+class ContextModel(nn.Module):
+  """See the module's docstring.
+
+  Attributes:
+    latent_channels: M.
+    channels, blocks: of the transforms, at 1/8 and 1/16 of the resolution.
+    groups: channels of each group; they add up to M.
+    group_steps: kinds of positions in each group: 1, 2 (checkerboard) or 4.
+    width: of the context passes' hidden layers.
+    hyper_channels: of z, at 1/64 of the resolution.
+    hyper_features: that the context passes see of z.
+    lmbda_min, lmbda_max: the ends of the trade-off, of rate_bpp + lmbda * MSE (0-255).
+    dtype: of the transforms; all that concerns probabilities is float32.
+  """
+
+  CONFIG_FIELDS: ClassVar = (
+    "latent_channels", "channels", "blocks", "groups", "group_steps", "width", "hyper_channels",
+    "hyper_features", "lmbda_min", "lmbda_max",
+  )  # fmt: skip
+
+  latent_channels: int = 320
+  channels: Sequence[int] = (128, 192)
+  blocks: Sequence[int] = (2, 2)
+  groups: Sequence[int] = (8, 24, 48, 96, 144)
+  group_steps: Sequence[int] = (4, 4, 2, 2, 1)
+  width: int = 96
+  hyper_channels: int = 32
+  hyper_features: int = 32
+  lmbda_min: float = 0.0009
+  lmbda_max: float = 0.09
+  dtype: jnp.dtype = jnp.float32
+
+  @property
+  def multiple(self) -> int:
+    """Height and width have to be multiples of this."""
+    return 4 * BLOCK
+
+  @property
+  def passes(self) -> list[Pass]:
+    """The passes of the context model, in coding order."""
+    return list_passes(self.groups, self.group_steps)
+
+  @property
+  def hyper_layers(self) -> tuple[Layer, ...]:
+    """Of the hyper-synthesis: z at 1/64 -> features at 1/16."""
+    return Layer(3, 4 * 64, 2), Layer(3, 4 * self.hyper_features, 2)
+
+  def pass_layers(self, p: Pass) -> tuple[Layer, ...]:
+    """Of a context pass: features and known channels -> means and logarithms of scales."""
+    return Layer(3, self.width), Layer(1, self.width), Layer(1, 2 * (p.stop - p.start))
+
+  def setup(self):
+    transform = (tuple(self.channels), tuple(self.blocks))
+    self.analysis = BlockAnalysis(self.latent_channels, *transform, self.dtype)
+    self.synthesis = BlockSynthesis(*transform, self.dtype)
+    self.hyper_analysis = HyperAnalysis(self.hyper_channels)
+    self.hyper_synthesis = EntropyStack(self.hyper_layers, zero_last=False)
+    self.prior = FactorizedPrior(self.hyper_channels)
+    self.context = [EntropyStack(self.pass_layers(p)) for p in self.passes]
+    zeros, ones = nn.initializers.zeros, nn.initializers.ones
+    self.log_gain = self.param("log_gain", zeros, (3, self.latent_channels))
+    self.log_step = self.param("log_step", zeros, (3, self.latent_channels))
+    # Typical size of each channel in steps at u = 0: a unit to count in, not trained.
+    self.spread = self.param("spread", ones, (self.latent_channels,))
+
+  def noisy(self, x: jax.Array, tradeoff: jax.Array, *, key: jax.Array) -> CodedOutput:
+    """For training: uniform noise into the rate, straight-through rounding into the synthesis.
+
+    Args:
+      x: [B, H, W, 3] in [0, 1]; H and W multiples of `multiple`.
+      tradeoff: [B] in [-1, 1].
+      key: for the noise.
+    """
+    key_y, key_z = jax.random.split(key)
+    y, z = self.quantizable(self.analysis(x), tradeoff)
+    z_bits = self.prior(z + _unit_noise(key_z, z))
+    z_hat = straight_through(z, jnp.round(z))
+    y_hat, y_bits = self._code(y, z_hat, tradeoff, _unit_noise(key_y, y))
+    return CodedOutput(self.decode(y_hat, tradeoff), y_bits, _per_image(z_bits))
+
+  def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
+    """For validation: everything rounded, as in a file."""
+    y, z = self.quantizable(self.analysis(x), tradeoff)
+    z_hat = jnp.round(z)
+    y_hat, y_bits = self._code(y, z_hat, tradeoff, None)
+    return CodedOutput(self.decode(y_hat, tradeoff), y_bits, _per_image(self.prior(z_hat)))
+
+  __call__ = rounded
+
+  def encode(self, x: jax.Array) -> jax.Array:
+    """x [B, H, W, 3] in [0, 1] -> y [B, H/16, W/16, M] in grey levels, for all trade-offs."""
+    return self.analysis(x)
+
+  def quantizable(self, y: jax.Array, tradeoff: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """y in grey levels, tradeoff [B] -> y in steps, z [B, H/64, W/64, C]: what is to be rounded."""
+    y = y * jnp.exp(polynomial(self.log_gain, tradeoff)) / self._base_step(tradeoff)
+    return y, self.hyper_analysis(y)
+
+  def decode(self, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
+    """y_hat [B, h, w, M] in steps, tradeoff [B] -> x_hat [B, 16h, 16w, 3], not clipped."""
+    step = jnp.exp(polynomial(self.log_step, tradeoff)) * self._base_step(tradeoff)
+    return self.synthesis(y_hat, step, tradeoff)
+
+  def _base_step(self, tradeoff):
+    return (_STEP / jnp.sqrt(self.lmbda(tradeoff)))[:, None, None, None]
+
+  def lmbda(self, tradeoff: jax.Array) -> jax.Array:
+    """The lmbda of a trade-off: [B] -> [B]."""
+    low, high = np.log(self.lmbda_min), np.log(self.lmbda_max)
+    return jnp.exp((low + high) / 2 + tradeoff * (high - low) / 2)
+
+  def _code(self, y, z_hat, tradeoff, noise):
+    """All passes: y_hat and the bits of y + noise, or of y_hat where noise is None."""
+    features = self.hyper_synthesis(z_hat, tradeoff)
+    spread = jax.lax.stop_gradient(self.spread)
+    y_hat = jnp.zeros((*y.shape[:-1], 0), y.dtype)
+    bits = 0.0
+    groups: dict[int, list[tuple[Pass, EntropyStack]]] = {}
+    for p, net in zip(self.passes, self.context, strict=True):
+      groups.setdefault(p.start, []).append((p, net))
+    for start, members in groups.items():
+      stop = members[0][0].stop
+      y_group, unit = y[..., start:stop], spread[start:stop]
+      means = log_scales = known = jnp.zeros_like(y_group)
+      for p, net in members:
+        seen = jnp.concatenate([y_hat, known], axis=-1) if p.step else y_hat
+        x = jnp.concatenate([features, seen / spread[: p.known]], axis=-1)
+        new_means, new_log_scales = jnp.split(net(x, tradeoff), 2, axis=-1)
+        now = phase_mask(*y.shape[1:3], p.step, p.steps)
+        means = jnp.where(now, new_means * unit, means)
+        log_scales = jnp.where(now, new_log_scales, log_scales)
+        known = jnp.where(
+          now, straight_through(y_group, jnp.round(y_group - means) + means), known
+        )
+      y_hat = jnp.concatenate([y_hat, known], axis=-1)
+      y_seen = known if noise is None else y_group + noise[..., start:stop]
+      bits += _per_image(gaussian_bits(y_seen, means, jnp.exp(log_scales)))
+    return y_hat, bits
+
+
+class HyperAnalysis(nn.Module):
+  """y [B, h, w, M] in steps -> z [B, h/4, w/4, C]."""
+
+  features: int
+  width: int = 128
+
+  @nn.compact
+  def __call__(self, y):
+    size = jnp.log1p(jnp.abs(y))
+    x = jnp.concatenate([jnp.sign(y) * size, size], axis=-1)
+    x = activation(nn.Conv(self.width // 2, (1, 1))(x))
+    x = activation(nn.Conv(self.width, (1, 1))(space_to_depth(x, 2)))
+    # z starts with a spread of several steps, or rounding would silence it.
+    return 8.0 * nn.Conv(self.features, (1, 1))(space_to_depth(x, 2))
+
+
+def list_passes(groups: Sequence[int], steps: Sequence[int]) -> list[Pass]:
+  """The passes of channel groups, in coding order."""
+  stops = np.cumsum(groups).tolist()
+  return [
+    Pass(stop - size, stop, step, count)
+    for size, stop, count in zip(groups, stops, steps, strict=True)
+    for step in range(count)
+  ]
+
+
+def phase_mask(height: int, width: int, step: int, steps: int) -> np.ndarray:
+  """Which positions belong to a step: bool [height, width, 1].
+
+  Two steps are the colours of a checkerboard; four are the corners of 2x2 cells in the order top
+  left, bottom right, top right, bottom left.
+  """
+  rows, columns = np.indices((height, width)) % 2
+  kind = {1: 0 * rows, 2: rows ^ columns, 4: 2 * (rows ^ columns) + rows}[steps]
+  return (kind == step)[..., None]
+
+
+def start_from_klt(model: ContextModel, params: Any, axes: np.ndarray, sizes: np.ndarray) -> Any:
+  """Parameters whose linear paths are a block transform and whose scales fit its coefficients.
+
+  Args:
+    params: of the model.
+    axes: [768, M] orthonormal columns.
+    sizes: [M] root mean squares of the coefficients, in grey levels.
+  """
+  params = jax.tree.map(lambda a: a, params)  # a copy of the dictionaries
+  basis = jnp.asarray(axes * np.sqrt(axes.shape[0]), jnp.float32)
+  params["analysis"]["basis"] = basis
+  params["synthesis"]["basis"] = jnp.copy(basis)  # training donates every buffer
+  log_range = np.log(model.lmbda_max / model.lmbda_min)
+  middle = np.sqrt(model.lmbda_max * model.lmbda_min)
+  spread = sizes * np.sqrt(middle) / _STEP
+  params["spread"] = jnp.asarray(np.maximum(spread, 0.5), jnp.float32)
+  for i, p in enumerate(model.passes):
+    bias = np.zeros((3, 2 * (p.stop - p.start)), np.float32)
+    bias[0, p.stop - p.start :] = np.log(spread[p.start : p.stop])
+    bias[1, p.stop - p.start :] = log_range / 4
+    params[f"context_{i}"]["bias_2"] = jnp.asarray(bias)
+  return params
+
+
+def _unit_noise(key, like):
+  return jax.random.uniform(key, like.shape, like.dtype, -0.5, 0.5)
+
+
+def _per_image(bits):
+  return jnp.sum(bits, axis=(1, 2, 3))

@@ -1,0 +1,58 @@
+"""The small feed-forward networks that drive the coder, in a form that integers can evaluate too.
+
+A stack is convolutions with leaky ReLUs between them, and biases that are polynomials of the
+trade-off. `exact.py` evaluates the same stacks in integers: what is here is for training.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cae_jax.models.block_transforms import polynomial
+from cae_jax.models.layers import depth_to_space
+
+SLOPE_SHIFT = 3  # the leaky ReLUs' slope is 2^-3
+
+
+class Layer(NamedTuple):
+  """A convolution of `kernel_size`, then `upsample`-fold depth-to-space (1: none)."""
+
+  kernel_size: int
+  features: int
+  upsample: int = 1
+
+
+class EntropyStack(nn.Module):
+  """x [B, h, w, C], tradeoff [B] in [-1, 1] -> [B, h * r, w * r, F], r the product of `upsample`.
+
+  Leaky ReLUs stand between the layers, none behind the last, which starts at zero if `zero_last`.
+  """
+
+  layers: Sequence[Layer]
+  zero_last: bool = True
+
+  @nn.compact
+  def __call__(self, x, tradeoff):
+    for i, layer in enumerate(self.layers):
+      last = i == len(self.layers) - 1
+      init = nn.initializers.zeros if last and self.zero_last else nn.initializers.lecun_normal()
+      shape = (layer.kernel_size, layer.kernel_size, x.shape[-1], layer.features)
+      kernel = self.param(f"kernel_{i}", init, shape)
+      bias = self.param(f"bias_{i}", nn.initializers.zeros, (3, layer.features))
+      x = jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+      )
+      x = depth_to_space(x + polynomial(bias, tradeoff), layer.upsample)
+      self.sow("maxima", f"layer_{i}", jnp.max(jnp.abs(x)))  # kept only on request
+      if not last:
+        x = jnp.maximum(x, x * 2.0**-SLOPE_SHIFT)
+    return x
+
+
+def stack_layers(params: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+  """The (kernel, bias) of each layer of a stack's parameters, in order."""
+  count = sum(name.startswith("kernel_") for name in params)
+  return [(params[f"kernel_{i}"], params[f"bias_{i}"]) for i in range(count)]
