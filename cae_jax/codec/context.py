@@ -2,60 +2,52 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cae_jax.codec.coder import Coded
 from cae_jax.coding import rans
 from cae_jax.coding.symbols import information_bits
 from cae_jax.coding.tables import CodingTables, tables_from_pmfs
 from cae_jax.images.preprocessing import to_uint8
-from cae_jax.images.tiling import pad_to_multiple
+from cae_jax.images.tiling import pad_to
 from cae_jax.models import build_model, exact
 from cae_jax.models.block_transforms import BLOCK
 from cae_jax.models.context import ContextModel, phase_mask
 from cae_jax.models.entropy import Pmfs, factorized_pmfs, gaussian_pmfs
+from cae_jax.models.entropy_stack import SLOPE_SHIFT
 from cae_jax.models.exact import IntegerLayer
-from cae_jax.models.exact_context import (
-  FRACTION_BITS,
-  activation_maxima,
-  context_pass,
-  hyper_features,
-  quantize_networks,
-)
+from cae_jax.models.exact_context import at_positions, context_pass, quantize_networks
+from cae_jax.models.exact_gaussian import FRACTION_BITS, activation_maxima
 from cae_jax.weights import Weights
 
 RATE_LEVELS = 4096  # a rate level r stands for the trade-off r / 2048 - 1
+# Latents are padded to one of these sides, so that all images share a few compiled programs. The
+# symbols do not depend on it.
+_SIDES = (16, 32, 48, 64, 96)
+
+_HYPER = 4  # latent positions across and down that a position of z stands for
 
 # (indexes, means) of the symbols of a pass, [N, C] each, in sixteenths -> symbols [N, C]
 _CodePass = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
 
 
-class Coded(NamedTuple):
-  """Latents of an image as bytes.
-
-  Attributes:
-    section: of the container.
-    symbols: integer arrays in the order of decoding, for the checksum.
-    y_hat: [h, w, M] float32, what the decoder will have, in steps.
-  """
-
-  section: bytes
-  symbols: list[np.ndarray]
-  y_hat: np.ndarray
-
-
 class ContextCoder:
-  """Analysis, coding and synthesis of one image (or tile) with trained weights."""
+  """Analysis, coding and synthesis of one image (or tile); see `LatentCoder`."""
 
-  stride = BLOCK  # pixels a latent position stands for
+  stride = BLOCK
+  rate_levels = RATE_LEVELS
 
   def __init__(self, weights: Weights):
     model = build_model(weights.config)
     assert isinstance(model, ContextModel)
     self.model = model
+    self.multiple = model.multiple
+    # Two 3x3 convolutions in each residual block, at an eighth and a sixteenth of the resolution.
+    self.margin = model.blocks[0] + 2 * model.blocks[1]
     self._params = jax.tree.map(jnp.asarray, dict(weights.params))
     self._networks = _networks_from_arrays(weights.tables["networks"])
     self._gaussians = CodingTables.from_arrays(weights.tables["gaussian"])
@@ -69,14 +61,14 @@ class ContextCoder:
   def analyse(self, image: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] -> y [h, w, M] float32 in grey levels, h = ceil(H / 16); for all rates."""
     height, width = (-(-side // BLOCK) for side in image.shape[:2])
-    x = pad_to_multiple(image, self.model.multiple)
+    x = pad_to(image, BLOCK * _padded_side(height), BLOCK * _padded_side(width))
     return np.asarray(self._analyse(self._params, x))[:height, :width]
 
   def encode(self, y: np.ndarray, rate_level: int) -> Coded:
     """The bytes of latents of `analyse` at a rate level from 0 to 4096."""
     height, width, _ = y.shape
     steps, z = self._quantizable(self._params, _padded(y), _tradeoffs(rate_level))
-    z_hat = np.rint(np.asarray(z)).astype(np.int32)
+    z_hat = np.rint(np.asarray(z)[: _hyper_side(height), : _hyper_side(width)]).astype(np.int32)
     steps = np.asarray(steps)[:height, :width]
     parts = [(z_hat, _channel_indexes(z_hat.shape), self._prior)]
 
@@ -100,8 +92,7 @@ class ContextCoder:
       BitstreamError: the section is damaged.
     """
     decoder = rans.Decoder(section)
-    padded = tuple(-(-side // 4) for side in shape)
-    z_shape = (*padded, self.model.hyper_channels)
+    z_shape = (*map(_hyper_side, shape), self.model.hyper_channels)
     z_hat = decoder.decode(_channel_indexes(z_shape), self._prior)
     symbols = [z_hat]
 
@@ -129,21 +120,25 @@ class ContextCoder:
     """All passes over h x w positions; `code_pass` codes or decodes the symbols of each."""
     height, width = shape
     bias = self._biases(rate_level)
-    features = self._features(self._layers["hyper_synthesis"], bias["hyper_synthesis"], z_hat)
-    y_hat = np.zeros((4 * z_hat.shape[0], 4 * z_hat.shape[1], self.model.latent_channels), np.int32)
+    y_hat = np.zeros(
+      (_padded_side(height), _padded_side(width), self.model.latent_channels), np.int32
+    )
+    z_shape, z_padded = z_hat.shape[:2], [side // _HYPER for side in y_hat.shape[:2]]
+    z_hat = np.pad(z_hat, ((0, z_padded[0] - z_shape[0]), (0, z_padded[1] - z_shape[1]), (0, 0)))
+    layers = self._layers["hyper_synthesis"]
+    features = self._features(layers, bias["hyper_synthesis"], z_hat, z_shape)
     for number, p in enumerate(self.model.passes):
       name = f"context_{number}"
       means, indexes = self._pass(
         number, self._layers[name], bias[name], features, y_hat[..., : p.known]
       )
-      mask = phase_mask(height, width, p.step, p.steps)[..., 0]
-      means = np.asarray(means)[:height, :width][mask]
-      indexes = np.asarray(indexes)[:height, :width][mask]
+      means = at_positions(np.asarray(means), p, height, width)
+      indexes = at_positions(np.asarray(indexes), p, height, width)
       symbols = code_pass(number, indexes, means)
+      mask = phase_mask(height, width, p.step, p.steps)[..., 0]
       y_hat[:height, :width, p.start : p.stop][mask] = (symbols << FRACTION_BITS) + means
     return y_hat[:height, :width] * np.float32(2.0**-FRACTION_BITS)
 
-  @functools.lru_cache(maxsize=16)
   def _biases(self, rate_level: int) -> dict[str, list[np.ndarray]]:
     tradeoff = _tradeoff(rate_level)
     return {name: exact.biases(layers, tradeoff) for name, layers in self._networks.items()}
@@ -164,8 +159,17 @@ class ContextCoder:
     return to_uint8(x_hat * 255)
 
   @functools.partial(jax.jit, static_argnums=0)
-  def _features(self, layers, bias, z_hat):
-    return hyper_features(self.model, _with_no_bias(layers), bias, z_hat)
+  def _features(self, layers, bias, z_hat, shape):
+    """`hyper_features` of z_hat[:height, :width], as if it ended there; zeros after them."""
+    layers, x = _with_no_bias(layers), z_hat
+    for i, spec in enumerate(self.model.hyper_layers):
+      if i:
+        x = jnp.maximum(x, x >> SLOPE_SHIFT)
+      x = exact.evaluate(layers[i : i + 1], [spec], bias[i : i + 1], x)
+      shape = [spec.upsample * side for side in shape]
+      rows, columns = (jnp.arange(side) < end for side, end in zip(x.shape, shape))
+      x = jnp.where(rows[:, None, None] & columns[None, :, None], x, 0)
+    return x
 
   @functools.partial(jax.jit, static_argnums=(0, 1))
   def _pass(self, number, layers, bias, features, known):
@@ -239,10 +243,20 @@ def _tradeoffs(rate_level: int) -> np.ndarray:
   return np.full(1, _tradeoff(rate_level), np.float32)
 
 
+def _padded_side(side: int) -> int:
+  """The side that latents are padded to."""
+  return next((s for s in _SIDES if s >= side), -(-side // _SIDES[0]) * _SIDES[0])
+
+
+def _hyper_side(side: int) -> int:
+  """The side of z for a side of y."""
+  return -(-side // _HYPER)
+
+
 def _padded(y: np.ndarray) -> np.ndarray:
-  """[h, w, M] -> sides of multiples of 4, zeros added below and to the right."""
+  """[h, w, M] -> `_padded_side`s, zeros added below and to the right."""
   height, width, _ = y.shape
-  return np.pad(y, ((0, -height % 4), (0, -width % 4), (0, 0)))
+  return np.pad(y, ((0, _padded_side(height) - height), (0, _padded_side(width) - width), (0, 0)))
 
 
 def _channel_indexes(shape: tuple[int, ...]) -> np.ndarray:

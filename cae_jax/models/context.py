@@ -1,8 +1,8 @@
 """A variable-rate codec model: block transforms, a small hyperprior and a parallel context model.
 
-    x -> analysis -> y (grey levels) -> / step(u) -> y (steps) ---> round -> y_hat -> synthesis -> x_hat
-                                                        |             ^ means, scales
-                                                  hyper-analysis -> z -> hyper-synthesis, context
+    x -> analysis -> y (grey levels) -> / step(u) -> y -> round -> y_hat -> synthesis -> x_hat
+                                                     |    ^ means, scales
+                                       hyper-analysis -> z -> hyper-synthesis, context passes
 
 u is the trade-off, the place of ln lmbda between its ends, from -1 to 1: one model, every rate.
 
@@ -195,9 +195,7 @@ class ContextModel(nn.Module):
         now = phase_mask(*y.shape[1:3], p.step, p.steps)
         means = jnp.where(now, new_means * unit, means)
         log_scales = jnp.where(now, new_log_scales, log_scales)
-        known = jnp.where(
-          now, straight_through(y_group, jnp.round(y_group - means) + means), known
-        )
+        known = jnp.where(now, straight_through(y_group, jnp.round(y_group - means) + means), known)
       y_hat = jnp.concatenate([y_hat, known], axis=-1)
       y_seen = known if noise is None else y_group + noise[..., start:stop]
       bits += _per_image(gaussian_bits(y_seen, means, jnp.exp(log_scales)))
@@ -230,15 +228,24 @@ def list_passes(groups: Sequence[int], steps: Sequence[int]) -> list[Pass]:
   ]
 
 
+# The positions of each step as offsets in 2x2 cells, by number of steps.
+PHASES = {
+  1: (((0, 0), (0, 1), (1, 0), (1, 1)),),
+  2: (((0, 0), (1, 1)), ((0, 1), (1, 0))),
+  4: (((0, 0),), ((1, 1),), ((0, 1),), ((1, 0),)),
+}
+
+
 def phase_mask(height: int, width: int, step: int, steps: int) -> np.ndarray:
   """Which positions belong to a step: bool [height, width, 1].
 
   Two steps are the colours of a checkerboard; four are the corners of 2x2 cells in the order top
   left, bottom right, top right, bottom left.
   """
-  rows, columns = np.indices((height, width)) % 2
-  kind = {1: 0 * rows, 2: rows ^ columns, 4: 2 * (rows ^ columns) + rows}[steps]
-  return (kind == step)[..., None]
+  mask = np.zeros((height, width, 1), bool)
+  for row, column in PHASES[steps][step]:
+    mask[row::2, column::2] = True
+  return mask
 
 
 def start_from_klt(model: ContextModel, params: Any, axes: np.ndarray, sizes: np.ndarray) -> Any:

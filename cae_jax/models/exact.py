@@ -17,7 +17,7 @@ A unit says what an activation of 1 is worth; weights absorb the units, so only 
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,16 @@ _WEIGHT_SUM = 2**15  # of the absolute weights of an output
 _MAX_SHIFT = 24
 _BIAS_MAX = 2**29
 _HALF_BITS = 8
+
+
+class Cells(NamedTuple):
+  """Positions (row + stride * i, column + stride * j) for each offset (row, column)."""
+
+  stride: int
+  offsets: tuple[tuple[int, int], ...]
+
+
+EVERYWHERE = Cells(1, ((0, 0),))
 
 
 @jax.tree_util.register_dataclass
@@ -89,12 +99,16 @@ def biases(layers: Sequence[IntegerLayer], tradeoff: float) -> list[np.ndarray]:
   Float64 products, sums and rounding on the host: IEEE 754 makes them the same everywhere.
   """
   powers = np.array([1.0, tradeoff, tradeoff * tradeoff])
-  rounded = (np.rint((powers[:, None] * layer.bias)) for layer in layers)
+  rounded = (np.rint(powers[:, None] * layer.bias) for layer in layers)
   return [(b[0] + b[1] + b[2]).astype(np.int32) for b in rounded]
 
 
 def evaluate(
-  layers: Sequence[IntegerLayer], specs: Sequence[Layer], bias: Sequence[Any], x: jax.Array
+  layers: Sequence[IntegerLayer],
+  specs: Sequence[Layer],
+  bias: Sequence[Any],
+  x: jax.Array,
+  cells: Cells = EVERYWHERE,
 ) -> jax.Array:
   """`EntropyStack` in integers.
 
@@ -102,45 +116,54 @@ def evaluate(
     layers: the network's.
     specs: the stack's layers.
     bias: of `biases`.
-    x: [h, w, C] int32, in the units the first layer was made for.
+    x: [h, w, C] int32, in the units the first layer was made for; h and w multiples of the stride.
+    cells: where to evaluate. Elsewhere than everywhere, only the first layer may look around.
   Returns:
-    [h * r, w * r, F] int32 in the last layer's units, of at most 16 bits.
+    int32 in the last layer's units, of at most 16 bits: [h * r, w * r, F] everywhere, otherwise
+    [n, h / stride, w / stride, F] for the n offsets of the cells.
   """
   for i, (layer, spec, b) in enumerate(zip(layers, specs, bias, strict=True)):
-    x = _layer(layer, spec, b, x)
+    x = jnp.clip(x, -ACTIVATION_MAX, ACTIVATION_MAX)
+    x = _layer(layer, b, x if spec.kernel_size == 1 and i else _patches(x, spec.kernel_size, cells))
+    x = depth_to_space(x, spec.upsample)
     if i < len(layers) - 1:
       x = jnp.maximum(x, x >> SLOPE_SHIFT)
   return x
 
 
-def _layer(layer: IntegerLayer, spec: Layer, bias: Any, x: jax.Array) -> jax.Array:
-  x = jnp.clip(x, -ACTIVATION_MAX, ACTIVATION_MAX)
-  patches = _patches(x, spec.kernel_size)
-  height, width, depth = patches.shape
+def _layer(layer: IntegerLayer, bias: Any, patches: jax.Array) -> jax.Array:
+  """[..., k * k * C] int32 of at most 16 bits -> [..., F]."""
+  *shape, depth = patches.shape
   halves = jnp.stack([patches >> _HALF_BITS, patches & (2**_HALF_BITS - 1)])
   products = jax.lax.dot(
     halves.reshape(-1, depth).astype(jnp.float32),
     layer.weights.reshape(depth, -1),
     precision=jax.lax.Precision.HIGHEST,
   )
-  high, low = products.reshape(2, height, width, -1).astype(jnp.int32)
+  high, low = products.reshape(2, *shape, -1).astype(jnp.int32)
   accumulator = (high << _HALF_BITS) + low + bias
   half = (1 << layer.shift) >> 1
-  y = jnp.clip((accumulator + half) >> layer.shift, -ACTIVATION_MAX, ACTIVATION_MAX)
-  return depth_to_space(y, spec.upsample)
+  return jnp.clip((accumulator + half) >> layer.shift, -ACTIVATION_MAX, ACTIVATION_MAX)
 
 
-def _patches(x: jax.Array, size: int) -> jax.Array:
-  """[h, w, C] -> [h, w, size * size * C]: each position's neighbourhood, zeros outside."""
-  if size == 1:
-    return x
-  radius = size // 2
+def _patches(x: jax.Array, size: int, cells: Cells) -> jax.Array:
+  """[h, w, C] -> neighbourhoods of the cells' positions [..., size * size * C]; zeros outside."""
   height, width, _ = x.shape
+  radius = size // 2
   padded = jnp.pad(x, ((radius, radius), (radius, radius), (0, 0)))
-  shifted = [
-    padded[i : i + height, j : j + width] for i in range(size) for j in range(size)
-  ]
-  return jnp.concatenate(shifted, axis=-1)
+  around = lambda row, column: jnp.concatenate(
+    [
+      padded[
+        row + i : row + i + height : cells.stride, column + j : column + j + width : cells.stride
+      ]
+      for i in range(size)
+      for j in range(size)
+    ],
+    axis=-1,
+  )
+  if cells is EVERYWHERE:
+    return around(0, 0)
+  return jnp.stack([around(row, column) for row, column in cells.offsets])
 
 
 def calibrate_stack(

@@ -8,17 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.models import exact
-from cae_jax.models.context import ContextModel
-from cae_jax.models.entropy import SCALE_CEILING, SCALE_FLOOR, SCALE_LEVELS
+from cae_jax.models.context import PHASES, ContextModel, Pass, phase_mask
 from cae_jax.models.exact import IntegerLayer
-
-FRACTION_BITS = 4  # of means and decoded latents: they count in sixteenths of a step
-_INDEX_BITS = 8  # below an index of the scale tables
-_LOG_STEP = np.log(SCALE_CEILING / SCALE_FLOOR) / (SCALE_LEVELS - 1)
-_HEADROOM = 2.0  # of activations, over the largest that calibration saw
-
-# name of the stack ("hyper_synthesis", "context_0", ...) -> its layers
-Networks = dict[str, list[IntegerLayer]]
+from cae_jax.models.exact_gaussian import (
+  HEADROOM,
+  LOG_SCALE_UNIT,
+  MEAN_UNIT,
+  Networks,
+  means_and_indexes,
+  scales_from_floor,
+)
 
 
 def quantize_networks(
@@ -29,7 +28,7 @@ def quantize_networks(
   Args:
     maxima: for each stack the largest size of each layer's outputs, as `activation_maxima` finds.
   """
-  reach = {name: _HEADROOM * np.asarray(sizes) for name, sizes in maxima.items()}
+  reach = {name: HEADROOM * np.asarray(sizes) for name, sizes in maxima.items()}
   feature_unit = reach["hyper_synthesis"][-1] / exact.ACTIVATION_MAX
   hyper = model.hyper_layers
   networks = {
@@ -41,40 +40,20 @@ def quantize_networks(
       reach["hyper_synthesis"],
     )
   }
-  step_units = 2.0**-FRACTION_BITS / np.asarray(params["spread"], np.float64)
+  step_units = MEAN_UNIT / np.asarray(params["spread"], np.float64)
   for i, p in enumerate(model.passes):
     name = f"context_{i}"
     inputs = [np.full(model.hyper_features, feature_unit), step_units[: p.known]]
     channels = p.stop - p.start
-    outputs = [step_units[p.start : p.stop], np.full(channels, _LOG_STEP / 2**_INDEX_BITS)]
+    outputs = [step_units[p.start : p.stop], np.full(channels, LOG_SCALE_UNIT)]
     networks[name] = exact.calibrate_stack(
-      _scales_from_floor(params[name], channels),
+      scales_from_floor(params[name], channels),
       model.pass_layers(p),
       np.concatenate(inputs),
       np.concatenate(outputs),
       reach[name],
     )
   return networks
-
-
-def _scales_from_floor(params: Mapping[str, Any], channels: int) -> dict[str, np.ndarray]:
-  """The stack's parameters with outputs ln(scale / floor) in place of ln(scale)."""
-  params = {name: np.asarray(value) for name, value in params.items()}
-  last = max(name for name in params if name.startswith("bias_"))
-  params[last] = params[last].copy()
-  params[last][0, channels:] -= np.log(SCALE_FLOOR)
-  return params
-
-
-def activation_maxima(
-  model: ContextModel, params: Any, x: jax.Array, tradeoff: jax.Array
-) -> dict[str, list[jax.Array]]:
-  """The largest size of each stack's layer outputs on x [B, H, W, 3] in [0, 1]."""
-  _, state = model.apply({"params": params}, x, tradeoff, method="rounded", mutable=["maxima"])
-  return {
-    name: [value[0] for _, value in sorted(layers.items())]
-    for name, layers in state["maxima"].items()
-  }
 
 
 def hyper_features(
@@ -92,17 +71,25 @@ def context_pass(
   features: jax.Array,
   known: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-  """What a pass says of its channels, at all positions.
+  """What a pass says of its channels, at its own positions.
 
   Args:
-    features: [h, w, F] int32.
+    features: [h, w, F] int32; h and w even.
     known: [h, w, K] int32, what earlier passes decoded, in sixteenths of a step; zero elsewhere.
   Returns:
-    means [h, w, C] int32 in sixteenths of a step, and indexes [h, w, C] uint8 of the scale tables.
+    means [n, h/2, w/2, C] int32 in sixteenths of a step, and indexes, uint8 of that shape, of the
+    scale tables, for each of the n offsets in `PHASES` of the pass.
   """
+  p = model.passes[number]
   x = jnp.concatenate([features, known], axis=-1)
-  specs = model.pass_layers(model.passes[number])
-  means, scales = jnp.split(exact.evaluate(layers, specs, bias, x), 2, axis=-1)
-  half = 1 << (_INDEX_BITS - 1)
-  indexes = jnp.clip((scales + half) >> _INDEX_BITS, 0, SCALE_LEVELS - 1)
-  return means, indexes.astype(jnp.uint8)
+  cells = exact.Cells(2, PHASES[p.steps][p.step])
+  return means_and_indexes(exact.evaluate(layers, model.pass_layers(p), bias, x, cells))
+
+
+def at_positions(cells: np.ndarray, p: Pass, height: int, width: int) -> np.ndarray:
+  """[n, h/2, w/2, C] by offset -> [N, C], the pass's positions in height x width, in C order."""
+  _, rows, columns, channels = cells.shape
+  full = np.empty((2 * rows, 2 * columns, channels), cells.dtype)
+  for cell, (row, column) in zip(cells, PHASES[p.steps][p.step], strict=True):
+    full[row::2, column::2] = cell
+  return full[:height, :width][phase_mask(height, width, p.step, p.steps)[..., 0]]

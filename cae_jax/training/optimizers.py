@@ -9,6 +9,7 @@ from optax.contrib import MuonDimensionNumbers
 
 from cae_jax.training.soap import soap
 
+
 def _muon(rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
   """Muon (Jordan 2024) on convolution kernels, as matrices [k * k * C_in, C_out]; Adam elsewhere.
 
@@ -32,13 +33,17 @@ OPTIMIZERS: dict[str, Callable[[optax.ScalarOrSchedule], optax.GradientTransform
   "muon": _muon,
   "soap": soap,
 }
-SCHEDULES = ("cosine", "constant", "linear")
+SCHEDULES = ("cosine", "constant", "linear", "trapezoidal")
+_DECAYING_FRACTION = 0.3  # of the steps, of a trapezoidal schedule
 
 
 def make_schedule(
   name: str, learning_rate: float, steps: int, warmup_steps: int = 0, final_fraction: float = 0.01
 ) -> optax.Schedule:
   """A linear warm-up, then the named decay to `final_fraction` of the rate at step `steps`.
+
+  A trapezoidal schedule stays at the peak and decays linearly over the last 30 % of the steps, so
+  that a run whose length is not settled yet can go on at the peak.
 
   Raises:
     ValueError: an unknown name, or a warm-up longer than the run.
@@ -53,6 +58,11 @@ def make_schedule(
       decay = optax.linear_schedule(learning_rate, final_fraction * learning_rate, rest)
     case "cosine":
       decay = optax.cosine_decay_schedule(learning_rate, rest, alpha=final_fraction)
+    case "trapezoidal":
+      decaying = max(round(_DECAYING_FRACTION * steps), 1)
+      decay = optax.linear_schedule(
+        learning_rate, final_fraction * learning_rate, decaying, max(rest - decaying, 0)
+      )
     case _:
       raise ValueError(f"unknown schedule {name!r}; choose one of {', '.join(SCHEDULES)}")
   warmup = optax.linear_schedule(learning_rate / max(warmup_steps, 1), learning_rate, warmup_steps)

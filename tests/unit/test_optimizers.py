@@ -39,6 +39,13 @@ def test_schedules_rise_and_decay(name):
   assert rates[-1] == pytest.approx(1e-2 if name == "constant" else 1e-4, rel=1e-3)
 
 
+def test_trapezoidal_schedule_stays_at_the_peak():
+  schedule = optimizers.make_schedule("trapezoidal", 1e-2, 100, warmup_steps=10)
+  rates = np.array([schedule(step) for step in range(101)])
+  np.testing.assert_allclose(rates[10:71], 1e-2)
+  assert (np.diff(rates[70:]) < 0).all()
+
+
 def test_errors_name_the_choices():
   with pytest.raises(ValueError, match="unknown optimizer 'newton'; choose one of sgd, adam"):
     optimizers.make_optimizer("newton", 1e-3)

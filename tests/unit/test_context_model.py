@@ -1,0 +1,181 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cae_jax.models.block_transforms import klt, polynomial
+from cae_jax.models.context import ContextModel, list_passes, phase_mask, start_from_klt
+from cae_jax.models.entropy import gaussian_bits
+
+SMALL = ContextModel(
+  latent_channels=24, channels=(16, 16), blocks=(1, 1), groups=(8, 16), group_steps=(4, 2),
+  width=16, hyper_channels=4, hyper_features=8,
+)  # fmt: skip
+
+
+def photos(count, side=64, seed=0):
+  """Smooth random pictures: uint8 [count, side, side, 3]."""
+  rng = np.random.default_rng(seed)
+  waves = rng.normal(size=(count, side, side, 3)).cumsum(axis=1).cumsum(axis=2)
+  waves -= waves.mean(axis=(1, 2), keepdims=True)
+  return np.clip(127.5 + 60 * waves / waves.std(axis=(1, 2, 3), keepdims=True), 0, 255).astype(
+    np.uint8
+  )
+
+
+def blocks_of(images):
+  n, side = images.shape[:2]
+  split = images.reshape(n, side // 16, 16, side // 16, 16, 3).swapaxes(2, 3)
+  return split.reshape(-1, 16, 16, 3)
+
+
+@pytest.fixture(scope="module")
+def params():
+  x, tradeoff = jnp.zeros((1, 64, 64, 3)), jnp.zeros(1)
+  params = jax.jit(SMALL.init)(jax.random.key(0), x, tradeoff)["params"]
+  return start_from_klt(SMALL, params, *klt(blocks_of(photos(24)), 24))
+
+
+@pytest.fixture(scope="module")
+def rounded(params):
+  run = jax.jit(lambda p, x, u: SMALL.apply({"params": p}, x, u, method="rounded"))
+  return lambda x, u: run(params, x, u)
+
+
+def test_klt_is_orthonormal_and_sorted():
+  axes, sizes = klt(blocks_of(photos(24)), 24)
+  np.testing.assert_allclose(axes.T @ axes, np.eye(24), atol=1e-5)
+  assert (np.diff(sizes) <= 0).all()
+  samples = blocks_of(photos(24)).reshape(-1, 768) - 127.5
+  np.testing.assert_allclose(np.sqrt(np.mean((samples @ axes) ** 2, axis=0)), sizes, rtol=1e-3)
+
+
+def test_starts_as_the_block_transform(params):
+  """Before the first step, analysis and synthesis are the KLT and its inverse."""
+  x = photos(2).astype(np.float32) / 255
+  y = SMALL.apply({"params": params}, x, method="encode")
+  axes, _ = klt(blocks_of(photos(24)), 24)
+  blocks = (blocks_of(x) - 0.5).reshape(-1, 768) * 255
+  np.testing.assert_allclose(y.reshape(-1, 24), blocks @ axes, atol=0.05)
+  tradeoff = jnp.array([-0.5, 0.5])
+  steps, _ = SMALL.apply({"params": params}, y, tradeoff, method="quantizable")
+  x_hat = SMALL.apply({"params": params}, steps, tradeoff, method="decode")
+  expected = (blocks @ axes @ axes.T).reshape(-1, 16, 16, 3) / 255 + 0.5
+  np.testing.assert_allclose(blocks_of(x_hat), expected, atol=1e-3)
+
+
+def test_steps_follow_lmbda(params):
+  y = jnp.ones((2, 4, 4, 24))
+  tradeoff = jnp.array([-1.0, 1.0])
+  steps, _ = SMALL.apply({"params": params}, y, tradeoff, method="quantizable")
+  ratio = steps[1] / steps[0]
+  np.testing.assert_allclose(ratio, np.sqrt(SMALL.lmbda_max / SMALL.lmbda_min), rtol=1e-5)
+  np.testing.assert_allclose(SMALL.lmbda(tradeoff), [0.0009, 0.09], rtol=1e-5)
+
+
+def test_rate_rises_and_distortion_falls_with_the_tradeoff(rounded):
+  x = photos(3).astype(np.float32) / 255
+  rates, errors = [], []
+  for u in (-1.0, 0.0, 1.0):
+    output = rounded(x, jnp.full(3, u))
+    rates.append(float(output.y_bits.sum()))
+    errors.append(float(jnp.mean((output.x_hat - x) ** 2)))
+  assert rates[0] < rates[1] < rates[2]
+  assert errors[0] > errors[1] > errors[2]
+
+
+def test_images_of_a_batch_do_not_depend_on_each_other(rounded):
+  x = photos(3).astype(np.float32) / 255
+  tradeoff = jnp.array([-1.0, 0.3, 1.0])
+  together = rounded(x, tradeoff)
+  for i in range(3):
+    alone = rounded(x[i : i + 1], tradeoff[i : i + 1])
+    np.testing.assert_allclose(together.y_bits[i], alone.y_bits[0], rtol=1e-4)
+    np.testing.assert_allclose(together.x_hat[i], alone.x_hat[0], atol=1e-4)
+
+
+def test_noisy_rate_is_near_the_rounded_one(params, rounded):
+  x = photos(4).astype(np.float32) / 255
+  tradeoff = jnp.full(4, 0.5)
+  noisy = SMALL.apply({"params": params}, x, tradeoff, key=jax.random.key(1), method="noisy")
+  np.testing.assert_allclose(noisy.y_bits.sum(), rounded(x, tradeoff).y_bits.sum(), rtol=0.1)
+  # Straight-through rounding: both synthesise from rounded latents.
+  np.testing.assert_allclose(noisy.x_hat, rounded(x, tradeoff).x_hat, atol=1e-4)
+
+
+def test_gradients_are_finite_and_reach_every_part(params):
+  x = photos(2).astype(np.float32) / 255
+
+  def loss(p):
+    output = SMALL.apply({"params": p}, x, jnp.zeros(2), key=jax.random.key(0), method="noisy")
+    bits = jnp.sum(output.y_bits + output.z_bits)
+    return bits / x.size + jnp.mean(jnp.square(output.x_hat - x)) * 255**2
+
+  grads = jax.jit(jax.grad(loss))(params)
+  assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+  for part in ("analysis", "synthesis", "context_0", "context_5", "prior", "log_gain", "log_step"):
+    assert any(np.abs(g).max() > 0 for g in jax.tree.leaves(grads[part])), part
+  assert not np.any(grads["spread"])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_phases_share_out_the_positions(steps):
+  masks = [phase_mask(6, 8, step, steps) for step in range(steps)]
+  assert (np.sum(masks, axis=0) == 1).all()
+  assert all(mask.sum() == 48 // steps for mask in masks)
+
+
+def test_checkerboard_neighbours_are_known():
+  mask = phase_mask(4, 4, 0, 2)[..., 0]
+  np.testing.assert_array_equal(mask[:2, :2], [[True, False], [False, True]])
+
+
+def test_passes_are_causal(params):
+  """No pass depends on its own or later symbols: changing them changes no earlier bits."""
+  passes = list_passes(SMALL.groups, SMALL.group_steps)
+  rng = np.random.default_rng(0)
+  y = rng.normal(0, 3, (1, 4, 4, 24)).astype(np.float32)
+  z_hat, tradeoff = jnp.zeros((1, 1, 1, 4)), jnp.zeros(1)
+  noisy_params = jax.tree.map(
+    lambda a: np.asarray(a) + rng.normal(0, 0.05, a.shape).astype(np.float32), params
+  )
+  bound = SMALL.bind({"params": noisy_params})
+  own_bits = lambda y: _bits_by_position(bound, y, z_hat, tradeoff)
+  before = own_bits(y)
+  for number, p in enumerate(passes):
+    changed = y.copy()
+    now = np.broadcast_to(phase_mask(4, 4, p.step, p.steps), (4, 4, 24)).copy()
+    now[..., : p.start] = False
+    now[..., p.stop :] = False
+    changed[0][now] += 5
+    after = own_bits(changed)
+    earlier = np.zeros((4, 4, 24), bool)
+    for q in passes[:number]:
+      earlier[..., q.start : q.stop] |= phase_mask(4, 4, q.step, q.steps)
+    np.testing.assert_array_equal(before[earlier], after[earlier])
+    assert (before[now] != after[now]).any()
+
+
+def _bits_by_position(bound, y, z_hat, tradeoff):
+  """Bits of each latent as the model counts them, by listening to its calls of gaussian_bits."""
+  seen = []
+  import cae_jax.models.context as module
+
+  def listen(y, means, scales):
+    seen.append(np.asarray(gaussian_bits(y, means, scales))[0])
+    return gaussian_bits(y, means, scales)
+
+  original = module.gaussian_bits
+  module.gaussian_bits = listen
+  try:
+    bound._code(jnp.asarray(y), z_hat, tradeoff, None)
+  finally:
+    module.gaussian_bits = original
+  return np.concatenate(seen, axis=-1)
+
+
+def test_polynomial():
+  coefficients = jnp.array([[1.0, 2.0], [10.0, 20.0], [100.0, 200.0]])
+  values = polynomial(coefficients, jnp.array([0.0, 1.0, -1.0]))
+  assert values.shape == (3, 1, 1, 2)
+  np.testing.assert_allclose(values[:, 0, 0, 0], [1, 111, 91])
