@@ -78,30 +78,23 @@ def scale_by_soap(
 
   def update_fn(updates: Any, state: SoapState, params: Any = None) -> tuple[Any, SoapState]:
     del params
+    step, bases = state.step, state.bases
     grads = jax.tree.map(lambda g: g.reshape(axes(g.shape, max_dim)).astype(jnp.float32), updates)
     grams = jax.tree.map(lambda g, old: _decayed_grams(g, old, shampoo_beta), grads, state.grams)
-    state = state._replace(grams=grams)
-    steps, state = jax.lax.cond(state.step == 0, start, advance, grads, state)
-    steps = jax.tree.map(lambda s, u: s.reshape(u.shape).astype(u.dtype), steps, updates)
-    return steps, state._replace(step=optax.safe_increment(state.step))
-
-  def start(grads: Any, state: SoapState) -> tuple[Any, SoapState]:
-    bases = jax.tree.map(_eigenvectors, state.grams)
-    return jax.tree.map(jnp.zeros_like, grads), state._replace(bases=bases)
-
-  def advance(grads: Any, state: SoapState) -> tuple[Any, SoapState]:
+    grads = jax.tree.map(lambda g: jnp.where(step == 0, 0.0, g), grads)  # the first: bases only
     mu = optax.tree.update_moment(grads, state.mu, b1, 1)
-    rotated_grads = jax.tree.map(_rotate, grads, state.bases)
-    nu = optax.tree.update_moment(rotated_grads, state.nu, b2, 2)
-    mu_hat = optax.tree.bias_correction(jax.tree.map(_rotate, mu, state.bases), b1, state.step)
-    nu_hat = optax.tree.bias_correction(nu, b2, state.step)
-    rotated = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mu_hat, nu_hat)
-    steps = jax.tree.map(_rotate_back, rotated, state.bases)
-    due = state.step % precondition_every == 0
-    nu, bases = jax.lax.cond(
-      due, _refine, lambda nu, _, bases: (nu, bases), nu, state.grams, state.bases
-    )
-    return steps, state._replace(mu=mu, nu=nu, bases=bases)
+    nu = optax.tree.update_moment(jax.tree.map(_rotate, grads, bases), state.nu, b2, 2)
+    steps = jax.tree.map(_rotate_back, adam(jax.tree.map(_rotate, mu, bases), nu, step), bases)
+    steps = jax.tree.map(lambda s, u: s.reshape(u.shape).astype(u.dtype), steps, updates)
+    branch = jnp.where(step == 0, 2, step % precondition_every == 0)
+    nu, bases = jax.lax.switch(branch, (_keep, _refine, _start), nu, grams, bases)
+    return steps, SoapState(optax.safe_increment(step), mu, nu, grams, bases)
+
+  def adam(mu: Any, nu: Any, step: jax.Array) -> Any:
+    count = jnp.maximum(step, 1)  # all is zero at step 0; let it not become 0 / 0
+    mu_hat = optax.tree.bias_correction(mu, b1, count)
+    nu_hat = optax.tree.bias_correction(nu, b2, count)
+    return jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mu_hat, nu_hat)
 
   return optax.GradientTransformation(init_fn, update_fn)
 
@@ -133,34 +126,52 @@ def _decayed_grams(grad: jax.Array, grams: tuple, beta: float) -> tuple:
 
 
 def _gram(x: jax.Array, axis: int) -> jax.Array:
-  others = [a for a in range(x.ndim) if a != axis]
-  return jnp.tensordot(x, x, (others, others), precision=Precision.HIGHEST)
-
-
-def _eigenvectors(gram: jax.Array) -> jax.Array:
-  return jnp.linalg.eigh(gram)[1][:, ::-1]
+  rows = jnp.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
+  return _matmul(rows, rows.T)
 
 
 def _rotate(x: jax.Array, bases: tuple) -> jax.Array:
   """Coordinates of x in the bases of its axes."""
-  for basis in bases:  # each turn moves the first axis to the end, the last one restores the order
-    x = jnp.moveaxis(x, 0, -1) if basis is None else _contract_first(x, basis)
+  for axis, basis in enumerate(bases):
+    x = x if basis is None else _along(x, axis, basis.T)
   return x
 
 
 def _rotate_back(x: jax.Array, bases: tuple) -> jax.Array:
-  return _rotate(x, tuple(None if basis is None else basis.T for basis in bases))
+  for axis, basis in enumerate(bases):
+    x = x if basis is None else _along(x, axis, basis)
+  return x
 
 
-def _contract_first(x: jax.Array, matrix: jax.Array) -> jax.Array:
-  return jnp.tensordot(x, matrix, (0, 0), precision=Precision.HIGHEST)
+def _along(x: jax.Array, axis: int, matrix: jax.Array) -> jax.Array:
+  """The matrix times x along an axis, without transposing x."""
+  if axis == x.ndim - 1:
+    return _matmul(x, matrix.T)
+  columns = x.reshape(math.prod(x.shape[:axis]), x.shape[axis], -1)
+  return _matmul(matrix, columns).reshape(x.shape)
+
+
+def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+  # Rotations rounded to bfloat16 or TF32 would leak the large directions into the small ones.
+  return jnp.matmul(a, b, precision=Precision.HIGHEST)
+
+
+# What becomes of the bases, and of nu in them.
+
+
+def _keep(nu: Any, grams: Any, bases: Any) -> tuple[Any, Any]:
+  del grams
+  return nu, bases
+
+
+def _start(nu: Any, grams: Any, bases: Any) -> tuple[Any, Any]:
+  del bases
+  return nu, jax.tree.map(lambda gram: jnp.linalg.eigh(gram)[1][:, ::-1], grams)
 
 
 def _refine(nu: Any, grams: Any, bases: Any) -> tuple[Any, Any]:
   """One power iteration on the bases, sorted by eigenvalue; nu follows its eigenvectors."""
-  powers = jax.tree.map(
-    lambda gram, q: jnp.matmul(gram, q, precision=Precision.HIGHEST), grams, bases
-  )
+  powers = jax.tree.map(_matmul, grams, bases)
   orders = jax.tree.map(lambda q, power: jnp.argsort(-jnp.sum(q * power, 0)), bases, powers)
   bases = jax.tree.map(lambda power, order: jnp.linalg.qr(power[:, order])[0], powers, orders)
   return jax.tree.map(_permute, nu, orders), bases

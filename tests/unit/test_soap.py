@@ -6,19 +6,24 @@ import numpy as np
 import optax
 import pytest
 
-from cae_jax.training import sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.soap import axes, scale_by_soap, soap
 from cae_jax.training.state import create_state
 
-SHAPES = {"kernel": (3, 3, 2, 6), "wide": (3, 3, 30, 5), "bias": (6,), "scale": ()}
+SHAPES = {"kernel": (2, 2, 2, 6), "wide": (3, 3, 30, 5), "bias": (6,)}
 N = 16  # side of the matrix that the regressions fit
+SOAP = scale_by_soap(precondition_every=3)
+UPDATE = jax.jit(SOAP.update, donate_argnums=1)  # donated as in training
 
 
 def _normal(seed):
   """Gaussian arrays of the SHAPES."""
   keys = jax.random.split(jax.random.key(seed), len(SHAPES))
   return {name: jax.random.normal(k, SHAPES[name]) for name, k in zip(SHAPES, keys)}
+
+
+def _types(tree):
+  return jax.tree.map(lambda x: (x.shape, x.dtype.name), tree)
 
 
 def _rotation(seed):
@@ -51,24 +56,21 @@ def test_unrotated_it_is_adam_from_the_second_gradient_on():
   ours = scale_by_soap(b1=0.9, b2=0.99, eps=1e-6, max_dim=1, precondition_every=2)
   adam = optax.scale_by_adam(b1=0.9, b2=0.99, eps=1e-6)
   state, adam_state = ours.init(_normal(0)), adam.init(_normal(0))
-  updates, state = ours.update(_normal(0), state)
+  our_update, adam_update = jax.jit(ours.update), jax.jit(adam.update)
+  updates, state = our_update(_normal(0), state)
   _assert_equal(updates, jax.tree.map(jnp.zeros_like, updates))
   for seed in range(1, 5):
-    updates, state = ours.update(_normal(seed), state)
-    expected, adam_state = adam.update(_normal(seed), adam_state)
+    updates, state = our_update(_normal(seed), state)
+    expected, adam_state = adam_update(_normal(seed), adam_state)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), updates, expected)
 
 
-def test_refined_bases_are_the_sorted_eigenvectors():
-  """Of fixed second moments; the decay of 1 keeps those that the first gradient is averaged to."""
-  optimizer = scale_by_soap(precondition_every=1)
-  state = optimizer.init(_normal(0))
-  spectrum = jnp.logspace(0, -3, 30)
+def test_bases_become_the_sorted_eigenvectors_of_lasting_second_moments():
   turn = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (30, 30)))[0]
-  wide = turn * spectrum @ jax.random.normal(jax.random.key(1), (3, 3, 30, 5))
-  update = jax.jit(optimizer.update)
-  for seed in range(60):
-    _, state = update(_normal(seed) | {"wide": wide}, state)
+  scaled = turn * jnp.logspace(0, -3, 30) @ jax.random.normal(jax.random.key(1), (3, 3, 30, 5))
+  state = SOAP.init(_normal(0))
+  for _ in range(60):
+    _, state = UPDATE(_normal(0) | {"wide": scaled}, state)
   gram, basis = state.grams["wide"][1], state.bases["wide"][1]
   np.testing.assert_allclose(basis.T @ basis, jnp.eye(30), atol=1e-5)
   rotated = basis.T @ gram @ basis
@@ -77,107 +79,117 @@ def test_refined_bases_are_the_sorted_eigenvectors():
   assert (jnp.diff(values) <= 1e-5 * values[0]).all()
 
 
-def _regression(optimizer, lowest, left, right, steps):
-  """Fits w to 0 in mean |B (A x)^T w|^2, seen in turned axes.
+def test_squares_follow_their_eigenvectors():
+  """Three directions out of order are sorted by their second moments."""
+  optimizer = scale_by_soap(b2=0.5, precondition_every=1, max_dim=3)
+  nu = jnp.arange(12.0).reshape(3, 4)
+  state = optimizer.init(jnp.zeros((3, 4)))
+  state = state._replace(
+    step=jnp.array(1), nu=nu, grams=(jnp.diag(jnp.array([1.0, 9.0, 4.0])), None)
+  )
+  _, state = optimizer.update(jnp.zeros((3, 4)), state)
+  order = jnp.array([1, 2, 0])
+  np.testing.assert_allclose(jnp.abs(state.bases[0]), jnp.eye(3)[:, order], atol=1e-6)
+  _assert_equal(state.nu, 0.5 * nu[order])
 
-  A and B have singular values from 1 to `lowest`; batches of x are random, without which a gradient
-  would tell its own axes and not those of the loss.
 
-  Returns:
-    the way from the start [N, N], turned back, and the final expected loss.
+def _regression(lowest, left, right):
+  """(A, B, start) of a matrix w to be fitted to 0 in mean |B^T w^T A x|^2, its axes turned by left
+  and right. A and B have singular values from 1 to `lowest`, in axes that are no coordinates.
   """
   spectrum = jnp.geomspace(1.0, lowest, N)
   a = left @ (_rotation(1) * spectrum) @ _rotation(2)
   b = right @ (_rotation(3) * spectrum) @ _rotation(4)
+  return a, b, left @ _rotation(6) @ right.T
 
-  def step(carry, key):
-    w, state = carry
-    x = jax.random.normal(key, (64, N))
-    grad = jax.grad(lambda w: jnp.mean(jnp.sum(jnp.square(x @ a.T @ w @ b), -1)) / 2)(w)
-    updates, state = optimizer.update(grad, state, w)
-    return (w + updates, state), None
+
+def _make_fit(optimizer, steps):
+  """fit(A, B, start) -> (w, its expected loss), on random batches of x.
+
+  Without the randomness a gradient would show its own axes and not those of the loss.
+  """
+
+  def loss_fn(w, a, b, x):
+    return jnp.mean(jnp.sum(jnp.square(x @ a.T @ w @ b), -1)) / 2
 
   @jax.jit
-  def fit(w):
-    keys = jax.random.split(jax.random.key(5), steps)
-    return jax.lax.scan(step, (w, optimizer.init(w)), keys)[0][0]
+  def fit(a, b, start):
+    def step(carry, key):
+      w, state = carry
+      grad = jax.grad(loss_fn)(w, a, b, jax.random.normal(key, (64, N)))
+      updates, state = optimizer.update(grad, state, w)
+      return (w + updates, state), None
 
-  start = left @ _rotation(6) @ right.T
-  w = fit(start)
-  return left.T @ (w - start) @ right, float(jnp.sum(jnp.square(a.T @ w @ b)) / 2)
+    keys = jax.random.split(jax.random.key(5), steps)
+    w = jax.lax.scan(step, (start, optimizer.init(start)), keys)[0][0]
+    return w, jnp.sum(jnp.square(a.T @ w @ b)) / 2
+
+  return fit
 
 
 def test_it_beats_adam_where_the_axes_are_turned_and_badly_scaled():
   schedule = optax.linear_schedule(0.03, 0.0, 200)
-  loss = lambda optimizer: _regression(optimizer, 0.03, jnp.eye(N), jnp.eye(N), 200)[1]
-  assert loss(soap(schedule)) < loss(optax.adam(schedule, b1=0.95, b2=0.95)) / 20
+  regression = _regression(0.03, jnp.eye(N), jnp.eye(N))
+  _, loss = _make_fit(soap(schedule), 200)(*regression)
+  _, adam_loss = _make_fit(optax.adam(schedule, b1=0.95, b2=0.95), 200)(*regression)
+  assert loss < adam_loss / 20
 
 
 def test_turned_parameters_take_the_turned_way():
-  def mismatch(optimizer):
-    plain, _ = _regression(optimizer, 0.3, jnp.eye(N), jnp.eye(N), 20)
-    turned, _ = _regression(optimizer, 0.3, _rotation(7), _rotation(8), 20)
-    return jnp.linalg.norm(turned - plain) / jnp.linalg.norm(plain)
+  left, right = _rotation(7), _rotation(8)
 
-  ours = optax.chain(scale_by_soap(precondition_every=3), optax.scale(-0.01))
-  assert mismatch(ours) < 1e-2
+  def mismatch(optimizer):
+    fit = _make_fit(optimizer, 20)
+    plain, _ = fit(*_regression(0.3, jnp.eye(N), jnp.eye(N)))
+    turned, _ = fit(*_regression(0.3, left, right))
+    way = plain - _rotation(6)
+    return jnp.linalg.norm(left.T @ turned @ right - plain) / jnp.linalg.norm(way)
+
+  assert mismatch(optax.chain(SOAP, optax.scale(-0.01))) < 1e-2
   assert mismatch(optax.adam(0.01)) > 0.1
 
 
 def test_compiled_is_eager_and_keeps_its_structure():
-  """Also with the state's buffers given away, and everywhere the same on a mesh."""
-  optimizer = soap(0.1, weight_decay=0.1)
-  params = _normal(9)
-  everywhere = sharding.replicated(sharding.data_mesh())
-  compiled = jax.jit(optimizer.update, donate_argnums=1, out_shardings=everywhere)
-  eager_state = optimizer.init(params)
-  state = jax.device_put(optimizer.init(params), everywhere)
-  for seed in range(12):
-    eager, eager_state = optimizer.update(_normal(seed), eager_state, params)
-    updates, state = compiled(_normal(seed), state, params)
+  state, eager_state = SOAP.init(_normal(0)), SOAP.init(_normal(0))
+  for seed in range(5):
+    updates, state = UPDATE(_normal(seed), state)
+    eager, eager_state = SOAP.update(_normal(seed), eager_state)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), updates, eager)
-  assert jax.tree.structure(state) == jax.tree.structure(eager_state)
-  types = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype.name), tree)
-  assert types(state) == types(optimizer.init(params))
+  assert _types(state) == _types(eager_state) == _types(SOAP.init(_normal(0)))
 
 
 def test_zero_gradients_move_nothing():
-  optimizer = scale_by_soap(precondition_every=1)
   zeros = jax.tree.map(jnp.zeros_like, _normal(0))
-  state = optimizer.init(zeros)
-  update = jax.jit(optimizer.update)
-  for _ in range(3):
-    updates, state = update(zeros, state)
+  state = SOAP.init(zeros)
+  for _ in range(7):
+    updates, state = UPDATE(zeros, state)
     _assert_equal(updates, zeros)
   assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
 
 def test_updates_have_the_type_of_the_gradients_and_the_state_is_float32():
-  optimizer = scale_by_soap()
-  grads = jax.tree.map(lambda g: g.astype(jnp.bfloat16), _normal(0))
-  state = optimizer.init(grads)
-  for _ in range(2):
-    updates, state = optimizer.update(grads, state)
-  assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype(jnp.bfloat16)}
+  grads = {"kernel": jnp.zeros((3, 3, 4, 6), jnp.bfloat16), "scale": jnp.zeros((), jnp.bfloat16)}
+  state = SOAP.init(grads)
+  updates, new_state = jax.eval_shape(SOAP.update, grads, state)
+  assert _types(updates) == _types(grads)
+  assert _types(new_state) == _types(state)
   assert {leaf.dtype.name for leaf in jax.tree.leaves(state)} == {"float32", "int32"}
+
+
+def _trained(state, seeds):
+  for seed in seeds:
+    updates, opt_state = UPDATE(_normal(seed), state.opt_state)
+    params = optax.apply_updates(state.params, updates)
+    state = state.replace(params=params, opt_state=opt_state, step=state.step + 1)
+  return state
 
 
 @pytest.mark.parametrize("cut", [1, 4])
 def test_saved_and_resumed_is_the_uncut_run(tmp_path, cut):
   """Before and after a refinement of the bases."""
-  optimizer = scale_by_soap(precondition_every=3)
-  update = jax.jit(optimizer.update)
-  state = create_state(_normal(9), optimizer)
-
-  def go_on(state, seeds):
-    for seed in seeds:
-      updates, opt_state = update(_normal(seed), state.opt_state)
-      params = optax.apply_updates(state.params, updates)
-      state = state.replace(params=params, opt_state=opt_state, step=state.step + 1)
-    return state
-
+  fresh = lambda: create_state(_normal(9), SOAP)
   with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(go_on(state, range(cut)), {}, 0.0)
+    checkpoints.save(_trained(fresh(), range(cut)), {}, 0.0)
   with Checkpoints(tmp_path) as checkpoints:
-    restored, _ = checkpoints.restore(state)
-  _assert_equal(go_on(restored, range(cut, 8)), go_on(state, range(8)))
+    restored, _ = checkpoints.restore(fresh())
+  _assert_equal(_trained(restored, range(cut, 8)), _trained(fresh(), range(8)))
