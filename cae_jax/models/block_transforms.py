@@ -6,6 +6,7 @@ convolutions run at 1/8 and 1/16 of the resolution, between space-to-depth rearr
 """
 
 import math
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -85,8 +86,8 @@ class BlockAnalysis(nn.Module):
   """
 
   latent_channels: int
-  channels: tuple[int, int] = (128, 192)
-  blocks: tuple[int, int] = (2, 2)
+  channels: Sequence[int] = (128, 192)
+  blocks: Sequence[int] = (2, 2)
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
@@ -117,8 +118,8 @@ class BlockSynthesis(nn.Module):
   mend, the quantisation noise, is then of one size at all rates.
   """
 
-  channels: tuple[int, int] = (128, 192)
-  blocks: tuple[int, int] = (2, 2)
+  channels: Sequence[int] = (128, 192)
+  blocks: Sequence[int] = (2, 2)
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact

@@ -27,10 +27,10 @@ from cae_jax.models.block_transforms import (
   activation,
   polynomial,
 )
-from cae_jax.models.entropy import FactorizedPrior, gaussian_bits
+from cae_jax.models.entropy import FactorizedPrior, bits_per_image, gaussian_bits
 from cae_jax.models.entropy_stack import EntropyStack, Layer
 from cae_jax.models.layers import space_to_depth
-from cae_jax.models.quantization import straight_through
+from cae_jax.models.quantization import straight_through, unit_noise
 
 # A uniform quantiser of this step over the root of lmbda is about the best at its trade-off: with
 # the rate of a third of a bit a sample, dR/dD = -lmbda at D = step^2 / 12.
@@ -139,17 +139,17 @@ class ContextModel(nn.Module):
     """
     key_y, key_z = jax.random.split(key)
     y, z = self.quantizable(self.analysis(x), tradeoff)
-    z_bits = self.prior(z + _unit_noise(key_z, z))
+    z_bits = self.prior(z + unit_noise(key_z, z))
     z_hat = straight_through(z, jnp.round(z))
-    y_hat, y_bits = self._code(y, z_hat, tradeoff, _unit_noise(key_y, y))
-    return CodedOutput(self.decode(y_hat, tradeoff), y_bits, _per_image(z_bits))
+    y_hat, y_bits = self._code(y, z_hat, tradeoff, unit_noise(key_y, y))
+    return CodedOutput(self.decode(y_hat, tradeoff), y_bits, bits_per_image(z_bits))
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
     """For validation: everything rounded, as in a file."""
     y, z = self.quantizable(self.analysis(x), tradeoff)
     z_hat = jnp.round(z)
     y_hat, y_bits = self._code(y, z_hat, tradeoff, None)
-    return CodedOutput(self.decode(y_hat, tradeoff), y_bits, _per_image(self.prior(z_hat)))
+    return CodedOutput(self.decode(y_hat, tradeoff), y_bits, bits_per_image(self.prior(z_hat)))
 
   __call__ = rounded
 
@@ -180,7 +180,7 @@ class ContextModel(nn.Module):
     features = self.hyper_synthesis(z_hat, tradeoff)
     spread = jax.lax.stop_gradient(self.spread)
     y_hat = jnp.zeros((*y.shape[:-1], 0), y.dtype)
-    bits = 0.0
+    bits = jnp.zeros(y.shape[0])
     groups: dict[int, list[tuple[Pass, EntropyStack]]] = {}
     for p, net in zip(self.passes, self.context, strict=True):
       groups.setdefault(p.start, []).append((p, net))
@@ -192,13 +192,13 @@ class ContextModel(nn.Module):
         seen = jnp.concatenate([y_hat, known], axis=-1) if p.step else y_hat
         x = jnp.concatenate([features, seen / spread[: p.known]], axis=-1)
         new_means, new_log_scales = jnp.split(net(x, tradeoff), 2, axis=-1)
-        now = phase_mask(*y.shape[1:3], p.step, p.steps)
+        now = phase_mask(y.shape[1], y.shape[2], p.step, p.steps)
         means = jnp.where(now, new_means * unit, means)
         log_scales = jnp.where(now, new_log_scales, log_scales)
         known = jnp.where(now, straight_through(y_group, jnp.round(y_group - means) + means), known)
       y_hat = jnp.concatenate([y_hat, known], axis=-1)
       y_seen = known if noise is None else y_group + noise[..., start:stop]
-      bits += _per_image(gaussian_bits(y_seen, means, jnp.exp(log_scales)))
+      bits += bits_per_image(gaussian_bits(y_seen, means, jnp.exp(log_scales)))
     return y_hat, bits
 
 
@@ -270,11 +270,3 @@ def start_from_klt(model: ContextModel, params: Any, axes: np.ndarray, sizes: np
     bias[1, p.stop - p.start :] = log_range / 4
     params[f"context_{i}"]["bias_2"] = jnp.asarray(bias)
   return params
-
-
-def _unit_noise(key, like):
-  return jax.random.uniform(key, like.shape, like.dtype, -0.5, 0.5)
-
-
-def _per_image(bits):
-  return jnp.sum(bits, axis=(1, 2, 3))

@@ -7,7 +7,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cae_jax.models.quantization import dequantize_uniform, quantize_uniform, straight_through
+from cae_jax.models.quantization import (
+  clip_inward,
+  dequantize_uniform,
+  quantize_uniform,
+  straight_through,
+)
 from cae_jax.models.transforms import PaperAnalysis, PaperSynthesis
 
 
@@ -78,4 +83,5 @@ class PaperAutoencoder(nn.Module):
   def _round(self, y):
     low, high = -jnp.ones(y.shape[-1:]), jnp.ones(y.shape[-1:])
     indexes = quantize_uniform(y, low, high, self.latent_bits)
-    return straight_through(y, dequantize_uniform(indexes, low, high, self.latent_bits))
+    y_hat = dequantize_uniform(indexes, low, high, self.latent_bits)
+    return straight_through(clip_inward(y, -1.0, 1.0), y_hat)

@@ -1,5 +1,7 @@
 """Rounding of latents, for training and for coding."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -8,6 +10,34 @@ from jax.typing import ArrayLike
 def straight_through(x: jax.Array, x_hat: jax.Array) -> jax.Array:
   """The value of `x_hat` with the gradient of `x` (Bengio et al. 2013, arXiv:1308.3432)."""
   return x + jax.lax.stop_gradient(x_hat - x)
+
+
+def unit_noise(key: jax.Array, like: jax.Array) -> jax.Array:
+  """Uniform noise in [-1/2, 1/2) of an array's shape: what rounding is relaxed to in the rate."""
+  return jax.random.uniform(key, like.shape, like.dtype, -0.5, 0.5)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def clip_inward(x: jax.Array, low: float, high: float) -> jax.Array:
+  """`jnp.clip` that what lies outside can come back from.
+
+  The gradient also passes where x is outside and a step down it leads towards the range: the
+  "identity_if_towards" of the bounds in TensorFlow Compression. Under a plain clip, latents that
+  have once left the range learn nothing more.
+  """
+  return jnp.clip(x, low, high)
+
+
+def _clip_inward_fwd(x, low, high):
+  return jnp.clip(x, low, high), x
+
+
+def _clip_inward_bwd(low, high, x, gradient):
+  inward = ((x >= low) | (gradient < 0)) & ((x <= high) | (gradient > 0))
+  return (jnp.where(inward, gradient, 0),)
+
+
+clip_inward.defvjp(_clip_inward_fwd, _clip_inward_bwd)
 
 
 def quantize_uniform(y: ArrayLike, low: ArrayLike, high: ArrayLike, bits: int) -> jax.Array:

@@ -20,7 +20,11 @@ def make_stack(seed=0, channels=5):
 
 def make_integer_stack(params, channels=5, unit=1 / 16, out_unit=1 / 64):
   return exact.calibrate_stack(
-    params, SPECS, np.full(channels, unit), np.full(SPECS[-1].features, out_unit), [200.0, 400.0, 0.0]
+    params,
+    SPECS,
+    np.full(channels, unit),
+    np.full(SPECS[-1].features, out_unit),
+    [200.0, 400.0, 0.0],
   )
 
 
