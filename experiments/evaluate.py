@@ -35,7 +35,9 @@ from cae_jax.images.files import replace_atomically
 from experiments import cli
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished training run.")
-WEIGHTS = flags.DEFINE_string("weights", None, "Weights file, instead of --workdir.")
+WEIGHTS = flags.DEFINE_string(
+  "weights", None, "Shipped weights by name, or a weights file, instead of --workdir."
+)
 DATASET = flags.DEFINE_string("dataset", "kodak", "Data set, as TFDS names it.")
 SPLIT = flags.DEFINE_string("split", "test", "Its split.")
 SOURCE_DIR = flags.DEFINE_string(
@@ -52,25 +54,25 @@ Images = list[tuple[str, np.ndarray]]
 def main(argv: Sequence[str]) -> None:
   """Runs the program with the parsed flags."""
   del argv
-  codec = codecs.load(_weights_file())
+  codec = codecs.load(_weights())
   images = _images(codec)
   output = Path(OUTPUT.value)
   output.mkdir(parents=True, exist_ok=True)
   log = output / "records.jsonl"
   keep = functools.partial(records.append_record, log)
   done = records.resume_records(log)
-  rows = evaluate.run([own_codec.uncoded(codec)], images, done=done, on_record=keep, progress=False)
+  own, *alone = own_codec.file_codecs(codec)
+  rows = evaluate.run(alone, images, done=done, on_record=keep, progress=False)
   others = [] if CODECS.value == "none" else baselines.baselines(CODECS.value, BPG_DIR.value)
-  own = own_codec.coded(codec)
   rows = evaluate.run(others, images, match_codec=own, done=rows, on_record=keep)
   _write(output, codec, images, rows)
 
 
-def _weights_file() -> Path:
+def _weights() -> str | Path:
   if (WORKDIR.value is None) == (WEIGHTS.value is None):
     raise ValueError("give either --workdir or --weights")
   if WORKDIR.value is None:
-    return Path(WEIGHTS.value or "")
+    return WEIGHTS.value or ""
   path = Path(WORKDIR.value) / "weights.safetensors"
   if not path.exists():
     raise FileNotFoundError(
@@ -79,7 +81,7 @@ def _weights_file() -> Path:
   return path
 
 
-def _images(codec: codecs.PaperCodec) -> Images:
+def _images(codec: codecs.Codec) -> Images:
   """The images of the split that the weights have not been trained on."""
   source = load_source(
     DATASET.value, SPLIT.value, source_dir=SOURCE_DIR.value, data_dir=DATA_DIR.value
@@ -119,19 +121,25 @@ def _draw_methods(path: Path, codec, images: Images, rows: list[records.Record])
   present = baselines.baselines("jpeg,jpeg2000,bpg", BPG_DIR.value)
   shown = {codec.weights.name: {n: _own_picture(codec, n, x, rows) for n, x in images}}
   for other in present:
-    shown[other.name] = {n: _matched_picture(other, n, x, rows) for n, x in images}
+    shown[other.name] = {n: _matched_picture(codec, other, n, x, rows) for n, x in images}
   figures.methods_on_images(dict(images), shown, path)
 
 
 def _own_picture(codec, name: str, x: np.ndarray, rows):
-  row = next(r for r in rows if (r.codec, r.image) == (codec.weights.name, name))
-  return codec.decompress(codec.compress(x)), _caption(row)
+  ours, setting = own_codec.coded(codec), own_codec.shown_setting(codec)
+  row = next(r for r in rows if (r.codec, r.image, r.setting) == (ours.name, name, setting))
+  return ours.decode(ours.encode(x, setting)), _caption(row)
 
 
-def _matched_picture(other, name: str, x: np.ndarray, rows):
+def _matched_picture(codec, other, name: str, x: np.ndarray, rows):
   if isinstance(other, baselines.Missing):
     return None, other.status
-  found = [r for r in rows if (r.codec, r.image) == (other.name, name) and r.matched_to]
+  setting = own_codec.shown_setting(codec)
+  found = [
+    r
+    for r in rows
+    if (r.codec, r.image, r.matched_setting) == (other.name, name, setting) and r.matched_to
+  ]
   if not found:
     return None, "not measured"
   row = found[0]

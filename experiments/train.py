@@ -8,7 +8,7 @@ result.json, records.jsonl, table.md, reconstructions.png.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from absl import logging
 
 import cae_jax
 from cae_jax import codec
+from cae_jax.codec.calibration import calibrate_weights
+from cae_jax.data.crops import center_crop
 from cae_jax.data.patches import center_patches, random_blocks, training_patches
 from cae_jax.data.sources import ImageSource, cached, load_source, rescaled
 from cae_jax.evaluation import figures, report_run
@@ -39,6 +41,10 @@ from experiments import train_flags as flags
 
 # Where codec models of variable rate are validated, as trade-offs.
 VALID_TRADEOFFS = (-0.9, -0.3, 0.3, 0.9)
+FIXED_TRADEOFF = (0.0,)
+# What shows how large a codec model's activations get.
+CALIBRATION_IMAGES = 48
+CALIBRATION_SIDE = 256
 # Enough blocks for a KLT of 768 x 768.
 KLT_BLOCKS = 1 << 15
 
@@ -146,9 +152,10 @@ def _objectives(model: Model) -> tuple[losses.LossFn, Callable]:
     preprocessing = PREPROCESSINGS[flags.PREPROCESSING.value]
     return losses.mse_loss(model, preprocessing), losses.image_errors(model, preprocessing)
   distortion = flags.DISTORTION.value
+  tradeoffs = VALID_TRADEOFFS if isinstance(model, ContextModel) else FIXED_TRADEOFF
   return (
     losses.rate_distortion_loss(model, distortion),
-    losses.rate_distortion_errors(model, VALID_TRADEOFFS, distortion),
+    losses.rate_distortion_errors(model, tradeoffs, distortion),
   )
 
 
@@ -169,16 +176,12 @@ def _best_state(workdir: Path) -> TrainState:
 
 def _export(workdir: Path, best: TrainState, source: ImageSource) -> Weights:
   """Weights from the averaged parameters of the best checkpoint, with their coding tables."""
-  model = build_model(_config())
-  params = jax.device_get(best.ema_params)
-  images = [source[i]["image"] for i in range(len(source))]
+  config, params = _config(), jax.device_get(best.ema_params)
   weights = Weights(
     name=flags.NAME.value,
-    config=_config(),
+    config=config,
     params=params,
-    tables=codec.calibrate(
-      model, params, flags.PREPROCESSING.value, images, _config()["coding_bits"]
-    ),
+    tables=calibrate_weights(config, params, _calibration_images(build_model(config), source)),
     card={
       "flags": flags.resolved(),
       "step": int(best.step),
@@ -190,6 +193,17 @@ def _export(workdir: Path, best: TrainState, source: ImageSource) -> Weights:
   )
   save_weights(workdir / "weights.safetensors", weights)
   return weights
+
+
+def _calibration_images(model: Model, source: ImageSource) -> Iterator[np.ndarray]:
+  """Of the paper's model all images, whose latents it counts; of others some, cut to one size."""
+  if isinstance(model, PaperAutoencoder):
+    yield from (source[i]["image"] for i in range(len(source)))
+    return
+  side = -(-CALIBRATION_SIDE // model.multiple) * model.multiple
+  count = min(CALIBRATION_IMAGES, len(source))
+  for index in np.linspace(0, len(source) - 1, count).astype(int).tolist():
+    yield center_crop(source[index]["image"], side)
 
 
 def _report(workdir: Path, weights: Weights, result: Result) -> None:

@@ -49,6 +49,13 @@ LATENT_BITS = flags.DEFINE_integer(
 CODING_BITS = flags.DEFINE_integer("coding_bits", 8, "Bits a latent is rounded to in files.", 1, 12)
 BLOCKS = flags.DEFINE_list("blocks", None, "Residual blocks at each resolution, of `context`.")
 WIDTH = flags.DEFINE_integer("width", None, "Hidden channels of the context passes.", 8)
+HIDDEN_CHANNELS = flags.DEFINE_integer(
+  "hidden_channels", None, "N of `hyperprior`: channels of its transforms and hyper-latents.", 1
+)
+LATENT_CHANNELS = flags.DEFINE_integer("latent_channels", None, "M of `hyperprior`.", 1)
+LMBDA = flags.DEFINE_float(
+  "lmbda", None, "Of rate_bpp + lmbda * MSE (0-255), for models of one rate.", 1e-5
+)
 LMBDA_MIN = flags.DEFINE_float("lmbda_min", None, "Smallest lmbda of a variable-rate model.", 1e-5)
 LMBDA_MAX = flags.DEFINE_float("lmbda_max", None, "Its largest lmbda.", 1e-5)
 DISTORTION = flags.DEFINE_enum("distortion", "mse", list(DISTORTIONS), "Of codec models.")
@@ -88,9 +95,9 @@ _FREE = (WORKDIR, SOURCE_DIR, DATA_DIR, CACHE_GIB, STEPS, LOG_EVERY, VALIDATE_EV
 _KEPT = (
   NAME, DATASET, TRAIN_SPLIT, TEST_SPLIT, VALID_DATASET, VALID_SPLIT, RESCALE, PATCH_SIZE,
   BATCH_SIZE, VALID_PATCH_SIZE, MODEL, CHANNELS, KERNEL_SIZE, BOTTLENECK, UPSAMPLING, LATENT_BITS,
-  CODING_BITS, BLOCKS, WIDTH, LMBDA_MIN, LMBDA_MAX, DISTORTION, BLOCK_TRANSFORM, MIN_SCALE,
-  PREPROCESSING, COMPUTE_DTYPE, OPTIMIZER, LEARNING_RATE, SCHEDULE, WARMUP_STEPS,
-  CLIP_NORM, EMA_DECAY, SEED,
+  CODING_BITS, BLOCKS, WIDTH, HIDDEN_CHANNELS, LATENT_CHANNELS, LMBDA, LMBDA_MIN, LMBDA_MAX,
+  DISTORTION, BLOCK_TRANSFORM, MIN_SCALE, PREPROCESSING, COMPUTE_DTYPE, OPTIMIZER, LEARNING_RATE,
+  SCHEDULE, WARMUP_STEPS, CLIP_NORM, EMA_DECAY, SEED,
 )  # fmt: skip
 
 
@@ -99,8 +106,13 @@ def workdir() -> Path:
   return Path(WORKDIR.value or Path("runs") / NAME.value)
 
 
+# Fields of models whose flags have other names.
+_FLAGS_OF_FIELDS = {"fixed_lmbda": LMBDA.name}
+
+
 def model_setting(name: str, default: Any) -> Any:
   """The value of a field of the model: the flag of that name, or the model's own choice."""
+  name = _FLAGS_OF_FIELDS.get(name, name)
   value = flags.FLAGS[name].value if name in flags.FLAGS else None
   if value is None:
     return list(default) if isinstance(default, tuple) else default

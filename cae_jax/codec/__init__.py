@@ -1,5 +1,84 @@
 """Images to bytes and back: where networks, tables and the container meet."""
 
-from cae_jax.codec.paper import PaperCodec, calibrate, from_weights, load
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["PaperCodec", "calibrate", "from_weights", "load"]
+from cae_jax.codec.coder import Coded, LatentCoder
+from cae_jax.codec.info import Info, info
+
+if TYPE_CHECKING:
+  from cae_jax.codec.context import ContextCoder, calibrate_context
+  from cae_jax.codec.encoding import Encoded
+  from cae_jax.codec.image import Codec
+  from cae_jax.codec.paper import PaperCoder, calibrate
+  from cae_jax.weights import Weights
+
+__all__ = [
+  "Codec",
+  "Coded",
+  "ContextCoder",
+  "Encoded",
+  "Info",
+  "LatentCoder",
+  "PaperCoder",
+  "calibrate",
+  "calibrate_context",
+  "from_weights",
+  "info",
+  "load",
+]
+
+# By the model's name, which is also that of the module.
+_CODERS = {
+  "context": "ContextCoder",
+  "factorized": "FactorizedCoder",
+  "hyperprior": "HyperpriorCoder",
+  "paper": "PaperCoder",
+}
+# Imported when asked for: they bring JAX with them.
+_LAZY = {
+  "Codec": "image",
+  "ContextCoder": "context",
+  "Encoded": "encoding",
+  "PaperCoder": "paper",
+  "calibrate": "paper",
+  "calibrate_context": "context",
+}
+
+
+def load(name_or_path: str | os.PathLike | None = None) -> "Codec":
+  """A codec from trained weights.
+
+  Args:
+    name_or_path: the name of shipped weights, or a weights file; the default ones if not given.
+  Raises:
+    WeightsError: there are none of that name, or the file is missing, damaged, or of a model that
+      this version does not know.
+  """
+  from cae_jax.weights import load_weights
+  from cae_jax.weights.shipped import find
+
+  return from_weights(load_weights(find(name_or_path)))
+
+
+def from_weights(weights: "Weights") -> "Codec":
+  """A codec from weights in memory; raises WeightsError if their model is not known."""
+  from cae_jax.codec.image import Codec
+
+  return Codec(weights, _coder(weights))
+
+
+def _coder(weights: "Weights") -> LatentCoder:
+  from cae_jax.weights import WeightsError
+
+  model = weights.config.get("model")
+  if model not in _CODERS:
+    raise WeightsError(f"unknown model {model!r}; expected one of {', '.join(_CODERS)}")
+  return getattr(importlib.import_module(f"{__name__}.{model}"), _CODERS[model])(weights)
+
+
+def __getattr__(name: str) -> Any:
+  if name in _LAZY:
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

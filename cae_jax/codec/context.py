@@ -1,27 +1,34 @@
 """`ContextModel` as a coder: latents to bytes and back, the same symbols on every machine."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cae_jax.codec.arrays import (
+  channel_indexes,
+  largest_activations,
+  networks_from_arrays,
+  networks_to_arrays,
+  pmf_tables,
+)
 from cae_jax.codec.coder import Coded
 from cae_jax.coding import rans
 from cae_jax.coding.symbols import information_bits
-from cae_jax.coding.tables import CodingTables, tables_from_pmfs
+from cae_jax.coding.tables import CodingTables
 from cae_jax.images.preprocessing import to_uint8
 from cae_jax.images.tiling import pad_to
 from cae_jax.models import build_model, exact
 from cae_jax.models.block_transforms import BLOCK
 from cae_jax.models.context import ContextModel, phase_mask
-from cae_jax.models.entropy import Pmfs, factorized_pmfs, gaussian_pmfs
+from cae_jax.models.entropy import factorized_pmfs, gaussian_pmfs
 from cae_jax.models.entropy_stack import SLOPE_SHIFT
 from cae_jax.models.exact import IntegerLayer
 from cae_jax.models.exact_context import at_positions, context_pass, quantize_networks
-from cae_jax.models.exact_gaussian import FRACTION_BITS, activation_maxima
+from cae_jax.models.exact_gaussian import FRACTION_BITS
 from cae_jax.weights import Weights
 
 RATE_LEVELS = 4096  # a rate level r stands for the trade-off r / 2048 - 1
@@ -41,20 +48,22 @@ class ContextCoder:
   stride = BLOCK
   rate_levels = RATE_LEVELS
 
-  def __init__(self, weights: Weights):
-    model = build_model(weights.config)
+  def __init__(self, weights: Weights, dtype: Any = jnp.float32):
+    """`dtype` is of the transforms; what is coded and decoded does not depend on it."""
+    model = build_model(weights.config, dtype)
     assert isinstance(model, ContextModel)
     self.model = model
     self.multiple = model.multiple
     # Two 3x3 convolutions in each residual block, at an eighth and a sixteenth of the resolution.
     self.margin = model.blocks[0] + 2 * model.blocks[1]
-    self._params = jax.tree.map(jnp.asarray, dict(weights.params))
-    self._networks = _networks_from_arrays(weights.tables["networks"])
+    # Not jnp.asarray, which would compile a program for each shape.
+    self._params = jax.device_put(dict(weights.params))
+    self._networks = networks_from_arrays(weights.tables["networks"])
     self._gaussians = CodingTables.from_arrays(weights.tables["gaussian"])
     self._prior = CodingTables.from_arrays(weights.tables["prior"])
     # Biases are worked out on the host: the device gets the rest.
     self._layers = {
-      name: [(jnp.asarray(layer.weights), jnp.asarray(layer.shift)) for layer in layers]
+      name: [jax.device_put((layer.weights, layer.shift)) for layer in layers]
       for name, layers in self._networks.items()
     }
 
@@ -70,7 +79,7 @@ class ContextCoder:
     steps, z = self._quantizable(self._params, _padded(y), _tradeoffs(rate_level))
     z_hat = np.rint(np.asarray(z)[: _hyper_side(height), : _hyper_side(width)]).astype(np.int32)
     steps = np.asarray(steps)[:height, :width]
-    parts = [(z_hat, _channel_indexes(z_hat.shape), self._prior)]
+    parts = [(z_hat, channel_indexes(z_hat.shape), self._prior)]
 
     def code_pass(number: int, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
       p = self.model.passes[number]
@@ -93,7 +102,7 @@ class ContextCoder:
     """
     decoder = rans.Decoder(section)
     z_shape = (*map(_hyper_side, shape), self.model.hyper_channels)
-    z_hat = decoder.decode(_channel_indexes(z_shape), self._prior)
+    z_hat = decoder.decode(channel_indexes(z_shape), self._prior)
     symbols = [z_hat]
 
     def code_pass(number: int, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
@@ -150,8 +159,8 @@ class ContextCoder:
 
   @functools.partial(jax.jit, static_argnums=0)
   def _quantizable(self, params, y, tradeoff):
-    y, z = self.model.apply({"params": params}, y[None], tradeoff, method="quantizable")
-    return y[0], z[0]
+    pair: Any = self.model.apply({"params": params}, y[None], tradeoff, method="quantizable")
+    return pair[0][0], pair[1][0]
 
   @functools.partial(jax.jit, static_argnums=0)
   def _synthesise(self, params, y_hat, tradeoff):
@@ -184,50 +193,12 @@ def calibrate_context(
   Args:
     images: uint8 [H, W, 3], for the sizes of activations; sides multiples of `model.multiple`.
   """
-  maxima: dict[str, list[float]] = {}
-  measure = jax.jit(functools.partial(activation_maxima, model))
-  for image in images:
-    for tradeoff in (-1.0, 0.0, 1.0):
-      found = measure(params, image[None].astype(np.float32) / 255, jnp.full(1, tradeoff))
-      for name, sizes in found.items():
-        maxima[name] = np.maximum(maxima.get(name, 0.0), [*map(float, sizes)]).tolist()
+  maxima = largest_activations(model, params, images, (-1.0, 0.0, 1.0))
   networks = quantize_networks(model, params, maxima)
   return {
-    "networks": _networks_to_arrays(networks),
-    "gaussian": _tables(gaussian_pmfs()),
-    "prior": _tables(factorized_pmfs(params["prior"])),
-  }
-
-
-def _tables(pmfs: Pmfs) -> dict[str, np.ndarray]:
-  return tables_from_pmfs(*zip(*pmfs)).to_arrays()
-
-
-def _networks_to_arrays(networks) -> dict[str, Any]:
-  return {
-    name: {
-      str(i): {
-        "weights": layer.weights.astype(np.int16),
-        "bias": layer.bias.astype(np.int32),
-        "shift": layer.shift.astype(np.int8),
-      }
-      for i, layer in enumerate(layers)
-    }
-    for name, layers in networks.items()
-  }
-
-
-def _networks_from_arrays(arrays: Mapping[str, Any]) -> dict[str, list[IntegerLayer]]:
-  return {
-    name: [
-      IntegerLayer(
-        weights=layers[str(i)]["weights"].astype(np.float32),
-        bias=layers[str(i)]["bias"].astype(np.float64),
-        shift=layers[str(i)]["shift"].astype(np.int32),
-      )
-      for i in range(len(layers))
-    ]
-    for name, layers in arrays.items()
+    "networks": networks_to_arrays(networks),
+    "gaussian": pmf_tables(gaussian_pmfs()),
+    "prior": pmf_tables(factorized_pmfs(params["prior"])),
   }
 
 
@@ -257,7 +228,3 @@ def _padded(y: np.ndarray) -> np.ndarray:
   """[h, w, M] -> `_padded_side`s, zeros added below and to the right."""
   height, width, _ = y.shape
   return np.pad(y, ((0, _padded_side(height) - height), (0, _padded_side(width) - width), (0, 0)))
-
-
-def _channel_indexes(shape: tuple[int, ...]) -> np.ndarray:
-  return np.broadcast_to(np.arange(shape[-1]), shape)

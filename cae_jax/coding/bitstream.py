@@ -88,9 +88,12 @@ class Container:
   metadata: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def symbol_checksum(arrays: Iterable[np.ndarray]) -> int:
-  """CRC-32 of integer arrays as int32, little-endian, C order, one array after the other."""
-  crc = 0
+def symbol_checksum(arrays: Iterable[np.ndarray], start: int = 0) -> int:
+  """CRC-32 of integer arrays as int32, little-endian, C order, one array after the other.
+
+  `start` is the checksum of the arrays before them.
+  """
+  crc = start
   for array in arrays:
     crc = zlib.crc32(np.asarray(array).astype("<i4", casting="same_kind").tobytes(), crc)
   return crc

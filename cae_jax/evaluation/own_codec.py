@@ -1,29 +1,59 @@
 """Our codecs as the evaluation sees them."""
 
-import jax.numpy as jnp
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 import cae_jax
-from cae_jax.codec import PaperCodec
+from cae_jax.codec import Codec, windows
 from cae_jax.evaluation.codecs import FileCodec
 
 _SIDES = np.dtype("<u4")
+_QUALITIES = tuple(f"{quality:g}" for quality in np.linspace(0, 100, 9))
+# Finer than a percent of size from one to the next.
+_SEARCH = tuple(f"{quality:g}" for quality in np.linspace(0, 100, 401))
+_SHOWN = "50"
 
 
-def coded(codec: PaperCodec) -> FileCodec:
-  """The codec itself: rounded, Huffman-coded latents in the container."""
-  setting = f"{codec.weights.config['coding_bits']} bits"
+def file_codecs(codec: Codec) -> list[FileCodec]:
+  """The codec itself and, as the paper measures it, the paper's network alone."""
+  is_paper = codec.weights.config["model"] == "paper"
+  return [coded(codec), uncoded(codec)] if is_paper else [coded(codec)]
+
+
+def coded(codec: Codec) -> FileCodec:
+  """The codec itself: its whole files, at qualities if it has any."""
+  if codec.coder.rate_levels:
+    settings, search = _QUALITIES, _SEARCH
+    encoder = lambda x, setting: codec.compress(x, quality=float(setting))
+  else:
+    settings = search = (_only_setting(codec.weights.config),)
+    encoder = lambda x, _: codec.compress(x)
   return FileCodec(
     name=codec.weights.name,
     version=_version(codec),
-    settings=(setting,),
-    search=(setting,),
-    encoder=lambda x, _: codec.compress(x),
+    settings=settings,
+    search=search,
+    encoder=encoder,
     decoder=codec.decompress,
   )
 
 
-def uncoded(codec: PaperCodec) -> FileCodec:
+def _only_setting(config: Mapping[str, Any]) -> str:
+  """The name of the one setting of a model of fixed rate."""
+  if "fixed_lmbda" in config:
+    return f"lmbda {config['fixed_lmbda']:g}"
+  return f"{config['coding_bits']} bits"
+
+
+def shown_setting(codec: Codec) -> str:
+  """The setting of `coded` that pictures are drawn at."""
+  settings = coded(codec).settings
+  return str(_SHOWN if _SHOWN in settings else settings[0])
+
+
+def uncoded(codec: Codec) -> FileCodec:
   """The network alone, as the paper measures it: its latents stored as raw float32 numbers."""
   return FileCodec(
     name=f"{codec.weights.name}-float",
@@ -35,17 +65,17 @@ def uncoded(codec: PaperCodec) -> FileCodec:
   )
 
 
-def _version(codec: PaperCodec) -> str:
+def _version(codec: Codec) -> str:
   return f"cae_jax {cae_jax.__version__}, weights {codec.weights.hash().hex()}"
 
 
-def _store(codec: PaperCodec, x_uint8: np.ndarray) -> bytes:
-  y = np.asarray(codec.latents(x_uint8))
+def _store(codec: Codec, x_uint8: np.ndarray) -> bytes:
+  y = windows.analyse(codec.coder, x_uint8)
   sides = np.array([*x_uint8.shape[:2], *y.shape], _SIDES)
   return sides.tobytes() + y.astype("<f4").tobytes()
 
 
-def _restore(codec: PaperCodec, data: bytes) -> np.ndarray:
+def _restore(codec: Codec, data: bytes) -> np.ndarray:
   height, width, *shape = np.frombuffer(data, _SIDES, count=5).tolist()
   y = np.frombuffer(data, "<f4", offset=5 * _SIDES.itemsize).reshape(shape)
-  return codec.reconstruct(jnp.asarray(y), height, width)
+  return windows.synthesise(codec.coder, y, 0, height, width)

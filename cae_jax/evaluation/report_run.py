@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from cae_jax.codec import PaperCodec
+from cae_jax.codec import Codec
 from cae_jax.data.sources import ImageSource
 from cae_jax.evaluation import evaluate, figures, own_codec, records, tables
 from cae_jax.images.files import replace_atomically
 
 
-def write(folder: Path, codec: PaperCodec, source: ImageSource) -> dict[str, Any]:
+def write(folder: Path, codec: Codec, source: ImageSource) -> dict[str, Any]:
   """Measures the codec on real files of its own; baselines are the full evaluation's.
 
   Writes records.jsonl, table.md and reconstructions.png into the folder.
@@ -18,7 +18,7 @@ def write(folder: Path, codec: PaperCodec, source: ImageSource) -> dict[str, Any
     Means by codec, as `records.summary` gives them.
   """
   images = [(e["name"], e["image"]) for e in (source[i] for i in range(len(source)))]
-  rows = evaluate.run([own_codec.coded(codec), own_codec.uncoded(codec)], images)
+  rows = evaluate.run(own_codec.file_codecs(codec), images)
   records.write_records(folder / "records.jsonl", rows)
   with replace_atomically(folder / "table.md") as temporary:
     temporary.write_text(tables.table(rows) + "\n")
@@ -26,14 +26,16 @@ def write(folder: Path, codec: PaperCodec, source: ImageSource) -> dict[str, Any
   return records.summary(rows)
 
 
-def draw_reconstructions(path, codec: PaperCodec, images, rows) -> None:
+def draw_reconstructions(path, codec: Codec, images, rows) -> None:
   """Figure 5 for our codec: the first images beside their decoded files."""
-  name = own_codec.coded(codec).name
+  ours, setting = own_codec.coded(codec), own_codec.shown_setting(codec)
   captions = {
-    row.image: f"{row.rate_bpp:.2f} bpp, {row.psnr_db:.2f} dB" for row in rows if row.codec == name
+    row.image: f"{row.rate_bpp:.2f} bpp, {row.psnr_db:.2f} dB"
+    for row in rows
+    if (row.codec, row.setting) == (ours.name, setting)
   }
   shown = images[:4]
-  decoded = [codec.decompress(codec.compress(image)) for _, image in shown]
+  decoded = [ours.decode(ours.encode(image, setting)) for _, image in shown]
   figures.reconstructions(
     [image for _, image in shown], decoded, [captions[name] for name, _ in shown], path
   )

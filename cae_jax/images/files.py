@@ -1,4 +1,4 @@
-"""Image files <-> arrays: every kind of file becomes 8-bit grey, RGB or RGBA, or a plain error."""
+"""Image files <-> arrays: every kind of file becomes 8-bit grey or RGB, or a plain error."""
 
 import contextlib
 import dataclasses
@@ -23,8 +23,7 @@ _OTHER_BYTE = {
 _16_BIT_SUFFIXES = (";16", ";16B", ";16L", ";16N")
 _CONVERSIONS = {
   "1": "black and white expanded to grey",
-  "L": "transparent grey expanded to RGBA",
-  "LA": "grey with alpha expanded to RGBA",
+  "L": "transparent grey expanded to alpha",
   "P": "palette expanded",
   "RGB": "transparent colour expanded to alpha",
 }
@@ -39,7 +38,8 @@ class ImageFile:
   """An image as read from a file.
 
   Attributes:
-    pixels: uint8 [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA (alpha not premultiplied), upright.
+    pixels: uint8 [H, W] grey, [H, W, 3] RGB, or with alpha (not premultiplied) [H, W, 2] or
+      [H, W, 4], upright.
     icc_profile: the colour profile the pixels are in; None where the file has none (sRGB).
     exif: the EXIF block without its orientation; None where there is none.
     notes: what was changed on reading, in words; empty if the pixels are the file's own.
@@ -75,22 +75,22 @@ def read_image(file: str | os.PathLike | bytes) -> ImageFile:
 
 
 def to_rgb(pixels: np.ndarray) -> np.ndarray:
-  """Makes RGB of grey, RGB or RGBA pixels: grey is replicated, alpha is blended over white.
+  """Makes RGB of all kinds of pixels: grey is replicated, alpha is blended over white.
 
   Args:
-    pixels: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
+    pixels: uint8 [H, W] or [H, W, 1 to 4].
   Returns:
     uint8 [H, W, 3]; the argument itself if it is RGB already.
   Raises:
     ImageError: another shape or type.
   """
   check_pixels(pixels)
-  if pixels.ndim == 2 or pixels.shape[2] == 1:
-    return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
-  if pixels.shape[2] == 3:
-    return pixels
-  alpha = pixels[..., 3:].astype(np.uint32)
-  return ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+  colours = pixels[..., None] if pixels.ndim == 2 else pixels
+  if colours.shape[2] in (2, 4):
+    alpha = colours[..., -1:].astype(np.uint32)
+    blended = colours[..., :-1] * alpha + 255 * (255 - alpha)
+    colours = ((blended + 127) // 255).astype(np.uint8)
+  return colours if colours.shape[2] == 3 else np.repeat(colours, 3, axis=2)
 
 
 def read_rgb(file: str | os.PathLike | bytes) -> np.ndarray:
@@ -109,7 +109,7 @@ def write_image(
 
   Args:
     path: where to; PNG (`.png`) keeps every kind of pixels exactly.
-    pixels: uint8 [H, W], [H, W, 3] or [H, W, 4].
+    pixels: uint8 [H, W] or [H, W, 1 to 4]: grey, grey and alpha, RGB or RGBA.
     icc_profile: colour profile to embed.
     exif: EXIF block to embed.
   Raises:
@@ -133,13 +133,11 @@ def write_image(
 
 
 def check_pixels(pixels: np.ndarray) -> None:
-  """Raises ImageError unless `pixels` is uint8 [H, W] or [H, W, 1, 3 or 4] and not empty."""
+  """Raises ImageError unless `pixels` is uint8 [H, W] or [H, W, 1 to 4] and not empty."""
   shape, dtype = np.shape(pixels), getattr(pixels, "dtype", type(pixels))
-  good_shape = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+  good_shape = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 2, 3, 4))
   if dtype != np.uint8 or not good_shape or 0 in shape:
-    raise ImageError(
-      f"expected uint8 pixels [H, W], [H, W, 3] or [H, W, 4], got {dtype} {list(shape)}"
-    )
+    raise ImageError(f"expected uint8 pixels [H, W] or [H, W, 1 to 4], got {dtype} {list(shape)}")
 
 
 @contextlib.contextmanager
@@ -236,8 +234,9 @@ def _pixels(image: Image.Image) -> tuple[np.ndarray, bytes | None, list[str]]:
     return np.array(_cmyk_to_rgb(image)), None, ["CMYK converted to sRGB"]
   if image.mode == "F":
     raise ImageError("floating-point pixels; convert the file to 8 or 16 bits first")
-  grey = image.mode in ("1", "L") and not image.has_transparency_data
-  mode = "L" if grey else "RGBA" if image.has_transparency_data else "RGB"
+  mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+  if image.has_transparency_data:
+    mode += "A"
   if image.mode == mode:
     return np.array(image), icc_profile, []
   note = _CONVERSIONS.get(image.mode, f"{image.mode} converted to {mode}")

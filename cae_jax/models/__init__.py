@@ -7,10 +7,17 @@ import jax
 import jax.numpy as jnp
 
 from cae_jax.models.context import ContextModel
+from cae_jax.models.factorized import FactorizedModel
+from cae_jax.models.hyperprior import HyperpriorModel
 from cae_jax.models.paper import PaperAutoencoder
 
-Model = PaperAutoencoder | ContextModel
-MODELS: dict[str, type[Model]] = {"paper": PaperAutoencoder, "context": ContextModel}
+Model = PaperAutoencoder | ContextModel | FactorizedModel | HyperpriorModel
+MODELS: dict[str, type[Model]] = {
+  "paper": PaperAutoencoder,
+  "context": ContextModel,
+  "factorized": FactorizedModel,
+  "hyperprior": HyperpriorModel,
+}
 
 
 def build_model(config: Mapping[str, Any], dtype: jnp.dtype = jnp.float32) -> Model:

@@ -50,6 +50,11 @@ def gaussian_bits(y: jax.Array, means: jax.Array, scales: jax.Array) -> jax.Arra
   return _bits_between(log_ndtr((-0.5 - distance) / scales), log_ndtr((0.5 - distance) / scales))
 
 
+def bits_per_image(bits: jax.Array) -> jax.Array:
+  """[B, h, w, C] -> [B], sums."""
+  return jnp.sum(bits, axis=(1, 2, 3))
+
+
 def scale_levels() -> np.ndarray:
   """The scales that latents are coded with: float64 [64], evenly spaced in their logarithm."""
   return np.geomspace(SCALE_FLOOR, SCALE_CEILING, SCALE_LEVELS)

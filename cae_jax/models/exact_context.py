@@ -28,7 +28,7 @@ def quantize_networks(
   Args:
     maxima: for each stack the largest size of each layer's outputs, as `activation_maxima` finds.
   """
-  reach = {name: HEADROOM * np.asarray(sizes) for name, sizes in maxima.items()}
+  reach = {name: [HEADROOM * size for size in sizes] for name, sizes in maxima.items()}
   feature_unit = reach["hyper_synthesis"][-1] / exact.ACTIVATION_MAX
   hyper = model.hyper_layers
   networks = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from cae_jax.images.files import replace_atomically
@@ -77,7 +77,7 @@ def load_weights(path: str | os.PathLike) -> Weights:
   if not path.is_file():
     raise WeightsError(f"{path}: no such weights file; expected a .safetensors of cae_jax")
   try:
-    metadata = _read_metadata(path)
+    metadata = read_metadata(path)
     arrays = load_file(path)
   except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
     raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
@@ -97,9 +97,8 @@ def load_weights(path: str | os.PathLike) -> Weights:
   return weights
 
 
-def _read_metadata(path: Path) -> dict[str, str]:
-  from safetensors import safe_open
-
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
+  """What a weights file says of itself as text, "name" and "hash" among it; without its arrays."""
   with safe_open(path, framework="numpy") as file:
     return file.metadata() or {}
 

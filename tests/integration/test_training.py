@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -124,6 +125,18 @@ def test_other_flags_do_not_resume(tiny_training, reference):
   assert done.returncode == 2
   assert done.stderr.strip().count("\n") == 0
   assert "holds a run with --kernel_size=3, this one has --kernel_size=5" in done.stderr
+
+
+def test_a_flag_newer_than_the_run_counts_as_its_default(tiny_training, reference, tmp_path):
+  workdir = shutil.copytree(reference, tmp_path / "old")
+  kept = workdir / "flags.txt"
+  older = [line for line in kept.read_text().splitlines() if "latent_bits" not in line]
+  kept.write_text("\n".join(older) + "\n")
+  refused = tiny_training.run(workdir, "--steps=12", "--latent_bits=4")
+  assert refused.returncode == 2
+  assert "holds a run with --latent_bits=0, this one has --latent_bits=4" in refused.stderr
+  resumed = tiny_training.run(workdir, "--steps=12")
+  assert resumed.returncode == 0, resumed.stderr
 
 
 @pytest.mark.parametrize(

@@ -96,15 +96,13 @@ def test_16_bit_tiff():
   np.testing.assert_array_equal(pixels, np.rint(values / 257))
 
 
-@pytest.mark.parametrize("kind", ["1", "P", "LA", "grey with tRNS", "P with tRNS"])
+@pytest.mark.parametrize("kind", ["1", "P", "grey with tRNS", "P with tRNS"])
 def test_other_modes_are_expanded(kind):
   kwargs = {}
   if kind == "1":
     image, shape = Image.fromarray(GREY).convert("1"), (6, 9)
-  elif kind == "LA":
-    image, shape = Image.fromarray(RGBA).convert("LA"), (6, 9, 4)
   elif kind == "grey with tRNS":
-    image, shape, kwargs = Image.fromarray(GREY), (6, 9, 4), {"transparency": int(GREY[0, 0])}
+    image, shape, kwargs = Image.fromarray(GREY), (6, 9, 2), {"transparency": int(GREY[0, 0])}
   else:
     image, shape = Image.fromarray(RGB).quantize(16), (6, 9, 3)
     if "tRNS" in kind:
@@ -237,7 +235,17 @@ def test_to_rgb_of_grey_and_rgb():
   assert files.to_rgb(RGB) is RGB
 
 
+def test_grey_with_alpha_stays_that(tmp_path):
+  pixels = RGBA[..., 2:]
+  files.write_image(tmp_path / "image.png", pixels)
+  read = files.read_image(tmp_path / "image.png")
+  np.testing.assert_array_equal(read.pixels, pixels)
+  assert read.notes == ()
+
+
 def test_to_rgb_blends_alpha_over_white():
+  three = np.concatenate([np.repeat(RGBA[..., :1], 3, axis=-1), RGBA[..., 3:]], axis=-1)
+  np.testing.assert_array_equal(files.to_rgb(RGBA[..., ::3]), files.to_rgb(three))
   alpha = RGBA[..., 3:] / 255
   expected = np.rint(RGBA[..., :3] * alpha + 255 * (1 - alpha))
   np.testing.assert_array_equal(files.to_rgb(RGBA), expected)
@@ -245,7 +253,7 @@ def test_to_rgb_blends_alpha_over_white():
 
 @pytest.mark.parametrize(
   "pixels",
-  [np.zeros((2, 2, 2), np.uint8), np.zeros((2, 2)), np.zeros((0, 2), np.uint8), [1]],
+  [np.zeros((2, 2, 5), np.uint8), np.zeros((2, 2)), np.zeros((0, 2), np.uint8), [1]],
 )
 def test_what_are_no_pixels(tmp_path, pixels):
   with pytest.raises(files.ImageError, match=r"expected uint8 pixels \[H, W\]"):

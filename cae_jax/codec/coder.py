@@ -1,0 +1,53 @@
+"""What a model has to provide so that `Codec` can make files with it."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+
+class Coded(NamedTuple):
+  """Latents as bytes.
+
+  Attributes:
+    section: of the container.
+    symbols: integer arrays in the order of decoding, for the checksum.
+    y_hat: [h, w, M] float32, what the decoder will have.
+  """
+
+  section: bytes
+  symbols: list[np.ndarray]
+  y_hat: np.ndarray
+
+
+class LatentCoder(Protocol):
+  """A trained model as analysis, entropy coding and synthesis of images.
+
+  Attributes:
+    stride: pixels that a latent position stands for, across and down.
+    multiple: windows that are handed in should begin at multiples of this, in pixels.
+    margin: latent positions around a window's interior that analysis and synthesis look at.
+    rate_levels: the rate levels are 0 to this; 0 where the model has one rate only.
+  """
+
+  @property
+  def stride(self) -> int: ...
+  @property
+  def multiple(self) -> int: ...
+  @property
+  def margin(self) -> int: ...
+  @property
+  def rate_levels(self) -> int: ...
+
+  def analyse(self, image: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] -> y [ceil(H / stride), ceil(W / stride), M] float32, for all rate levels."""
+
+  def encode(self, y: np.ndarray, rate_level: int) -> Coded:
+    """The bytes of latents at a rate level."""
+
+  def decode(
+    self, section: bytes, shape: tuple[int, int], rate_level: int
+  ) -> tuple[list[np.ndarray], np.ndarray]:
+    """Symbols and y_hat [h, w, M] of h x w latent positions; raises BitstreamError."""
+
+  def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
+    """y_hat [h, w, M] -> uint8 [h * stride, w * stride, 3]."""

@@ -1,0 +1,175 @@
+"""One image on its way into a file: analysed once, coded at as many rates as a target needs."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from cae_jax.codec import windows
+from cae_jax.codec.alpha import encode_alpha
+from cae_jax.codec.coder import LatentCoder
+from cae_jax.codec.info import pack_rate
+from cae_jax.codec.kinds import take_apart, visible_psnr_db
+from cae_jax.codec.rate_search import largest_within
+from cae_jax.codec.tiles import coding_tiles
+from cae_jax.coding.bitstream import Header, pack, symbol_checksum
+
+DEFAULT_QUALITY = 50.0
+MAX_QUALITY = 100.0
+_SIZE_TOLERANCE = 0.01  # a file may be this much smaller than its target
+_PSNR_TOLERANCE_DB = 0.02
+_PSNR_CEILING_DB = 200.0  # stands for infinity in a search
+# Typical of a hundredfold range of lmbda, for the first steps of a search.
+_LOG_SIZE_RANGE = math.log(8)
+_PSNR_RANGE_DB = 14.0
+
+
+class Analysed:
+  """An image as latents, ready to be coded at any rate level.
+
+  Args:
+    coder: the model.
+    model_id, model_hash: for the header.
+    image: uint8, see `kinds.take_apart`.
+    metadata: by name.
+  """
+
+  def __init__(
+    self,
+    coder: LatentCoder,
+    model_id: str,
+    model_hash: bytes,
+    image: np.ndarray,
+    metadata: Mapping[str, bytes] | None = None,
+  ):
+    self.coder = coder
+    self.planes = take_apart(image)
+    self._header = Header(model_id, model_hash, self.planes.kind, *image.shape[:2])
+    self._metadata = metadata
+    self.y = windows.analyse(coder, self.planes.rgb)
+    alpha = self.planes.alpha
+    self._alpha_sections = [] if alpha is None else [encode_alpha(alpha)]
+
+  @property
+  def shape(self) -> tuple[int, int]:
+    """Height and width in pixels."""
+    return self._header.height, self._header.width
+
+  def encode(self, rate_level: int) -> "Encoded":
+    """The file at a rate level."""
+    sections: list[bytes] = []
+    y_hat, checksum = np.empty_like(self.y), 0
+    for tile in coding_tiles(self.y.shape[0], self.y.shape[1], self.coder.stride):
+      coded = self.coder.encode(self.y[tile], rate_level)
+      sections.append(coded.section)
+      checksum = symbol_checksum(coded.symbols, checksum)
+      y_hat[tile] = coded.y_hat
+    header = dataclasses.replace(
+      self._header,
+      parameters=pack_rate(rate_level) if self.coder.rate_levels else b"",
+      symbol_checksum=checksum,
+    )
+    data = pack(header, [*sections, *self._alpha_sections], self._metadata)
+    return Encoded(self, data, rate_level, y_hat)
+
+
+class Encoded:
+  """A file, and what its decoder will make of it.
+
+  Attributes:
+    data: the bytes of the file.
+    rate_level: of the model; 0 where it has one rate only.
+  """
+
+  def __init__(self, source: Analysed, data: bytes, rate_level: int, y_hat: np.ndarray):
+    self.data = data
+    self.rate_level = rate_level
+    self._source = source
+    self._y_hat = y_hat
+
+  @property
+  def quality(self) -> float | None:
+    """The rate level on the scale of 0 to 100; None where the model has one rate only."""
+    levels = self._source.coder.rate_levels
+    return MAX_QUALITY * self.rate_level / levels if levels else None
+
+  @property
+  def rate_bpp(self) -> float:
+    """Bits of the whole file per pixel."""
+    return 8 * len(self.data) / math.prod(self._source.shape)
+
+  @functools.cached_property
+  def psnr_db(self) -> float:
+    """PSNR of the decoded 8-bit image; of its colours where any can be seen, if it has alpha."""
+    source = self._source
+    rgb = windows.synthesise(source.coder, self._y_hat, self.rate_level, *source.shape)
+    return visible_psnr_db(source.planes, rgb)
+
+
+def check_target(name: str, value: float) -> None:
+  """Raises ValueError unless the value is one that a target of this name can have."""
+  if name == "quality":
+    if not 0 <= value <= MAX_QUALITY:
+      raise ValueError(f"quality {value:g}: expected 0 to {MAX_QUALITY:g}")
+  elif not 0 < value < math.inf:
+    raise ValueError(f"{name} {value:g}: expected a positive number")
+
+
+def encode_quality(source: Analysed, quality: float) -> Encoded:
+  """The file at a quality from 0 to 100."""
+  return source.encode(round(quality / MAX_QUALITY * source.coder.rate_levels))
+
+
+def encode_bpp(source: Analysed, bpp: float) -> Encoded:
+  """As `encode_bytes`, per pixel."""
+  return encode_bytes(source, bpp * math.prod(source.shape) / 8)
+
+
+def encode_bytes(source: Analysed, limit_bytes: float) -> Encoded:
+  """The largest file of at most so many bytes, or one within 1 % of them.
+
+  Raises:
+    ValueError: even the smallest file is larger.
+  """
+  levels = source.coder.rate_levels
+  found = largest_within(
+    source.encode,
+    lambda trial: math.log(len(trial.data)),
+    math.log(limit_bytes),
+    tolerance=-math.log(1 - _SIZE_TOLERANCE),
+    levels=levels,
+    slope=_LOG_SIZE_RANGE / levels,
+  )
+  if found is None:
+    smallest = source.encode(0)
+    raise ValueError(
+      f"{limit_bytes:.6g} bytes cannot be met: this image takes {len(smallest.data)} bytes "
+      f"({smallest.rate_bpp:.4g} bpp) at the lowest quality"
+    )
+  return found
+
+
+def encode_psnr(source: Analysed, psnr_db: float) -> Encoded:
+  """The smallest file that decodes to at least this PSNR, or one within 0.02 dB of it.
+
+  Raises:
+    ValueError: the highest quality does not reach it.
+  """
+  levels = source.coder.rate_levels
+  # The mirror image of the largest file within a limit.
+  found = largest_within(
+    lambda level: source.encode(levels - level),
+    lambda trial: -min(trial.psnr_db, _PSNR_CEILING_DB),
+    -psnr_db,
+    tolerance=_PSNR_TOLERANCE_DB,
+    levels=levels,
+    slope=_PSNR_RANGE_DB / levels,
+  )
+  if found is None:
+    best = source.encode(levels)
+    raise ValueError(
+      f"{psnr_db:g} dB cannot be met: this image has {best.psnr_db:.2f} dB at the highest quality"
+    )
+  return found

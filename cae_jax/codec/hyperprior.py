@@ -1,0 +1,147 @@
+"""`HyperpriorModel` as a coder: the same symbols on every machine."""
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cae_jax.codec.arrays import (
+  channel_indexes,
+  largest_activations,
+  networks_from_arrays,
+  networks_to_arrays,
+  pmf_tables,
+)
+from cae_jax.codec.coder import Coded
+from cae_jax.coding import rans
+from cae_jax.coding.tables import CodingTables
+from cae_jax.images.preprocessing import to_uint8
+from cae_jax.images.tiling import pad_to_multiple
+from cae_jax.models import build_model, exact
+from cae_jax.models.entropy import factorized_pmfs, gaussian_pmfs
+from cae_jax.models.exact import IntegerLayer
+from cae_jax.models.exact_gaussian import FRACTION_BITS
+from cae_jax.models.exact_hyperprior import exact_conditional, quantize_hyper_synthesis
+from cae_jax.models.hyperprior import HyperpriorModel
+from cae_jax.weights import Weights
+
+_HYPER = 4  # latent positions across and down that a position of z stands for
+
+
+class HyperpriorCoder:
+  """See `LatentCoder`.
+
+  image -> y -> z -> rounded, coded -> integer hyper-synthesis -> means, scales
+            y -> rounded around the means -> coded by the scales
+  """
+
+  rate_levels = 0
+  # Four 5x5 convolutions of stride 2 look 30 pixels far, their transposes 15/8 of a latent.
+  margin = 2
+
+  def __init__(self, weights: Weights):
+    model = build_model(weights.config)
+    assert isinstance(model, HyperpriorModel)
+    self.model = model
+    self.multiple = model.multiple
+    self.stride = model.multiple // _HYPER
+    self._params = jax.tree.map(jnp.asarray, dict(weights.params))
+    layers = networks_from_arrays(weights.tables["networks"])["hyper_synthesis"]
+    self._layers = [
+      IntegerLayer(jnp.asarray(n.weights), None, jnp.asarray(n.shift)) for n in layers
+    ]
+    self._bias = exact.biases(layers, 0.0)
+    self._gaussians = CodingTables.from_arrays(weights.tables["gaussian"])
+    self._prior = CodingTables.from_arrays(weights.tables["prior"])
+
+  def analyse(self, image: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] -> y [h, w, M] float32, before rounding."""
+    height, width = (-(-side // self.stride) for side in image.shape[:2])
+    y = self._analyse(self._params, pad_to_multiple(image, self.multiple))
+    return np.asarray(y)[:height, :width]
+
+  def encode(self, y: np.ndarray, rate_level: int = 0) -> Coded:
+    """The bytes of latents."""
+    del rate_level
+    z = self._hyper_analyse(self._params, pad_to_multiple(y, _HYPER))
+    z_hat = np.rint(np.asarray(z)).astype(np.int32)
+    means, indexes = self._means_and_indexes(z_hat, y.shape[:2])
+    symbols = np.rint(y - _in_steps(means)).astype(np.int32)
+    parts = [
+      (z_hat, channel_indexes(z_hat.shape), self._prior),
+      (symbols, indexes, self._gaussians),
+    ]
+    return Coded(rans.encode_parts(parts), [z_hat, symbols], _latents(symbols, means))
+
+  def decode(
+    self, section: bytes, shape: tuple[int, int], rate_level: int = 0
+  ) -> tuple[list[np.ndarray], np.ndarray]:
+    """The inverse of `encode`; raises BitstreamError."""
+    del rate_level
+    decoder = rans.Decoder(section)
+    z_shape = (*(-(-side // _HYPER) for side in shape), self.model.hidden_channels)
+    z_hat = decoder.decode(channel_indexes(z_shape), self._prior)
+    means, indexes = self._means_and_indexes(z_hat, shape)
+    symbols = decoder.decode(indexes, self._gaussians)
+    decoder.finish()
+    return [z_hat, symbols], _latents(symbols, means)
+
+  def synthesise(self, y_hat: np.ndarray, rate_level: int = 0) -> np.ndarray:
+    """y_hat [h, w, M] -> uint8 [16h, 16w, 3]."""
+    del rate_level
+    height, width = (self.stride * side for side in y_hat.shape[:2])
+    x = self._synthesise(self._params, pad_to_multiple(y_hat, _HYPER))
+    return np.asarray(x)[:height, :width]
+
+  def _means_and_indexes(self, z_hat, shape) -> tuple[np.ndarray, np.ndarray]:
+    """For h x w latents: means in sixteenths, int32, and indexes of the scale tables."""
+    height, width = shape
+    outputs = self._conditional(self._layers, self._bias, z_hat)
+    means, indexes = (np.asarray(part)[:height, :width] for part in outputs)
+    return means, indexes
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def _analyse(self, params, image):
+    x = image[None].astype(jnp.float32) / 255
+    return self.model.apply({"params": params}, x, method="encode")[0]
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def _hyper_analyse(self, params, y):
+    return self.model.apply({"params": params}, y[None], method="hyper_encode")[0]
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def _conditional(self, layers, bias, z_hat):
+    return exact_conditional(self.model, layers, bias, z_hat)
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def _synthesise(self, params, y_hat):
+    x_hat = self.model.apply({"params": params}, y_hat[None], method="decode")[0]
+    return to_uint8(x_hat * 255)
+
+
+def calibrate_hyperprior(
+  model: HyperpriorModel, params: Any, images: Iterable[np.ndarray]
+) -> dict[str, Any]:
+  """The integer network and coding tables of trained parameters, as weights files keep them.
+
+  Args:
+    images: uint8 [H, W, 3], for the sizes of activations; padded as need be.
+  """
+  padded = (pad_to_multiple(image, model.multiple) for image in images)
+  maxima = largest_activations(model, params, padded, (0.0,))
+  return {
+    "networks": networks_to_arrays(quantize_hyper_synthesis(model, params, maxima)),
+    "gaussian": pmf_tables(gaussian_pmfs()),
+    "prior": pmf_tables(factorized_pmfs(params["prior"])),
+  }
+
+
+def _in_steps(sixteenths: np.ndarray) -> np.ndarray:
+  return sixteenths * np.float32(2.0**-FRACTION_BITS)
+
+
+def _latents(symbols: np.ndarray, means: np.ndarray) -> np.ndarray:
+  return _in_steps((symbols << FRACTION_BITS) + means)

@@ -1,0 +1,114 @@
+"""Kinds of images, and the RGB pictures that a coder makes of them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from cae_jax.coding.bitstream import Kind
+from cae_jax.images import metrics
+
+_HIDDEN_BLOCK = 16  # pixels
+_STRIP = 256  # rows; errors are in float64
+
+
+class Planes(NamedTuple):
+  """An image as the codec takes it apart.
+
+  Attributes:
+    kind: of the image.
+    rgb: uint8 [H, W, 3], for the coder.
+    alpha: uint8 [H, W], or None where the kind has none.
+  """
+
+  kind: Kind
+  rgb: np.ndarray
+  alpha: np.ndarray | None
+
+
+def take_apart(image: np.ndarray) -> Planes:
+  """The planes of an image; colours that full transparency hides are smoothed.
+
+  Args:
+    image: uint8 [H, W] grey, [H, W, 2] grey and alpha, [H, W, 3] RGB or [H, W, 4] RGBA.
+  Raises:
+    ValueError: another type or shape.
+  """
+  kind = _kind_of(image)
+  channels = image[..., None] if kind == Kind.GREY else image
+  alpha, colours = None, channels
+  if has_alpha(kind):
+    alpha = np.ascontiguousarray(channels[..., -1])
+    colours = _hide(channels[..., :-1], alpha)
+  return Planes(kind, np.broadcast_to(colours, (*image.shape[:2], 3)), alpha)
+
+
+def put_together(planes: Planes) -> np.ndarray:
+  """The image of decoded planes, uint8 of the kind's shape; grey is the mean of the channels."""
+  colours = planes.rgb
+  if planes.kind in (Kind.GREY, Kind.GREY_ALPHA):
+    colours = ((colours.sum(axis=2, keepdims=True, dtype=np.uint16) + 1) // 3).astype(np.uint8)
+  if planes.alpha is not None:
+    return np.concatenate([colours, planes.alpha[..., None]], axis=2)
+  return colours[..., 0] if planes.kind == Kind.GREY else colours
+
+
+def has_alpha(kind: Kind) -> bool:
+  """Whether images of this kind have a plane of opacity."""
+  return kind in (Kind.GREY_ALPHA, Kind.RGBA)
+
+
+def visible_psnr_db(planes: Planes, rgb_hat: np.ndarray) -> float:
+  """PSNR of decoded colours against those of `planes`, without fully transparent pixels."""
+  x, x_hat = (put_together(Planes(planes.kind, rgb, None)) for rgb in (planes.rgb, rgb_hat))
+  total, count = 0.0, 0
+  for start in range(0, len(x), _STRIP):
+    rows = slice(start, start + _STRIP)
+    seen = slice(None) if planes.alpha is None else planes.alpha[rows] > 0
+    strip, strip_hat = x[rows][seen], x_hat[rows][seen]
+    if strip.size:
+      total += metrics.mse(strip, strip_hat) * strip.size
+      count += strip.size
+  return metrics.psnr_from_mse(total / max(count, 1))
+
+
+def _kind_of(image: np.ndarray) -> Kind:
+  shape, dtype = np.shape(image), getattr(image, "dtype", type(image).__name__)
+  if dtype == np.uint8 and 0 not in shape:
+    if len(shape) == 2:
+      return Kind.GREY
+    if len(shape) == 3 and shape[2] in (2, 3, 4):
+      return Kind(shape[2])
+  raise ValueError(
+    f"expected uint8 [H, W] grey, [H, W, 3] RGB or, with alpha, [H, W, 2] or [H, W, 4]; got "
+    f"{dtype} {list(shape)}{_way_out(dtype, shape)}"
+  )
+
+
+def _way_out(dtype, shape: tuple[int, ...]) -> str:
+  if dtype == np.uint16:
+    return "; reduce it to 8 bits: np.round(image / 257).astype(np.uint8)"
+  if isinstance(dtype, np.dtype) and dtype.kind == "f":
+    return "; scale it to 0-255: np.clip(np.round(255 * image), 0, 255).astype(np.uint8)"
+  if len(shape) == 3 and shape[2] == 1:
+    return "; drop the last axis: image[..., 0]"
+  return ""
+
+
+def _hide(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+  """Fully transparent pixels take the mean of the visible ones of their block, which is cheap."""
+  visible = (alpha > 0)[..., None]
+  if visible.all():
+    return colours
+  totals, counts = _block_sums(colours * visible), _block_sums(visible)
+  everywhere = totals.sum(axis=(0, 1)) // max(int(counts.sum()), 1)
+  means = np.where(counts > 0, totals // np.maximum(counts, 1), everywhere).astype(np.uint8)
+  rows, columns = (np.arange(side) // _HIDDEN_BLOCK for side in alpha.shape)
+  return np.where(visible, colours, means[rows][:, columns])
+
+
+def _block_sums(x: np.ndarray) -> np.ndarray:
+  """[H, W, C] -> [ceil(H / 16), ceil(W / 16), C] int64."""
+  for axis in (0, 1):
+    starts = np.arange(0, x.shape[axis], _HIDDEN_BLOCK)
+    x = np.add.reduceat(x, starts, axis=axis, dtype=np.int64 if axis else np.uint32)
+  return x

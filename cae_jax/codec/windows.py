@@ -1,0 +1,75 @@
+"""Analysis and synthesis of images of any size in windows, with bounded memory.
+
+Windows overlap by what the networks can see, so that no seam shows: what comes out equals the
+networks' output on the whole image, up to float rounding.
+"""
+
+import numpy as np
+
+from cae_jax.codec.coder import LatentCoder
+from cae_jax.images.tiling import Window, best_size, split_axis
+
+# Sides of windows in pixels. Few sizes are few programs to compile; an axis takes the one that
+# covers it with the least work, so that photographs up to the largest are one window.
+WINDOW_SIDES = (768, 1024, 1536)
+
+
+def analyse(coder: LatentCoder, image: np.ndarray) -> np.ndarray:
+  """uint8 [H, W, 3] -> y [ceil(H / stride), ceil(W / stride), M] float32."""
+  s = coder.stride
+  shape = tuple(-(-side // s) for side in image.shape[:2])
+  pieces = (
+    ((rows, columns), coder.analyse(image[_pixels(rows, s), _pixels(columns, s)]))
+    for rows, columns in _windows(coder, *shape)
+  )
+  return _assemble(pieces, shape, 1)
+
+
+def synthesise(
+  coder: LatentCoder, y_hat: np.ndarray, rate_level: int, height: int, width: int
+) -> np.ndarray:
+  """y_hat [h, w, M] -> uint8 [height, width, 3], cropped to the image."""
+  shape = y_hat.shape[:2]
+  pieces = (
+    (
+      (rows, columns),
+      coder.synthesise(y_hat[rows.start : rows.stop, columns.start : columns.stop], rate_level),
+    )
+    for rows, columns in _windows(coder, *shape)
+  )
+  return _assemble(pieces, (height, width), coder.stride)
+
+
+def _windows(coder: LatentCoder, height: int, width: int) -> list[tuple[Window, Window]]:
+  """Windows over h x w latent positions, the lower right ones reaching into the padding."""
+  align = max(1, coder.multiple // coder.stride)
+  axes = []
+  for side in (height, width):
+    padded = -(-side // align) * align
+    sizes = [pixels // coder.stride for pixels in WINDOW_SIDES]
+    size = best_size(padded, sizes, coder.margin, align)
+    axes.append(split_axis(padded, size, coder.margin, align))
+  return [(rows, columns) for rows in axes[0] for columns in axes[1]]
+
+
+def _pixels(window: Window, stride: int) -> slice:
+  return slice(window.start * stride, window.stop * stride)
+
+
+def _assemble(pieces, shape: tuple[int, int], scale: int) -> np.ndarray:
+  """Puts the interiors of windows, `scale` elements a position, into one array [*shape, C]."""
+  result = None
+  for (rows, columns), piece in pieces:
+    if result is None:
+      result = np.empty((*shape, piece.shape[-1]), piece.dtype)
+    inside = piece[_interior(rows, scale), _interior(columns, scale)]
+    top, left = rows.inner_start * scale, columns.inner_start * scale
+    target = result[top : top + inside.shape[0], left : left + inside.shape[1]]
+    target[...] = inside[: target.shape[0], : target.shape[1]]
+  assert result is not None
+  return result
+
+
+def _interior(window: Window, scale: int) -> slice:
+  start, stop = window.inner_start - window.start, window.inner_stop - window.start
+  return slice(start * scale, stop * scale)

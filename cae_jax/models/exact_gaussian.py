@@ -1,0 +1,61 @@
+"""Means and scales of Gaussian conditionals in integers: what integer networks end in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cae_jax.models.entropy import SCALE_CEILING, SCALE_FLOOR, SCALE_LEVELS
+from cae_jax.models.exact import IntegerLayer
+
+FRACTION_BITS = 4  # of means and decoded latents: they count in sixteenths of a step
+HEADROOM = 2.0  # of activations, over the largest that calibration saw
+MEAN_UNIT = 2.0**-FRACTION_BITS
+_INDEX_BITS = 8  # below an index of the scale tables
+LOG_SCALE_UNIT = np.log(SCALE_CEILING / SCALE_FLOOR) / (SCALE_LEVELS - 1) / 2**_INDEX_BITS
+
+# name of the stack ("hyper_synthesis", "context_0", ...) -> its layers
+Networks = dict[str, list[IntegerLayer]]
+
+
+def scales_from_floor(params: Mapping[str, Any], channels: int) -> dict[str, np.ndarray]:
+  """A stack's parameters with outputs ln(scale / floor) in place of ln(scale).
+
+  Args:
+    params: of an `EntropyStack` whose outputs are the means of some channels and, behind them, the
+      logarithms of their scales.
+    channels: C, how many.
+  """
+  params = {name: np.asarray(value) for name, value in params.items()}
+  last = max(name for name in params if name.startswith("bias_"))
+  params[last] = params[last].copy()
+  params[last][0, channels:] -= np.log(SCALE_FLOOR)
+  return params
+
+
+def means_and_indexes(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """What a stack of `scales_from_floor` says of its channels.
+
+  Args:
+    outputs: [..., 2C] int32, the last C in units of `LOG_SCALE_UNIT`.
+  Returns:
+    means [..., C] int32 in the network's unit, and uint8 indexes of the scale tables.
+  """
+  means, scales = jnp.split(outputs, 2, axis=-1)
+  half = 1 << (_INDEX_BITS - 1)
+  indexes = jnp.clip((scales + half) >> _INDEX_BITS, 0, SCALE_LEVELS - 1)
+  return means, indexes.astype(jnp.uint8)
+
+
+def activation_maxima(
+  model: nn.Module, params: Any, x: jax.Array, tradeoff: jax.Array
+) -> dict[str, list[jax.Array]]:
+  """The largest size of each stack's layer outputs on x [B, H, W, 3] in [0, 1]."""
+  _, state = model.apply({"params": params}, x, tradeoff, method="rounded", mutable=["maxima"])
+  return {
+    name: [value[0] for _, value in sorted(layers.items())]
+    for name, layers in state["maxima"].items()
+  }

@@ -1,0 +1,97 @@
+"""The paper's transforms with what they lack for compression: a rate, from a factorized prior.
+
+    x -> analysis -> y -> * gain -> round -> y_hat -> / gain' -> synthesis -> x_hat
+
+(Factorized prior: Ballé et al. 2018, arXiv:1802.01436, appendix 6.1.)
+"""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cae_jax.models.context import CodedOutput
+from cae_jax.models.entropy import FactorizedPrior, bits_per_image
+from cae_jax.models.quantization import straight_through, unit_noise
+from cae_jax.models.transforms import PaperAnalysis, PaperSynthesis
+
+# The paper's latents start about as large as pixels of unit range; with this they are rounded to
+# steps of about eight grey levels.
+_START_GAIN = 32.0
+
+
+class FactorizedModel(nn.Module):
+  """See the module's docstring.
+
+  Attributes:
+    channels, kernel_size, bottleneck, upsampling: of the transforms, see `PaperAnalysis`; a
+      bottleneck of 0 leaves the paper's 128 channels.
+    fixed_lmbda: of rate_bpp + lmbda * MSE (0-255), the one trade-off.
+    dtype: of the transforms; all that concerns probabilities is float32.
+  """
+
+  CONFIG_FIELDS: ClassVar = ("channels", "kernel_size", "bottleneck", "upsampling", "fixed_lmbda")
+
+  channels: Sequence[int] = (32, 64, 128)
+  kernel_size: int = 3
+  bottleneck: int = 48
+  upsampling: str = "subpixel"
+  fixed_lmbda: float = 0.013
+  dtype: jnp.dtype = jnp.float32
+
+  @property
+  def multiple(self) -> int:
+    """Height and width have to be multiples of this."""
+    return 2 ** (len(self.channels) - 1)
+
+  @property
+  def latent_channels(self) -> int:
+    """M, the channels of the latents."""
+    return self.bottleneck or self.channels[-1]
+
+  def setup(self):
+    shape = (tuple(self.channels), self.kernel_size, self.bottleneck)
+    self.analysis = PaperAnalysis(*shape, dtype=self.dtype)
+    self.synthesis = PaperSynthesis(*shape, self.upsampling, self.dtype)
+    self.prior = FactorizedPrior(self.latent_channels)
+    start = nn.initializers.constant(math.log(_START_GAIN))
+    self.log_gain = self.param("log_gain", start, (self.latent_channels,))
+    self.log_inverse_gain = self.param("log_inverse_gain", start, (self.latent_channels,))
+
+  def noisy(self, x: jax.Array, tradeoff: jax.Array, *, key: jax.Array) -> CodedOutput:
+    """For training: uniform noise into the rate, straight-through rounding into the synthesis.
+
+    Args:
+      x: [B, H, W, 3] in [0, 1]; H and W multiples of `multiple`.
+      tradeoff: not used.
+      key: for the noise.
+    """
+    del tradeoff
+    y = self.encode(x)
+    y_bits = bits_per_image(self.prior(y + unit_noise(key, y)))
+    x_hat = self.decode(straight_through(y, jnp.round(y)))
+    return CodedOutput(x_hat, y_bits, jnp.zeros_like(y_bits))
+
+  def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
+    """For validation: everything rounded, as in a file."""
+    del tradeoff
+    y_hat = jnp.round(self.encode(x))
+    y_bits = bits_per_image(self.prior(y_hat))
+    return CodedOutput(self.decode(y_hat), y_bits, jnp.zeros_like(y_bits))
+
+  __call__ = rounded
+
+  def lmbda(self, tradeoff: jax.Array) -> jax.Array:
+    """The one lmbda there is: [B] -> [B]."""
+    return jnp.full_like(tradeoff, self.fixed_lmbda)
+
+  def encode(self, x: jax.Array) -> jax.Array:
+    """x [B, H, W, 3] in [0, 1] -> y [B, H/4, W/4, M] in steps, not rounded."""
+    return self.analysis(x) * jnp.exp(self.log_gain)
+
+  def decode(self, y_hat: jax.Array) -> jax.Array:
+    """y_hat [B, h, w, M] in steps -> x_hat [B, 4h, 4w, 3] near [0, 1], not clipped."""
+    return self.synthesis(y_hat * jnp.exp(-self.log_inverse_gain))

@@ -1,0 +1,55 @@
+"""The weights that come with the package, and how others are found."""
+
+import os
+from pathlib import Path
+
+from cae_jax.weights import WeightsError, read_metadata
+
+DEFAULT = "context"
+FOLDER = Path(__file__).parent
+
+
+def shipped() -> dict[str, Path]:
+  """The weights files of the package, by the name that files carry as model id."""
+  return {read_metadata(path)["name"]: path for path in sorted(FOLDER.glob("*.safetensors"))}
+
+
+def find(name_or_path: str | os.PathLike | None = None) -> Path:
+  """The weights file of a shipped name, or the path itself; the default one if None.
+
+  Raises:
+    WeightsError: no such weights.
+  """
+  files = shipped()
+  name = DEFAULT if name_or_path is None else os.fspath(name_or_path)
+  if name in files:
+    return files[name]
+  if name_or_path is not None and (Path(name).exists() or Path(name).suffix):
+    return Path(name)
+  raise WeightsError(
+    f"this version of cae_jax comes without weights named {name!r} ({_names(files)}); give a "
+    "weights file, such as the weights.safetensors of a training run"
+  )
+
+
+def find_for_file(model_id: str, model_hash: str) -> Path:
+  """The shipped weights that a .cae file was made with.
+
+  Args:
+    model_id, model_hash: of the file's header, the hash in hexadecimal digits.
+  Raises:
+    WeightsError: they are not among the shipped ones.
+  """
+  files = shipped()
+  path = files.get(model_id)
+  if path is not None and read_metadata(path)["hash"] == model_hash:
+    return path
+  other = "; the shipped ones of that name are others" if path else ""
+  raise WeightsError(
+    f"the file was made with the weights {model_id!r} ({model_hash}), which do not come with this "
+    f"version of cae_jax ({_names(files)}){other}; give their file with --weights"
+  )
+
+
+def _names(files: dict[str, Path]) -> str:
+  return f"it has {', '.join(files)}" if files else "it has none"

@@ -1,0 +1,91 @@
+"""The commands as users start them: compress in one process, decompress in another."""
+
+import importlib.metadata
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cae_jax.images.files import read_image, write_image
+from cae_jax.weights import save_weights
+from tests.integration.conftest import environment
+from tests.models import context_codec, context_weights, photo
+
+
+def _environment(folder):
+  """Without JAX's own cache, that of the command is used."""
+  given = environment()
+  del given["JAX_COMPILATION_CACHE_DIR"]
+  return {**given, "CAE_JAX_CACHE_DIR": str(folder / "cache")}
+
+
+def _python(folder, *arguments):
+  command = [sys.executable, *map(str, arguments)]
+  return subprocess.run(command, env=_environment(folder), capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("commands")
+  write_image(folder / "in.png", photo(100, 130))
+  save_weights(folder / "tiny.safetensors", context_weights())
+  weights = f"--weights={folder / 'tiny.safetensors'}"
+  done = _python(
+    folder, "-m", "experiments.compress", folder / "in.png", folder / "a.cae", "--bpp=0.4", weights
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stderr == ""
+  assert "a.cae: " in done.stdout
+  return folder
+
+
+def test_another_process_decodes_the_same_picture(folder):
+  done = _python(
+    folder,
+    "-m",
+    "experiments.decompress",
+    folder / "a.cae",
+    folder / "out.png",
+    f"--weights={folder / 'tiny.safetensors'}",
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stderr == ""
+  data = (folder / "a.cae").read_bytes()
+  assert 0.99 * 0.4 <= 8 * len(data) / (100 * 130) <= 0.4
+  decoded = read_image(folder / "out.png").pixels
+  assert np.abs(decoded.astype(int) - context_codec().decompress(data)).max() <= 1
+
+
+def test_compiled_programs_are_kept(folder):
+  [machine] = (folder / "cache").iterdir()
+  assert any(path.name.startswith("jit__analyse") for path in machine.iterdir())
+
+
+def test_info_and_import_are_light(folder):
+  script = (
+    "import sys, cae_jax; from cae_jax import cli\n"
+    f"status = cli.main(['info', {str(folder / 'a.cae')!r}])\n"
+    "assert status == 0 and callable(cae_jax.load)\n"
+    "assert not {'jax', 'flax', 'scipy', 'tensorflow'} & set(sys.modules)"
+  )
+  done = _python(folder, "-c", script)
+  assert done.returncode == 0, done.stderr
+  assert "130 x 100 RGB" in done.stdout
+
+
+def test_bad_input_is_one_line_and_status_2(folder):
+  done = _python(folder, "-m", "experiments.compress", folder / "a.cae", folder / "b.cae")
+  assert done.returncode == 2
+  assert done.stdout == ""
+  assert done.stderr.startswith(f"error: {folder / 'a.cae'}: not a readable image")
+  assert done.stderr.count("\n") == 1
+
+
+def test_the_installed_command():
+  entry = importlib.metadata.entry_points(group="console_scripts", name="cae")
+  if not entry:
+    pytest.skip("the package was installed before it had the command; install it again")
+  from cae_jax import cli
+
+  assert entry["cae"].load() is cli.main

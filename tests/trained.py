@@ -1,0 +1,91 @@
+"""Tiny codec models of one rate, trained for a moment."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from cae_jax.models import Model, build_model, init_params
+from cae_jax.models.context import CodedOutput
+from cae_jax.training.losses import rate_distortion_loss
+from cae_jax.training.state import create_state
+from cae_jax.training.step import make_train_step
+
+CONFIGS = {
+  "hyperprior": {
+    "model": "hyperprior",
+    "hidden_channels": 8,
+    "latent_channels": 12,
+    "slope": 0.125,
+    "fixed_lmbda": 0.02,
+  },
+  "factorized": {
+    "model": "factorized",
+    "channels": [6, 8, 12],
+    "kernel_size": 3,
+    "bottleneck": 10,
+    "upsampling": "subpixel",
+    "fixed_lmbda": 0.02,
+  },
+}
+_STEPS = 150
+_FAST_TO_COMPILE: Any = {"xla_backend_optimization_level": 0}
+_UNUSED = np.zeros(2, np.float32)  # trade-offs
+
+
+class Trained(NamedTuple):
+  """A model, its parameters at first and at last, and the loss of every step."""
+
+  config: dict[str, Any]
+  model: Model
+  initial: Any
+  params: Any
+  losses: np.ndarray
+
+
+def pictures(count: int, side: int = 64, seed: int = 0) -> np.ndarray:
+  """Smooth colours with an edge and some grain: uint8 [count, side, side, 3]."""
+  rng = np.random.default_rng(seed)
+  y, x = np.mgrid[:side, :side] / 48
+  images = []
+  for _ in range(count):
+    waves = np.stack([np.sin(a * y + b * x + c) for a, b, c in rng.normal(0, 3, (3, 3))], -1)
+    image = 128 + 60 * waves + rng.normal(0, 4, waves.shape)
+    image[:, rng.integers(side) :] += 40
+    images.append(image)
+  return np.clip(images, 0, 255).astype(np.uint8)
+
+
+@functools.cache
+def trained(name: str) -> Trained:
+  """The model of a name in `CONFIGS` after some steps on `pictures`."""
+  config = CONFIGS[name]
+  model = build_model(config)
+  optimizer = optax.adam(1e-2)
+  mesh = Mesh(np.array(jax.devices()[:1]), ("data",))
+  step = make_train_step(rate_distortion_loss(model), optimizer, mesh)
+  initial = jax.device_get(init_params(model, 0))
+  state, batch = create_state(jax.tree.map(jnp.asarray, initial), optimizer), {"image": pictures(4)}
+  compiled = step.lower(state, batch).compile(_FAST_TO_COMPILE)
+  losses = []
+  for _ in range(_STEPS):
+    state, figures = compiled(state, batch)
+    losses.append(float(figures["loss"]))
+  return Trained(config, model, initial, jax.device_get(state.params), np.array(losses))
+
+
+@functools.cache
+def passes(name: str) -> tuple[CodedOutput, CodedOutput]:
+  """The trained model's noisy and rounded passes over `pictures(2)`."""
+  model, params = trained(name).model, {"params": trained(name).params}
+
+  def both(x):
+    noisy = model.apply(params, x, _UNUSED, key=jax.random.key(0), method="noisy")
+    return noisy, model.apply(params, x, _UNUSED, method="rounded")
+
+  x = pictures(2) / np.float32(255)
+  return jax.device_get(jax.jit(both).lower(x).compile(_FAST_TO_COMPILE)(x))

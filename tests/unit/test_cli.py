@@ -1,0 +1,299 @@
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms
+
+from cae_jax import cli, commands, compile_cache
+from cae_jax.coding.bitstream import Kind, unpack
+from cae_jax.images.files import read_image, write_image
+from cae_jax.images.metrics import psnr_db
+from cae_jax.weights import save_weights, shipped
+from tests.models import context_codec, context_weights, photo
+
+IMAGE = photo(90, 120, seed=2)
+
+
+@pytest.fixture(autouse=True)
+def _tiny_codec(monkeypatch, tmp_path):
+  """The tiny codec stands for the shipped one, and the user's cache is left alone."""
+  monkeypatch.setenv(compile_cache.ENVIRONMENT, "")
+  monkeypatch.setattr("cae_jax.codec.load", lambda weights: context_codec())
+  folder = tmp_path / "weights"
+  folder.mkdir()
+  save_weights(folder / "tiny.safetensors", context_weights())
+  monkeypatch.setattr(shipped, "FOLDER", folder)
+  commands.load_codec.cache_clear()
+  yield
+  commands.load_codec.cache_clear()
+
+
+@pytest.fixture
+def picture(tmp_path):
+  path = tmp_path / "picture.png"
+  write_image(path, IMAGE)
+  return path
+
+
+def run(*arguments):
+  """Exit status of the command with these arguments."""
+  try:
+    return cli.main([str(argument) for argument in arguments])
+  except SystemExit as end:
+    return end.code
+
+
+def one_error(capsys):
+  """The single line on standard error."""
+  lines = capsys.readouterr().err.splitlines()
+  assert len(lines) == 1, lines
+  assert lines[0].startswith("error: ")
+  return lines[0]
+
+
+def test_there_and_back(picture, tmp_path, capsys):
+  cae, png = tmp_path / "a.cae", tmp_path / "b.png"
+  assert run("compress", picture, cae, "--quality=80") == 0
+  said = capsys.readouterr()
+  assert said.err == ""
+  bpp, psnr = re.search(
+    r": \d+ bytes, ([\d.]+) bpp, ([\d.]+) dB, quality 80.0\n", said.out
+  ).groups()
+  assert float(bpp) == pytest.approx(8 * cae.stat().st_size / (90 * 120), abs=1e-4)
+  assert run("decompress", cae, png) == 0
+  assert "120 x 90 RGB" in capsys.readouterr().out
+  decoded = read_image(png).pixels
+  np.testing.assert_array_equal(decoded, context_codec().decompress(cae.read_bytes()))
+  assert float(psnr) == pytest.approx(psnr_db(IMAGE, decoded), abs=0.01)
+
+
+@pytest.mark.parametrize("goal", ["--bytes=500", "--bpp=0.37"])
+def test_sizes(picture, tmp_path, goal):
+  assert run("compress", picture, tmp_path / "a.cae", goal) == 0
+  assert 0.99 * 499 <= (tmp_path / "a.cae").stat().st_size <= 500
+
+
+def test_psnr(picture, tmp_path, capsys):
+  assert run("compress", picture, tmp_path / "a.cae", "--psnr=24.7") == 0
+  assert re.search(r" 24\.7[0-2] dB", capsys.readouterr().out)
+
+
+def _with_metadata(path):
+  exif = Image.Exif()
+  exif[ExifTags.Base.Orientation] = 6
+  exif[ExifTags.Base.Make] = "Maker"
+  icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+  Image.fromarray(IMAGE).save(path, exif=exif.tobytes(), icc_profile=icc)
+  return icc
+
+
+def test_profile_and_exif_are_kept_and_orientation_applied(tmp_path, capsys):
+  source, cae = tmp_path / "in.png", tmp_path / "a.cae"
+  icc = _with_metadata(source)
+  assert run("compress", source, cae) == 0
+  assert "EXIF orientation 6 applied" in capsys.readouterr().out
+  for suffix in (".png", ".jpg"):
+    out = tmp_path / f"out{suffix}"
+    assert run("decompress", cae, out) == 0
+    read = read_image(out)
+    assert read.pixels.shape == (120, 90, 3)
+    assert read.icc_profile == icc
+    with Image.open(out) as image:
+      assert dict(image.getexif()) == {ExifTags.Base.Make: "Maker"}
+  assert "out.jpg: 90 x 120 RGB; .jpg may lose some more quality" in capsys.readouterr().out
+
+
+def test_strip(tmp_path):
+  _with_metadata(tmp_path / "in.png")
+  assert run("compress", tmp_path / "in.png", tmp_path / "a.cae", "--strip") == 0
+  assert unpack((tmp_path / "a.cae").read_bytes()).metadata == {}
+
+
+@pytest.mark.parametrize(
+  ("mode", "kind", "note"),
+  [
+    ("L", Kind.GREY, None),
+    ("LA", Kind.GREY_ALPHA, None),
+    ("RGBA", Kind.RGBA, None),
+    ("P", Kind.RGB, "palette expanded"),
+    ("1", Kind.GREY, "black and white expanded to grey"),
+    ("CMYK", Kind.RGB, "CMYK converted to sRGB"),
+    ("I;16", Kind.GREY, "16-bit reduced to 8"),
+  ],
+)
+def test_kinds_of_files(tmp_path, capsys, mode, kind, note):
+  if mode == "I;16":
+    image = Image.fromarray(IMAGE[..., 0].astype(np.uint16) * 257)
+  else:
+    image = Image.fromarray(IMAGE).convert(mode)
+  source, cae, out = (tmp_path / name for name in ("in.tif", "a.cae", "out.png"))
+  image.save(source)
+  assert run("compress", source, cae, "--quality=100") == 0
+  said = capsys.readouterr().out
+  assert said.count(";") == (note is not None)
+  assert note is None or f"; {note}\n" in said
+  assert unpack(cae.read_bytes()).header.kind == kind
+  assert run("decompress", cae, out) == 0
+  pixels = read_image(out).pixels
+  assert pixels.shape == (90, 120, kind)[: 2 if kind == Kind.GREY else 3]
+
+
+def test_many_files_and_a_bad_one(tmp_path, capsys):
+  for name in ("a", "b", "c"):
+    write_image(tmp_path / f"{name}.png", photo(30, 40, seed=ord(name)))
+  (tmp_path / "b.png").write_bytes(b"no image")
+  out = tmp_path / "new" / "folder"
+  sources = [tmp_path / f"{name}.png" for name in "abc"]
+  assert run("compress", *sources, f"--output_dir={out}") == 2
+  said = capsys.readouterr()
+  assert sorted(path.name for path in out.iterdir()) == ["a.cae", "c.cae"]
+  assert said.out.count(" bpp, ") == 2
+  [line] = said.err.splitlines()
+  assert line.startswith(f"error: {tmp_path}/b.png: not a readable image")
+  assert run("decompress", *sorted(out.iterdir()), "--output_dir", tmp_path / "back") == 0
+  assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["a.png", "c.png"]
+  assert read_image(tmp_path / "back" / "c.png").pixels.shape == (30, 40, 3)
+
+
+def test_two_names_are_in_and_out_unless_there_is_a_folder(tmp_path, capsys):
+  for name in ("a.png", "b.png"):
+    write_image(tmp_path / name, photo(30, 40))
+  before = (tmp_path / "b.png").read_bytes()
+  assert run("compress", tmp_path / "a.png", tmp_path / "b.png", "--force") == 2
+  assert "b.png does not end in .cae; expected IN OUT.cae, or --output_dir" in one_error(capsys)
+  assert (tmp_path / "b.png").read_bytes() == before
+  assert run("compress", tmp_path / "a.png", tmp_path / "b.png", f"--output_dir={tmp_path}") == 0
+  assert (tmp_path / "b.cae").exists()
+  capsys.readouterr()
+  assert run("decompress", tmp_path / "a.cae", tmp_path / "b.cae", "--force") == 2
+  assert "b.cae is no name of an image file; expected IN.cae OUT.png" in one_error(capsys)
+
+
+@pytest.mark.parametrize("names", [["a.png"], ["a.png", "b.png", "c.cae"]])
+def test_other_numbers_of_names_need_a_folder(names, capsys):
+  assert run("compress", *names) == 2
+  assert re.search(r"expected IN and OUT, got \d names?; for many files give", one_error(capsys))
+
+
+def test_one_file_into_a_folder(picture, tmp_path):
+  assert run("compress", picture, f"--output-dir={tmp_path}") == 0
+  assert (tmp_path / "picture.cae").exists()
+
+
+def test_names_that_would_meet(tmp_path, capsys):
+  files = [tmp_path / "a.png", tmp_path / "a.jpg"]
+  assert run("compress", *files, f"--output_dir={tmp_path / 'out'}") == 2
+  assert "a.png and" in (line := one_error(capsys))
+  assert "would both become" in line
+  assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_overwritten_without_force(picture, tmp_path, capsys):
+  cae = tmp_path / "a.cae"
+  cae.write_bytes(b"mine")
+  assert run("compress", picture, cae) == 2
+  assert "a.cae exists; --force overwrites it" in one_error(capsys)
+  assert cae.read_bytes() == b"mine"
+  assert run("compress", picture, cae, "--force") == 0
+  assert unpack(cae.read_bytes()).header.height == 90
+
+
+def test_nothing_is_left_of_a_failure(picture, tmp_path, capsys):
+  before = sorted(tmp_path.rglob("*"))
+  assert run("compress", picture, tmp_path / "a.cae", "--bytes=60") == 2
+  assert "60 bytes cannot be met: this image takes" in one_error(capsys)
+  assert run("compress", picture, tmp_path / "absent" / "a.cae") == 2
+  assert "absent: no such folder" in one_error(capsys)
+  assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ([], "the following arguments are required: COMMAND"),
+    (["shrink"], "invalid choice: 'shrink'"),
+    (["compress"], "the following arguments are required: FILE"),
+    (["compress", "a.png", "b.cae", "--quality=high"], "--quality: invalid float value: 'high'"),
+    (["compress", "a.png", "b.cae", "--qual=3"], "unrecognized arguments: --qual=3"),
+    (["compress", "a.png", "b.cae", "--bpp=1", "--psnr=30"], "not allowed with argument"),
+    (["compress", "absent.png", "b.cae"], "absent.png: No such file or directory"),
+    (["info", "absent.cae"], "absent.cae: No such file or directory"),
+  ],
+)
+def test_usage_errors_are_one_line(arguments, message, capsys):
+  assert run(*arguments) == 2
+  assert message in one_error(capsys)
+
+
+@pytest.mark.parametrize("goal", ["--quality=101", "--bpp=0"])
+def test_targets_out_of_range(picture, tmp_path, goal, capsys):
+  assert run("compress", picture, tmp_path / "a.cae", goal) == 2
+  assert "expected" in one_error(capsys)
+
+
+def test_damaged_and_foreign_files(picture, tmp_path, capsys, monkeypatch):
+  cae, out = tmp_path / "a.cae", tmp_path / "out.png"
+  assert run("decompress", picture, out) == 2
+  assert "picture.png: not a CAE file" in one_error(capsys)
+  assert run("compress", picture, cae) == 0
+  capsys.readouterr()
+  (tmp_path / "short.cae").write_bytes(cae.read_bytes()[:-9])
+  assert run("decompress", tmp_path / "short.cae", out) == 2
+  assert "short.cae: the file is damaged" in one_error(capsys)
+  monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+  assert run("decompress", cae, out) == 2
+  line = one_error(capsys)
+  assert "made with the weights 'tiny'" in line
+  assert "give their file with --weights" in line
+  assert not out.exists()
+
+
+def test_debug_shows_the_traceback(tmp_path, capsys):
+  assert run("info", tmp_path / "absent.cae", "--debug") == 2
+  lines = capsys.readouterr().err.splitlines()
+  assert lines[0].startswith("Traceback")
+  assert lines[-1].startswith("error: ")
+
+
+def test_info(picture, tmp_path, capsys):
+  cae = tmp_path / "a.cae"
+  assert run("compress", picture, cae, "--quality=25") == 0
+  capsys.readouterr()
+  (tmp_path / "b.cae").write_bytes(b"no")
+  assert run("info", cae, tmp_path / "b.cae") == 2
+  said = capsys.readouterr()
+  assert f"{cae}: 120 x 90 RGB" in said.out
+  assert "model tiny, weights " in said.out
+  assert "rate level 1024" in said.out
+  assert "metadata: none" in said.out
+  assert "b.cae: not a CAE file" in said.err
+
+
+def test_interruption(picture, tmp_path, monkeypatch):
+  def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(commands, "compress_file", interrupt)
+  assert run("compress", picture, tmp_path / "a.cae") == 130
+
+
+def test_the_cache_of_programs_can_be_moved_and_switched_off(monkeypatch, tmp_path):
+  assert compile_cache.folder() is None
+  monkeypatch.setenv(compile_cache.ENVIRONMENT, str(tmp_path))
+  assert compile_cache.folder().parent == tmp_path
+  monkeypatch.delenv(compile_cache.ENVIRONMENT)
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  assert "cae_jax" in str(compile_cache.folder())
+
+
+def test_weights_by_path(picture, tmp_path, monkeypatch):
+  asked = []
+  monkeypatch.setattr(
+    "cae_jax.codec.load", lambda weights: asked.append(weights) or context_codec()
+  )
+  path = shutil.copy(shipped.FOLDER / "tiny.safetensors", tmp_path / "mine.safetensors")
+  assert run("compress", picture, tmp_path / "a.cae", f"--weights={path}") == 0
+  assert run("decompress", tmp_path / "a.cae", tmp_path / "a.png") == 0
+  assert run("decompress", tmp_path / "a.cae", tmp_path / "b.png", f"--weights={path}") == 0
+  assert asked == [str(path), str(shipped.FOLDER / "tiny.safetensors")]

@@ -1,0 +1,143 @@
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from cae_jax.codec.arrays import channel_indexes
+from cae_jax.codec.calibration import calibrate_weights
+from cae_jax.codec.factorized import FactorizedCoder
+from cae_jax.codec.hyperprior import HyperpriorCoder
+from cae_jax.coding.errors import BitstreamError
+from cae_jax.coding.symbols import information_bits
+from cae_jax.images.tiling import pad_to_multiple
+from cae_jax.models import exact
+from cae_jax.models.entropy import scale_levels
+from cae_jax.models.exact_hyperprior import exact_conditional, quantize_hyper_synthesis
+from cae_jax.models.hyperprior import HyperpriorModel
+from cae_jax.weights import Weights
+from tests.trained import CONFIGS, passes, pictures, trained
+
+CODERS = {"hyperprior": HyperpriorCoder, "factorized": FactorizedCoder}
+NAMES = sorted(CONFIGS)
+IMAGE = pictures(1, 128, seed=5)[0]
+
+
+@functools.cache
+def coder(name):
+  done = trained(name)
+  tables = calibrate_weights(done.config, done.params, pictures(3))
+  return CODERS[name](Weights(f"tiny-{name}", done.config, done.params, tables))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(70, 90), (1, 1), (128, 128)])
+def test_decoding_gives_what_was_coded(name, shape):
+  ours, image = coder(name), IMAGE[: shape[0], : shape[1]]
+  y = ours.analyse(image)
+  assert y.shape[:2] == tuple(-(-side // ours.stride) for side in shape)
+  coded = ours.encode(y, 0)
+  symbols, y_hat = ours.decode(coded.section, y.shape[:2], 0)
+  for ours_now, theirs in zip(symbols, coded.symbols, strict=True):
+    np.testing.assert_array_equal(ours_now, theirs)
+  np.testing.assert_array_equal(y_hat, coded.y_hat)
+  assert np.abs(y_hat - y).max() < 0.5 + 1 / 16
+  x_hat = ours.synthesise(y_hat, 0)
+  assert x_hat.dtype == np.uint8
+  assert x_hat.shape == (*(ours.stride * side for side in y.shape[:2]), 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_are_those_of_the_model(name):
+  """What a file holds is what validation measured, but for means in sixteenths."""
+  ours, (_, expected) = coder(name), passes(name)
+  coded = ours.encode(ours.analyse(pictures(2)[0]), 0)
+  decoded = ours.synthesise(coded.y_hat, 0)
+  error = decoded - np.clip(255 * expected.x_hat[0], 0, 255)
+  assert np.sqrt(np.mean(np.square(error))) < 1.5
+  bits = float(expected.y_bits[0] + expected.z_bits[0])
+  assert 8 * len(coded.section) == pytest.approx(bits, rel=0.03, abs=100)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_size_is_near_the_information_content(name):
+  ours = coder(name)
+  coded = ours.encode(ours.analyse(IMAGE), 0)
+  ideal = sum(map(information_bits, coded.symbols, *_indexes_and_tables(ours, coded))) / 8
+  assert ideal > 100
+  assert ideal - 1 < len(coded.section) < 1.005 * ideal + 16
+
+
+def _indexes_and_tables(ours, coded):
+  if isinstance(ours, FactorizedCoder):
+    return [channel_indexes(coded.symbols[0].shape)], [ours._prior]
+  z_hat, y = coded.symbols
+  _, indexes = ours._means_and_indexes(z_hat, y.shape[:2])
+  return [channel_indexes(z_hat.shape), indexes], [ours._prior, ours._gaussians]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_windows_agree_with_the_whole_beyond_the_margin(name):
+  ours = coder(name)
+  margin, s = ours.margin, ours.stride
+  y, shifted = ours.analyse(IMAGE), ours.analyse(IMAGE[64:, 64:])
+  start = 64 // s
+  np.testing.assert_allclose(
+    y[start + margin :, start + margin :], shifted[margin:, margin:], atol=1e-4
+  )
+  y_hat = np.rint(y)
+  whole = ours.synthesise(y_hat, 0)[64 + margin * s :, 64 + margin * s :].astype(int)
+  part = ours.synthesise(y_hat[start:, start:], 0)[margin * s :, margin * s :]
+  assert np.abs(whole - part).max() <= 1  # of rounding
+
+
+def test_integers_follow_the_float_hyper_synthesis():
+  ours, done = coder("hyperprior"), trained("hyperprior")
+  z_hat = np.random.default_rng(0).integers(-6, 7, (2, 2, 8)).astype(np.int32)
+  means, indexes = ours._means_and_indexes(z_hat, (8, 8))
+  conditional = lambda z: done.model.apply({"params": done.params}, z, method="conditional")
+  expected, log_scales = jax.jit(conditional)(z_hat[None].astype(np.float32))
+  np.testing.assert_allclose(means / 16, expected[0], atol=1 / 16)
+  clipped = np.clip(log_scales[0], *np.log(scale_levels()[[0, -1]]))
+  step = np.log(scale_levels()[1] / scale_levels()[0])
+  np.testing.assert_allclose(np.log(scale_levels())[indexes], clipped, atol=0.6 * step)
+
+
+def test_a_network_that_saw_only_zeros_can_be_quantised():
+  done = trained("hyperprior")
+  nothing = {"hyper_synthesis": [0.0, 0.0, 0.0]}
+  networks = quantize_hyper_synthesis(done.model, done.params, nothing)
+  layers = networks["hyper_synthesis"]
+  z_hat = np.eye(8, dtype=np.int32)[:, None]
+  bias = exact.biases(layers, 0.0)
+  evaluate = jax.jit(lambda z: exact_conditional(done.model, layers, bias, z))
+  means, _ = evaluate(z_hat)
+  conditional = lambda z: done.model.apply({"params": done.params}, z, method="conditional")
+  expected, _ = jax.jit(conditional)(z_hat[None].astype(np.float32))
+  np.testing.assert_allclose(means / 16, expected[0], atol=1 / 8)
+
+
+def test_another_slope_cannot_be_coded():
+  model = HyperpriorModel(slope=0.01)
+  with pytest.raises(ValueError, match=r"slope 0.01: files need leaky ReLUs of slope 2\^-3"):
+    quantize_hyper_synthesis(model, {}, {})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damage_is_an_error_or_seen_in_the_symbols(name):
+  ours = coder(name)
+  y = ours.analyse(IMAGE)
+  coded = ours.encode(y, 0)
+  for section in (coded.section[:-3], coded.section + b"\1", b"\xff" + coded.section):
+    try:
+      symbols, _ = ours.decode(section, y.shape[:2], 0)
+    except BitstreamError:
+      continue
+    assert any((a != b).any() for a, b in zip(symbols, coded.symbols, strict=True))
+
+
+def test_sides_that_are_no_multiples_are_padded_by_repetition():
+  ours = coder("hyperprior")
+  y = ours.analyse(IMAGE[:70, :90])
+  padded = ours.analyse(pad_to_multiple(IMAGE[:70, :90], 64))
+  np.testing.assert_array_equal(y, padded[:5, :6])

@@ -1,0 +1,314 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cae_jax
+from cae_jax import codec
+from cae_jax.codec import Codec, context, encoding, windows
+from cae_jax.coding.bitstream import Header, Kind, pack, unpack
+from cae_jax.coding.errors import BitstreamError
+from cae_jax.images.metrics import psnr_db
+from cae_jax.weights import WeightsError, save_weights, shipped
+from tests.models import context_codec, context_weights, photo
+
+
+@pytest.fixture(scope="module")
+def ours():
+  return context_codec()
+
+
+IMAGE = photo(100, 130, seed=3)
+
+
+def of_kind(image, kind):
+  """The image as one of a kind; its opacity has holes and soft edges."""
+  rows = np.linspace(-90, 400, image.shape[0]).clip(0, 255).astype(np.uint8)
+  alpha = np.broadcast_to(rows[:, None, None], (*image.shape[:2], 1))
+  return {
+    Kind.GREY: image[..., 0],
+    Kind.GREY_ALPHA: np.concatenate([image[..., :1], alpha], axis=2),
+    Kind.RGB: image,
+    Kind.RGBA: np.concatenate([image, alpha], axis=2),
+  }[kind]
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 130), st.integers(1, 130), st.sampled_from(Kind), st.integers(0, 100))
+def test_any_size_and_kind_comes_back(height, width, kind, quality):
+  image = of_kind(IMAGE[np.arange(height) % 100][:, :width], kind)
+  encoded = context_codec().encode(image, quality=quality)
+  decoded = context_codec().decompress(encoded.data)
+  assert decoded.shape == image.shape
+  assert decoded.dtype == np.uint8
+  assert encoded.rate_bpp == 8 * len(encoded.data) / (height * width)
+  assert encoded.quality == pytest.approx(quality, abs=0.02)
+  if kind in (Kind.GREY, Kind.RGB):
+    assert encoded.psnr_db == pytest.approx(psnr_db(image, decoded), abs=1e-9)
+  else:
+    np.testing.assert_array_equal(decoded[..., -1], image[..., -1])
+    seen = image[..., -1] > 0
+    if seen.any():
+      expected = psnr_db(image[seen][:, :-1], decoded[seen][:, :-1])
+      assert encoded.psnr_db == pytest.approx(expected, abs=1e-9)
+
+
+def test_rate_and_quality_rise_together(ours):
+  encoded = [ours.encode(IMAGE, quality=quality) for quality in (0, 50, 100)]
+  sizes, psnrs = [len(e.data) for e in encoded], [e.psnr_db for e in encoded]
+  assert sizes == sorted(sizes)
+  assert psnrs == sorted(psnrs)
+  assert sizes[2] > 2 * sizes[0]
+  assert ours.compress(IMAGE) == encoded[1].data
+
+
+@pytest.mark.parametrize("share", [0.15, 0.5, 0.9])
+def test_targets_of_size_are_met_from_below(ours, share):
+  low, high = (len(ours.compress(IMAGE, quality=quality)) for quality in (0, 100))
+  target = round(low * (high / low) ** share)
+  size = len(ours.compress(IMAGE, size_bytes=target))
+  assert 0.99 * target <= size <= target
+  bpp = 8 * target / IMAGE[..., 0].size
+  rate_bpp = ours.encode(IMAGE, bpp=bpp).rate_bpp
+  assert 0.99 * bpp <= rate_bpp <= bpp
+
+
+def test_metadata_counts(ours):
+  low, high = (len(ours.compress(IMAGE, quality=quality)) for quality in (0, 100))
+  target = (low + high) // 2
+  metadata = {"icc": bytes(range(256)) * 2}
+  data = ours.compress(IMAGE, size_bytes=target, metadata=metadata)
+  assert 0.99 * target <= len(data) <= target
+  assert unpack(data).metadata == metadata
+
+
+@pytest.mark.parametrize("share", [0.1, 0.6])
+def test_targets_of_psnr_are_met_from_above(ours, share):
+  low, high = (ours.encode(IMAGE, quality=quality).psnr_db for quality in (0, 100))
+  target = low + share * (high - low)
+  data = ours.compress(IMAGE, psnr=target)
+  assert target <= psnr_db(IMAGE, ours.decompress(data)) <= target + 0.02
+
+
+def test_a_search_codes_few_times(ours, monkeypatch):
+  levels = []
+  encode = context.ContextCoder.encode
+  monkeypatch.setattr(
+    context.ContextCoder, "encode", lambda self, y, r: levels.append(r) or encode(self, y, r)
+  )
+  low = len(ours.compress(IMAGE, quality=0))
+  levels.clear()
+  ours.compress(IMAGE, size_bytes=3 * low)
+  assert 1 <= len(levels) <= 5
+  assert len(set(levels)) == len(levels)
+
+
+def test_targets_beyond_the_ends(ours):
+  best, worst = (ours.compress(IMAGE, quality=quality) for quality in (100, 0))
+  assert ours.compress(IMAGE, bpp=24) == best
+  assert ours.compress(IMAGE, psnr=1) == worst
+  with pytest.raises(ValueError, match=rf"100 bytes cannot be met: this image takes {len(worst)}"):
+    ours.compress(IMAGE, size_bytes=100)
+  with pytest.raises(ValueError, match=r"this image takes .* \(.* bpp\) at the lowest quality"):
+    ours.compress(IMAGE, bpp=0.01)
+  with pytest.raises(ValueError, match=r"80 dB cannot be met: this image has \d+\.\d\d dB at the"):
+    ours.compress(IMAGE, psnr=80)
+
+
+@pytest.mark.parametrize(
+  ("goal", "message"),
+  [
+    ({"quality": 101}, "quality 101: expected 0 to 100"),
+    ({"quality": math.nan}, "quality nan: expected 0 to 100"),
+    ({"bpp": 0}, "bpp 0: expected a positive number"),
+    ({"psnr": math.inf}, "psnr inf: expected a positive number"),
+    ({"bpp": 1, "psnr": 30}, "expected one target, got bpp and psnr"),
+  ],
+)
+def test_targets_that_make_no_sense(ours, goal, message):
+  with pytest.raises(ValueError, match=message):
+    ours.compress(IMAGE, **goal)
+
+
+def test_tiled_equals_untiled(ours, monkeypatch):
+  """Windows of 256 pixels, in the middle and at odd ends, leave no seam."""
+  image = photo(512, 450, seed=1)
+  untiled = ours.encode(image, quality=60)
+  one_piece = ours.decompress(untiled.data)
+  monkeypatch.setattr(windows, "WINDOW_SIDES", (256,))
+  assert ours.encode(image, quality=60).psnr_db == pytest.approx(untiled.psnr_db, abs=0.02)
+  tiled = ours.decompress(untiled.data)
+  assert psnr_db(image, tiled) == pytest.approx(psnr_db(image, one_piece), abs=0.02)
+  # away from the padding on the right they are the same but for the rounding of floats
+  difference = np.abs(tiled.astype(int) - one_piece)[:, :384]
+  assert difference.max() <= 1
+  assert (difference > 0).mean() < 1e-3
+
+
+def test_a_margin_too_small_shows(ours, monkeypatch):
+  """The test above can fail."""
+  image = photo(512, 450, seed=1)
+  one_piece = ours.decompress(data := ours.compress(image, quality=60))
+  monkeypatch.setattr(windows, "WINDOW_SIDES", (256,))
+  monkeypatch.setattr(ours.coder, "margin", 0)
+  assert (np.abs(ours.decompress(data).astype(int) - one_piece)[:, :384] > 1).any()
+
+
+def test_large_images_have_a_section_for_each_coding_tile(ours, monkeypatch):
+  monkeypatch.setattr("cae_jax.codec.tiles.TILE_SIDE", 64)
+  data = ours.compress(of_kind(IMAGE, Kind.RGBA))
+  assert len(unpack(data).sections) == 2 * 3 + 1
+  assert ours.decompress(data).shape == (100, 130, 4)
+  whole = context_codec().encode(IMAGE).psnr_db
+  assert ours.encode(IMAGE).psnr_db == pytest.approx(whole, abs=0.3)
+
+
+def test_symbols_do_not_depend_on_the_padding(ours, monkeypatch):
+  y = ours.coder.analyse(IMAGE)
+  coded = ours.coder.encode(y, 3000)
+  monkeypatch.setattr(context, "_SIDES", (32,))
+  again = ours.coder.encode(y, 3000)
+  assert again.section == coded.section
+  for a, b in zip(ours.coder.decode(coded.section, (7, 9), 3000)[0], coded.symbols, strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_files_of_other_weights_are_refused(ours):
+  data, tables = ours.compress(IMAGE), {**ours.weights.tables, "more": np.zeros(1)}
+  changed = Codec(dataclasses.replace(ours.weights, tables=tables), ours.coder)
+  with pytest.raises(BitstreamError, match=r"made with the weights 'tiny' .* these are 'tiny'"):
+    changed.decompress(data)
+  renamed = Codec(dataclasses.replace(ours.weights, name="other"), ours.coder)
+  with pytest.raises(BitstreamError, match=r"made with the weights 'tiny' .* these are 'other'"):
+    renamed.decompress(data)
+
+
+def _repacked(data, sections=None, **changes):
+  container = unpack(data)
+  header = dataclasses.replace(container.header, **changes)
+  return pack(header, container.sections if sections is None else sections)
+
+
+def test_a_changed_symbol_is_no_picture(ours):
+  data = ours.compress(IMAGE)
+  checksum = unpack(data).header.symbol_checksum ^ 1
+  with pytest.raises(BitstreamError, match="symbols do not match their checksum"):
+    ours.decompress(_repacked(data, symbol_checksum=checksum))
+
+
+@pytest.mark.parametrize("parameters", [b"", b"\1", b"\1\x10", b"\0\0\0"])
+def test_wrong_rate_levels(ours, parameters):
+  with pytest.raises(BitstreamError, match="are no rate level of this model"):
+    ours.decompress(_repacked(ours.compress(IMAGE), parameters=parameters))
+
+
+def test_headers_that_promise_more_than_the_file_holds(ours):
+  """Gigabytes are not allocated for a small file: every tile needs a section, and its bytes."""
+  data = ours.compress(IMAGE)
+  with pytest.raises(BitstreamError, match="1 sections; an image of this size and kind has 256"):
+    ours.decompress(_repacked(data, height=1 << 14, width=1 << 14))
+  with pytest.raises(BitstreamError, match="1 sections; an image of this size and kind has 2"):
+    ours.decompress(_repacked(data, kind=Kind.RGBA))
+  with pytest.raises(BitstreamError, match="size of the escapes"):
+    ours.decompress(_repacked(data, [b""] * 256, height=1 << 14, width=1 << 14))
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_a_damaged_section_is_an_error(data):
+  file = context_codec().compress(of_kind(IMAGE, Kind.RGBA), quality=20)
+  sections = [bytearray(section) for section in unpack(file).sections]
+  section = sections[data.draw(st.integers(0, 1))]
+  position = data.draw(st.integers(0, len(section) - 1))
+  section[position] ^= data.draw(st.integers(1, 255))
+  damaged = _repacked(file, [bytes(section) for section in sections])
+  try:
+    decoded = context_codec().decompress(damaged)
+  except BitstreamError:
+    return
+  # Opacity has no checksum but the file's own, which was made anew.
+  assert decoded.shape == (100, 130, 4)
+
+
+def test_info_reads_without_decoding(ours):
+  encoded = ours.encode(of_kind(IMAGE, Kind.RGBA), quality=25, metadata={"exif": b"12345"})
+  content = codec.info(encoded.data)
+  assert (content.kind, content.height, content.width) == (Kind.RGBA, 100, 130)
+  assert content.rate_bpp == encoded.rate_bpp
+  assert content.rate_level == encoded.rate_level == 1024
+  assert (content.model_id, content.model_hash) == ("tiny", ours.weights.hash().hex())
+  assert content.metadata_bytes == {"exif": 5}
+  assert len(content.section_bytes) == 2
+  assert ours.info(encoded.data) == content
+
+
+def test_overhead_is_small(ours):
+  data = ours.compress(IMAGE)
+  assert len(data) - len(unpack(data).sections[0]) < 40
+
+
+def test_hidden_colours_cost_little(ours):
+  noise = np.random.default_rng(0).integers(0, 256, (128, 128, 4), dtype=np.uint8)
+  noise[..., 3] = 0
+  flat = noise.copy()
+  flat[..., :3] = 0
+  assert len(ours.compress(noise)) <= len(ours.compress(flat)) + 8
+
+
+def test_searches_keep_one_picture_only(ours):
+  """The latents of rejected trials are dropped."""
+  source = encoding.Analysed(ours.coder, "tiny", bytes(8), IMAGE)
+  assert encoding.encode_bytes(source, 1e9).quality == 100
+  assert source.y.shape == (7, 9, 24)
+
+
+def test_load_from_a_file(ours, tmp_path):
+  path = tmp_path / "tiny.safetensors"
+  save_weights(path, context_weights())
+  loaded = cae_jax.load(path)
+  y = ours.coder.analyse(IMAGE)
+  assert loaded.weights.hash() == ours.weights.hash()
+  assert loaded.coder.encode(y, 0).section == ours.coder.encode(y, 0).section
+
+
+def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
+  monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+  with pytest.raises(WeightsError, match=r"without weights named 'context' \(it has none\)"):
+    cae_jax.load()
+  default = dataclasses.replace(context_weights(), name="context")
+  save_weights(tmp_path / "a.safetensors", default)
+  save_weights(tmp_path / "b.safetensors", context_weights())
+  assert cae_jax.load().weights.name == "context"
+  assert cae_jax.load("tiny").weights.name == "tiny"
+  with pytest.raises(WeightsError, match=r"named 'big' \(it has context, tiny\)"):
+    cae_jax.load("big")
+  with pytest.raises(WeightsError, match=r"absent.safetensors: no such weights file"):
+    cae_jax.load("absent.safetensors")
+  digest = context_weights().hash().hex()
+  assert shipped.find_for_file("tiny", digest) == tmp_path / "b.safetensors"
+  with pytest.raises(WeightsError, match="shipped ones of that name are others; give"):
+    shipped.find_for_file("tiny", "00" * 8)
+  with pytest.raises(WeightsError, match=r"made with the weights 'big' .*, which do not come with"):
+    shipped.find_for_file("big", digest)
+
+
+def test_too_many_pixels_are_refused_before_any_work(ours):
+  image = np.broadcast_to(np.uint8(0), (1 << 14, (1 << 14) + 1, 3))
+  with pytest.raises(ValueError, match="code the image in parts"):
+    ours.compress(image)
+
+
+def test_header_of_a_file_is_that_of_its_image(ours):
+  header = unpack(ours.compress(IMAGE, quality=50)).header
+  assert header == Header(
+    "tiny",
+    ours.weights.hash(),
+    Kind.RGB,
+    100,
+    130,
+    parameters=(2048).to_bytes(2, "little"),
+    symbol_checksum=header.symbol_checksum,
+  )

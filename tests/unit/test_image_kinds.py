@@ -1,0 +1,185 @@
+import lzma
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from cae_jax.codec.alpha import decode_alpha, encode_alpha
+from cae_jax.codec.kinds import put_together, take_apart, visible_psnr_db
+from cae_jax.codec.rate_search import largest_within
+from cae_jax.coding.bitstream import Kind
+from cae_jax.coding.errors import BitstreamError
+from cae_jax.images.metrics import psnr_db
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (20, 37, 4), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+  ("image", "kind"),
+  [
+    (PIXELS[..., 0], Kind.GREY),
+    (PIXELS[..., 1:3], Kind.GREY_ALPHA),
+    (PIXELS[..., :3], Kind.RGB),
+    (PIXELS, Kind.RGBA),
+  ],
+)
+def test_planes_are_put_together_again(image, kind):
+  planes = take_apart(image)
+  assert planes.kind == kind
+  assert planes.rgb.shape == (20, 37, 3)
+  again = put_together(planes)
+  assert again.shape == image.shape
+  assert again.dtype == np.uint8
+  visible = np.full(image.shape[:2], True) if planes.alpha is None else planes.alpha > 0
+  np.testing.assert_array_equal(again[visible], image[visible])
+
+
+def test_grey_is_the_rounded_mean():
+  rgb = np.array([[[0, 0, 1], [0, 1, 1], [255, 255, 254], [10, 20, 40]]], np.uint8)
+  grey = put_together(take_apart(np.zeros((1, 4), np.uint8))._replace(rgb=rgb))
+  np.testing.assert_array_equal(grey, [[0, 1, 255, 23]])
+
+
+def test_hidden_colours_become_flat():
+  image = PIXELS.copy()
+  image[..., 3] = 255
+  image[:16, :16, 3] = 0
+  image[0, 0] = (10, 20, 30, 1)
+  image[16:, 32:, 3] = 0
+  rgb = take_apart(image).rgb
+  np.testing.assert_array_equal(rgb[:16, :16], np.broadcast_to([10, 20, 30], (16, 16, 3)))
+  assert np.ptp(rgb[16:, 32:], axis=(0, 1)).max() == 0
+  np.testing.assert_array_equal(rgb[:16, 16:], image[:16, 16:, :3])
+
+
+def test_psnr_is_of_what_can_be_seen():
+  image = PIXELS.copy()
+  image[..., 3] = 255
+  image[5:, :, 3] = 0
+  planes = take_apart(image)
+  rgb_hat = np.clip(planes.rgb.astype(int) + 3, 0, 255).astype(np.uint8)
+  spoilt = np.where((image[..., 3:] == 0), 255 - rgb_hat, rgb_hat)
+  expected = psnr_db(image[:5, :, :3], rgb_hat[:5])
+  assert visible_psnr_db(planes, spoilt) == pytest.approx(expected)
+  assert visible_psnr_db(planes._replace(alpha=np.zeros((20, 37), np.uint8)), spoilt) == np.inf
+
+
+@pytest.mark.parametrize(
+  ("image", "way_out"),
+  [
+    (np.zeros((4, 4), np.uint16), r"uint16 \[4, 4\]; reduce it to 8 bits: np.round\(image / 257\)"),
+    (np.zeros((4, 4, 3)), r"float64 \[4, 4, 3\]; scale it to 0-255"),
+    (np.zeros((4, 4, 1), np.uint8), r"drop the last axis: image\[..., 0\]"),
+    (np.zeros((4, 0, 3), np.uint8), r"uint8 \[4, 0, 3\]$"),
+    (np.zeros((2, 4, 4, 3), np.uint8), r"\[2, 4, 4, 3\]$"),
+    ([[1, 2]], r"got list \[1, 2\]"),
+  ],
+)
+def test_other_arrays_are_refused_with_a_way_out(image, way_out):
+  with pytest.raises(ValueError, match=r"expected uint8 \[H, W\] grey.*" + way_out):
+    take_apart(image)
+
+
+@given(
+  arrays(
+    np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=20), elements=st.sampled_from([0, 9])
+  )
+)
+def test_opacity_is_lossless(alpha):
+  np.testing.assert_array_equal(decode_alpha(encode_alpha(alpha), *alpha.shape), alpha)
+
+
+def test_opacity_is_small():
+  assert encode_alpha(np.full((500, 500), 255, np.uint8)) == b"\0\xff"
+  y, x = np.mgrid[:200, :300]
+  shadow = np.clip(np.hypot(x - 150, y - 100), 0, 255).astype(np.uint8)
+  disc = np.where(np.hypot(x - 150, y - 100) < 80, 255, 0).astype(np.uint8)
+  assert encode_alpha(shadow)[0] == 2
+  assert encode_alpha(PIXELS[..., 0])[0] == 1  # noise has no differences to gain from
+  assert len(encode_alpha(disc)) < 1000
+  for plane in (shadow, disc):
+    np.testing.assert_array_equal(decode_alpha(encode_alpha(plane), 200, 300), plane)
+
+
+@pytest.mark.parametrize(
+  ("section", "message"),
+  [
+    (b"", "unknown method in a section of 0 bytes"),
+    (b"\0", "unknown method"),
+    (b"\0\1\2", "unknown method"),
+    (b"\7abc", "unknown method"),
+    (b"\1\5\5", "the data are damaged"),
+  ],
+)
+def test_damaged_opacity(section, message):
+  with pytest.raises(BitstreamError, match=message):
+    decode_alpha(section, 4, 4)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 3), (100, 100)])
+def test_opacity_of_another_size(shape):
+  section = encode_alpha(np.arange(16, dtype=np.uint8).reshape(4, 4))
+  with pytest.raises(BitstreamError, match=f"expected {shape[0] * shape[1]} bytes of opacity"):
+    decode_alpha(section, *shape)
+
+
+def test_an_opacity_bomb_takes_no_more_than_the_plane():
+  from cae_jax.codec import alpha
+
+  bomb = b"\1" + lzma.compress(bytes(1 << 24), lzma.FORMAT_RAW, filters=alpha._FILTERS)
+  with pytest.raises(BitstreamError, match="expected 16 bytes of opacity"):
+    decode_alpha(bomb, 4, 4)
+
+
+class Trials:
+  """A rising curve over levels, and how often it was asked."""
+
+  def __init__(self, values):
+    self.values, self.asked = values, []
+
+  def search(self, limit, tolerance, slope=0.01):
+    def trial(level):
+      self.asked.append(level)
+      return level
+
+    return largest_within(
+      trial,
+      lambda level: self.values[level],
+      limit,
+      tolerance=tolerance,
+      levels=len(self.values) - 1,
+      slope=slope,
+    )
+
+
+@given(st.integers(0, 2**32), st.floats(-1, 14), st.sampled_from([0.0, 0.01, 0.5]))
+def test_search_never_exceeds_and_is_near(seed, limit, tolerance):
+  rng = np.random.default_rng(seed)
+  values = np.cumsum(rng.exponential(1, 513)) / 40 * rng.uniform(0.1, 2)
+  trials = Trials(values.tolist())
+  found = trials.search(limit, tolerance)
+  assert len(trials.asked) == len(set(trials.asked)) <= 20
+  if found is None:
+    assert values[0] > limit
+  else:
+    assert values[found] <= limit
+    best = np.flatnonzero(values <= limit)[-1]
+    assert values[found] >= limit - tolerance or found == best
+
+
+def test_search_takes_few_trials_on_smooth_curves():
+  values = [2 + 2.1 * (level / 4096) ** 0.9 for level in range(4097)]
+  for limit in (2.3, 3.0, 3.9):
+    trials = Trials(values)
+    assert limit - 0.01 <= values[trials.search(limit, 0.01, slope=2.1 / 4096)] <= limit
+    assert len(trials.asked) <= 4
+
+
+@pytest.mark.parametrize("value", [0.0, 200.0])
+def test_search_of_a_flat_curve(value):
+  trials = Trials([value] * 4097)
+  assert trials.search(100.0, 0.02) == (4096 if value == 0 else None)
+  assert len(trials.asked) < 20
