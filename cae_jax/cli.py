@@ -18,6 +18,7 @@ from typing import NoReturn
 
 import cae_jax
 from cae_jax import commands
+from cae_jax.codec import DEFAULT_MAX_PIXELS
 
 USAGE_STATUS = 2
 INTERRUPT_STATUS = 130
@@ -83,6 +84,13 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
 
 def _add_decompress(parser: argparse.ArgumentParser) -> None:
   _add_files(parser, "OUT.png")
+  parser.add_argument(
+    "--max_pixels",
+    type=int,
+    default=DEFAULT_MAX_PIXELS,
+    metavar="N",
+    help="refuse larger images (%(default)s)",
+  )
 
 
 def _add_files(parser: argparse.ArgumentParser, out: str) -> None:
@@ -124,7 +132,7 @@ def _decompress(arguments: argparse.Namespace) -> int:
       "--output_dir for many files"
     )
   command = lambda source, target: commands.decompress_file(
-    source, target, weights=arguments.weights
+    source, target, weights=arguments.weights, max_pixels=arguments.max_pixels
   )
   return _run(jobs, command, arguments)
 

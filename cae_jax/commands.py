@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cae_jax.codec import info
+from cae_jax.codec import DEFAULT_MAX_PIXELS, info
 from cae_jax.coding.bitstream import Kind, unpack
 from cae_jax.images.files import read_image, replace_atomically, write_image
 
@@ -58,18 +58,25 @@ def compress_file(
   return "; ".join([line, *image.notes])
 
 
-def decompress_file(source: Path, target: Path, *, weights: str | None = None) -> str:
+def decompress_file(
+  source: Path,
+  target: Path,
+  *,
+  weights: str | None = None,
+  max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> str:
   """Decompresses a .cae file into an image file, whose suffix decides the format.
 
   Args:
     source: the .cae file.
     target: the image file to write.
     weights: a shipped name or a file; if None, the shipped ones that the file was made with.
+    max_pixels: larger images are refused.
   Returns:
     What was done.
   """
   data = source.read_bytes()
-  image = _codec_for(data, weights).decompress(data)
+  image = _codec_for(data, weights).decompress(data, max_pixels=max_pixels)
   metadata = unpack(data).metadata
   write_image(target, image, icc_profile=metadata.get("icc"), exif=metadata.get("exif"))
   height, width = image.shape[:2]

@@ -207,8 +207,11 @@ def _calibration_images(model: Model, source: ImageSource) -> Iterator[np.ndarra
 
 
 def _report(workdir: Path, weights: Weights, result: Result) -> None:
-  test = _source(flags.DATASET.value, flags.TEST_SPLIT.value)
-  figures_of_test = report_run.write(workdir, codec.from_weights(weights), test)
+  figures_of_test = None
+  if flags.TEST_SPLIT.value:
+    test = _source(flags.DATASET.value, flags.TEST_SPLIT.value)
+    figures_of_test = report_run.write(workdir, codec.from_weights(weights), test)
+    print((workdir / "table.md").read_text())
   summary = {
     "steps": flags.STEPS.value,
     "exported_step": weights.card["step"],
@@ -220,7 +223,6 @@ def _report(workdir: Path, weights: Weights, result: Result) -> None:
   with replace_atomically(workdir / "result.json") as temporary:
     temporary.write_text(json.dumps(summary, indent=2) + "\n")
   logging.info("wrote %s", workdir / "result.json")
-  print((workdir / "table.md").read_text())
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ SOURCE_DIR = flags.DEFINE_string(
 )
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data sets are kept.")
 TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "Split to train on.")
-TEST_SPLIT = flags.DEFINE_string("test_split", "test", "Split to report on at the end.")
+TEST_SPLIT = flags.DEFINE_string(
+  "test_split", "test", "Split to report on at the end; empty: no report."
+)
 VALID_DATASET = flags.DEFINE_string("valid_dataset", "sample_photos", "Data set to validate on.")
 VALID_SPLIT = flags.DEFINE_string("valid_split", "test", "Its split; never that of the report.")
 RESCALE = flags.DEFINE_list(

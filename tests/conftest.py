@@ -1,12 +1,30 @@
-"""Settings for all tests: bounded property tests, data sets in a temporary folder."""
+"""Settings for all tests: bounded property tests, data sets and compiled programs in temporary
+folders.
+"""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 import pytest
 from hypothesis import settings
 
 settings.register_profile("default", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("default")
+
+
+def pytest_configure(config):
+  """Programs are compiled hastily, and once for all processes of the tests."""
+  if hasattr(config, "workerinput"):
+    return  # a process of pytest-xdist, with the environment of the first
+  os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1"
+  if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    folder = tempfile.mkdtemp(prefix="cae_jax_tests_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+  os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
 @pytest.fixture(scope="session", autouse=True)

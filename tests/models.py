@@ -5,26 +5,12 @@ import functools
 import jax
 import numpy as np
 
-from cae_jax.codec import Codec, calibrate, calibrate_context, from_weights
+from cae_jax.codec import Codec, calibrate, from_weights
 from cae_jax.models import build_model, init_params
-from cae_jax.models.block_transforms import klt
-from cae_jax.models.context import ContextModel, start_from_klt
-from cae_jax.weights import Weights
+from cae_jax.weights import Weights, load_weights
+from tests.golden import FOLDER
 from tests.trained import pictures
 
-CONTEXT = {
-  "model": "context",
-  "latent_channels": 24,
-  "channels": [16, 16],
-  "blocks": [1, 1],
-  "groups": [8, 16],
-  "group_steps": [2, 1],
-  "width": 16,
-  "hyper_channels": 4,
-  "hyper_features": 8,
-  "lmbda_min": 0.0009,
-  "lmbda_max": 0.09,
-}
 PAPER = {
   "model": "paper",
   "channels": [4, 6, 8],
@@ -44,23 +30,8 @@ def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 @functools.cache
 def context_weights() -> Weights:
-  """A block transform with small random networks around it, calibrated."""
-  model = build_model(CONTEXT)
-  assert isinstance(model, ContextModel)
-  images = [photo(128, 128, i) for i in range(8)]
-  blocks = [i.reshape(8, 16, 8, 16, 3).swapaxes(1, 2).reshape(-1, 16, 16, 3) for i in images]
-  params = start_from_klt(
-    model, init_params(model, 0), *klt(np.concatenate(blocks), model.latent_channels)
-  )
-  params = jax.device_get(params)
-  rng = np.random.default_rng(0)
-  # What starts at zero: the last layers of the context passes and of the transforms' networks.
-  for number in range(len(model.passes)):
-    _shake(params[f"context_{number}"], "kernel_2", 0.1, rng)
-  for side in ("analysis", "synthesis"):
-    _shake(params[side]["ConditionalConv_2"]["Conv_0"], "kernel", 0.02, rng)
-  tables = calibrate_context(model, params, images[:2])
-  return Weights("tiny", CONTEXT, params, tables)
+  """A block transform with small random networks around it: see tests/golden/make.py."""
+  return load_weights(FOLDER / "context.safetensors")
 
 
 @functools.cache
@@ -79,7 +50,3 @@ def paper_codec(**changes) -> Codec:
   images = [rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(3)]
   tables = calibrate(model, params, config["preprocessing"], images, config["coding_bits"])
   return from_weights(Weights("tiny-paper", config, jax.device_get(params), tables))
-
-
-def _shake(params, name: str, size: float, rng: np.random.Generator) -> None:
-  params[name] = np.asarray(rng.normal(0, size, params[name].shape), np.float32)

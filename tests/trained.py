@@ -32,8 +32,7 @@ CONFIGS = {
     "fixed_lmbda": 0.02,
   },
 }
-_STEPS = 150
-_FAST_TO_COMPILE: Any = {"xla_backend_optimization_level": 0}
+_STEPS = 80
 _UNUSED = np.zeros(2, np.float32)  # trade-offs
 
 
@@ -70,10 +69,9 @@ def trained(name: str) -> Trained:
   step = make_train_step(rate_distortion_loss(model), optimizer, mesh)
   initial = jax.device_get(init_params(model, 0))
   state, batch = create_state(jax.tree.map(jnp.asarray, initial), optimizer), {"image": pictures(4)}
-  compiled = step.lower(state, batch).compile(_FAST_TO_COMPILE)
   losses = []
   for _ in range(_STEPS):
-    state, figures = compiled(state, batch)
+    state, figures = step(state, batch)
     losses.append(float(figures["loss"]))
   return Trained(config, model, initial, jax.device_get(state.params), np.array(losses))
 
@@ -87,5 +85,4 @@ def passes(name: str) -> tuple[CodedOutput, CodedOutput]:
     noisy = model.apply(params, x, _UNUSED, key=jax.random.key(0), method="noisy")
     return noisy, model.apply(params, x, _UNUSED, method="rounded")
 
-  x = pictures(2) / np.float32(255)
-  return jax.device_get(jax.jit(both).lower(x).compile(_FAST_TO_COMPILE)(x))
+  return jax.device_get(jax.jit(both)(pictures(2) / np.float32(255)))

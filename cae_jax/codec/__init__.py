@@ -5,7 +5,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from cae_jax.codec.coder import Coded, LatentCoder
-from cae_jax.codec.info import Info, info
+from cae_jax.codec.info import DEFAULT_MAX_PIXELS, Info, info
 
 if TYPE_CHECKING:
   from cae_jax.codec.context import ContextCoder, calibrate_context
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
   from cae_jax.weights import Weights
 
 __all__ = [
+  "DEFAULT_MAX_PIXELS",
   "Codec",
   "Coded",
   "ContextCoder",

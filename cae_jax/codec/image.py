@@ -8,7 +8,7 @@ from cae_jax.codec import encoding
 from cae_jax.codec.coder import LatentCoder
 from cae_jax.codec.decoding import decode_container
 from cae_jax.codec.encoding import DEFAULT_QUALITY, Analysed, Encoded
-from cae_jax.codec.info import info
+from cae_jax.codec.info import DEFAULT_MAX_PIXELS, info
 from cae_jax.coding.bitstream import Header, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.weights import Weights
@@ -91,16 +91,27 @@ class Codec:
     source = Analysed(self.coder, self.weights.name, self._hash, image, metadata)
     return _TARGETS[name](source, value)
 
-  def decompress(self, data: bytes) -> np.ndarray:
+  def decompress(self, data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
     """The image of a file.
 
+    Args:
+      data: the bytes of a .cae file.
+      max_pixels: larger images are refused: a few hundred bytes can stand for a large, empty one,
+        and decoding takes some 8 bytes of memory a pixel.
     Returns:
       uint8 [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], as it was compressed.
     Raises:
       BitstreamError: the file is damaged, or was made with other weights.
+      ValueError: the image is larger than `max_pixels`.
     """
     container = unpack(data)
-    self._check_model(container.header)
+    header = container.header
+    self._check_model(header)
+    if header.height * header.width > max_pixels:
+      raise ValueError(
+        f"the image has {header.width} x {header.height} pixels, more than max_pixels = "
+        f"{max_pixels}; if you trust the file, raise that"
+      )
     return decode_container(self.coder, container)
 
   def _check_model(self, header: Header) -> None:

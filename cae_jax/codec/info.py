@@ -4,6 +4,7 @@ import dataclasses
 
 from cae_jax.coding.bitstream import Kind, unpack
 
+DEFAULT_MAX_PIXELS = 1 << 27  # of an image to be decoded
 _RATE_BYTES = 2
 
 

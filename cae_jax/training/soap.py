@@ -1,6 +1,7 @@
 """SOAP, Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al. 2024, arXiv:2409.11321)."""
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ class SoapState(NamedTuple):
 
   Attributes:
     step: int32, gradients seen.
-    mu: [*n], mean of the gradients, not rotated: so it survives a change of basis as it is.
+    mu: [*n], mean of the gradients, rotated.
     nu: [*n], mean of the squares of the rotated gradients.
     grams: for each axis [n, n], mean of the gradients' products over all other axes, or None where
       the axis is not preconditioned.
@@ -47,6 +48,7 @@ def scale_by_soap(
   b2: float = 0.95,
   eps: float = 1e-8,
   shampoo_beta: float = 0.95,
+  gram_every: int = 5,
   precondition_every: int = 10,
   max_dim: int = 256,
 ) -> optax.GradientTransformation:
@@ -60,6 +62,7 @@ def scale_by_soap(
     b1, b2: decay of the means of gradients and of their squares.
     eps: added to the root of the squares.
     shampoo_beta: decay of the mean of the gradients' products.
+    gram_every: steps between gradients whose products are taken.
     precondition_every: steps between refinements of the bases, each one power iteration and a QR
       decomposition; the other steps only use them.
     max_dim: largest axis to be preconditioned; longer ones are left alone.
@@ -80,14 +83,16 @@ def scale_by_soap(
     del params
     step, bases = state.step, state.bases
     grads = jax.tree.map(lambda g: g.reshape(axes(g.shape, max_dim)).astype(jnp.float32), updates)
-    grams = jax.tree.map(lambda g, old: _decayed_grams(g, old, shampoo_beta), grads, state.grams)
+    decayed = lambda: jax.tree.map(partial(_decayed_grams, beta=shampoo_beta), grads, state.grams)
+    grams = jax.lax.cond(step % gram_every == 0, decayed, lambda: state.grams)
     grads = jax.tree.map(lambda g: jnp.where(step == 0, 0.0, g), grads)  # the first: bases only
-    mu = optax.tree.update_moment(grads, state.mu, b1, 1)
-    nu = optax.tree.update_moment(jax.tree.map(_rotate, grads, bases), state.nu, b2, 2)
-    steps = jax.tree.map(_rotate_back, adam(jax.tree.map(_rotate, mu, bases), nu, step), bases)
+    rotated = jax.tree.map(_rotate, grads, bases)
+    mu = optax.tree.update_moment(rotated, state.mu, b1, 1)
+    nu = optax.tree.update_moment(rotated, state.nu, b2, 2)
+    steps = jax.tree.map(_rotate_back, adam(mu, nu, step), bases)
     steps = jax.tree.map(lambda s, u: s.reshape(u.shape).astype(u.dtype), steps, updates)
     branch = jnp.where(step == 0, 2, step % precondition_every == 0)
-    nu, bases = jax.lax.switch(branch, (_keep, _refine, _start), nu, grams, bases)
+    mu, nu, bases = jax.lax.switch(branch, (_keep, _refine, _start), mu, nu, grams, bases)
     return steps, SoapState(optax.safe_increment(step), mu, nu, grams, bases)
 
   def adam(mu: Any, nu: Any, step: jax.Array) -> Any:
@@ -118,7 +123,7 @@ def _by_axis(shape: tuple[int, ...], max_dim: int, make) -> tuple:
   return tuple(make(n) if is_matrix and 1 < n <= max_dim else None for n in axes(shape, max_dim))
 
 
-def _decayed_grams(grad: jax.Array, grams: tuple, beta: float) -> tuple:
+def _decayed_grams(grad: jax.Array, grams: tuple, *, beta: float) -> tuple:
   return tuple(
     None if old is None else beta * old + (1 - beta) * _gram(grad, axis)
     for axis, old in enumerate(grams)
@@ -156,25 +161,26 @@ def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
   return jnp.matmul(a, b, precision=Precision.HIGHEST)
 
 
-# What becomes of the bases, and of nu in them.
+# What becomes of the bases, and of mu and nu in them.
 
 
-def _keep(nu: Any, grams: Any, bases: Any) -> tuple[Any, Any]:
+def _keep(mu: Any, nu: Any, grams: Any, bases: Any) -> tuple[Any, Any, Any]:
   del grams
-  return nu, bases
+  return mu, nu, bases
 
 
-def _start(nu: Any, grams: Any, bases: Any) -> tuple[Any, Any]:
-  del bases
-  return nu, jax.tree.map(lambda gram: jnp.linalg.eigh(gram)[1][:, ::-1], grams)
+def _start(mu: Any, nu: Any, grams: Any, bases: Any) -> tuple[Any, Any, Any]:
+  del bases  # mu and nu are still zero
+  return mu, nu, jax.tree.map(lambda gram: jnp.linalg.eigh(gram)[1][:, ::-1], grams)
 
 
-def _refine(nu: Any, grams: Any, bases: Any) -> tuple[Any, Any]:
+def _refine(mu: Any, nu: Any, grams: Any, bases: Any) -> tuple[Any, Any, Any]:
   """One power iteration on the bases, sorted by eigenvalue; nu follows its eigenvectors."""
   powers = jax.tree.map(_matmul, grams, bases)
   orders = jax.tree.map(lambda q, power: jnp.argsort(-jnp.sum(q * power, 0)), bases, powers)
-  bases = jax.tree.map(lambda power, order: jnp.linalg.qr(power[:, order])[0], powers, orders)
-  return jax.tree.map(_permute, nu, orders), bases
+  refined = jax.tree.map(lambda power, order: jnp.linalg.qr(power[:, order])[0], powers, orders)
+  mu = jax.tree.map(lambda m, old, new: _rotate(_rotate_back(m, old), new), mu, bases, refined)
+  return mu, jax.tree.map(_permute, nu, orders), refined
 
 
 def _permute(x: jax.Array, orders: tuple) -> jax.Array:

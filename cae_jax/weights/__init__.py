@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from cae_jax.images.files import replace_atomically
 
@@ -64,7 +64,7 @@ def save_weights(path: str | os.PathLike, weights: Weights) -> None:
     "hash": weights.hash().hex(),
   }
   with replace_atomically(path) as temporary:
-    save_file(weights._arrays(), temporary, metadata)
+    temporary.write_bytes(save(weights._arrays(), metadata))  # save_file would make it private
 
 
 def load_weights(path: str | os.PathLike) -> Weights:

@@ -1,12 +1,9 @@
 """A tiny training run as users start it: the command line, on a folder of pictures."""
 
-import atexit
 import dataclasses
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -45,19 +42,12 @@ class TinyTraining:
     )
 
 
-# Programs compiled once serve all processes of the tests.
-_COMPILE_CACHE = tempfile.mkdtemp(prefix="cae_jax_tests_")
-atexit.register(shutil.rmtree, _COMPILE_CACHE, ignore_errors=True)
-
-
 def environment(devices: int = 1) -> dict[str, str]:
   """This process's environment, for a child that sees some number of CPU devices."""
   return {
     **os.environ,
     "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    "JAX_COMPILATION_CACHE_DIR": _COMPILE_CACHE,
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
   }
 
 
@@ -67,11 +57,29 @@ def run_module(module: str, *flags: str) -> subprocess.CompletedProcess:
   return subprocess.run(command, env=environment(), capture_output=True, text=True)
 
 
+# `python -m experiments.train`, and a look at what that has imported.
+_WITHOUT_TENSORFLOW = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+try:
+  runpy.run_module("experiments.train", run_name="__main__")
+except SystemExit as end:
+  assert not end.code, end
+assert "tensorflow" not in sys.modules, "training imports TensorFlow"
+"""
+
+
 @pytest.fixture(scope="session")
 def reference(tiny_training, tmp_path_factory) -> Path:
-  """The workdir of an uncut run of 12 steps on one device."""
+  """The workdir of an uncut run of 12 steps on one device, which does without TensorFlow."""
   workdir = tmp_path_factory.mktemp("reference")
-  done = tiny_training.run(workdir, "--steps=12")
+  python, _, *arguments = tiny_training.command(workdir, "--steps=12")
+  done = subprocess.run(
+    [python, "-c", _WITHOUT_TENSORFLOW, *arguments],
+    env=environment(),
+    capture_output=True,
+    text=True,
+  )
   assert done.returncode == 0, done.stderr
   return workdir
 

@@ -39,7 +39,7 @@ def test_trained_rounding_is_the_coders():
   ours = paper_codec(bottleneck=3, latent_bits=4, coding_bits=4)
   image = _image(16, 16)
   x = ours.coder.preprocessing.forward(image)[None]
-  x_hat = ours.coder.model.apply({"params": ours.weights.params}, x).x_hat[0]
+  x_hat = jax.jit(ours.coder.model.apply)({"params": ours.weights.params}, x).x_hat[0]
   expected = np.asarray(ours.coder.preprocessing.inverse(x_hat))
   decoded = ours.decompress(ours.compress(image))
   np.testing.assert_allclose(decoded, np.clip(expected, 0, 255), atol=0.51)

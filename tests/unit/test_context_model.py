@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cae_jax.models import init_params
+from cae_jax.models import context, init_params
 from cae_jax.models.block_transforms import klt, polynomial
 from cae_jax.models.context import ContextModel, list_passes, phase_mask, start_from_klt
 from cae_jax.models.entropy import gaussian_bits
@@ -70,6 +70,11 @@ def test_klt_is_orthonormal_and_sorted():
   np.testing.assert_allclose(np.sqrt(np.mean((samples @ axes) ** 2, axis=0)), sizes, rtol=1e-3)
 
 
+@jax.jit
+def _quantizable(params, y, tradeoff):
+  return SMALL.apply({"params": params}, y, tradeoff, method="quantizable")
+
+
 def test_starts_as_the_block_transform(params):
   """Before the first step, analysis and synthesis are the KLT and its inverse."""
   x = photos(2).astype(np.float32) / 255
@@ -78,7 +83,7 @@ def test_starts_as_the_block_transform(params):
   blocks = (blocks_of(x) - 0.5).reshape(-1, 768) * 255
   np.testing.assert_allclose(y.reshape(-1, 24), blocks @ axes, atol=0.05)
   tradeoff = jnp.array([-0.5, 0.5])
-  steps, _ = SMALL.apply({"params": params}, y, tradeoff, method="quantizable")
+  steps, _ = _quantizable(params, y, tradeoff)
   x_hat = jax.jit(lambda y: SMALL.apply({"params": params}, y, tradeoff, method="decode"))(steps)
   expected = (blocks @ axes @ axes.T).reshape(-1, 16, 16, 3) / 255 + 0.5
   np.testing.assert_allclose(blocks_of(x_hat), expected, atol=1e-3)
@@ -87,7 +92,7 @@ def test_starts_as_the_block_transform(params):
 def test_steps_follow_lmbda(params):
   y = jnp.ones((2, 4, 4, 24))
   tradeoff = jnp.array([-1.0, 1.0])
-  steps, _ = SMALL.apply({"params": params}, y, tradeoff, method="quantizable")
+  steps, _ = _quantizable(params, y, tradeoff)
   ratio = steps[1] / steps[0]
   np.testing.assert_allclose(ratio, np.sqrt(SMALL.lmbda_max / SMALL.lmbda_min), rtol=1e-5)
   np.testing.assert_allclose(SMALL.lmbda(tradeoff), [0.0009, 0.09], rtol=1e-5)
@@ -151,8 +156,7 @@ def test_passes_are_causal(params):
   noisy_params = jax.tree.map(
     lambda a: np.asarray(a) + rng.normal(0, 0.05, a.shape).astype(np.float32), params
   )
-  bound = SMALL.bind({"params": noisy_params})
-  own_bits = lambda y: _bits_by_position(bound, y, z_hat, tradeoff)
+  own_bits = jax.jit(lambda y: _bits_by_position(noisy_params, y, z_hat, tradeoff))
   before = own_bits(y)
   for number, p in enumerate(passes):
     changed = y.copy()
@@ -168,22 +172,18 @@ def test_passes_are_causal(params):
     assert (before[now] != after[now]).any()
 
 
-def _bits_by_position(bound, y, z_hat, tradeoff):
+def _bits_by_position(params, y, z_hat, tradeoff):
   """Bits of each latent as the model counts them, by listening to its calls of gaussian_bits."""
   seen = []
-  import cae_jax.models.context as module
 
   def listen(y, means, scales):
-    seen.append(np.asarray(gaussian_bits(y, means, scales))[0])
+    seen.append(gaussian_bits(y, means, scales)[0])
     return gaussian_bits(y, means, scales)
 
-  original = module.gaussian_bits
-  module.gaussian_bits = listen
-  try:
-    bound._code(jnp.asarray(y), z_hat, tradeoff, None)
-  finally:
-    module.gaussian_bits = original
-  return np.concatenate(seen, axis=-1)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(context, "gaussian_bits", listen)
+    SMALL.bind({"params": params})._code(y, z_hat, tradeoff, None)
+  return jnp.concatenate(seen, axis=-1)
 
 
 def test_polynomial():

@@ -6,13 +6,15 @@ import pytest
 from cae_jax.models import exact
 from cae_jax.models.entropy_stack import EntropyStack, Layer
 
+evaluate = jax.jit(exact.evaluate, static_argnums=1)
 SPECS = (Layer(3, 16, 2), Layer(1, 12), Layer(3, 6))
 
 
 def make_stack(seed=0, channels=5):
   """A stack with biases that depend on the trade-off, and its parameters."""
   stack = EntropyStack(SPECS, zero_last=False)
-  params = stack.init(jax.random.key(seed), jnp.zeros((1, 4, 4, channels)), jnp.zeros(1))["params"]
+  x = jnp.zeros((1, 4, 4, channels))
+  params = jax.jit(stack.init)(jax.random.key(seed), x, jnp.zeros(1))["params"]
   rng = np.random.default_rng(seed)
   noisy = lambda a: np.asarray(a) + rng.normal(0, 0.1, a.shape).astype(np.float32)
   return stack, jax.tree.map(noisy, params)
@@ -37,8 +39,8 @@ def test_integers_follow_the_float_network(tradeoff):
   stack, params = make_stack()
   layers = make_integer_stack(params)
   x = inputs()
-  y = exact.evaluate(layers, SPECS, exact.biases(layers, tradeoff), x) / 64
-  expected = stack.apply(
+  y = evaluate(layers, SPECS, exact.biases(layers, tradeoff), x) / 64
+  expected = jax.jit(stack.apply)(
     {"params": params}, x[None] / np.float32(16), jnp.full(1, tradeoff, jnp.float32)
   )[0]
   assert np.std(expected) > 1
@@ -50,7 +52,7 @@ def test_result_is_that_of_plain_integer_arithmetic():
   layers = make_integer_stack(params)
   bias = exact.biases(layers, 0.5)
   x = inputs(size=40_000)  # beyond 16 bits: is clipped
-  y = exact.evaluate(layers, SPECS, bias, x)
+  y = evaluate(layers, SPECS, bias, x)
   np.testing.assert_array_equal(y, _evaluate_in_int64(layers, bias, x))
 
 
@@ -81,8 +83,7 @@ def test_jit_and_eager_agree_to_the_bit():
   for seed in range(3):
     x = inputs(seed, size=30_000)
     eager = exact.evaluate(layers, SPECS, bias, jnp.asarray(x))
-    jitted = jax.jit(lambda v: exact.evaluate(layers, SPECS, bias, v))(x)
-    np.testing.assert_array_equal(eager, jitted)
+    np.testing.assert_array_equal(eager, evaluate(layers, SPECS, bias, x))
 
 
 def test_sums_stay_exact_for_the_largest_inputs():
@@ -93,7 +94,7 @@ def test_sums_stay_exact_for_the_largest_inputs():
   x = np.full((5, 5, 64), -exact.ACTIVATION_MAX, np.int32)
   spec = (Layer(3, 1),)
   bias = exact.biases([layer], 0.0)
-  y = exact.evaluate([layer], spec, bias, x)
+  y = evaluate([layer], spec, bias, x)
   accumulator = -exact.ACTIVATION_MAX * int(layer.weights.sum())
   expected = max((accumulator + (1 << layer.shift[0] >> 1)) >> layer.shift[0], -32767)
   assert y[2, 2, 0] == expected

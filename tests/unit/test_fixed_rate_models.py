@@ -80,8 +80,11 @@ def test_hyper_synthesis_is_an_entropy_stack():
   """The folded layers that integers evaluate are the trained ones."""
   model, params = trained("hyperprior").model, trained("hyperprior").params
   z_hat = jnp.asarray(np.random.default_rng(0).integers(-9, 9, (1, 3, 2, 8)), jnp.float32)
-  means, log_scales = model.apply({"params": params}, z_hat, method="conditional")
+  conditional = lambda z: model.apply({"params": params}, z, method="conditional")
+  means, log_scales = jax.jit(conditional)(z_hat)
   stack = EntropyStack(model.hyper_layers)
-  outputs = stack.apply({"params": as_stack(params["hyper_synthesis"])}, z_hat, jnp.zeros(1))
+  outputs = jax.jit(stack.apply)(
+    {"params": as_stack(params["hyper_synthesis"])}, z_hat, jnp.zeros(1)
+  )
   assert float(jnp.std(means)) > 0.05
   np.testing.assert_allclose(outputs, jnp.concatenate([means, log_scales], -1), atol=1e-4)

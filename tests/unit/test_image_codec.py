@@ -208,12 +208,12 @@ def test_wrong_rate_levels(ours, parameters):
 def test_headers_that_promise_more_than_the_file_holds(ours):
   """Gigabytes are not allocated for a small file: every tile needs a section, and its bytes."""
   data = ours.compress(IMAGE)
-  with pytest.raises(BitstreamError, match="1 sections; an image of this size and kind has 256"):
-    ours.decompress(_repacked(data, height=1 << 14, width=1 << 14))
+  with pytest.raises(BitstreamError, match="1 sections; an image of this size and kind has 64"):
+    ours.decompress(_repacked(data, height=1 << 13, width=1 << 13))
   with pytest.raises(BitstreamError, match="1 sections; an image of this size and kind has 2"):
     ours.decompress(_repacked(data, kind=Kind.RGBA))
   with pytest.raises(BitstreamError, match="size of the escapes"):
-    ours.decompress(_repacked(data, [b""] * 256, height=1 << 14, width=1 << 14))
+    ours.decompress(_repacked(data, [b""] * 64, height=1 << 13, width=1 << 13))
 
 
 @settings(max_examples=30)
@@ -312,3 +312,10 @@ def test_header_of_a_file_is_that_of_its_image(ours):
     parameters=(2048).to_bytes(2, "little"),
     symbol_checksum=header.symbol_checksum,
   )
+
+
+def test_images_beyond_a_limit_are_not_decoded(ours):
+  data = ours.compress(photo(20, 30))
+  with pytest.raises(ValueError, match="30 x 20 pixels, more than max_pixels = 599"):
+    ours.decompress(data, max_pixels=599)
+  assert ours.decompress(data, max_pixels=600).shape == (20, 30, 3)

@@ -12,7 +12,7 @@ from cae_jax.training.state import create_state
 
 SHAPES = {"kernel": (2, 2, 2, 6), "wide": (3, 3, 30, 5), "bias": (6,)}
 N = 16  # side of the matrix that the regressions fit
-SOAP = scale_by_soap(precondition_every=3)
+SOAP = scale_by_soap(gram_every=1, precondition_every=3)
 UPDATE = jax.jit(SOAP.update, donate_argnums=1)  # donated as in training
 
 
@@ -81,7 +81,7 @@ def test_bases_become_the_sorted_eigenvectors_of_lasting_second_moments():
 
 def test_squares_follow_their_eigenvectors():
   """Three directions out of order are sorted by their second moments."""
-  optimizer = scale_by_soap(b2=0.5, precondition_every=1, max_dim=3)
+  optimizer = scale_by_soap(b2=0.5, gram_every=1, precondition_every=1, max_dim=3)
   nu = jnp.arange(12.0).reshape(3, 4)
   state = optimizer.init(jnp.zeros((3, 4)))
   state = state._replace(
