@@ -32,7 +32,7 @@ CONFIGS = {
     "fixed_lmbda": 0.02,
   },
 }
-_STEPS = 80
+_STEPS = 50
 _UNUSED = np.zeros(2, np.float32)  # trade-offs
 
 
@@ -68,7 +68,7 @@ def trained(name: str) -> Trained:
   mesh = Mesh(np.array(jax.devices()[:1]), ("data",))
   step = make_train_step(rate_distortion_loss(model), optimizer, mesh)
   initial = jax.device_get(init_params(model, 0))
-  state, batch = create_state(jax.tree.map(jnp.asarray, initial), optimizer), {"image": pictures(4)}
+  state, batch = create_state(jax.tree.map(jnp.asarray, initial), optimizer), {"image": pictures(2)}
   losses = []
   for _ in range(_STEPS):
     state, figures = step(state, batch)

@@ -1,29 +1,21 @@
-"""Runs of codec models of one rate, from the command line to files."""
+"""A run of a codec model of one rate, from the command line to a file."""
 
 import json
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 from cae_jax import codec
 from cae_jax.images.files import read_rgb
+from cae_jax.models import MODELS, build_model
 from cae_jax.training.reporting import read_metrics
-
-_MODELS = {
-  "hyperprior": (
-    "--hidden_channels=8",
-    "--latent_channels=12",
-    "--patch_size=64",
-    "--valid_patch_size=64",
-    "--batch_size=2",
-  ),
-  "factorized": ("--bottleneck=6",),
-}
+from experiments import train
 
 
-@pytest.mark.parametrize("model", sorted(_MODELS))
-def test_a_run_leaves_weights_that_make_files(model, tiny_training, tmp_path):
-  flags = (f"--model={model}", f"--name={model}", "--lmbda=0.05", "--steps=4", *_MODELS[model])
-  done = tiny_training.run(tmp_path, *flags)
+def test_a_run_leaves_weights_that_make_files(tiny_training, tmp_path):
+  own = ("--model=factorized", "--name=tiny", "--lmbda=0.05", "--steps=4", "--bottleneck=6")
+  done = tiny_training.run(tmp_path, *own)
   assert done.returncode == 0, done.stderr
   figures = read_metrics(tmp_path / "metrics.jsonl")[-1]
   assert figures["split"] == "valid"
@@ -35,5 +27,26 @@ def test_a_run_leaves_weights_that_make_files(model, tiny_training, tmp_path):
   image = read_rgb(tiny_training.source_dir / "test.png")
   data = ours.compress(image)
   assert ours.decompress(data).shape == image.shape
-  with pytest.raises(ValueError, match=f"{model}' has one rate only; leave bpp out"):
+  with pytest.raises(ValueError, match="'tiny' has one rate only; leave bpp out"):
     ours.compress(image, bpp=1.0)
+
+
+@pytest.mark.parametrize(
+  ("given", "expected"),
+  [
+    (
+      ["--model=hyperprior", "--hidden_channels=8", "--latent_channels=12", "--lmbda=0.05"],
+      {"hidden_channels": 8, "latent_channels": 12, "fixed_lmbda": 0.05},
+    ),
+    (
+      ["--model=context", "--channels=8,16", "--blocks=1,1", "--width=24", "--lmbda_max=0.1"],
+      {"channels": [8, 16], "blocks": [1, 1], "width": 24, "lmbda_max": 0.1},
+    ),
+  ],
+)
+def test_flags_are_the_settings_of_the_model(given, expected):
+  with flagsaver.flagsaver():
+    flags.FLAGS(["train", *given])
+    config = train._config()
+  assert config.items() >= expected.items()
+  assert type(build_model(config)) is MODELS[config["model"]]

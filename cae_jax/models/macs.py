@@ -1,0 +1,60 @@
+"""Multiply-accumulate operations of a function, counted in what JAX traces of it."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+
+def count_macs(function: Callable, *args: Any) -> int:
+  """MACs of all convolutions and matrix products of function(*args); the rest is not counted.
+
+  Of a convolution of a dilated input (a transposed one) the products with the zeros between do not
+  count. A `cond` counts as its dearest branch.
+
+  Args:
+    function: traced, not run.
+    args: arrays, or `jax.ShapeDtypeStruct`s.
+  Raises:
+    ValueError: the function has a loop of unknown length.
+  """
+  return _of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _of_jaxpr(jaxpr: Any) -> int:
+  return sum(map(_of_equation, jaxpr.eqns))
+
+
+def _of_equation(equation: Any) -> int:
+  params = equation.params
+  inner = [_of_jaxpr(jaxpr) for value in params.values() for jaxpr in _jaxprs(value)]
+  match equation.primitive.name:
+    case "conv_general_dilated":
+      kernel = equation.invars[1].aval.shape
+      features = kernel[params["dimension_numbers"].rhs_spec[0]]
+      positions = math.prod(equation.outvars[0].aval.shape) // math.prod(params["lhs_dilation"])
+      return positions * math.prod(kernel) // features
+    case "dot_general":
+      left = equation.invars[0].aval.shape
+      (contracted, _), _ = params["dimension_numbers"]
+      depth = math.prod(left[axis] for axis in contracted)
+      return depth * math.prod(equation.outvars[0].aval.shape)
+    case "scan":
+      return params["length"] * sum(inner)
+    case "cond":
+      return max(inner)
+    case "while" if any(inner):
+      raise ValueError("the function has a loop of unknown length: its MACs cannot be counted")
+  return sum(inner)
+
+
+def _jaxprs(value: Any) -> Iterator[Any]:
+  """The jaxprs among an equation's parameters."""
+  if hasattr(value, "eqns"):
+    yield value
+  elif hasattr(value, "jaxpr"):
+    yield from _jaxprs(value.jaxpr)
+  elif isinstance(value, (tuple, list)):
+    for item in value:
+      yield from _jaxprs(item)
