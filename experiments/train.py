@@ -19,6 +19,7 @@ from absl import logging
 
 import cae_jax
 from cae_jax import codec
+from cae_jax.codec.arrays import on_device
 from cae_jax.codec.calibration import calibrate_weights
 from cae_jax.data.crops import center_crop
 from cae_jax.data.patches import center_patches, random_blocks, training_patches
@@ -61,14 +62,14 @@ def main(argv: Sequence[str]) -> None:
   if first_process:
     flags.keep_flags(workdir / "flags.txt")
   source = cached(_source(flags.DATASET.value, flags.TRAIN_SPLIT.value), _cache_bytes())
-  result = _train(workdir, source)
-  if not result.finished:
+  result = None if flags.EXPORT_ONLY.value else _train(workdir, source)
+  if result is not None and not result.finished:
     print(f"stopped at step {int(result.state.step)}; the same command resumes")
     return
   best = _best_state(workdir)  # every process takes part in reading a checkpoint
   if first_process:
     weights = _export(workdir, best, source)
-    _report(workdir, weights, result)
+    _report(workdir, weights, best, result)
 
 
 def _source(dataset: str, split: str, source_dir: bool = True) -> ImageSource:
@@ -176,12 +177,14 @@ def _best_state(workdir: Path) -> TrainState:
 
 def _export(workdir: Path, best: TrainState, source: ImageSource) -> Weights:
   """Weights from the averaged parameters of the best checkpoint, with their coding tables."""
-  config, params = _config(), jax.device_get(best.ema_params)
+  config, dtype = _config(), np.dtype(flags.EXPORT_DTYPE.value)
+  params = jax.tree.map(lambda a: np.asarray(a, dtype), jax.device_get(best.ema_params))
+  images = _calibration_images(build_model(config), source)
   weights = Weights(
     name=flags.NAME.value,
     config=config,
     params=params,
-    tables=calibrate_weights(config, params, _calibration_images(build_model(config), source)),
+    tables=calibrate_weights(config, on_device(params), images),
     card={
       "flags": flags.resolved(),
       "step": int(best.step),
@@ -206,7 +209,7 @@ def _calibration_images(model: Model, source: ImageSource) -> Iterator[np.ndarra
     yield center_crop(source[index]["image"], side)
 
 
-def _report(workdir: Path, weights: Weights, result: Result) -> None:
+def _report(workdir: Path, weights: Weights, best: TrainState, result: Result | None) -> None:
   figures_of_test = None
   if flags.TEST_SPLIT.value:
     test = _source(flags.DATASET.value, flags.TEST_SPLIT.value)
@@ -215,8 +218,10 @@ def _report(workdir: Path, weights: Weights, result: Result) -> None:
   summary = {
     "steps": flags.STEPS.value,
     "exported_step": weights.card["step"],
-    "skipped_steps": int(result.state.skipped),
-    "step_seconds": None if np.isnan(result.step_seconds) else result.step_seconds,
+    "skipped_steps": int(best.skipped if result is None else result.state.skipped),
+    "step_seconds": None
+    if result is None or np.isnan(result.step_seconds)
+    else result.step_seconds,
     "test": figures_of_test,
     **{k: weights.card[k] for k in ("cae_jax", "jax", "device", "flags")},
   }

@@ -85,6 +85,13 @@ SEED = flags.DEFINE_integer("seed", 0, "Of initialisation, patches and noise.", 
 LOG_EVERY = flags.DEFINE_integer("log_every", 20, "Steps from log line to log line.", 1)
 VALIDATE_EVERY = flags.DEFINE_integer("validate_every", 500, "Steps between validations.", 1)
 
+EXPORT_DTYPE = flags.DEFINE_enum(
+  "export_dtype", "float32", ["float32", "float16"], "Of the parameters in weights.safetensors."
+)
+EXPORT_ONLY = flags.DEFINE_bool(
+  "export_only", False, "Do not train: export and report on the best checkpoint there is."
+)
+
 COORDINATOR = flags.DEFINE_string(
   "coordinator_address", None, "HOST:PORT of process 0, to train with several processes."
 )
@@ -93,9 +100,12 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is.", 
 
 # What may differ from start to resumption: it does not change what is learnt, or, as --steps does,
 # it says how long to go on.
-_FREE = (WORKDIR, SOURCE_DIR, DATA_DIR, CACHE_GIB, STEPS, LOG_EVERY, VALIDATE_EVERY)
+_FREE = (
+  WORKDIR, SOURCE_DIR, DATA_DIR, TEST_SPLIT, CACHE_GIB, STEPS, LOG_EVERY, VALIDATE_EVERY,
+  EXPORT_DTYPE,
+)  # fmt: skip
 _KEPT = (
-  NAME, DATASET, TRAIN_SPLIT, TEST_SPLIT, VALID_DATASET, VALID_SPLIT, RESCALE, PATCH_SIZE,
+  NAME, DATASET, TRAIN_SPLIT, VALID_DATASET, VALID_SPLIT, RESCALE, PATCH_SIZE,
   BATCH_SIZE, VALID_PATCH_SIZE, MODEL, CHANNELS, KERNEL_SIZE, BOTTLENECK, UPSAMPLING, LATENT_BITS,
   CODING_BITS, BLOCKS, WIDTH, HIDDEN_CHANNELS, LATENT_CHANNELS, LMBDA, LMBDA_MIN, LMBDA_MAX,
   DISTORTION, BLOCK_TRANSFORM, MIN_SCALE, PREPROCESSING, COMPUTE_DTYPE, OPTIMIZER, LEARNING_RATE,

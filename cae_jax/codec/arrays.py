@@ -15,6 +15,12 @@ from cae_jax.models.exact import IntegerLayer
 from cae_jax.models.exact_gaussian import Networks, activation_maxima
 
 
+def on_device(params: Mapping[str, Any]) -> Any:
+  """Parameters of a weights file, which may be in half precision, for the networks."""
+  # Not jnp.asarray, which would compile a program for each shape.
+  return jax.device_put(jax.tree.map(lambda a: np.asarray(a, np.float32), dict(params)))
+
+
 def channel_indexes(shape: tuple[int, ...]) -> np.ndarray:
   """Table indexes of [..., C] symbols that have one table for each channel."""
   return np.broadcast_to(np.arange(shape[-1]), shape)

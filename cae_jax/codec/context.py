@@ -13,6 +13,7 @@ from cae_jax.codec.arrays import (
   largest_activations,
   networks_from_arrays,
   networks_to_arrays,
+  on_device,
   pmf_tables,
 )
 from cae_jax.codec.coder import Coded
@@ -56,8 +57,7 @@ class ContextCoder:
     self.multiple = model.multiple
     # Two 3x3 convolutions in each residual block, at an eighth and a sixteenth of the resolution.
     self.margin = model.blocks[0] + 2 * model.blocks[1]
-    # Not jnp.asarray, which would compile a program for each shape.
-    self._params = jax.device_put(dict(weights.params))
+    self._params = on_device(weights.params)
     self._networks = networks_from_arrays(weights.tables["networks"])
     self._gaussians = CodingTables.from_arrays(weights.tables["gaussian"])
     self._prior = CodingTables.from_arrays(weights.tables["prior"])

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.codec.arrays import channel_indexes, pmf_tables
+from cae_jax.codec.arrays import channel_indexes, on_device, pmf_tables
 from cae_jax.codec.coder import Coded
 from cae_jax.coding import rans
 from cae_jax.coding.tables import CodingTables
@@ -32,7 +32,7 @@ class FactorizedCoder:
     self.stride = self.multiple = model.multiple
     # As far as `PaperCoder`: the transforms are the same.
     self.margin = 4 * (model.kernel_size // 2)
-    self._params = jax.tree.map(jnp.asarray, dict(weights.params))
+    self._params = on_device(weights.params)
     self._prior = CodingTables.from_arrays(weights.tables["prior"])
 
   def analyse(self, image: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from cae_jax.codec.arrays import (
   largest_activations,
   networks_from_arrays,
   networks_to_arrays,
+  on_device,
   pmf_tables,
 )
 from cae_jax.codec.coder import Coded
@@ -48,7 +49,7 @@ class HyperpriorCoder:
     self.model = model
     self.multiple = model.multiple
     self.stride = model.multiple // _HYPER
-    self._params = jax.tree.map(jnp.asarray, dict(weights.params))
+    self._params = on_device(weights.params)
     layers = networks_from_arrays(weights.tables["networks"])["hyper_synthesis"]
     self._layers = [
       IntegerLayer(jnp.asarray(n.weights), None, jnp.asarray(n.shift)) for n in layers

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cae_jax.codec.arrays import on_device
 from cae_jax.codec.coder import Coded
 from cae_jax.coding import huffman
 from cae_jax.coding.tables import CodingTables, tables_from_counts
@@ -38,7 +39,7 @@ class PaperCoder:
     # Each stage looks model.kernel_size // 2 pixels further at twice the stride of the one before,
     # less than two such radii of latents in all; the synthesis has up to two convolutions more.
     self.margin = 4 * (model.kernel_size // 2)
-    self._params = weights.params
+    self._params = on_device(weights.params)
     self._bits = weights.config["coding_bits"]
     self._low, self._high = weights.tables["low"], weights.tables["high"]
     self._code = CodingTables.from_arrays(weights.tables["code"])

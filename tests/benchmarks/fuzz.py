@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from cae_jax import codec as codecs
 from cae_jax.codec import Codec
+from cae_jax.coding.bitstream import MAX_PIXELS
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.varint import write_varint
 
@@ -111,7 +112,7 @@ def run(codec: Codec, count: int, seed: int, progress: bool = False) -> collecti
     data = mutated(files, rng)
     start = time.perf_counter()
     try:
-      codec.decompress(data)
+      codec.decompress(data, max_pixels=MAX_PIXELS)
       outcomes["decoded"] += 1
     except BitstreamError as error:
       outcomes[error.section or "unnamed"] += 1

@@ -1,15 +1,18 @@
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import time
 
+import jax
 import numpy as np
 import pytest
 from absl.testing import flagsaver
 
 from cae_jax.training.reporting import read_metrics
+from cae_jax.weights import load_weights
 from experiments import cli, train
 from tests.integration.conftest import environment
 
@@ -115,20 +118,41 @@ def test_other_flags_do_not_resume(tiny_training, reference):
 
 
 @pytest.fixture
-def fails(tiny_training, tmp_path, monkeypatch, capsys):
-  """Runs the program in this process: flags -> the one line on standard error."""
+def run_here(tiny_training, monkeypatch):
+  """Runs the program in this process: workdir, flags -> exit status."""
 
-  def run(*flags, workdir=tmp_path):
-    arguments = tiny_training.command(workdir, *flags)[2:]
-    monkeypatch.setattr("sys.argv", arguments)
+  def run(workdir, *flags):
+    monkeypatch.setattr("sys.argv", tiny_training.command(workdir, *flags)[2:])
     with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
       cli.run(train.main)
-    assert end.value.code == 2
+    return end.value.code or 0
+
+  return run
+
+
+@pytest.fixture
+def fails(run_here, tmp_path, capsys):
+  """Runs the program with flags that are wrong: the one line on standard error."""
+
+  def run(*flags):
+    assert run_here(tmp_path, *flags) == 2
     error = capsys.readouterr().err
     assert error.strip().count("\n") == 0
     return error
 
   return run
+
+
+def test_half_precision_can_be_exported_without_training(run_here, reference, tmp_path):
+  workdir = shutil.copytree(reference, tmp_path / "run")
+  assert run_here(workdir, "--steps=12", "--export_only", "--export_dtype=float16") == 0
+  full, half = (load_weights(folder / "weights.safetensors") for folder in (reference, workdir))
+  sizes = [{a.dtype.itemsize for a in jax.tree.leaves(w.params)} for w in (full, half)]
+  assert sizes == [{4}, {2}]
+  psnr = lambda folder: json.loads((folder / "result.json").read_text())["test"]["paper"]
+  [ours], [theirs] = psnr(workdir), psnr(reference)
+  assert ours["mean_psnr_db"] == pytest.approx(theirs["mean_psnr_db"], abs=0.1)
+  assert _losses(workdir) == _losses(reference)
 
 
 def test_a_flag_newer_than_the_run_counts_as_its_default(fails, tiny_training, reference, tmp_path):
