@@ -79,6 +79,13 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
   goal.add_argument("--bpp", type=float, metavar="X", help="at most X bits per pixel")
   goal.add_argument("--psnr", type=float, metavar="X", help="at least X dB")
   goal.add_argument("--bytes", type=int, metavar="N", help="a file of at most N bytes")
+  parser.add_argument(
+    "--effort",
+    type=int,
+    default=0,
+    metavar="E",
+    help="0 to 9: smaller files by longer work on each, from seconds to minutes (%(default)s)",
+  )
   parser.add_argument("--strip", action="store_true", help="leave out colour profile and EXIF")
 
 
@@ -116,6 +123,7 @@ def _compress(arguments: argparse.Namespace) -> int:
     target,
     weights=arguments.weights,
     strip=arguments.strip,
+    effort=arguments.effort,
     quality=arguments.quality,
     bpp=arguments.bpp,
     psnr=arguments.psnr,

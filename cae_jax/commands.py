@@ -31,6 +31,7 @@ def compress_file(
   *,
   weights: str | None = None,
   strip: bool = False,
+  effort: int = 0,
   **goal: float | None,
 ) -> str:
   """Compresses an image file.
@@ -40,6 +41,7 @@ def compress_file(
     target: the .cae file to write.
     weights: a shipped name or a file; the default ones if None.
     strip: leaves out colour profile and EXIF.
+    effort: of `Codec.encode`.
     **goal: of `Codec.encode`, at most one that is not None.
   Returns:
     What was done, with the true rate and PSNR.
@@ -47,7 +49,7 @@ def compress_file(
   image = read_image(source)
   metadata = {"icc": image.icc_profile, "exif": image.exif}
   kept = {name: value for name, value in metadata.items() if value is not None and not strip}
-  encoded = load_codec(weights).encode(image.pixels, metadata=kept, **goal)
+  encoded = load_codec(weights).encode(image.pixels, metadata=kept, effort=effort, **goal)
   with replace_atomically(target) as temporary:
     temporary.write_bytes(encoded.data)
   quality = "" if encoded.quality is None else f", quality {encoded.quality:.1f}"

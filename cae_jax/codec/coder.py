@@ -41,6 +41,12 @@ class LatentCoder(Protocol):
   def analyse(self, image: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] -> y [ceil(H / stride), ceil(W / stride), M] float32, for all rate levels."""
 
+  def refine(self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int) -> np.ndarray:
+    """Latents better than `analyse`'s for this image and rate level, by so many gradient steps.
+
+    Asked for only where there are rate levels.
+    """
+
   def encode(self, y: np.ndarray, rate_level: int) -> Coded:
     """The bytes of latents at a rate level."""
 

@@ -17,6 +17,7 @@ from cae_jax.codec.arrays import (
   pmf_tables,
 )
 from cae_jax.codec.coder import Coded
+from cae_jax.codec.refine import refine
 from cae_jax.coding import rans
 from cae_jax.coding.symbols import information_bits
 from cae_jax.coding.tables import CodingTables
@@ -72,6 +73,13 @@ class ContextCoder:
     height, width = (-(-side // BLOCK) for side in image.shape[:2])
     x = pad_to(image, BLOCK * _padded_side(height), BLOCK * _padded_side(width))
     return np.asarray(self._analyse(self._params, x))[:height, :width]
+
+  def refine(self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int) -> np.ndarray:
+    """Latents of `analyse` made better for a rate level, see `codec.refine`."""
+    tradeoff = _tradeoffs(rate_level)
+    gain = np.asarray(self._gain(self._params, tradeoff))
+    refined = refine(self.model, self._params, image, _padded(y * gain), tradeoff, steps)
+    return refined[: y.shape[0], : y.shape[1]] / gain
 
   def encode(self, y: np.ndarray, rate_level: int) -> Coded:
     """The bytes of latents of `analyse` at a rate level from 0 to 4096."""
@@ -161,6 +169,10 @@ class ContextCoder:
   def _quantizable(self, params, y, tradeoff):
     pair: Any = self.model.apply({"params": params}, y[None], tradeoff, method="quantizable")
     return pair[0][0], pair[1][0]
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def _gain(self, params, tradeoff):
+    return self.model.apply({"params": params}, tradeoff, method="gain")[0]
 
   @functools.partial(jax.jit, static_argnums=0)
   def _synthesise(self, params, y_hat, tradeoff):

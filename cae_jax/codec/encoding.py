@@ -18,6 +18,9 @@ from cae_jax.coding.bitstream import Header, pack, symbol_checksum
 
 DEFAULT_QUALITY = 50.0
 MAX_QUALITY = 100.0
+# Gradient steps of each effort.
+EFFORT_STEPS = (0, 10, 20, 30, 45, 65, 100, 150, 220, 320)
+MAX_EFFORT = len(EFFORT_STEPS) - 1
 _SIZE_TOLERANCE = 0.01  # a file may be this much smaller than its target
 _PSNR_TOLERANCE_DB = 0.02
 _PSNR_CEILING_DB = 200.0  # stands for infinity in a search
@@ -57,12 +60,15 @@ class Analysed:
     """Height and width in pixels."""
     return self._header.height, self._header.width
 
-  def encode(self, rate_level: int) -> "Encoded":
-    """The file at a rate level."""
+  def encode(self, rate_level: int, effort: int = 0) -> "Encoded":
+    """The file at a rate level; the latents are refined for it if there is any effort."""
+    y, steps = self.y, EFFORT_STEPS[effort]
+    if steps:
+      y = windows.refine(self.coder, self.planes.rgb, y, rate_level, steps)
     sections: list[bytes] = []
-    y_hat, checksum = np.empty_like(self.y), 0
-    for tile in coding_tiles(self.y.shape[0], self.y.shape[1], self.coder.stride):
-      coded = self.coder.encode(self.y[tile], rate_level)
+    y_hat, checksum = np.empty_like(y), 0
+    for tile in coding_tiles(y.shape[0], y.shape[1], self.coder.stride):
+      coded = self.coder.encode(y[tile], rate_level)
       sections.append(coded.section)
       checksum = symbol_checksum(coded.symbols, checksum)
       y_hat[tile] = coded.y_hat
@@ -117,31 +123,46 @@ def check_target(name: str, value: float) -> None:
     raise ValueError(f"{name} {value:g}: expected a positive number")
 
 
-def encode_quality(source: Analysed, quality: float) -> Encoded:
+def check_effort(effort: int) -> None:
+  """Raises ValueError unless it is one of the efforts."""
+  if effort not in range(MAX_EFFORT + 1):
+    raise ValueError(f"effort {effort}: expected a whole number from 0 to {MAX_EFFORT}")
+
+
+def encode_quality(source: Analysed, quality: float, effort: int = 0) -> Encoded:
   """The file at a quality from 0 to 100."""
-  return source.encode(round(quality / MAX_QUALITY * source.coder.rate_levels))
+  return source.encode(round(quality / MAX_QUALITY * source.coder.rate_levels), effort)
 
 
-def encode_bpp(source: Analysed, bpp: float) -> Encoded:
+def encode_bpp(source: Analysed, bpp: float, effort: int = 0) -> Encoded:
   """As `encode_bytes`, per pixel."""
-  return encode_bytes(source, bpp * math.prod(source.shape) / 8)
+  return encode_bytes(source, bpp * math.prod(source.shape) / 8, effort)
 
 
-def encode_bytes(source: Analysed, limit_bytes: float) -> Encoded:
+def encode_bytes(source: Analysed, limit_bytes: float, effort: int = 0) -> Encoded:
   """The largest file of at most so many bytes, or one within 1 % of them.
+
+  With any effort the search goes on from the level that meets the target without it.
 
   Raises:
     ValueError: even the smallest file is larger.
   """
   levels = source.coder.rate_levels
-  found = largest_within(
-    source.encode,
-    lambda trial: math.log(len(trial.data)),
-    math.log(limit_bytes),
-    tolerance=-math.log(1 - _SIZE_TOLERANCE),
-    levels=levels,
-    slope=_LOG_SIZE_RANGE / levels,
-  )
+
+  def search(effort: int, start: int | None) -> Encoded | None:
+    return largest_within(
+      lambda level: source.encode(level, effort),
+      lambda trial: math.log(len(trial.data)),
+      math.log(limit_bytes),
+      tolerance=-math.log(1 - _SIZE_TOLERANCE),
+      levels=levels,
+      slope=_LOG_SIZE_RANGE / levels,
+      start=start,
+    )
+
+  found = search(0, None)
+  if effort:
+    found = search(effort, found.rate_level if found else 0)
   if found is None:
     smallest = source.encode(0)
     raise ValueError(
@@ -151,24 +172,33 @@ def encode_bytes(source: Analysed, limit_bytes: float) -> Encoded:
   return found
 
 
-def encode_psnr(source: Analysed, psnr_db: float) -> Encoded:
+def encode_psnr(source: Analysed, psnr_db: float, effort: int = 0) -> Encoded:
   """The smallest file that decodes to at least this PSNR, or one within 0.02 dB of it.
+
+  With any effort the search goes on from the level that meets the target without it.
 
   Raises:
     ValueError: the highest quality does not reach it.
   """
   levels = source.coder.rate_levels
-  # The mirror image of the largest file within a limit.
-  found = largest_within(
-    lambda level: source.encode(levels - level),
-    lambda trial: -min(trial.psnr_db, _PSNR_CEILING_DB),
-    -psnr_db,
-    tolerance=_PSNR_TOLERANCE_DB,
-    levels=levels,
-    slope=_PSNR_RANGE_DB / levels,
-  )
+
+  def search(effort: int, start: int | None) -> Encoded | None:
+    # The mirror image of the largest file within a limit.
+    return largest_within(
+      lambda level: source.encode(levels - level, effort),
+      lambda trial: -min(trial.psnr_db, _PSNR_CEILING_DB),
+      -psnr_db,
+      tolerance=_PSNR_TOLERANCE_DB,
+      levels=levels,
+      slope=_PSNR_RANGE_DB / levels,
+      start=start,
+    )
+
+  found = search(0, None)
+  if effort:
+    found = search(effort, levels - found.rate_level if found else 0)
   if found is None:
-    best = source.encode(levels)
+    best = source.encode(levels, effort)
     raise ValueError(
       f"{psnr_db:g} dB cannot be met: this image has {best.psnr_db:.2f} dB at the highest quality"
     )

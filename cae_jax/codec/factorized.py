@@ -39,6 +39,10 @@ class FactorizedCoder:
     """uint8 [H, W, 3] -> y [h, w, M] float32, before rounding."""
     return np.asarray(self._analyse(self._params, pad_to_multiple(image, self.multiple)))
 
+  def refine(self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int) -> np.ndarray:
+    """Not for models of one rate."""
+    raise NotImplementedError
+
   def encode(self, y: np.ndarray, rate_level: int = 0) -> Coded:
     """The bytes of latents."""
     del rate_level

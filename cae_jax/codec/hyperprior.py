@@ -64,6 +64,10 @@ class HyperpriorCoder:
     y = self._analyse(self._params, pad_to_multiple(image, self.multiple))
     return np.asarray(y)[:height, :width]
 
+  def refine(self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int) -> np.ndarray:
+    """Not for models of one rate."""
+    raise NotImplementedError
+
   def encode(self, y: np.ndarray, rate_level: int = 0) -> Coded:
     """The bytes of latents."""
     del rate_level

@@ -13,7 +13,7 @@ from cae_jax.coding.bitstream import Header, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.weights import Weights
 
-_TARGETS: Mapping[str, Callable[[Analysed, float], Encoded]] = {
+_TARGETS: Mapping[str, Callable[[Analysed, float, int], Encoded]] = {
   "quality": encoding.encode_quality,
   "bpp": encoding.encode_bpp,
   "psnr": encoding.encode_psnr,
@@ -47,6 +47,7 @@ class Codec:
     bpp: float | None = None,
     psnr: float | None = None,
     size_bytes: float | None = None,
+    effort: int = 0,
     metadata: Mapping[str, bytes] | None = None,
   ) -> bytes:
     """The file of an image, at a quality or, by a few trials, of a given size or PSNR.
@@ -58,6 +59,8 @@ class Codec:
       bpp: bits of the whole file per pixel, at most; it ends within 1 % below.
       psnr: dB of the decoded image, at least; the smallest such file, within 0.02 dB.
       size_bytes: of the whole file, at most; it ends within 1 % below.
+      effort: 0 to 9; above 0 the latents are refined for this image by gradient steps, which takes
+        seconds to minutes and makes the file smaller. The decoder has no more work.
       metadata: kept in the file by name, such as "icc" or "exif".
     Returns:
       The bytes of a .cae file; if a size allows more than the highest quality takes, that one.
@@ -65,7 +68,13 @@ class Codec:
       ValueError: another type or shape, more than one target, or one that cannot be met.
     """
     return self.encode(
-      image, quality=quality, bpp=bpp, psnr=psnr, size_bytes=size_bytes, metadata=metadata
+      image,
+      quality=quality,
+      bpp=bpp,
+      psnr=psnr,
+      size_bytes=size_bytes,
+      effort=effort,
+      metadata=metadata,
     ).data
 
   def encode(
@@ -76,6 +85,7 @@ class Codec:
     bpp: float | None = None,
     psnr: float | None = None,
     size_bytes: float | None = None,
+    effort: int = 0,
     metadata: Mapping[str, bytes] | None = None,
   ) -> Encoded:
     """As `compress`; the result has the file as `data`, and its `rate_bpp` and `psnr_db`."""
@@ -86,10 +96,13 @@ class Codec:
     if given and not self.coder.rate_levels:
       name = next(iter(given))
       raise ValueError(f"the model {self.weights.name!r} has one rate only; leave {name} out")
+    if effort and not self.coder.rate_levels:
+      raise ValueError(f"the model {self.weights.name!r} cannot refine latents; leave effort out")
+    encoding.check_effort(effort)
     [(name, value)] = given.items() or {"quality": DEFAULT_QUALITY}.items()
     encoding.check_target(name, value)
     source = Analysed(self.coder, self.weights.name, self._hash, image, metadata)
-    return _TARGETS[name](source, value)
+    return _TARGETS[name](source, value, effort)
 
   def decompress(self, data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
     """The image of a file.

@@ -15,6 +15,7 @@ def largest_within(
   tolerance: float,
   levels: int,
   slope: float,
+  start: int | None = None,
 ) -> Trial | None:
   """The trial with a value as large as the limit allows.
 
@@ -25,6 +26,7 @@ def largest_within(
     tolerance: the search ends with a value of at least limit - tolerance.
     levels: the largest level.
     slope: typical rise of the value per level, for the first steps.
+    start: the first level to try; the middle one if None.
   Returns:
     A trial within the limit (between neighbouring levels the best, if none meets the tolerance);
     None if the value of level 0 is above the limit.
@@ -33,7 +35,7 @@ def largest_within(
   best: Trial | None = None
   low: tuple[int, float] | None = None
   high: tuple[int, float] | None = None
-  level, tried = levels // 2, 0
+  level, tried = levels // 2 if start is None else start, 0
   while True:
     trial = trial_at(level)
     value, tried = value_of(trial), tried + 1

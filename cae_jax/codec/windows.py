@@ -25,6 +25,20 @@ def analyse(coder: LatentCoder, image: np.ndarray) -> np.ndarray:
   return _assemble(pieces, shape, 1)
 
 
+def refine(
+  coder: LatentCoder, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int
+) -> np.ndarray:
+  """Latents y [h, w, M] of `analyse` made better for a rate level."""
+  s = coder.stride
+
+  def refined(rows: Window, columns: Window) -> np.ndarray:
+    part = y[rows.start : rows.stop, columns.start : columns.stop]
+    return coder.refine(image[_pixels(rows, s), _pixels(columns, s)], part, rate_level, steps)
+
+  pieces = (((r, c), refined(r, c)) for r, c in _windows(coder, *y.shape[:2]))
+  return _assemble(pieces, y.shape[:2], 1)
+
+
 def synthesise(
   coder: LatentCoder, y_hat: np.ndarray, rate_level: int, height: int, width: int
 ) -> np.ndarray:

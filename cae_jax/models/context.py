@@ -12,7 +12,7 @@ the hyperprior's features and all that earlier passes coded. (Channel groups: Mi
 checkerboard: He et al. 2021; both: He et al. 2022, ELIC.) No pass depends on its own symbols.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -30,11 +30,16 @@ from cae_jax.models.block_transforms import (
 from cae_jax.models.entropy import FactorizedPrior, bits_per_image, gaussian_bits
 from cae_jax.models.entropy_stack import EntropyStack, Layer
 from cae_jax.models.layers import space_to_depth
-from cae_jax.models.quantization import straight_through, unit_noise
+from cae_jax.models.quantization import annealed_rounding, straight_through, unit_noise
 
 # A uniform quantiser of this step over the root of lmbda is about the best at its trade-off: with
 # the rate of a third of a bit a sample, dR/dD = -lmbda at D = step^2 / 12.
 _STEP = 5.1
+
+
+# (differences of latents from their means, number of the pass) -> what the decoder has of them, and
+# what their rate is counted of
+_Quantize = Callable[[jax.Array, int], tuple[jax.Array, jax.Array]]
 
 
 class Pass(NamedTuple):
@@ -141,17 +146,41 @@ class ContextModel(nn.Module):
     y, z = self.quantizable(self.analysis(x), tradeoff)
     z_bits = self.prior(z + unit_noise(key_z, z))
     z_hat = straight_through(z, jnp.round(z))
-    y_hat, y_bits = self._code(y, z_hat, tradeoff, unit_noise(key_y, y))
+    noise = lambda number: jax.random.fold_in(key_y, number)
+    y_hat, y_bits = self._code(
+      y, z_hat, tradeoff, lambda r, n: (_rounded(r), r + unit_noise(noise(n), r))
+    )
     return CodedOutput(self.decode(y_hat, tradeoff), y_bits, bits_per_image(z_bits))
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
     """For validation: everything rounded, as in a file."""
     y, z = self.quantizable(self.analysis(x), tradeoff)
     z_hat = jnp.round(z)
-    y_hat, y_bits = self._code(y, z_hat, tradeoff, None)
+    y_hat, y_bits = self._code(y, z_hat, tradeoff, lambda r, _: (_rounded(r), _rounded(r)))
     return CodedOutput(self.decode(y_hat, tradeoff), y_bits, bits_per_image(self.prior(z_hat)))
 
   __call__ = rounded
+
+  def annealed(
+    self, y: jax.Array, tradeoff: jax.Array, *, key: jax.Array, temperature: jax.Array
+  ) -> CodedOutput:
+    """For refining the latents of one image: `quantization.annealed_rounding`.
+
+    Args:
+      y: [B, h, w, M] in steps.
+      tradeoff: [B] in [-1, 1].
+      key: for the rounding.
+      temperature: of the rounding.
+    """
+
+    def quantize(r, number):
+      r_hat = annealed_rounding(r, jax.random.fold_in(key, number), temperature)
+      return r_hat, r_hat
+
+    z = self.hyper_analysis(y)
+    z_hat = straight_through(z, jnp.round(z))
+    y_hat, y_bits = self._code(y, z_hat, tradeoff, quantize)
+    return CodedOutput(self.decode(y_hat, tradeoff), y_bits, bits_per_image(self.prior(z_hat)))
 
   def encode(self, x: jax.Array) -> jax.Array:
     """x [B, H, W, 3] in [0, 1] -> y [B, H/16, W/16, M] in grey levels, for all trade-offs."""
@@ -159,8 +188,12 @@ class ContextModel(nn.Module):
 
   def quantizable(self, y: jax.Array, tradeoff: jax.Array) -> tuple[jax.Array, jax.Array]:
     """y in grey levels, tradeoff [B] -> y in steps, z [B, H/64, W/64, C]: what is to be rounded."""
-    y = y * jnp.exp(polynomial(self.log_gain, tradeoff)) / self._base_step(tradeoff)
+    y = y * self.gain(tradeoff)
     return y, self.hyper_analysis(y)
+
+  def gain(self, tradeoff: jax.Array) -> jax.Array:
+    """Quantisation steps of the encoder in a grey level: [B] -> [B, 1, 1, M]."""
+    return jnp.exp(polynomial(self.log_gain, tradeoff)) / self._base_step(tradeoff)
 
   def decode(self, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
     """y_hat [B, h, w, M] in steps, tradeoff [B] -> x_hat [B, 16h, 16w, 3], not clipped."""
@@ -175,31 +208,37 @@ class ContextModel(nn.Module):
     low, high = np.log(self.lmbda_min), np.log(self.lmbda_max)
     return jnp.exp((low + high) / 2 + tradeoff * (high - low) / 2)
 
-  def _code(self, y, z_hat, tradeoff, noise):
-    """All passes: y_hat and the bits of y + noise, or of y_hat where noise is None."""
+  def _code(self, y, z_hat, tradeoff, quantize: _Quantize):
+    """All passes: y_hat and its bits for each image."""
     features = self.hyper_synthesis(z_hat, tradeoff)
     spread = jax.lax.stop_gradient(self.spread)
     y_hat = jnp.zeros((*y.shape[:-1], 0), y.dtype)
     bits = jnp.zeros(y.shape[0])
-    groups: dict[int, list[tuple[Pass, EntropyStack]]] = {}
-    for p, net in zip(self.passes, self.context, strict=True):
-      groups.setdefault(p.start, []).append((p, net))
+    groups: dict[int, list[int]] = {}
+    for number, p in enumerate(self.passes):
+      groups.setdefault(p.start, []).append(number)
     for start, members in groups.items():
-      stop = members[0][0].stop
+      stop = self.passes[members[0]].stop
       y_group, unit = y[..., start:stop], spread[start:stop]
-      means = log_scales = known = jnp.zeros_like(y_group)
-      for p, net in members:
-        seen = jnp.concatenate([y_hat, known], axis=-1) if p.step else y_hat
-        x = jnp.concatenate([features, seen / spread[: p.known]], axis=-1)
-        new_means, new_log_scales = jnp.split(net(x, tradeoff), 2, axis=-1)
+      log_scales = known = seen = jnp.zeros_like(y_group)
+      for number in members:
+        p = self.passes[number]
+        before = jnp.concatenate([y_hat, known], axis=-1) if p.step else y_hat
+        x = jnp.concatenate([features, before / spread[: p.known]], axis=-1)
+        means, new_log_scales = jnp.split(self.context[number](x, tradeoff), 2, axis=-1)
+        means = means * unit
+        r_hat, r_seen = quantize(y_group - means, number)
         now = phase_mask(y.shape[1], y.shape[2], p.step, p.steps)
-        means = jnp.where(now, new_means * unit, means)
         log_scales = jnp.where(now, new_log_scales, log_scales)
-        known = jnp.where(now, straight_through(y_group, jnp.round(y_group - means) + means), known)
+        known = jnp.where(now, r_hat + means, known)
+        seen = jnp.where(now, r_seen, seen)
       y_hat = jnp.concatenate([y_hat, known], axis=-1)
-      y_seen = known if noise is None else y_group + noise[..., start:stop]
-      bits += bits_per_image(gaussian_bits(y_seen, means, jnp.exp(log_scales)))
+      bits += bits_per_image(gaussian_bits(seen, jnp.zeros_like(seen), jnp.exp(log_scales)))
     return y_hat, bits
+
+
+def _rounded(x):
+  return straight_through(x, jnp.round(x))
 
 
 class HyperAnalysis(nn.Module):

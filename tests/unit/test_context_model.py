@@ -182,7 +182,8 @@ def _bits_by_position(params, y, z_hat, tradeoff):
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(context, "gaussian_bits", listen)
-    SMALL.bind({"params": params})._code(y, z_hat, tradeoff, None)
+    rounded = lambda r, _: (context._rounded(r), context._rounded(r))
+    SMALL.bind({"params": params})._code(y, z_hat, tradeoff, rounded)
   return jnp.concatenate(seen, axis=-1)
 
 

@@ -13,7 +13,7 @@ from cae_jax.coding.bitstream import Header, Kind, pack, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.images.metrics import psnr_db
 from cae_jax.weights import WeightsError, save_weights, shipped
-from tests.models import context_codec, context_weights, photo
+from tests.models import context_codec, context_weights, paper_codec, photo
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,38 @@ def test_targets_of_size_are_met_from_below(ours, share):
   bpp = 8 * target / IMAGE[..., 0].size
   rate_bpp = ours.encode(IMAGE, bpp=bpp).rate_bpp
   assert 0.99 * bpp <= rate_bpp <= bpp
+
+
+def _cost(ours, encoded):
+  """Rate and distortion at the trade-off of the file's rate level."""
+  lmbda = ours.coder.model.lmbda(np.array([encoded.rate_level / 2048 - 1]))
+  return encoded.rate_bpp + float(lmbda[0]) * 255**2 * 10 ** (-encoded.psnr_db / 10)
+
+
+@pytest.mark.parametrize("side", [768, 256])
+def test_effort_lowers_the_cost(ours, monkeypatch, side):
+  """In one window and in several."""
+  monkeypatch.setattr(windows, "WINDOW_SIDES", (side,))
+  image = photo(260, 300, seed=4)
+  plain, refined = (ours.encode(image, quality=50, effort=effort) for effort in (0, 3))
+  assert _cost(ours, refined) < 0.99 * _cost(ours, plain)
+  assert psnr_db(image, ours.decompress(refined.data)) == pytest.approx(refined.psnr_db, abs=0.01)
+
+
+def test_effort_meets_targets(ours):
+  plain, refined = (ours.encode(IMAGE, size_bytes=600, effort=effort) for effort in (0, 2))
+  assert 0.99 * 599 <= len(refined.data) <= 600
+  assert refined.psnr_db > plain.psnr_db
+  refined = ours.encode(IMAGE, psnr=plain.psnr_db, effort=2)
+  assert plain.psnr_db <= refined.psnr_db < plain.psnr_db + 0.03
+  assert len(refined.data) < len(plain.data)
+
+
+def test_efforts_that_make_no_sense(ours):
+  with pytest.raises(ValueError, match="effort 10: expected a whole number from 0 to 9"):
+    ours.compress(IMAGE, effort=10)
+  with pytest.raises(ValueError, match="cannot refine latents; leave effort out"):
+    paper_codec().compress(IMAGE, effort=1)
 
 
 def test_metadata_counts(ours):
