@@ -1,0 +1,187 @@
+"""Speed and memory of a codec: encode, decode, their parts, a cold command, a large photograph.
+
+  python -m tests.benchmarks.codec --weights=WEIGHTS [--image=PHOTO] [--repeats=7]
+
+Prints a Markdown table. The figures are of this machine, and say something only beside each other.
+"""
+
+import argparse
+import contextlib
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cae_jax import codec as codecs
+from cae_jax.coding import rans
+from cae_jax.images.files import read_rgb, write_image
+from cae_jax.models import exact
+from cae_jax.models.context import PHASES
+from cae_jax.models.entropy_stack import SLOPE_SHIFT
+
+_LARGE = (4000, 6000)
+
+
+def main() -> int:
+  """Runs all parts."""
+  parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+  parser.add_argument("--weights")
+  parser.add_argument("--image", type=Path)
+  parser.add_argument("--repeats", type=int, default=7)
+  parser.add_argument("--large", action="store_true", help=argparse.SUPPRESS)
+  args = parser.parse_args()
+  if args.large:
+    return _large(args.weights)
+  image = read_rgb(args.image) if args.image else _picture(512, 768)
+  codec = codecs.load(args.weights)
+  print(f"{image.shape[1]} x {image.shape[0]}, {os.cpu_count()} CPU cores, JAX {jax.__version__}\n")
+  print("| what | median s | fastest, slowest s |\n|---|---|---|")
+  _warm(codec, image, args.repeats)
+  _exact_against_float(codec, image, args.repeats)
+  _cold(args.weights, image)
+  command = [sys.executable, "-m", "tests.benchmarks.codec", "--large"]
+  subprocess.run(command + ([f"--weights={args.weights}"] if args.weights else []), check=True)
+  return 0
+
+
+def _row(name: str, seconds: list[float]) -> None:
+  spread = f"{min(seconds):.3f}, {max(seconds):.3f}"
+  print(f"| {name} | {statistics.median(seconds):.3f} | {spread} |", flush=True)
+
+
+def _times(function, repeats: int) -> list[float]:
+  function()
+  seconds = []
+  for _ in range(repeats):
+    start = time.perf_counter()
+    function()
+    seconds.append(time.perf_counter() - start)
+  return seconds
+
+
+def _warm(codec, image: np.ndarray, repeats: int) -> None:
+  for quality in (25, 50, 75):
+    data = codec.compress(image, quality=quality)
+    bpp = 8 * len(data) / image[..., 0].size
+    with _clock(rans, "encode_parts") as coding:
+      _row(
+        f"encode, {bpp:.2f} bpp",
+        _times(lambda q=quality: codec.compress(image, quality=q), repeats),
+      )
+    print(f"| of it rANS | {sum(coding) / (repeats + 1):.3f} | |")
+    with _clock(rans.Decoder, "decode") as coding:
+      _row(f"decode, {bpp:.2f} bpp", _times(lambda d=data: codec.decompress(d), repeats))
+    print(f"| of it rANS | {sum(coding) / (repeats + 1):.3f} | |")
+
+
+@contextlib.contextmanager
+def _clock(owner, name: str):
+  """Collects the seconds of every call of a function."""
+  function, seconds = getattr(owner, name), []
+
+  def timed(*args, **kwargs):
+    start = time.perf_counter()
+    result = function(*args, **kwargs)
+    seconds.append(time.perf_counter() - start)
+    return result
+
+  setattr(owner, name, timed)
+  try:
+    yield seconds
+  finally:
+    setattr(owner, name, function)
+
+
+def _exact_against_float(codec, image: np.ndarray, repeats: int) -> None:
+  """All context passes, in integers and with the same products once in float32."""
+  coder = codec.coder
+  h, w = (-(-side // 16) for side in image.shape[:2])
+  h, w = h + h % 2, w + w % 2
+  rng = np.random.default_rng(0)
+  features = jnp.asarray(rng.integers(-999, 999, (h, w, coder.model.hyper_features)), jnp.int32)
+  y_hat = jnp.asarray(rng.integers(-99, 99, (h, w, coder.model.latent_channels)), jnp.int32)
+  bias = coder._biases(2048)
+
+  def integers():
+    for number, p in enumerate(coder.model.passes):
+      name = f"context_{number}"
+      done = coder._pass(number, coder._layers[name], bias[name], features, y_hat[..., : p.known])
+    return jax.block_until_ready(done)
+
+  @jax.jit
+  def float_pass(layers, x, cells):
+    for i, (weights, _) in enumerate(layers):
+      x = exact._patches(x, 3, cells) if i == 0 else x
+      x = x @ weights.reshape(x.shape[-1], -1)
+      x = jnp.maximum(x, x * 2.0**-SLOPE_SHIFT)
+    return x
+
+  float_pass = jax.jit(float_pass.__wrapped__, static_argnums=2)
+  known = features.astype(jnp.float32), y_hat.astype(jnp.float32)
+
+  def floats():
+    for number, p in enumerate(coder.model.passes):
+      x = jnp.concatenate([known[0], known[1][..., : p.known]], axis=-1)
+      cells = exact.Cells(2, PHASES[p.steps][p.step])
+      done = float_pass(coder._layers[f"context_{number}"], x, cells)
+    return jax.block_until_ready(done)
+
+  _row("context passes in integers", _times(integers, repeats))
+  _row("context passes in float32", _times(floats, repeats))
+
+
+def _cold(weights: str | None, image: np.ndarray) -> None:
+  """A new process for one file, after another has compiled and kept its programs."""
+  with tempfile.TemporaryDirectory() as name:
+    folder = Path(name)
+    write_image(folder / "a.png", image)
+    env = {**os.environ, "CAE_JAX_CACHE_DIR": str(folder / "cache")}
+    chosen = [f"--weights={weights}"] if weights else []
+    program = [sys.executable, "-m", "cae_jax.cli"]
+    for command, files in (("compress", ["a.png", "a.cae"]), ("decompress", ["a.cae", "b.png"])):
+      run = lambda c=command, f=files: subprocess.run(
+        [*program, c, *(folder / x for x in f), "--force", *chosen],
+        env=env,
+        check=True,
+        stdout=subprocess.DEVNULL,
+      )
+      _row(f"cold cae {command}, programs compiled before", _times(run, 3))
+
+
+def _large(weights: str | None) -> int:
+  codec, image = codecs.load(weights), _picture(*_LARGE)
+  start = time.perf_counter()
+  data = codec.compress(image)
+  middle = time.perf_counter()
+  codec.decompress(data)
+  end = time.perf_counter()
+  mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+  print(f"| 24 megapixels: encode | {middle - start:.1f} | |")
+  print(f"| 24 megapixels: decode | {end - middle:.1f} | |")
+  print(f"\nLargest memory of the process with the 24 megapixels: {mib:.0f} MiB.")
+  return 0
+
+
+def _picture(height: int, width: int) -> np.ndarray:
+  """Waves, edges and grain."""
+  rng = np.random.default_rng(0)
+  rows, columns = np.ogrid[:height, :width]
+  image = np.empty((height, width, 3), np.uint8)
+  for channel in range(3):
+    a, b = rng.normal(0, 0.02, 2)
+    wave = np.sin(a * rows + b * columns) + ((rows // 97 + columns // 131) % 2)
+    grain = rng.normal(0, 5, (height, width)).astype(np.float32)
+    image[..., channel] = np.clip(100 + 60 * wave.astype(np.float32) + grain, 0, 255)
+  return image
+
+
+if __name__ == "__main__":
+  sys.exit(main())
