@@ -29,7 +29,7 @@ def curves(metrics_jsonl: str | PathLike, path: str | PathLike) -> None:
   Raises:
     ValueError: there is no line with a loss.
   """
-  lines = [line for line in _json_lines(metrics_jsonl) if line.get("loss") is not None]
+  lines = [line for line in json_lines(metrics_jsonl) if line.get("loss") is not None]
   if not lines:
     raise ValueError(f"{metrics_jsonl} has no line with a loss; train for a few steps first")
   names = [("loss", "loss"), ("psnr_db", "PSNR (dB)")]
@@ -119,7 +119,8 @@ def rate_distortion(
   drawing.save(figure, path)
 
 
-def _json_lines(path: str | PathLike) -> list[dict[str, Any]]:
+def json_lines(path: str | PathLike) -> list[dict[str, Any]]:
+  """The lines of a metrics.jsonl; other lines and a broken last one are passed over."""
   lines = []
   for text in pathlib.Path(path).read_text(encoding="utf-8").splitlines():
     try:

@@ -1,6 +1,7 @@
-"""Markdown of BD-rates and of the baselines interpolated at our rates."""
+"""Tables of BD-rates and of the baselines interpolated at our rates, and their Markdown."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from cae_jax.evaluation.names import in_order, label
 from cae_jax.evaluation.rate_distortion import (
@@ -30,25 +31,42 @@ _PUBLISHED_WORDS = (
 )
 
 
+class Table(NamedTuple):
+  """A table of text; without rows the words say what is missing."""
+
+  title: str
+  words: str
+  head: tuple[str, ...]
+  rows: list[tuple[str, ...]]
+
+
 def section(results: Sequence[BdRate | Refused], rows: Sequence[AtRate]) -> str:
-  """The part of table.md on rate-distortion.
+  """The part of table.md on rate-distortion; arguments as in `tables`.
+
+  Returns:
+    Markdown; with no results it says what they need.
+  """
+  parts = []
+  for table in tables(results, rows):
+    parts += [f"### {table.title}", table.words]
+    parts += [markdown(table.head, table.rows)] if table.rows else []
+  return "\n\n".join(parts) + "\n"
+
+
+def tables(results: Sequence[BdRate | Refused], rows: Sequence[AtRate]) -> list[Table]:
+  """BD-rates, the baselines at our rates, and BD-rates against published curves.
 
   Args:
     results: of `rate_distortion.compare`.
     rows: of `rate_distortion.at_own_rates`.
-  Returns:
-    Markdown; with no results it says what they need.
   """
-  measured = [result for result in results if not result.anchor_source]
-  published = [result for result in results if result.anchor_source]
-  parts = ["### BD-rates", _legend() if results else _needs()]
-  if measured:
-    parts.append(markdown(_HEAD, [_row(result) for result in measured]))
-  parts += _at_rates(rows)
+  measured = [_row(result) for result in results if not result.anchor_source]
+  published = [_row(result) for result in results if result.anchor_source]
+  result = [Table("BD-rates", _legend() if results else _needs(), _HEAD, measured)]
+  result += _at_rates(rows)
   if published:
-    parts += ["### BD-rates against published curves", _PUBLISHED_WORDS]
-    parts += [markdown(_HEAD, [_row(result) for result in published])]
-  return "\n\n".join(parts) + "\n"
+    result.append(Table("BD-rates against published curves", _PUBLISHED_WORDS, _HEAD, published))
+  return result
 
 
 def _legend() -> str:
@@ -88,23 +106,23 @@ def _row(result: BdRate | Refused) -> tuple[str, ...]:
   )
 
 
-def _at_rates(rows: Sequence[AtRate]) -> list[str]:
+def _at_rates(rows: Sequence[AtRate]) -> list[Table]:
   """A table for each metric; nothing where no baseline reaches any of our rates."""
-  parts = []
+  result = []
   for metric in dict.fromkeys(row.metric for row in rows):
     of_metric = [row for row in rows if row.metric == metric]
     inside = [row for row in of_metric if set(row.baselines_db.values()) - {None}]
     if inside:
       codecs = in_order(codec for row in inside for codec in row.baselines_db)
       head = ("codec", "setting", "bpp", "ours", *map(label, codecs))
-      parts += [_at_rates_title(metric, inside[0].n_images)]
-      parts += [markdown(head, [_at_rate_row(row, codecs) for row in inside])]
-  return parts
+      title = f"Baselines interpolated at our rates, {METRICS[metric]}"
+      cells = [_at_rate_row(row, codecs) for row in inside]
+      result.append(Table(title, _at_rates_words(inside[0].n_images), head, cells))
+  return result
 
 
-def _at_rates_title(metric: str, n_images: int) -> str:
+def _at_rates_words(n_images: int) -> str:
   return (
-    f"### Baselines interpolated at our rates, {METRICS[metric]}\n\n"
     f"In dB, mean of {n_images} images, each baseline at our own rate of each image ({METHOD} of "
     "quality over the logarithm of the rate); — where that lies outside the baseline's settings."
   )

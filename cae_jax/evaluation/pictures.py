@@ -1,0 +1,107 @@
+"""Decoded pictures of one image: our codec's, and the others' at the size of its file."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from cae_jax.evaluation import baselines
+from cae_jax.evaluation.codecs import CodecError, ImageCodec, Missing
+from cae_jax.evaluation.records import OK, Record, Setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """What a codec made of an image.
+
+  Attributes:
+    record: the figures of the file the picture was decoded from.
+    x_hat: uint8 [H, W, 3]; None if the codec did not run, `record.status` then says why.
+  """
+
+  record: Record
+  x_hat: np.ndarray | None
+
+  @property
+  def words(self) -> str:
+    """Rate and PSNR, or why there is no picture."""
+    if self.x_hat is None:
+      return self.record.status
+    return f"{self.record.rate_bpp:.2f} bpp, {self.record.psnr_db:.2f} dB"
+
+
+def decoded(codec: ImageCodec, setting: Setting, name: str, x_uint8: np.ndarray) -> Picture:
+  """Encodes an image, and decodes and measures the file.
+
+  Args:
+    codec, setting: what to run.
+    name: of the image.
+    x_uint8: uint8 [H, W, 3].
+  """
+  try:
+    data = codec.encode(x_uint8, setting)
+    record = baselines.measure(codec, setting, name, x_uint8, data)
+    return Picture(record, codec.decode(data))
+  except CodecError as error:
+    return _none(codec.name, name, f"failed: {error}")
+
+
+def at_size(
+  codec: ImageCodec | Missing,
+  name: str,
+  x_uint8: np.ndarray,
+  target_bytes: int,
+  rows: Iterable[Record] = (),
+  search: bool = False,
+) -> Picture:
+  """The picture of a codec whose file is to have a size.
+
+  Args:
+    codec: may be a `Missing`.
+    name, x_uint8: the image.
+    target_bytes: the size, met from below.
+    rows: records that may hold the codec's setting for this size, from an evaluation.
+    search: whether to search for the setting where no record has it; "not measured" if not.
+  """
+  if isinstance(codec, Missing):
+    return _none(codec.name, name, codec.status)
+  goal = (codec.name, codec.version, name, target_bytes)
+  settings = [r.setting for r in rows if (r.codec, r.version, r.image, r.target_bytes) == goal]
+  known = [setting for setting in settings if setting is not None]
+  if known:
+    return decoded(codec, known[0], name, x_uint8)
+  if not search:
+    return _none(codec.name, name, "not measured")
+  try:
+    match = baselines.match_size(codec, x_uint8, target_bytes)
+  except CodecError as error:
+    return _none(codec.name, name, f"failed: {error}")
+  picture = decoded(codec, match.setting, name, x_uint8)
+  status = match.status if picture.record.ok else picture.record.status
+  return dataclasses.replace(picture, record=dataclasses.replace(picture.record, status=status))
+
+
+def at_own_size(
+  ours: ImageCodec,
+  setting: Setting,
+  others: Sequence[ImageCodec | Missing],
+  name: str,
+  x_uint8: np.ndarray,
+  rows: Sequence[Record] = (),
+  search: bool = False,
+) -> list[Picture]:
+  """Our picture at a setting, and the others' at the size of its file; arguments as in `at_size`.
+
+  Raises:
+    CodecError: our codec failed.
+  """
+  own = decoded(ours, setting, name, x_uint8)
+  size_bytes = own.record.size_bytes
+  if own.x_hat is None or size_bytes is None:
+    raise CodecError(own.record.status)
+  return [own, *(at_size(o, name, x_uint8, size_bytes, rows, search) for o in others)]
+
+
+def _none(codec: str, image: str, status: str) -> Picture:
+  assert status != OK
+  return Picture(Record(codec, None, image, status=status), None)

@@ -1,0 +1,118 @@
+"""The interactive report: one HTML file that needs no network.
+
+The page is made of `report_page/` (its text, style and program), the plotting library plotly.js as
+the package plotly brings it, and the figures of the records as JSON. Nothing here needs JAX;
+pictures come ready made (`report_gallery`).
+"""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from os import PathLike
+from string import Template
+from typing import Any
+
+from cae_jax.evaluation import published, report_data, report_tables
+from cae_jax.evaluation.names import in_order, is_baseline
+from cae_jax.evaluation.records import Record
+from cae_jax.images.files import replace_atomically
+
+Gallery = Sequence[Mapping[str, Any]]
+
+
+def write(
+  path: str | PathLike, records: Sequence[Record], dataset: str = "", gallery: Gallery = ()
+) -> None:
+  """Writes the report, whole or not at all; arguments and errors as in `page`."""
+  text = page(records, dataset, gallery)
+  with replace_atomically(path) as temporary:
+    temporary.write_text(text, encoding="utf-8")
+
+
+def page(records: Sequence[Record], dataset: str = "", gallery: Gallery = ()) -> str:
+  """The report as one HTML file.
+
+  Args:
+    records: of `experiments.evaluate`.
+    dataset: name of the data set; published curves appear where it and the images fit.
+    gallery: images of `report_gallery.image`; without any the page says how to get them.
+  Returns:
+    HTML with everything inlined.
+  Raises:
+    ValueError: no record has figures.
+    ModuleNotFoundError: plotly is not installed.
+  """
+  measured = [record for record in records if record.image is not None and record.mse is not None]
+  if not measured:
+    raise ValueError(
+      "expected records with figures, got none; write them with python -m experiments.evaluate"
+    )
+  literature = published.load_for(dataset, {record.image or "" for record in measured})
+  data = {**report_data.plots(measured, literature), "gallery": list(gallery)}
+  return Template(_file("page.html")).substitute(
+    title=html.escape(_title(measured)),
+    lead=html.escape(_lead(measured, dataset)),
+    style=_file("style.css"),
+    plotly=plotly_js(),
+    program=_file("page.js"),
+    data=json_in_html(data),
+    image_options=_options(data["images"]),
+    bd_rates=report_tables.rate_distortion_html(records, literature),
+    gallery_hidden="" if gallery else "hidden",
+    gallery_missing="hidden" if gallery else "",
+    times=report_tables.times_html(measured),
+    codecs=report_tables.codecs_html(records),
+  )
+
+
+def json_in_html(data: Any) -> str:
+  """JSON that cannot end the script element it stands in."""
+  text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+  return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def plotly_js() -> str:
+  """The plotting library as JavaScript.
+
+  Raises:
+    ModuleNotFoundError: plotly is not installed.
+  """
+  try:
+    from plotly.offline import get_plotlyjs
+  except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+      'the report needs plotly, which is not installed: pip install "cae_jax[report]"'
+    ) from error
+  return get_plotlyjs()
+
+
+def _title(records: Sequence[Record]) -> str:
+  own = [codec for codec in in_order(r.codec for r in records) if not is_baseline(codec)]
+  # Not the network alone, which is named after its codec.
+  whole = [c for c in own if not any(c != other and c.startswith(other) for other in own)]
+  return f"{', '.join(whole)} against classical codecs" if own else "Classical codecs"
+
+
+def _lead(records: Sequence[Record], dataset: str) -> str:
+  images, codecs = {r.image for r in records}, {r.codec for r in records}
+  of = f" of {dataset}" if dataset else ""
+  return (
+    f"{_count(len(codecs), 'codec')} on {_count(len(images), 'image')}{of}, measured on "
+    f"{_count(len(records), 'real file')}: rates are of whole files, headers included, and "
+    "qualities of decoded 8-bit pictures."
+  )
+
+
+def _count(number: int, noun: str) -> str:
+  return f"{number} {noun}" + "s" * (number != 1)
+
+
+def _options(names: Sequence[str]) -> str:
+  escaped = [html.escape(name) for name in names]
+  return "".join(f'<option value="{name}">{name}</option>' for name in escaped)
+
+
+def _file(name: str) -> str:
+  folder = resources.files("cae_jax.evaluation").joinpath("report_page")
+  return folder.joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,110 @@
+"""Rate-distortion points of records as the report's plots take them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from cae_jax.evaluation import drawing
+from cae_jax.evaluation.names import in_order, is_baseline, label
+from cae_jax.evaluation.rd_curves import (
+  MEAN_OF_IMAGES,
+  Convention,
+  Curve,
+  complete_settings,
+  mean_point,
+)
+from cae_jax.evaluation.records import Record
+
+# What is drawn, of `rd_curves.METRICS`, and the title of its axis.
+AXES = {"psnr_db": "PSNR of RGB (dB)", "ms_ssim_db": "MS-SSIM (dB)"}
+MEAN = ""  # the name the mean over the images has among theirs
+# Matplotlib's markers, as `drawing.style` gives them, in plotly's words.
+_SYMBOLS = {
+  "s": "square",
+  "D": "diamond",
+  "^": "triangle-up",
+  "v": "triangle-down",
+  "P": "cross",
+  "X": "x",
+  "<": "triangle-left",
+  ">": "triangle-right",
+}
+# Ours are drawn in the page's accent colour, told apart by these.
+_OWN_SYMBOLS = ("circle", "circle-open", "star")
+_DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+def plots(records: Sequence[Record], published: Sequence[Curve] = ()) -> dict[str, Any]:
+  """Every curve under every metric, of the mean and of each image, ready for JSON.
+
+  Args:
+    records: with figures.
+    published: curves of the literature.
+  Returns:
+    axes: metric -> title; images: their names, sorted; curves: in the order of the legend, each
+    with its look and `points`: metric -> name of the image, or `MEAN` -> rate_bpp, quality_db and
+    setting, lists of one length in order of rate.
+  """
+  codecs = in_order(record.codec for record in records)
+  measured = [_measured(records, codec, codecs) for codec in codecs]
+  curves = [curve for curve in measured if curve["points"]]
+  curves += [_published(curve, index) for index, curve in enumerate(published)]
+  images = sorted({record.image or "" for record in records})
+  return {"axes": AXES, "images": images, "curves": curves}
+
+
+def _measured(records: Sequence[Record], codec: str, codecs: Sequence[str]) -> dict[str, Any]:
+  own = [name for name in codecs if not is_baseline(name)]
+  colour, marker = drawing.style(codec, codecs)
+  symbol = _OWN_SYMBOLS[own.index(codec) % 3] if codec in own else _SYMBOLS[marker]
+  points = {metric: _points(records, codec, metric) for metric in AXES}
+  return {
+    "id": codec,
+    "label": label(codec),
+    "kind": "baseline" if is_baseline(codec) else "own",
+    "color": colour,
+    "symbol": symbol,
+    "dash": "solid",
+    "source": "",
+    "points": {metric: found for metric, found in points.items() if found},
+  }
+
+
+def _published(curve: Curve, index: int) -> dict[str, Any]:
+  points = _columns([(x, y, "") for x, y in zip(curve.mean.rate_bpp, curve.mean.quality_db)])
+  return {
+    "id": f"published {curve.name}",
+    "label": f"{curve.name} (published)",
+    "kind": "published",
+    "color": "",
+    "symbol": "circle-open",
+    "dash": _DASHES[index % len(_DASHES)],
+    "source": curve.source,
+    "points": {curve.convention.metric: {MEAN: points}},
+  }
+
+
+def _points(records: Sequence[Record], codec: str, metric: str) -> dict[str, dict[str, list]]:
+  """Of the settings that are measured on all the codec's images; empty if there is none."""
+  if not any(r.codec == codec and r.matched_to is None and r.ok for r in records):
+    return {}
+  images, settings = complete_settings(records, codec, metric)
+  if not settings:
+    return {}
+  convention = Convention(metric, MEAN_OF_IMAGES, images)
+  means = [(*mean_point(rows, convention), str(setting)) for setting, rows in settings.items()]
+  result = {MEAN: _columns(means)}
+  for index, image in enumerate(images):
+    of_image = [
+      (*mean_point([rows[index]], convention), str(setting)) for setting, rows in settings.items()
+    ]
+    result[image] = _columns(of_image)
+  return result
+
+
+def _columns(points: Sequence[tuple[float, float, str]]) -> dict[str, list]:
+  ordered = sorted(points)
+  return {
+    "rate_bpp": [round(rate, 5) for rate, _, _ in ordered],
+    "quality_db": [round(quality, 4) for _, quality, _ in ordered],
+    "setting": [setting for _, _, setting in ordered],
+  }

@@ -1,0 +1,126 @@
+"""The report's tables as HTML: BD-rates, times, settings and versions."""
+
+import collections
+import html
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+
+from cae_jax.evaluation import rate_distortion, rd_tables
+from cae_jax.evaluation.names import in_order, is_baseline, label
+from cae_jax.evaluation.rd_curves import METRICS, Curve
+from cae_jax.evaluation.records import Record
+
+_NUMBER = re.compile(r"[-+−]?[\d.]+( %)?|—|∞")
+_NUMBER_CLASS = ' class="number"'
+
+
+def rate_distortion_html(records: Sequence[Record], published: Sequence[Curve] = ()) -> str:
+  """BD-rates and the baselines at our rates, with the conventions they depend on.
+
+  Args:
+    records: any.
+    published: further anchors.
+  """
+  compared = rate_distortion.compare(records, published)
+  at_rates = [row for metric in METRICS for row in rate_distortion.at_own_rates(records, metric)]
+  return "\n".join(_section(table) for table in rd_tables.tables(compared, at_rates))
+
+
+def times_html(records: Sequence[Record]) -> str:
+  """Medians and quartiles of the wall times of each codec.
+
+  Args:
+    records: with figures; matched rows count as well, each is a file that was made and read.
+  """
+  codecs = in_order(record.codec for record in records)
+  rows = [_times_row(codec, [r for r in records if r.codec == codec]) for codec in codecs]
+  head = ("codec", "files", "encode s", "quartiles", "decode s", "quartiles", "decode MP/s")
+  return table_html(head, rows, "Times")
+
+
+def codecs_html(records: Sequence[Record]) -> str:
+  """Version and settings of every codec, and why one has no figures."""
+  codecs = in_order(record.codec for record in records)
+  rows = [_codec_row(codec, [r for r in records if r.codec == codec]) for codec in codecs]
+  return table_html(("codec", "version and options", "settings", "notes"), rows, "Codecs")
+
+
+def table_html(head: Sequence[str], rows: Iterable[Sequence[str]], name: str) -> str:
+  """A table of plain text that scrolls within itself where the screen is narrow.
+
+  Args:
+    head, rows: text of the cells.
+    name: what it is, for screen readers.
+  Returns:
+    HTML; all text is escaped.
+  """
+  rows = [tuple(row) for row in rows]
+  numeric = [all(_NUMBER.fullmatch(cell) for cell in column) for column in zip(*rows)]
+  heads = zip(head, numeric or [False] * len(head))
+  top = "".join(
+    f'<th scope="col"{_NUMBER_CLASS * is_numeric}>{html.escape(cell)}</th>'
+    for cell, is_numeric in heads
+  )
+  body = "\n".join(_row_html(row) for row in rows)
+  return (
+    f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(name)}">'
+    f"<table><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
+  )
+
+
+def _section(table: rd_tables.Table) -> str:
+  # Markdown's code spans are all the words have of it.
+  words = re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(table.words))
+  body = table_html(table.head, table.rows, table.title) if table.rows else ""
+  return f"<h3>{html.escape(table.title)}</h3>\n<p>{words}</p>\n{body}"
+
+
+def _row_html(row: Sequence[str]) -> str:
+  first, *others = row
+  cells = "".join(f"<td{_class(cell)}>{html.escape(cell)}</td>" for cell in others)
+  return f'<tr><th scope="row">{html.escape(first)}</th>{cells}</tr>'
+
+
+def _class(cell: str) -> str:
+  if _NUMBER.fullmatch(cell):
+    return _NUMBER_CLASS
+  return ' class="long"' if len(cell) > 40 else ""
+
+
+def _times_row(codec: str, records: Sequence[Record]) -> tuple[str, ...]:
+  encode_s = [r.encode_s for r in records if r.encode_s is not None]
+  decode_s = [r.decode_s for r in records if r.decode_s is not None]
+  speeds = [
+    (r.width or 0) * (r.height or 0) / 1e6 / r.decode_s for r in records if r.decode_s is not None
+  ]
+  speed = f"{statistics.median(speeds):.2f}" if speeds else "—"
+  return label(codec), str(len(records)), *_spread(encode_s), *_spread(decode_s), speed
+
+
+def _spread(seconds: Sequence[float]) -> tuple[str, str]:
+  """Median, and first and third quartile, in words."""
+  if not seconds:
+    return "—", "—"
+  median = f"{statistics.median(seconds):.3f}"
+  if len(seconds) < 2:
+    return median, "—"
+  low, _, high = statistics.quantiles(seconds, n=4, method="inclusive")
+  return median, f"{low:.3f} to {high:.3f}"
+
+
+def _codec_row(codec: str, records: Sequence[Record]) -> tuple[str, ...]:
+  versions = dict.fromkeys(r.version for r in records if r.version)
+  fixed = [r for r in records if r.image is not None and r.matched_to is None]
+  settings = ", ".join(dict.fromkeys(str(r.setting) for r in fixed)) or "—"
+  return label(codec), "; ".join(versions) or "—", settings, "; ".join(_notes(codec, records))
+
+
+def _notes(codec: str, records: Sequence[Record]) -> list[str]:
+  notes = [] if is_baseline(codec) else ["ours"]
+  matched = [r for r in records if r.matched_to is not None]
+  for other in dict.fromkeys(r.matched_to or "" for r in matched):
+    goals = dict.fromkeys(str(r.matched_setting) for r in matched if r.matched_to == other)
+    notes.append(f"also at the size of {label(other)} at {', '.join(goals)}")
+  bad = collections.Counter(record.status for record in records if not record.ok)
+  return notes + [f"{count} × {status}" for status, count in bad.items()]

@@ -1,0 +1,65 @@
+"""Several training runs in one picture: loss against steps, and against seconds of training."""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import NamedTuple
+
+import numpy as np
+
+from cae_jax.evaluation import drawing
+from cae_jax.evaluation.charts import json_lines
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#777777")
+
+
+class LossCurve(NamedTuple):
+  """The losses of one split of a run.
+
+  Attributes:
+    steps: int [N].
+    seconds: float64 [N], of training alone: validation and compiling do not count.
+    losses: float64 [N].
+  """
+
+  steps: np.ndarray
+  seconds: np.ndarray
+  losses: np.ndarray
+
+
+def loss_curve(lines: Sequence[Mapping], split: str) -> LossCurve:
+  """The curve of a split ("train" or "valid") in the lines of a metrics.jsonl."""
+  train = [line for line in lines if line["split"] == "train"]
+  steps = np.array([0, *(line["step"] for line in train)])
+  speeds = np.array([line["steps_per_s"] for line in train])
+  seconds = np.concatenate([[0.0], np.cumsum(np.diff(steps) / speeds)])
+  chosen = [line for line in lines if line["split"] == split]
+  at = np.array([line["step"] for line in chosen], int)
+  losses = np.array([line["loss"] for line in chosen], float)
+  return LossCurve(at, np.interp(at, steps, seconds), losses)
+
+
+def compare(runs: Mapping[str, str | PathLike], path: str | PathLike) -> None:
+  """Draws the training losses of runs, and their validation losses as points.
+
+  Args:
+    runs: metrics.jsonl of each run, by the name to show.
+    path: the picture to write.
+  Raises:
+    ValueError: a run has no training loss yet.
+  """
+  figure = drawing.figure(12.0, 4.6)
+  panels = figure.subplots(1, 2, sharey=True)
+  for colour, (name, metrics) in zip(_COLOURS, runs.items()):
+    lines = json_lines(metrics)
+    train, valid = (loss_curve(lines, split) for split in ("train", "valid"))
+    if not train.steps.size:
+      raise ValueError(f"{metrics} has no training loss yet; train for a few steps first")
+    for axes, of in zip(panels, (lambda c: c.steps, lambda c: c.seconds / 60)):
+      axes.plot(of(train), train.losses, color=colour, lw=1.2, label=name)
+      axes.plot(of(valid), valid.losses, "o", color=colour, mec="white", ms=7)
+  panels[0].set(xlabel="step", ylabel="loss (points: validation)", yscale="log")
+  panels[1].set(xlabel="minutes of training")
+  for axes in panels:
+    axes.grid(which="both", color="#EEEEEE")
+  drawing.legend(figure, panels[0])
+  drawing.save(figure, path)

@@ -1,0 +1,32 @@
+import json
+
+import numpy as np
+import pytest
+
+from cae_jax.evaluation import run_charts
+
+LINES = [
+  {"step": 10, "split": "train", "loss": 3.0, "steps_per_s": 2.0},
+  {"step": 20, "split": "train", "loss": 2.0, "steps_per_s": 5.0},
+  {"step": 20, "split": "valid", "loss": 2.5},
+]
+
+
+def test_seconds_are_those_of_the_steps():
+  train, valid = (run_charts.loss_curve(LINES, split) for split in ("train", "valid"))
+  np.testing.assert_allclose(train.seconds, [5.0, 7.0])
+  np.testing.assert_array_equal(train.losses, [3.0, 2.0])
+  np.testing.assert_allclose((valid.steps[0], valid.seconds[0], valid.losses[0]), (20, 7.0, 2.5))
+
+
+def test_runs_are_drawn(tmp_path):
+  for name in ("a", "b"):
+    (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in LINES))
+  run_charts.compare({"a": tmp_path / "a", "b": tmp_path / "b"}, tmp_path / "c.png")
+  assert (tmp_path / "c.png").stat().st_size > 5000
+
+
+def test_a_run_without_losses(tmp_path):
+  (tmp_path / "a").write_text("")
+  with pytest.raises(ValueError, match="has no training loss yet"):
+    run_charts.compare({"a": tmp_path / "a"}, tmp_path / "c.png")

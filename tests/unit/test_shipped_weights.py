@@ -1,0 +1,65 @@
+"""The weights that come with the package."""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import pytest
+from PIL import Image
+from skimage import data
+
+import cae_jax
+from cae_jax.images.files import read_rgb
+from cae_jax.images.metrics import psnr_db
+from cae_jax.models.macs import count_macs
+from cae_jax.weights import load_weights, shipped
+
+PHOTO = data.astronaut()[100:292, 130:322]
+LIMIT_MIB = 20
+
+
+@pytest.fixture(scope="module")
+def codec():
+  return cae_jax.load()
+
+
+@pytest.mark.parametrize("name", sorted(shipped.shipped()))
+def test_they_are_small_and_documented(name):
+  path = shipped.find(name)
+  assert path.stat().st_size < LIMIT_MIB * 2**20
+  card = path.with_suffix(".md").read_text()
+  weights = load_weights(path)
+  assert weights.hash().hex() in card
+  assert weights.card["step"] > 0
+  assert sum(a.size for a in jax.tree.leaves(weights.params)) < 10e6
+
+
+def test_default_weights_beat_jpeg(codec):
+  encoded = codec.encode(PHOTO, bpp=0.8)
+  decoded = codec.decompress(encoded.data)
+  assert psnr_db(PHOTO, decoded) == pytest.approx(encoded.psnr_db, abs=0.01)
+  jpegs = [_jpeg(PHOTO, quality) for quality in range(5, 60)]
+  best = max(psnr for size, psnr in jpegs if size <= 1.02 * len(encoded.data))
+  assert encoded.psnr_db > best + 1
+
+
+def _jpeg(image, quality):
+  buffer = io.BytesIO()
+  Image.fromarray(image).save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
+  return buffer.tell(), psnr_db(image, read_rgb(buffer.getvalue()))
+
+
+def test_transforms_are_within_their_budget(codec):
+  """kMAC a pixel: at most 40 for the decoder and 60 for the encoder, with a few for the context."""
+  model, params = codec.coder.model, codec.coder._params
+  x, y, u = (
+    jax.ShapeDtypeStruct(s, jnp.float32) for s in ((1, 256, 256, 3), (1, 16, 16, 320), (1,))
+  )
+  count = lambda method, *a: count_macs(
+    lambda p, *a: model.apply({"params": p}, *a, method=method), params, *a
+  )
+  pixels = 256 * 256
+  both = count("rounded", x, u) / pixels / 1e3  # every pass at all positions
+  synthesis, analysis = (count(*a) / pixels / 1e3 for a in (("decode", y, u), ("encode", x)))
+  assert both - analysis < 40
+  assert both - synthesis < 60
