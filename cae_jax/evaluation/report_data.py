@@ -53,7 +53,7 @@ def plots(records: Sequence[Record], published: Sequence[Curve] = ()) -> dict[st
 
 
 def _measured(records: Sequence[Record], codec: str, codecs: Sequence[str]) -> dict[str, Any]:
-  own = [name for name in codecs if not is_baseline(name)]
+  own = sorted(name for name in codecs if not is_baseline(name))
   colour, marker = drawing.style(codec, codecs)
   symbol = _OWN_SYMBOLS[own.index(codec) % 3] if codec in own else _SYMBOLS[marker]
   points = {metric: _points(records, codec, metric) for metric in AXES}

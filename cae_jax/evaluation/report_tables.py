@@ -24,7 +24,8 @@ def rate_distortion_html(records: Sequence[Record], published: Sequence[Curve] =
   """
   compared = rate_distortion.compare(records, published)
   at_rates = [row for metric in METRICS for row in rate_distortion.at_own_rates(records, metric)]
-  return "\n".join(_section(table) for table in rd_tables.tables(compared, at_rates))
+  first, *others = rd_tables.tables(compared, at_rates)
+  return "\n".join([_section(first, " open"), *map(_section, others)])
 
 
 def times_html(records: Sequence[Record]) -> str:
@@ -69,11 +70,12 @@ def table_html(head: Sequence[str], rows: Iterable[Sequence[str]], name: str) ->
   )
 
 
-def _section(table: rd_tables.Table) -> str:
+def _section(table: rd_tables.Table, is_open: str = "") -> str:
   # Markdown's code spans are all the words have of it.
   words = re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(table.words))
   body = table_html(table.head, table.rows, table.title) if table.rows else ""
-  return f"<h3>{html.escape(table.title)}</h3>\n<p>{words}</p>\n{body}"
+  title = f"<summary><h3>{html.escape(table.title)}</h3></summary>"
+  return f"<details{is_open}>{title}\n<p>{words}</p>\n{body}</details>"
 
 
 def _row_html(row: Sequence[str]) -> str:

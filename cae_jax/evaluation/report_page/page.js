@@ -38,17 +38,18 @@ function traces(metric, image) {
 function layout(metric) {
   const line = { gridcolor: color("--grid"), linecolor: color("--line"), zeroline: false, automargin: true };
   const log = $("axis").value === "log";
-  const decades = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20];
+  const narrow = $("plots").clientWidth < 600;
+  const ticks = narrow ? [0.02, 0.1, 0.5, 2, 10] : [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20];
   return {
     xaxis: {
-      ...line, title: { text: "bits per pixel" }, type: $("axis").value,
-      ...(log ? { tickvals: decades } : { rangemode: "tozero" }),
+      ...line, title: { text: "bits per pixel", standoff: 10 }, type: $("axis").value,
+      ...(log ? { tickvals: ticks } : { rangemode: "tozero" }),
     },
     yaxis: { ...line, title: { text: data.axes[metric] } },
     font: { family: "system-ui, sans-serif", size: 13, color: color("--soft") },
     hoverlabel: { bgcolor: color("--card"), font: { color: color("--ink") } },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 56, r: 14, t: 14, b: 48 }, showlegend: false, hovermode: "closest",
+    margin: { l: 60, r: 18, t: 18, b: 64 }, showlegend: false, hovermode: "closest",
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
   };
 }
@@ -260,5 +261,9 @@ if (data.gallery.length) makeGallery();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", restyle);
 // Paper is white, whatever the screen is.
 for (const [event, on] of [["beforeprint", true], ["afterprint", false]]) {
-  window.addEventListener(event, () => { document.documentElement.toggleAttribute("data-print", on); restyle(); });
+  window.addEventListener(event, () => {
+    document.documentElement.toggleAttribute("data-print", on);
+    if (on) document.querySelectorAll("details").forEach((details) => { details.open = true; });
+    restyle();
+  });
 }

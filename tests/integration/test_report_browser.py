@@ -1,0 +1,259 @@
+"""The report as a reader uses it: in a browser, by mouse, by keyboard and on a phone."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from cae_jax.evaluation import published, report, report_gallery
+from cae_jax.evaluation.pictures import Picture
+from cae_jax.evaluation.records import Record
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_PROGRAM = next(filter(None, map(shutil.which, _NAMES)), None)
+if _PROGRAM is None:
+  pytest.skip(f"no browser: none of {', '.join(_NAMES)} is installed", allow_module_level=True)
+
+_IMAGES = published.KODAK_IMAGES
+_DESKTOP, _PHONE = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
+
+
+def _records():
+  """Three codecs with curves of their own on 24 images."""
+  return [
+    Record(
+      codec,
+      setting,
+      image,
+      rate_bpp=0.1 * 2**setting,
+      psnr_db=26 + 3 * setting + offset + 0.1 * index,
+      psnr_y_db=27 + 3 * setting + offset,
+      mse=10.0,
+      ms_ssim=1 - 0.08 / 2**setting,
+      width=96,
+      height=64,
+      encode_s=0.1,
+      decode_s=0.05,
+      version="1.0 of a codec with a long name and many options, to be broken into lines",
+    )
+    for codec, offset in (("a_codec_of_ours_with_a_long_name", 2.0), ("jpeg", 0.0), ("avif", 1.5))
+    for index, image in enumerate(_IMAGES)
+    for setting in range(5)
+  ]
+
+
+def _gallery():
+  """Two images: black, with pictures that are 16 and 64 levels brighter."""
+  black = np.zeros((64, 96, 3), np.uint8)
+  row = lambda codec: Record(codec, 1, "x", rate_bpp=0.5, psnr_db=30.0, size_bytes=384)
+  pictures = [Picture(row("ours"), black + 16), Picture(row("jpeg"), black + 64)]
+  return [report_gallery.image(name, black, pictures) for name in _IMAGES[:2]]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+  path = tmp_path_factory.mktemp("report") / "report.html"
+  report.write(path, _records(), "kodak", _gallery())
+  return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+  with sync_api.sync_playwright() as playwright:
+    browser = playwright.chromium.launch(executable_path=_PROGRAM)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def complaints():
+  """What a page complains about, or asks of the network: nothing, at the end of every test."""
+  return []
+
+
+@pytest.fixture(autouse=True)
+def _no_complaints(complaints):
+  yield
+  assert complaints == []
+
+
+def _open(browser, address, complaints, **settings):
+  page = browser.new_context(**settings).new_page()
+  page.on("console", lambda message: complaints.append(message.text))
+  page.on("pageerror", lambda error: complaints.append(str(error)))
+  page.on("request", lambda request: complaints.append(request.url) if _remote(request) else None)
+  page.goto(address)
+  page.wait_for_selector("#plot-ms_ssim_db .scatterlayer .trace")
+  return page
+
+
+@pytest.fixture(scope="module")
+def desktop(browser, address, complaints):
+  """One page for all tests: to load it takes a second or more."""
+  return _open(browser, address, complaints, viewport=_DESKTOP)
+
+
+@pytest.fixture
+def page(desktop):
+  """The page as it was when it opened."""
+  yield desktop
+  desktop.emulate_media(color_scheme="light")
+  desktop.get_by_role("button", name="All codecs").click()
+  desktop.get_by_label("Images").select_option("mean of all")
+  desktop.get_by_label("Rate axis").select_option("logarithmic")
+  desktop.get_by_role("button", name="whole").click()
+  desktop.evaluate("document.activeElement.blur()")
+
+
+def _remote(request) -> bool:
+  return not request.url.startswith(("file:", "data:", "blob:"))
+
+
+def _drawn(page, metric="psnr_db"):
+  """Names of the curves drawn, and the qualities of the first point of each."""
+  curves = page.evaluate(
+    f"document.getElementById('plot-{metric}').data.map(t => [t.name, t.y[0]])"
+  )
+  return dict(map(tuple, curves))
+
+
+def _divider_share(page):
+  return page.evaluate("""() => {
+    const box = id => document.getElementById(id).getBoundingClientRect();
+    return (box("divider").left + 1 - box("stage").left) / box("stage").width;
+  }""")
+
+
+def _colour(page, canvas):
+  """Of the first pixel."""
+  code = """id => {
+    const copy = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+    copy.drawImage(document.getElementById(id), 0, 0);
+    return [...copy.getImageData(0, 0, 1, 1).data];
+  }"""
+  return page.evaluate(code, canvas)
+
+
+def _focus_by_tab(page, selector, most=60):
+  for _ in range(most):
+    page.keyboard.press("Tab")
+    if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+      return
+  raise AssertionError(f"Tab does not reach {selector}")
+
+
+def test_codecs_are_switched_on_and_off(page):
+  before = _drawn(page)
+  assert {"JPEG", "AVIF", "a_codec_of_ours_with_a_long_name"} < before.keys()
+  page.get_by_role("checkbox", name="JPEG").click()
+  assert before.keys() - _drawn(page).keys() == {"JPEG"}
+  assert "JPEG" not in _drawn(page, "ms_ssim_db")
+  page.get_by_role("button", name="None").click()
+  assert _drawn(page) == {}
+  page.get_by_role("button", name="All codecs").click()
+  assert _drawn(page) == before
+
+
+def test_one_image_or_their_mean(page):
+  published_names = [name for name in _drawn(page) if name.endswith("(published)")]
+  assert len(published_names) == len(published.DRAWN)
+  assert _drawn(page)["JPEG"] == pytest.approx(26 + 0.1 * 11.5)
+  page.get_by_label("Images").select_option("kodim03")
+  assert _drawn(page)["JPEG"] == pytest.approx(26.2)
+  assert not any(name in _drawn(page) for name in published_names)
+
+
+def test_published_curves_are_dashed_and_ours_is_the_boldest(page):
+  lines = page.evaluate(
+    "document.getElementById('plot-psnr_db').data.map(t => [t.name, t.line.dash, t.line.width])"
+  )
+  assert all((dash != "solid") == name.endswith("(published)") for name, dash, _ in lines)
+  assert max(lines, key=lambda line: line[2])[0] == "a_codec_of_ours_with_a_long_name"
+
+
+def test_the_axis_of_rates(page):
+  kind = "document.getElementById('plot-psnr_db')._fullLayout.xaxis.type"
+  assert page.evaluate(kind) == "log"
+  page.get_by_label("Rate axis").select_option("linear")
+  assert page.evaluate(kind) == "linear"
+
+
+def test_the_divider_follows_slider_and_mouse(page):
+  assert _divider_share(page) == pytest.approx(0.5, abs=0.01)
+  page.locator("#split").fill("20")
+  assert _divider_share(page) == pytest.approx(0.2, abs=0.01)
+  page.locator("#stage").scroll_into_view_if_needed()
+  box = page.locator("#stage").bounding_box()
+  page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 20)
+  page.mouse.down()
+  page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 30)
+  page.mouse.up()
+  assert _divider_share(page) == pytest.approx(0.75, abs=0.02)
+  assert float(page.locator("#split").input_value()) == pytest.approx(75, abs=2)
+
+
+def test_pictures_and_their_errors(page):
+  page.wait_for_function("document.getElementById('right-canvas').width === 96")
+  assert _colour(page, "left-canvas") == [16, 16, 16, 255]
+  assert _colour(page, "right-canvas") == [64, 64, 64, 255]
+  page.locator("#right").select_option("Original")
+  page.get_by_role("button", name="Error map").click()
+  page.wait_for_function("document.getElementById('error-scale').hidden === false")
+  # Half the scale of 32 levels, and its lower end.
+  assert _colour(page, "left-canvas") == [176, 67, 127, 255]
+  assert _colour(page, "right-canvas") == [11, 12, 16, 255]
+
+
+def test_choice_of_image_keeps_the_codecs(page):
+  page.locator("#left").select_option("JPEG")
+  page.get_by_role("button", name="kodim02").click()
+  assert page.get_by_role("button", name="kodim02").get_attribute("aria-pressed") == "true"
+  assert "kodim02: whole image" in page.locator("#crop-note").text_content()
+  assert page.locator("#left-name").text_content() == "JPEG"
+
+
+def test_zoom_and_keyboard(page):
+  _focus_by_tab(page, "#legend input")
+  drawn = len(_drawn(page))
+  page.keyboard.press("Space")
+  assert len(_drawn(page)) == drawn - 1
+  _focus_by_tab(page, "#zooms button:nth-child(3)")
+  outline = "getComputedStyle(document.activeElement).outlineStyle"
+  assert page.evaluate(outline) == "solid"
+  page.keyboard.press("Enter")
+  transform = "document.getElementById('left-canvas').style.transform"
+  assert page.evaluate(transform) == "translate(-150%, -150%) scale(4)"
+  _focus_by_tab(page, "#stage")
+  page.keyboard.press("ArrowRight")
+  assert page.evaluate(transform) == "translate(-162.5%, -150%) scale(4)"
+  _focus_by_tab(page, "#split")
+  page.keyboard.press("Home")
+  assert _divider_share(page) == pytest.approx(0, abs=0.01)
+
+
+def test_dark_and_paper(page):
+  page.emulate_media(color_scheme="dark")
+  ink = "document.getElementById('plot-psnr_db').layout.font.color"
+  background = "getComputedStyle(document.body).backgroundColor"
+  dark = page.evaluate(background), page.evaluate(ink)
+  page.emulate_media(color_scheme="light")
+  light = page.evaluate(background), page.evaluate(ink)
+  assert all(a != b for a, b in zip(dark, light))
+  page.emulate_media(color_scheme="dark")
+  assert page.evaluate(ink) == dark[1]
+  page.evaluate("dispatchEvent(new Event('beforeprint'))")
+  assert page.evaluate(ink) == light[1]
+  page.evaluate("dispatchEvent(new Event('afterprint'))")
+  assert page.evaluate(ink) == dark[1]
+
+
+def test_a_phone_scrolls_downwards_alone(browser, address, complaints):
+  phone = {"viewport": _PHONE, "has_touch": True, "is_mobile": True}
+  page = _open(browser, address, complaints, **phone)
+  assert page.evaluate("document.documentElement.scrollWidth") <= _PHONE["width"]
+  for name in ("#stage", "#plot-psnr_db", "#split", ".scroll >> nth=0"):
+    box = page.locator(name).bounding_box()
+    assert box["width"] > 200
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= _PHONE["width"]
