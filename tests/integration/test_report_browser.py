@@ -110,6 +110,15 @@ def _remote(request) -> bool:
   return not request.url.startswith(("file:", "data:", "blob:"))
 
 
+def _wait_for(page, condition, most=200):
+  """Playwright's own waiting evaluates strings in the page, which the page forbids."""
+  for _ in range(most):
+    if page.evaluate(condition):
+      return
+    page.wait_for_timeout(50)
+  raise AssertionError(f"never came true: {condition}")
+
+
 def _drawn(page, metric="psnr_db"):
   """Names of the curves drawn, and the qualities of the first point of each."""
   curves = page.evaluate(
@@ -194,12 +203,12 @@ def test_the_divider_follows_slider_and_mouse(page):
 
 
 def test_pictures_and_their_errors(page):
-  page.wait_for_function("document.getElementById('right-canvas').width === 96")
+  _wait_for(page, "document.getElementById('right-canvas').width === 96")
   assert _colour(page, "left-canvas") == [16, 16, 16, 255]
   assert _colour(page, "right-canvas") == [64, 64, 64, 255]
   page.locator("#right").select_option("Original")
   page.get_by_role("button", name="Error map").click()
-  page.wait_for_function("document.getElementById('error-scale').hidden === false")
+  _wait_for(page, "document.getElementById('error-scale').hidden === false")
   # Half the scale of 32 levels, and its lower end.
   assert _colour(page, "left-canvas") == [176, 67, 127, 255]
   assert _colour(page, "right-canvas") == [11, 12, 16, 255]
@@ -233,17 +242,16 @@ def test_zoom_and_keyboard(page):
 
 
 def test_dark_and_paper(page):
-  page.emulate_media(color_scheme="dark")
   ink = "document.getElementById('plot-psnr_db').layout.font.color"
   background = "getComputedStyle(document.body).backgroundColor"
-  dark = page.evaluate(background), page.evaluate(ink)
-  page.emulate_media(color_scheme="light")
   light = page.evaluate(background), page.evaluate(ink)
-  assert all(a != b for a, b in zip(dark, light))
   page.emulate_media(color_scheme="dark")
-  assert page.evaluate(ink) == dark[1]
+  _wait_for(page, f"{ink} !== '{light[1]}'")
+  dark = page.evaluate(background), page.evaluate(ink)
+  assert dark[0] != light[0]
   page.evaluate("dispatchEvent(new Event('beforeprint'))")
   assert page.evaluate(ink) == light[1]
+  assert page.locator("details:not([open])").count() == 0
   page.evaluate("dispatchEvent(new Event('afterprint'))")
   assert page.evaluate(ink) == dark[1]
 
