@@ -19,7 +19,6 @@ from cae_jax.codec.arrays import (
 from cae_jax.codec.coder import Coded
 from cae_jax.codec.refine import refine
 from cae_jax.coding import rans
-from cae_jax.coding.symbols import information_bits
 from cae_jax.coding.tables import CodingTables
 from cae_jax.images.preprocessing import to_uint8
 from cae_jax.images.tiling import pad_to
@@ -127,11 +126,6 @@ class ContextCoder:
     height, width = (BLOCK * side for side in y_hat.shape[:2])
     x = self._synthesise(self._params, _padded(y_hat), _tradeoffs(rate_level))
     return np.asarray(x)[:height, :width]
-
-  def information_bits(self, symbols: list[np.ndarray], indexes: list[np.ndarray]) -> float:
-    """The ideal cost of symbols under the coding tables."""
-    tables = [self._prior] + [self._gaussians] * (len(symbols) - 1)
-    return sum(map(information_bits, symbols, indexes, tables))
 
   def _run_passes(self, z_hat, shape, rate_level, code_pass: _CodePass) -> np.ndarray:
     """All passes over h x w positions; `code_pass` codes or decodes the symbols of each."""

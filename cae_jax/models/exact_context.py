@@ -56,13 +56,6 @@ def quantize_networks(
   return networks
 
 
-def hyper_features(
-  model: ContextModel, layers: Sequence[IntegerLayer], bias: Sequence[Any], z_hat: jax.Array
-) -> jax.Array:
-  """z_hat [h, w, C] int32 -> features [4h, 4w, F] int32."""
-  return exact.evaluate(layers, model.hyper_layers, bias, z_hat)
-
-
 def context_pass(
   model: ContextModel,
   number: int,

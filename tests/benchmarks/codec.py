@@ -7,6 +7,7 @@ Prints a Markdown table. The figures are of this machine, and say something only
 
 import argparse
 import contextlib
+import functools
 import os
 import resource
 import statistics
@@ -116,7 +117,7 @@ def _exact_against_float(codec, image: np.ndarray, repeats: int) -> None:
       done = coder._pass(number, coder._layers[name], bias[name], features, y_hat[..., : p.known])
     return jax.block_until_ready(done)
 
-  @jax.jit
+  @functools.partial(jax.jit, static_argnums=2)
   def float_pass(layers, x, cells):
     for i, (weights, _) in enumerate(layers):
       x = exact._patches(x, 3, cells) if i == 0 else x
@@ -124,7 +125,6 @@ def _exact_against_float(codec, image: np.ndarray, repeats: int) -> None:
       x = jnp.maximum(x, x * 2.0**-SLOPE_SHIFT)
     return x
 
-  float_pass = jax.jit(float_pass.__wrapped__, static_argnums=2)
   known = features.astype(jnp.float32), y_hat.astype(jnp.float32)
 
   def floats():
