@@ -12,7 +12,7 @@ import numpy as np
 from cae_jax.coding.tables import tables_from_pmfs
 from cae_jax.models.entropy import Pmfs
 from cae_jax.models.exact import IntegerLayer
-from cae_jax.models.exact_gaussian import Networks, activation_maxima
+from cae_jax.models.exact_conditional import Networks, activation_maxima
 
 
 def on_device(params: Mapping[str, Any]) -> Any:

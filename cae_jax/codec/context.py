@@ -24,12 +24,13 @@ from cae_jax.images.preprocessing import to_uint8
 from cae_jax.images.tiling import pad_to
 from cae_jax.models import build_model, exact
 from cae_jax.models.block_transforms import BLOCK
-from cae_jax.models.context import ContextModel, phase_mask
-from cae_jax.models.entropy import factorized_pmfs, gaussian_pmfs
+from cae_jax.models.context import ContextModel, dead_zone, phase_mask
+from cae_jax.models.entropy import factorized_pmfs, laplacian_pmfs, scale_levels
 from cae_jax.models.entropy_stack import SLOPE_SHIFT
 from cae_jax.models.exact import IntegerLayer
 from cae_jax.models.exact_context import at_positions, context_pass, quantize_networks
-from cae_jax.models.exact_gaussian import FRACTION_BITS
+from cae_jax.models.exact_conditional import FRACTION_BITS
+from cae_jax.models.quantization import dead_zone_rounding
 from cae_jax.weights import Weights
 
 RATE_LEVELS = 4096  # a rate level r stands for the trade-off r / 2048 - 1
@@ -59,7 +60,8 @@ class ContextCoder:
     self.margin = model.blocks[0] + 2 * model.blocks[1]
     self._params = on_device(weights.params)
     self._networks = networks_from_arrays(weights.tables["networks"])
-    self._gaussians = CodingTables.from_arrays(weights.tables["gaussian"])
+    self._laplacians = CodingTables.from_arrays(weights.tables["laplacian"])
+    self._dead_zones = np.asarray(dead_zone(jnp.asarray(scale_levels(), jnp.float32)))
     self._prior = CodingTables.from_arrays(weights.tables["prior"])
     # Biases are worked out on the host: the device gets the rest.
     self._layers = {
@@ -92,8 +94,9 @@ class ContextCoder:
       p = self.model.passes[number]
       mask = phase_mask(height, width, p.step, p.steps)[..., 0]
       offset = means * np.float32(2.0**-FRACTION_BITS)
-      symbols = np.rint(steps[mask, p.start : p.stop] - offset).astype(np.int32)
-      parts.append((symbols, indexes, self._gaussians))
+      difference = steps[mask, p.start : p.stop] - offset
+      symbols = dead_zone_rounding(difference, self._dead_zones[indexes]).astype(np.int32)
+      parts.append((symbols, indexes, self._laplacians))
       return symbols
 
     y_hat = self._run_passes(z_hat, (height, width), rate_level, code_pass)
@@ -114,7 +117,7 @@ class ContextCoder:
 
     def code_pass(number: int, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
       del number, means
-      symbols.append(decoder.decode(indexes, self._gaussians))
+      symbols.append(decoder.decode(indexes, self._laplacians))
       return symbols[-1]
 
     y_hat = self._run_passes(z_hat, shape, rate_level, code_pass)
@@ -203,7 +206,7 @@ def calibrate_context(
   networks = quantize_networks(model, params, maxima)
   return {
     "networks": networks_to_arrays(networks),
-    "gaussian": pmf_tables(gaussian_pmfs()),
+    "laplacian": pmf_tables(laplacian_pmfs()),
     "prior": pmf_tables(factorized_pmfs(params["prior"])),
   }
 

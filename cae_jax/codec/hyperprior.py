@@ -24,7 +24,7 @@ from cae_jax.images.tiling import pad_to_multiple
 from cae_jax.models import build_model, exact
 from cae_jax.models.entropy import factorized_pmfs, gaussian_pmfs
 from cae_jax.models.exact import IntegerLayer
-from cae_jax.models.exact_gaussian import FRACTION_BITS
+from cae_jax.models.exact_conditional import FRACTION_BITS
 from cae_jax.models.exact_hyperprior import exact_conditional, quantize_hyper_synthesis
 from cae_jax.models.hyperprior import HyperpriorModel
 from cae_jax.weights import Weights

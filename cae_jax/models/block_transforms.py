@@ -21,10 +21,10 @@ _PEAK = 255.0
 _SLOPE = 0.1  # of the leaky ReLUs
 
 
-def polynomial(coefficients: jax.Array, tradeoff: jax.Array) -> jax.Array:
-  """c0 + c1 u + c2 u^2 + ...: coefficients [N, C] and u [B] -> [B, 1, 1, C]."""
+def polynomial(coefficients: jax.Array, tradeoff: jax.Array, ndim: int = 4) -> jax.Array:
+  """c0 + c1 u + c2 u^2 + ...: coefficients [N, C] and u [B] -> [B, 1, ..., 1, C] of `ndim` axes."""
   powers = jnp.stack([tradeoff**n for n in range(len(coefficients))], axis=-1)
-  return (powers @ coefficients)[:, None, None, :]
+  return jnp.expand_dims(powers @ coefficients, tuple(range(1, ndim - 1)))
 
 
 class ConditionalConv(nn.Module):

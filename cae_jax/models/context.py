@@ -8,7 +8,8 @@ u is the trade-off, the place of ln lmbda between its ends, from -1 to 1: one mo
 
 The context model codes y in passes: channel groups, the strong ones first, and within each group
 the positions of a 2x2 pattern, one, two or four kinds of them one after the other. A pass knows
-the hyperprior's features and all that earlier passes coded. (Channel groups: Minnen and Singh 2020;
+the hyperprior's features and all that earlier passes coded: of the strongest channels the values,
+of all the logarithms of their sizes, which is what scales depend on. (Channel groups: Minnen and Singh 2020;
 checkerboard: He et al. 2021; both: He et al. 2022, ELIC.) No pass depends on its own symbols.
 """
 
@@ -27,19 +28,26 @@ from cae_jax.models.block_transforms import (
   activation,
   polynomial,
 )
-from cae_jax.models.entropy import FactorizedPrior, bits_per_image, gaussian_bits
-from cae_jax.models.entropy_stack import EntropyStack, Layer
-from cae_jax.models.layers import space_to_depth
-from cae_jax.models.quantization import annealed_rounding, straight_through, unit_noise
+from cae_jax.models.entropy import FactorizedPrior, bits_per_image, laplacian_bits
+from cae_jax.models.entropy_stack import Cells, EntropyStack, Layer
+from cae_jax.models.layers import depth_to_space, space_to_depth
+from cae_jax.models.quantization import (
+  annealed_rounding,
+  dead_zone_rounding,
+  straight_through,
+  unit_noise,
+)
 
 # A uniform quantiser of this step over the root of lmbda is about the best at its trade-off: with
 # the rate of a third of a bit a sample, dR/dD = -lmbda at D = step^2 / 12.
 _STEP = 5.1
 
 
-# (differences of latents from their means, number of the pass) -> what the decoder has of them, and
-# what their rate is counted of
-_Quantize = Callable[[jax.Array, int], tuple[jax.Array, jax.Array]]
+_MAX_DEAD_ZONE = 0.4
+
+# (differences of latents from their means, their scales, number of the pass) -> what the decoder
+# has of them, and what their rate is counted of
+_Quantize = Callable[[jax.Array, jax.Array, int], tuple[jax.Array, jax.Array]]
 
 
 class Pass(NamedTuple):
@@ -78,6 +86,7 @@ class ContextModel(nn.Module):
     groups: channels of each group; they add up to M.
     group_steps: kinds of positions in each group: 1, 2 (checkerboard) or 4.
     width: of the context passes' hidden layers.
+    value_channels: whose values the passes see, the first ones; of the others only the sizes.
     hyper_channels: of z, at 1/64 of the resolution.
     hyper_features: that the context passes see of z.
     lmbda_min, lmbda_max: the ends of the trade-off, of rate_bpp + lmbda * MSE (0-255).
@@ -85,17 +94,18 @@ class ContextModel(nn.Module):
   """
 
   CONFIG_FIELDS: ClassVar = (
-    "latent_channels", "channels", "blocks", "groups", "group_steps", "width", "hyper_channels",
-    "hyper_features", "lmbda_min", "lmbda_max",
+    "latent_channels", "channels", "blocks", "groups", "group_steps", "width",
+    "value_channels", "hyper_channels", "hyper_features", "lmbda_min", "lmbda_max",
   )  # fmt: skip
 
   latent_channels: int = 320
-  channels: Sequence[int] = (128, 192)
+  channels: Sequence[int] = (96, 192)
   blocks: Sequence[int] = (2, 2)
   groups: Sequence[int] = (8, 24, 48, 96, 144)
   group_steps: Sequence[int] = (4, 4, 2, 2, 1)
-  width: int = 96
-  hyper_channels: int = 32
+  width: int = 128
+  value_channels: int = 32
+  hyper_channels: int = 8
   hyper_features: int = 32
   lmbda_min: float = 0.0009
   lmbda_max: float = 0.09
@@ -148,7 +158,7 @@ class ContextModel(nn.Module):
     z_hat = straight_through(z, jnp.round(z))
     noise = lambda number: jax.random.fold_in(key_y, number)
     y_hat, y_bits = self._code(
-      y, z_hat, tradeoff, lambda r, n: (_rounded(r), r + unit_noise(noise(n), r))
+      y, z_hat, tradeoff, lambda r, s, n: (_rounded(r, s), r + unit_noise(noise(n), r))
     )
     return CodedOutput(self.decode(y_hat, tradeoff), y_bits, bits_per_image(z_bits))
 
@@ -156,7 +166,7 @@ class ContextModel(nn.Module):
     """For validation: everything rounded, as in a file."""
     y, z = self.quantizable(self.analysis(x), tradeoff)
     z_hat = jnp.round(z)
-    y_hat, y_bits = self._code(y, z_hat, tradeoff, lambda r, _: (_rounded(r), _rounded(r)))
+    y_hat, y_bits = self._code(y, z_hat, tradeoff, lambda r, s, _: (_rounded(r, s),) * 2)
     return CodedOutput(self.decode(y_hat, tradeoff), y_bits, bits_per_image(self.prior(z_hat)))
 
   __call__ = rounded
@@ -173,7 +183,8 @@ class ContextModel(nn.Module):
       temperature: of the rounding.
     """
 
-    def quantize(r, number):
+    def quantize(r, scales, number):
+      del scales
       r_hat = annealed_rounding(r, jax.random.fold_in(key, number), temperature)
       return r_hat, r_hat
 
@@ -214,31 +225,56 @@ class ContextModel(nn.Module):
     spread = jax.lax.stop_gradient(self.spread)
     y_hat = jnp.zeros((*y.shape[:-1], 0), y.dtype)
     bits = jnp.zeros(y.shape[0])
-    groups: dict[int, list[int]] = {}
+    corners: dict[tuple[int, int], jax.Array] = {}  # of 2x2 cells, decoded of the present group
     for number, p in enumerate(self.passes):
-      groups.setdefault(p.start, []).append(number)
-    for start, members in groups.items():
-      stop = self.passes[members[0]].stop
-      y_group, unit = y[..., start:stop], spread[start:stop]
-      log_scales = known = seen = jnp.zeros_like(y_group)
-      for number in members:
-        p = self.passes[number]
-        before = jnp.concatenate([y_hat, known], axis=-1) if p.step else y_hat
-        x = jnp.concatenate([features, before / spread[: p.known]], axis=-1)
-        means, new_log_scales = jnp.split(self.context[number](x, tradeoff), 2, axis=-1)
-        means = means * unit
-        r_hat, r_seen = quantize(y_group - means, number)
-        now = phase_mask(y.shape[1], y.shape[2], p.step, p.steps)
-        log_scales = jnp.where(now, new_log_scales, log_scales)
-        known = jnp.where(now, r_hat + means, known)
-        seen = jnp.where(now, r_seen, seen)
-      y_hat = jnp.concatenate([y_hat, known], axis=-1)
-      bits += bits_per_image(gaussian_bits(seen, jnp.zeros_like(seen), jnp.exp(log_scales)))
+      offsets = PHASES[p.steps][p.step]
+      y_pass, unit = y[..., p.start : p.stop], spread[p.start : p.stop]
+      known = jnp.concatenate([y_hat, _join(corners)], axis=-1) if p.step else y_hat
+      values = (known / spread[: p.known])[..., : self.value_channels]
+      x = jnp.concatenate([features, values, log_size(known)], axis=-1)
+      outputs = self.context[number](x, tradeoff, Cells(2, offsets))
+      means, log_scales = jnp.split(outputs, 2, axis=-1)
+      means, scales = means * unit, jnp.exp(log_scales)
+      y_pass = jnp.stack([y_pass[:, row::2, column::2] for row, column in offsets], axis=1)
+      r_hat, seen = quantize(y_pass - means, scales, number)
+      bits += jnp.sum(laplacian_bits(seen, scales), axis=(1, 2, 3, 4))
+      corners |= zip(offsets, jnp.moveaxis(r_hat + means, 1, 0))
+      if p.step == p.steps - 1:
+        y_hat, corners = jnp.concatenate([y_hat, _join(corners)], axis=-1), {}
     return y_hat, bits
 
 
-def _rounded(x):
-  return straight_through(x, jnp.round(x))
+def _join(corners: dict[tuple[int, int], jax.Array]) -> jax.Array:
+  """Maps [B, h / 2, w / 2, C] of corners of 2x2 cells -> [B, h, w, C], zero at the others."""
+  nothing = jnp.zeros_like(next(iter(corners.values())))
+  cells = [corners.get(offset, nothing) for offset in PHASES[1][0]]
+  return depth_to_space(jnp.concatenate(cells, axis=-1), 2)
+
+
+def _rounded(x, scales):
+  return straight_through(x, dead_zone_rounding(x, dead_zone(jax.lax.stop_gradient(scales))))
+
+
+def dead_zone(scales: jax.Array) -> jax.Array:
+  """How far latents are moved towards their means before rounding, for the best of rate and error.
+
+  A symbol of 1 costs b bits more than one of 0, and an error of e steps lmbda * (e * step)^2 / 3
+  bits, of a sample's three colours: at |y| = 1/2 + b / (2 lmbda step^2 / 3) both are as good.
+
+  Args:
+    scales: standard deviations, in steps.
+  Returns:
+    From 0 to 0.4 steps.
+  """
+  bits = laplacian_bits(jnp.ones_like(scales), scales) - laplacian_bits(0 * scales, scales)
+  return jnp.clip(bits / (2 * _STEP**2 / 3), 0, _MAX_DEAD_ZONE)
+
+
+def log_size(x: jax.Array) -> jax.Array:
+  """log2(1 + |x|), linear between powers of two: what integers can evaluate exactly."""
+  size = 1 + jnp.abs(x)
+  exponent = jnp.floor(jnp.log2(jax.lax.stop_gradient(size)))
+  return exponent + size * jnp.exp2(-exponent) - 1
 
 
 class HyperAnalysis(nn.Module):
@@ -253,8 +289,8 @@ class HyperAnalysis(nn.Module):
     x = jnp.concatenate([jnp.sign(y) * size, size], axis=-1)
     x = activation(nn.Conv(self.width // 2, (1, 1))(x))
     x = activation(nn.Conv(self.width, (1, 1))(space_to_depth(x, 2)))
-    # z starts with a spread of several steps, or rounding would silence it.
-    return 8.0 * nn.Conv(self.features, (1, 1))(space_to_depth(x, 2))
+    # z starts with a spread of some steps, or rounding would silence it.
+    return 4.0 * nn.Conv(self.features, (1, 1))(space_to_depth(x, 2))
 
 
 def list_passes(groups: Sequence[int], steps: Sequence[int]) -> list[Pass]:

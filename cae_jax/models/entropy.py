@@ -6,7 +6,8 @@ are differentiable, also far out in the tails, since they are computed from loga
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -21,6 +22,8 @@ SCALE_CEILING = 256.0
 SCALE_LEVELS = 64
 # Mass left outside of a distribution's run of integers, for an escape symbol.
 TAIL_MASS = 2.0**-20
+# What any symbol may count on, however wrong the scale: about what the coding tables grant it.
+LIKELIHOOD_FLOOR = 2.0**-17
 
 # For each distribution its probabilities and the integer that the first of them is of.
 Pmfs = list[tuple[np.ndarray, int]]
@@ -50,6 +53,30 @@ def gaussian_bits(y: jax.Array, means: jax.Array, scales: jax.Array) -> jax.Arra
   return _bits_between(log_ndtr((-0.5 - distance) / scales), log_ndtr((0.5 - distance) / scales))
 
 
+def laplacian_bits(y: jax.Array, scales: jax.Array) -> jax.Array:
+  """Information content of unit-width bins under a Laplacian with mean zero.
+
+  Natural latents have heavier tails than a Gaussian, even given what a context model knows.
+
+  Args:
+    y: [..., M] float, noisy or integer latents less their means.
+    scales: same shape, standard deviations in latent units, here never below `SCALE_FLOOR`.
+  Returns:
+    [..., M] float32, bits (>= 0), not summed; at most -log2 of `LIKELIHOOD_FLOOR`.
+  Raises:
+    ValueError: the shapes differ.
+  """
+  if y.shape != scales.shape:
+    raise ValueError(f"expected y and scales of one shape, got {y.shape} and {scales.shape}")
+  rate = math.sqrt(2) / jnp.maximum(scales.astype(jnp.float32), SCALE_FLOOR)
+  distance = jnp.abs(y.astype(jnp.float32))
+  inner = jnp.minimum(distance, 0.5)  # where the bin holds the peak
+  around = 1 - jnp.exp(-0.5 * rate) * jnp.cosh(inner * rate)
+  beyond = -0.5 * jnp.exp(-(jnp.maximum(distance, 0.5) - 0.5) * rate) * jnp.expm1(-rate)
+  mass = jnp.where(distance < 0.5, around, beyond)
+  return -jnp.log2(mass * (1 - LIKELIHOOD_FLOOR) + LIKELIHOOD_FLOOR)
+
+
 def bits_per_image(bits: jax.Array) -> jax.Array:
   """[B, h, w, C] -> [B], sums."""
   return jnp.sum(bits, axis=(1, 2, 3))
@@ -68,25 +95,33 @@ def scale_indexes(scales: jax.Array) -> jax.Array:
 
 
 def gaussian_pmfs() -> Pmfs:
-  """One distribution for each of `scale_levels`, over integers around a mean of zero.
+  """One Gaussian for each of `scale_levels`, over integers around a mean of zero.
 
   Returns:
     Probabilities float64 [L] and the first integer, for each level; `TAIL_MASS` at most is left.
   """
-  return [_gaussian_pmf(scale) for scale in scale_levels()]
+  reach = lambda scale: -scale * ndtri(TAIL_MASS / 2)
+  lower = lambda x, scale: ndtr(x / scale)
+  return [_symmetric_pmf(partial(lower, scale=scale), reach(scale)) for scale in scale_levels()]
 
 
-def _gaussian_pmf(scale: float) -> tuple[np.ndarray, int]:
-  reach = _gaussian_reach(scale)
-  # Both halves from the left tail, where ndtr loses no digits.
-  edges = (np.arange(-reach, 1) - 0.5) / scale
-  left = np.diff(ndtr(edges))
-  return np.concatenate([left, [1 - 2 * ndtr(edges[-1])], left[::-1]]), -reach
+def laplacian_pmfs() -> Pmfs:
+  """As `gaussian_pmfs`, of Laplacians."""
+  lower = lambda x, scale: 0.5 * np.exp(math.sqrt(2) * x / scale)
+  reach = lambda scale: -scale / math.sqrt(2) * math.log(TAIL_MASS)
+  return [_symmetric_pmf(partial(lower, scale=scale), reach(scale)) for scale in scale_levels()]
 
 
-def _gaussian_reach(scale: float) -> int:
-  """The largest integer that is not left to the escape symbol."""
-  return max(1, math.ceil(-scale * ndtri(TAIL_MASS / 2) - 0.5))
+def _symmetric_pmf(lower_tail: Callable, reach: float) -> tuple[np.ndarray, int]:
+  """Masses of unit bins around -n to n, from the cumulative distribution below zero.
+
+  `reach` is where the tail on either side may be left to the escape symbol.
+  """
+  last = max(1, math.ceil(reach - 0.5))
+  # Both halves from the left tail, where the cumulative distribution loses no digits.
+  edges = lower_tail(np.arange(-last, 1) - 0.5)
+  left = np.diff(edges)
+  return np.concatenate([left, [1 - 2 * edges[-1]], left[::-1]]), -last
 
 
 class FactorizedPrior(nn.Module):

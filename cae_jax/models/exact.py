@@ -23,7 +23,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.entropy_stack import SLOPE_SHIFT, Layer, stack_layers
+from cae_jax.models.entropy_stack import (
+  EVERYWHERE,
+  SLOPE_SHIFT,
+  Cells,
+  Layer,
+  patches,
+  stack_layers,
+)
 from cae_jax.models.layers import depth_to_space
 
 ACTIVATION_MAX = 2**15 - 1
@@ -31,16 +38,6 @@ _WEIGHT_SUM = 2**15  # of the absolute weights of an output
 _MAX_SHIFT = 24
 _BIAS_MAX = 2**29
 _HALF_BITS = 8
-
-
-class Cells(NamedTuple):
-  """Positions (row + stride * i, column + stride * j) for each offset (row, column)."""
-
-  stride: int
-  offsets: tuple[tuple[int, int], ...]
-
-
-EVERYWHERE = Cells(1, ((0, 0),))
 
 
 @jax.tree_util.register_dataclass
@@ -124,17 +121,17 @@ def evaluate(
   """
   for i, (layer, spec, b) in enumerate(zip(layers, specs, bias, strict=True)):
     x = jnp.clip(x, -ACTIVATION_MAX, ACTIVATION_MAX)
-    x = _layer(layer, b, x if spec.kernel_size == 1 and i else _patches(x, spec.kernel_size, cells))
+    x = _layer(layer, b, x if spec.kernel_size == 1 and i else patches(x, spec.kernel_size, cells))
     x = depth_to_space(x, spec.upsample)
     if i < len(layers) - 1:
       x = jnp.maximum(x, x >> SLOPE_SHIFT)
   return x
 
 
-def _layer(layer: IntegerLayer, bias: Any, patches: jax.Array) -> jax.Array:
+def _layer(layer: IntegerLayer, bias: Any, x: jax.Array) -> jax.Array:
   """[..., k * k * C] int32 of at most 16 bits -> [..., F]."""
-  *shape, depth = patches.shape
-  halves = jnp.stack([patches >> _HALF_BITS, patches & (2**_HALF_BITS - 1)])
+  *shape, depth = x.shape
+  halves = jnp.stack([x >> _HALF_BITS, x & (2**_HALF_BITS - 1)])
   products = jax.lax.dot(
     halves.reshape(-1, depth).astype(jnp.float32),
     layer.weights.reshape(depth, -1),
@@ -144,26 +141,6 @@ def _layer(layer: IntegerLayer, bias: Any, patches: jax.Array) -> jax.Array:
   accumulator = (high << _HALF_BITS) + low + bias
   half = (1 << layer.shift) >> 1
   return jnp.clip((accumulator + half) >> layer.shift, -ACTIVATION_MAX, ACTIVATION_MAX)
-
-
-def _patches(x: jax.Array, size: int, cells: Cells) -> jax.Array:
-  """[h, w, C] -> neighbourhoods of the cells' positions [..., size * size * C]; zeros outside."""
-  height, width, _ = x.shape
-  radius = size // 2
-  padded = jnp.pad(x, ((radius, radius), (radius, radius), (0, 0)))
-  around = lambda row, column: jnp.concatenate(
-    [
-      padded[
-        row + i : row + i + height : cells.stride, column + j : column + j + width : cells.stride
-      ]
-      for i in range(size)
-      for j in range(size)
-    ],
-    axis=-1,
-  )
-  if cells is EVERYWHERE:
-    return around(0, 0)
-  return jnp.stack([around(row, column) for row, column in cells.offsets])
 
 
 def calibrate_stack(

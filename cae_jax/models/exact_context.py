@@ -9,8 +9,10 @@ import numpy as np
 
 from cae_jax.models import exact
 from cae_jax.models.context import PHASES, ContextModel, Pass, phase_mask
+from cae_jax.models.entropy_stack import Cells
 from cae_jax.models.exact import IntegerLayer
-from cae_jax.models.exact_gaussian import (
+from cae_jax.models.exact_conditional import (
+  FRACTION_BITS,
   HEADROOM,
   LOG_SCALE_UNIT,
   MEAN_UNIT,
@@ -18,6 +20,8 @@ from cae_jax.models.exact_gaussian import (
   means_and_indexes,
   scales_from_floor,
 )
+
+_LOG_BITS = 8  # behind the point, of the logarithms of sizes
 
 
 def quantize_networks(
@@ -43,7 +47,9 @@ def quantize_networks(
   step_units = MEAN_UNIT / np.asarray(params["spread"], np.float64)
   for i, p in enumerate(model.passes):
     name = f"context_{i}"
-    inputs = [np.full(model.hyper_features, feature_unit), step_units[: p.known]]
+    log_units = np.full(p.known, 2.0**-_LOG_BITS)
+    value_units = step_units[: min(p.known, model.value_channels)]
+    inputs = [np.full(model.hyper_features, feature_unit), value_units, log_units]
     channels = p.stop - p.start
     outputs = [step_units[p.start : p.stop], np.full(channels, LOG_SCALE_UNIT)]
     networks[name] = exact.calibrate_stack(
@@ -74,9 +80,18 @@ def context_pass(
     scale tables, for each of the n offsets in `PHASES` of the pass.
   """
   p = model.passes[number]
-  x = jnp.concatenate([features, known], axis=-1)
-  cells = exact.Cells(2, PHASES[p.steps][p.step])
+  values = known[..., : model.value_channels]
+  x = jnp.concatenate([features, values, exact_log_size(known)], axis=-1)
+  cells = Cells(2, PHASES[p.steps][p.step])
   return means_and_indexes(exact.evaluate(layers, model.pass_layers(p), bias, x, cells))
+
+
+def exact_log_size(x: jax.Array) -> jax.Array:
+  """`context.log_size` of int32 sixteenths, in 1/256: the place of the leading bit, and the rest."""
+  size = (1 << FRACTION_BITS) + jnp.minimum(jnp.abs(x), exact.ACTIVATION_MAX)
+  exponent = 31 - jax.lax.clz(size)
+  mantissa = (size << _LOG_BITS >> exponent) - (1 << _LOG_BITS)
+  return ((exponent - FRACTION_BITS) << _LOG_BITS) + mantissa
 
 
 def at_positions(cells: np.ndarray, p: Pass, height: int, width: int) -> np.ndarray:

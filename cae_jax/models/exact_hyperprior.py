@@ -10,7 +10,7 @@ import numpy as np
 from cae_jax.models import exact
 from cae_jax.models.entropy_stack import SLOPE_SHIFT, stack_layers
 from cae_jax.models.exact import IntegerLayer
-from cae_jax.models.exact_gaussian import (
+from cae_jax.models.exact_conditional import (
   HEADROOM,
   LOG_SCALE_UNIT,
   MEAN_UNIT,

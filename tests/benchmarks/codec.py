@@ -130,7 +130,7 @@ def _exact_against_float(codec, image: np.ndarray, repeats: int) -> None:
   def floats():
     for number, p in enumerate(coder.model.passes):
       x = jnp.concatenate([known[0], known[1][..., : p.known]], axis=-1)
-      cells = exact.Cells(2, PHASES[p.steps][p.step])
+      cells = Cells(2, PHASES[p.steps][p.step])
       done = float_pass(coder._layers[f"context_{number}"], x, cells)
     return jax.block_until_ready(done)
 

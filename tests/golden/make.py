@@ -27,6 +27,7 @@ CONTEXT = {
   "groups": [8, 16],
   "group_steps": [2, 1],
   "width": 16,
+  "value_channels": 8,
   "hyper_channels": 4,
   "hyper_features": 8,
   "lmbda_min": 0.0009,

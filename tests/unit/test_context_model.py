@@ -6,7 +6,7 @@ import pytest
 from cae_jax.models import context, init_params
 from cae_jax.models.block_transforms import klt, polynomial
 from cae_jax.models.context import ContextModel, list_passes, phase_mask, start_from_klt
-from cae_jax.models.entropy import gaussian_bits
+from cae_jax.models.entropy import laplacian_bits
 
 SMALL = ContextModel(
   latent_channels=24, channels=(16, 16), blocks=(1, 1), groups=(8, 16), group_steps=(2, 1),
@@ -156,7 +156,7 @@ def test_passes_are_causal(params):
   noisy_params = jax.tree.map(
     lambda a: np.asarray(a) + rng.normal(0, 0.05, a.shape).astype(np.float32), params
   )
-  own_bits = jax.jit(lambda y: _bits_by_position(noisy_params, y, z_hat, tradeoff))
+  own_bits = jax.jit(lambda y: _bits_by_pass(noisy_params, y, z_hat, tradeoff))
   before = own_bits(y)
   for number, p in enumerate(passes):
     changed = y.copy()
@@ -165,26 +165,43 @@ def test_passes_are_causal(params):
     now[..., p.stop :] = False
     changed[0][now] += 5
     after = own_bits(changed)
-    earlier = np.zeros((4, 4, 24), bool)
-    for q in passes[:number]:
-      earlier[..., q.start : q.stop] |= phase_mask(4, 4, q.step, q.steps)
-    np.testing.assert_array_equal(before[earlier], after[earlier])
-    assert (before[now] != after[now]).any()
+    for a, b in zip(before[:number], after[:number], strict=True):
+      np.testing.assert_array_equal(a, b)
+    assert (before[number] != after[number]).any()
 
 
-def _bits_by_position(params, y, z_hat, tradeoff):
-  """Bits of each latent as the model counts them, by listening to its calls of gaussian_bits."""
+def _bits_by_pass(params, y, z_hat, tradeoff):
+  """Bits of each pass's latents, by listening to how the model counts them."""
   seen = []
 
-  def listen(y, means, scales):
-    seen.append(gaussian_bits(y, means, scales)[0])
-    return gaussian_bits(y, means, scales)
+  def listen(y, scales):
+    seen.append(laplacian_bits(y, scales))
+    return seen[-1]
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(context, "gaussian_bits", listen)
-    rounded = lambda r, _: (context._rounded(r), context._rounded(r))
+    patch.setattr(context, "laplacian_bits", listen)
+    # Without the dead zone, which asks for bits too.
+    rounded = lambda r, s, _: (jnp.round(r), jnp.round(r))
     SMALL.bind({"params": params})._code(y, z_hat, tradeoff, rounded)
-  return jnp.concatenate(seen, axis=-1)
+  return seen
+
+
+def test_dead_zone_is_where_both_symbols_cost_the_same():
+  scales = jnp.array([0.15, 0.5, 1.0, 4.0])
+  boundary = 0.5 + context.dead_zone(scales)
+  ones, zeros = jnp.ones(4), jnp.zeros(4)
+  weight = context._STEP**2 / 3
+  cost = lambda symbol: laplacian_bits(symbol, scales) + weight * jnp.square(boundary - symbol)
+  np.testing.assert_allclose(cost(zeros)[1:], cost(ones)[1:], rtol=1e-4)
+  np.testing.assert_allclose(boundary[0], 0.5 + context._MAX_DEAD_ZONE)
+  assert (np.diff(boundary) < 0).all()
+
+
+def test_log_size():
+  x = jnp.array([0.0, 1.0, -3.0, 2047.0, 2.0])
+  np.testing.assert_allclose(context.log_size(x), [0, 1, 2, 11, 1.5], atol=1e-6)
+  slopes = jax.vmap(jax.grad(context.log_size))(jnp.array([0.5, -2.0, 6.5]))
+  np.testing.assert_allclose(slopes, [1, -1 / 2, 1 / 4])
 
 
 def test_polynomial():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from scipy.stats import norm
+from scipy.stats import laplace, norm
 
 from cae_jax.models import entropy
 
@@ -53,6 +53,40 @@ def test_gaussian_pmfs_are_the_bits_of_integers():
   for (pmf, _), row in zip(pmfs, bits):
     assert 1 - entropy.TAIL_MASS <= pmf.sum() <= 1 + 1e-12
     np.testing.assert_allclose(row[: len(pmf)], -np.log2(pmf), atol=0.02)
+
+
+def test_laplacian_bits_are_those_of_the_bin_mass():
+  y = jnp.array([0.0, 0.3, -0.5, -2.0, 5.0])
+  scales = jnp.array([0.5, 1.0, 2.0, 0.6, 4.0])
+  cdf = lambda x: laplace.cdf(x, scale=scales / np.sqrt(2))
+  mass = cdf(y + 0.5) - cdf(y - 0.5)
+  bits = jax.jit(entropy.laplacian_bits)(y, scales)
+  np.testing.assert_allclose(bits, -np.log2(mass), rtol=1e-3)
+
+
+def test_laplacian_bits_have_a_ceiling_and_finite_gradients():
+  y, scales = jnp.array([0.0, 0.5, 1.0, 1e5]), jnp.array([1e-9, 0.2, 1e6, 0.2])
+  total = lambda y, scales: jnp.sum(entropy.laplacian_bits(y, scales))
+  gradients = jax.jit(jax.grad(total, (0, 1)))(y, scales)
+  assert all(np.isfinite(gradient).all() for gradient in gradients)
+  bits = entropy.laplacian_bits(y, scales)
+  np.testing.assert_allclose(bits[3], -np.log2(entropy.LIKELIHOOD_FLOOR), rtol=1e-5)
+  assert 0 <= bits[0] < 1e-2
+
+
+def test_laplacian_shapes_must_agree():
+  with pytest.raises(ValueError, match=r"one shape, got \(2,\) and \(1,\)"):
+    entropy.laplacian_bits(jnp.zeros(2), jnp.ones(1))
+
+
+def test_laplacian_pmfs_are_the_bits_of_integers():
+  for (pmf, first), scale in zip(entropy.laplacian_pmfs(), entropy.scale_levels(), strict=True):
+    assert 1 - entropy.TAIL_MASS <= pmf.sum() <= 1 + 1e-12
+    assert first == -(len(pmf) // 2)
+    edges = first + np.arange(len(pmf) + 1) - 0.5
+    np.testing.assert_allclose(
+      pmf, np.diff(laplace.cdf(edges, scale=scale / np.sqrt(2))), atol=1e-9
+    )
 
 
 def test_scale_indexes_are_the_nearest_levels():

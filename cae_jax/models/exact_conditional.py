@@ -1,4 +1,4 @@
-"""Means and scales of Gaussian conditionals in integers: what integer networks end in."""
+"""Means and scales of conditional distributions in integers: what integer networks end in."""
 
 from collections.abc import Mapping
 from typing import Any
