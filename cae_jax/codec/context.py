@@ -28,8 +28,8 @@ from cae_jax.models.context import ContextModel, dead_zone, phase_mask
 from cae_jax.models.entropy import factorized_pmfs, laplacian_pmfs, scale_levels
 from cae_jax.models.entropy_stack import SLOPE_SHIFT
 from cae_jax.models.exact import IntegerLayer
-from cae_jax.models.exact_context import at_positions, context_pass, quantize_networks
 from cae_jax.models.exact_conditional import FRACTION_BITS
+from cae_jax.models.exact_context import at_positions, context_pass, quantize_networks
 from cae_jax.models.quantization import dead_zone_rounding
 from cae_jax.weights import Weights
 

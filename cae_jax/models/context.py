@@ -9,8 +9,9 @@ u is the trade-off, the place of ln lmbda between its ends, from -1 to 1: one mo
 The context model codes y in passes: channel groups, the strong ones first, and within each group
 the positions of a 2x2 pattern, one, two or four kinds of them one after the other. A pass knows
 the hyperprior's features and all that earlier passes coded: of the strongest channels the values,
-of all the logarithms of their sizes, which is what scales depend on. (Channel groups: Minnen and Singh 2020;
-checkerboard: He et al. 2021; both: He et al. 2022, ELIC.) No pass depends on its own symbols.
+of all the logarithms of their sizes, which is what scales depend on. No pass depends on its own
+symbols. (Channel groups: Minnen and Singh 2020; checkerboard: He et al. 2021; both: He et al. 2022,
+ELIC.)
 """
 
 from collections.abc import Callable, Sequence

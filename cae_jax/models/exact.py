@@ -17,7 +17,7 @@ A unit says what an activation of 1 is worth; weights absorb the units, so only 
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp

@@ -87,7 +87,7 @@ def context_pass(
 
 
 def exact_log_size(x: jax.Array) -> jax.Array:
-  """`context.log_size` of int32 sixteenths, in 1/256: the place of the leading bit, and the rest."""
+  """`context.log_size` of int32 sixteenths, in 1/256: the leading bit's place and the rest."""
   size = (1 << FRACTION_BITS) + jnp.minimum(jnp.abs(x), exact.ACTIVATION_MAX)
   exponent = 31 - jax.lax.clz(size)
   mantissa = (size << _LOG_BITS >> exponent) - (1 << _LOG_BITS)

@@ -24,9 +24,8 @@ import numpy as np
 from cae_jax import codec as codecs
 from cae_jax.coding import rans
 from cae_jax.images.files import read_rgb, write_image
-from cae_jax.models import exact
-from cae_jax.models.context import PHASES
-from cae_jax.models.entropy_stack import SLOPE_SHIFT
+from cae_jax.models.context import PHASES, log_size
+from cae_jax.models.entropy_stack import SLOPE_SHIFT, Cells, patches
 
 _LARGE = (4000, 6000)
 
@@ -120,7 +119,7 @@ def _exact_against_float(codec, image: np.ndarray, repeats: int) -> None:
   @functools.partial(jax.jit, static_argnums=2)
   def float_pass(layers, x, cells):
     for i, (weights, _) in enumerate(layers):
-      x = exact._patches(x, 3, cells) if i == 0 else x
+      x = patches(x, 3, cells) if i == 0 else x
       x = x @ weights.reshape(x.shape[-1], -1)
       x = jnp.maximum(x, x * 2.0**-SLOPE_SHIFT)
     return x
@@ -129,7 +128,9 @@ def _exact_against_float(codec, image: np.ndarray, repeats: int) -> None:
 
   def floats():
     for number, p in enumerate(coder.model.passes):
-      x = jnp.concatenate([known[0], known[1][..., : p.known]], axis=-1)
+      latents = known[1][..., : p.known]
+      values = latents[..., : coder.model.value_channels]
+      x = jnp.concatenate([known[0], values, log_size(latents)], axis=-1)
       cells = Cells(2, PHASES[p.steps][p.step])
       done = float_pass(coder._layers[f"context_{number}"], x, cells)
     return jax.block_until_ready(done)
