@@ -5,8 +5,8 @@
 Writes records.jsonl (a line for every codec, setting and image), summary.json, table.md and
 figures/. Each baseline is measured at fixed settings and, but for --nomatch, at the size of each of
 our files. With four or more settings of ours there are BD-rates against every baseline, and on all
-24 Kodak images published curves beside them. The same command goes on after an interruption. Images
-that the weights were trained on are left out.
+24 Kodak images published curves beside them. The same command goes on after an interruption;
+--jobs=N measures N images at a time. Images that the weights were trained on are left out.
 """
 
 import functools
@@ -18,7 +18,7 @@ from absl import flags
 from cae_jax import codec as codecs
 from cae_jax.evaluation import (
   baselines,
-  evaluate,
+  comparison,
   figures,
   own_codec,
   pictures,
@@ -38,6 +38,9 @@ CODECS = flags.DEFINE_string("codecs", "all", "Baselines: all, none, or names wi
 MATCH = flags.DEFINE_bool(
   "match", True, "Measure every baseline also at the size of each of our files, which takes long."
 )
+JOBS = flags.DEFINE_integer(
+  "jobs", 1, "Processes; with more than one no times are measured.", lower_bound=1
+)
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)
 
 
@@ -51,13 +54,8 @@ def main(argv: Sequence[str]) -> None:
   log = output / "records.jsonl"
   keep = functools.partial(records.append_record, log)
   done = records.resume_records(log)
-  own, *alone = own_codec.file_codecs(codec)
-  rows = evaluate.run(alone, images, done=done, on_record=keep, progress=False)
-  others = [] if CODECS.value == "none" else baselines.baselines(CODECS.value, BPG_DIR.value)
-  if MATCH.value:
-    rows = evaluate.run(others, images, match_codec=own, done=rows, on_record=keep)
-  else:
-    rows = evaluate.run([own, *others], images, done=rows, on_record=keep)
+  what = comparison.Comparison(weights(), CODECS.value, BPG_DIR.value, MATCH.value)
+  rows = comparison.run(what, images, done=done, on_record=keep, jobs=JOBS.value)
   _write(output, codec, images, rows)
 
 

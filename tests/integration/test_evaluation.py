@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -67,6 +68,18 @@ def test_the_same_command_goes_on(reference, tiny_training, output):
   after = {key(r) for r in read_records(output / "records.jsonl")}
   kept = [json.loads(line) for line in lines]
   assert len(after) == len(kept)
+
+
+def test_several_processes_measure_the_same(reference, tiny_training, output, tmp_path):
+  done = run_module("evaluate", *_flags(reference, tiny_training, tmp_path), "--jobs=2")
+  assert done.returncode == 0, done.stderr
+
+  def without_times(folder):
+    records = read_records(folder / "records.jsonl")
+    return {dataclasses.replace(r, encode_s=None, decode_s=None) for r in records}
+
+  assert without_times(tmp_path) == without_times(output)
+  assert all(r.encode_s is None for r in read_records(tmp_path / "records.jsonl"))
 
 
 def test_images_trained_on_are_left_out(reference, tiny_training, tmp_path):

@@ -1,0 +1,116 @@
+"""Our codec against others over images, in this process or in several."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tqdm
+
+from cae_jax import codec as codecs
+from cae_jax.evaluation import baselines, evaluate, own_codec
+from cae_jax.evaluation.codecs import Missing
+from cae_jax.evaluation.records import Record
+
+Images = Iterable[tuple[str, np.ndarray]]
+OnRecord = Callable[[Record], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """What is compared, by names: other processes can be told.
+
+  Attributes:
+    weights: of our codec, a name or a file.
+    codecs: names of the baselines, see `baselines.baselines`; "none" for none.
+    bpg_dir: folder of BPG's programs.
+    match: measure the baselines also at the size of each of our files.
+  """
+
+  weights: str | Path
+  codecs: str = "all"
+  bpg_dir: str | None = None
+  match: bool = True
+
+
+def run(
+  comparison: Comparison,
+  images: Images,
+  *,
+  done: Sequence[Record] = (),
+  on_record: OnRecord = lambda record: None,
+  jobs: int = 1,
+) -> list[Record]:
+  """Measures our codec and the baselines on every image.
+
+  Args:
+    comparison: what to measure.
+    images: (name, uint8 [H, W, 3]) pairs.
+    done: records that need not be measured again, see `evaluate.run`.
+    on_record: called with each new record, to store it: at once, or with several processes when
+      its image is done.
+    jobs: processes. With more than one, records have no times: the processes disturb each other.
+  Returns:
+    `done` and the new records.
+  """
+  if jobs == 1:
+    return _measure(comparison, images, done, on_record, progress=True)
+  rows = list(done)
+
+  def keep(record: Record) -> None:
+    rows.append(record)
+    on_record(record)
+
+  for codec in _others(comparison):
+    if isinstance(codec, Missing):
+      keep(Record(codec.name, None, None, status=codec.status))
+  # Forking a process in which JAX has started threads can hang.
+  context = multiprocessing.get_context("spawn")
+  pool = concurrent.futures.ProcessPoolExecutor(jobs, context)
+  try:
+    futures = [
+      pool.submit(_measure_one, comparison, name, x, [r for r in done if r.image == name])
+      for name, x in images
+    ]
+    finished = concurrent.futures.as_completed(futures)
+    for future in tqdm.tqdm(finished, total=len(futures), desc="evaluate", unit="image"):
+      for record in future.result():
+        keep(record)
+  finally:
+    pool.shutdown(cancel_futures=True)
+  return rows
+
+
+def _measure_one(comparison, name: str, x_uint8: np.ndarray, done) -> list[Record]:
+  """The new records of one image, in a process among others."""
+  new: list[Record] = []
+  _measure(comparison, [(name, x_uint8)], done, new.append, progress=False)
+  return [
+    dataclasses.replace(record, encode_s=None, decode_s=None) for record in new if record.image
+  ]
+
+
+def _measure(comparison: Comparison, images: Images, done, on_record: OnRecord, progress: bool):
+  own, *alone = own_codec.file_codecs(_codec(comparison.weights))
+  others = _others(comparison)
+  images = list(images)
+  rows = evaluate.run(alone, images, done=done, on_record=on_record, progress=False)
+  present, match_codec = (others, own) if comparison.match else ([own, *others], None)
+  return evaluate.run(
+    present, images, match_codec=match_codec, done=rows, on_record=on_record, progress=progress
+  )
+
+
+@functools.cache
+def _codec(weights: str | Path) -> codecs.Codec:
+  return codecs.load(weights)
+
+
+@functools.cache
+def _others(comparison: Comparison):
+  if comparison.codecs == "none":
+    return []
+  return baselines.baselines(comparison.codecs, comparison.bpg_dir)
