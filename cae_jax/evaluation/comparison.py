@@ -12,7 +12,7 @@ import tqdm
 
 from cae_jax import codec as codecs
 from cae_jax.evaluation import baselines, evaluate, own_codec
-from cae_jax.evaluation.codecs import Missing
+from cae_jax.evaluation.codecs import ImageCodec, Missing
 from cae_jax.evaluation.records import Record
 
 Images = Iterable[tuple[str, np.ndarray]]
@@ -64,7 +64,7 @@ def run(
     rows.append(record)
     on_record(record)
 
-  for codec in _others(comparison):
+  for codec in others(comparison):
     if isinstance(codec, Missing):
       keep(Record(codec.name, None, None, status=codec.status))
   # Forking a process in which JAX has started threads can hang.
@@ -94,23 +94,25 @@ def _measure_one(comparison, name: str, x_uint8: np.ndarray, done) -> list[Recor
 
 
 def _measure(comparison: Comparison, images: Images, done, on_record: OnRecord, progress: bool):
-  own, *alone = own_codec.file_codecs(_codec(comparison.weights))
-  others = _others(comparison)
+  ours, *alone = own_codec.file_codecs(own(comparison))
   images = list(images)
   rows = evaluate.run(alone, images, done=done, on_record=on_record, progress=False)
-  present, match_codec = (others, own) if comparison.match else ([own, *others], None)
+  present = others(comparison) if comparison.match else [ours, *others(comparison)]
+  match_codec = ours if comparison.match else None
   return evaluate.run(
     present, images, match_codec=match_codec, done=rows, on_record=on_record, progress=progress
   )
 
 
 @functools.cache
-def _codec(weights: str | Path) -> codecs.Codec:
-  return codecs.load(weights)
+def own(comparison: Comparison) -> codecs.Codec:
+  """Our codec, loaded once in a process."""
+  return codecs.load(comparison.weights)
 
 
 @functools.cache
-def _others(comparison: Comparison):
+def others(comparison: Comparison) -> list[ImageCodec | Missing]:
+  """The baselines, see `baselines.baselines`."""
   if comparison.codecs == "none":
     return []
   return baselines.baselines(comparison.codecs, comparison.bpg_dir)

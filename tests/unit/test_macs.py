@@ -3,7 +3,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from cae_jax.models.macs import count_macs
+from cae_jax.models.macs import count_macs, macs_per_pixel
+from cae_jax.models.paper import PaperAutoencoder
 
 
 def _shape(*sizes):
@@ -45,3 +46,9 @@ def test_endless_loops_are_refused():
   loop = lambda a: jax.lax.while_loop(lambda c: c[0, 0] < 1, lambda c: c @ a, a)
   with pytest.raises(ValueError, match="loop of unknown length"):
     count_macs(loop, _shape(4, 4))
+
+
+def test_of_the_papers_network():
+  """3x3 convolutions 3-32 at full, 32-64 at half and 64-128 at a quarter of the resolution."""
+  encoder, _ = macs_per_pixel(PaperAutoencoder(), 64)
+  assert encoder == 9 * (3 * 32 + 32 * 64 / 4 + 64 * 128 / 16)
