@@ -2,9 +2,10 @@
 
   python -m experiments.train --flagfile=experiments/flags/kodak_paper.flags --source_dir=DIR
 
-The same command resumes an interrupted run. The workdir then holds flags.txt, metrics.jsonl,
-TensorBoard events, checkpoints/, curves.png, weights.safetensors, and the report on the test split:
-result.json, records.jsonl, table.md, reconstructions.png.
+The same command resumes an interrupted run; --carry_to and --carry_from take it to another machine.
+The workdir then holds flags.txt, metrics.jsonl, TensorBoard events, checkpoints/, curves.png,
+weights.safetensors, and the report on the test split: result.json, records.jsonl, table.md,
+reconstructions.png.
 """
 
 import json
@@ -31,7 +32,7 @@ from cae_jax.models import MODELS, Model, build_model, init_params
 from cae_jax.models.block_transforms import BLOCK, klt
 from cae_jax.models.context import ContextModel, start_from_klt
 from cae_jax.models.paper import PaperAutoencoder
-from cae_jax.training import losses, sharding
+from cae_jax.training import losses, portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import LoopConfig, Result, train
 from cae_jax.training.optimizers import make_optimizer, make_schedule
@@ -132,19 +133,27 @@ def _train(workdir: Path, source: ImageSource) -> Result:
     validate_every=flags.VALIDATE_EVERY.value,
     seed=flags.SEED.value,
     ema_decay=flags.EMA_DECAY.value,
+    max_minutes=flags.MAX_MINUTES.value,
   )
-  return train(
+  optimizer, params, start = _optimizer(), _initial_params(model, source), None
+  if flags.CARRY_FROM.value:
+    start = portable.read_parts(flags.CARRY_FROM.value, params, optimizer)
+  result = train(
     config,
-    params=_initial_params(model, source),
+    params=params,
     loss_fn=loss_fn,
     errors_fn=errors_fn,
-    optimizer=_optimizer(),
+    optimizer=optimizer,
     batches=batches,
     valid_batches=valid_batches,
     workdir=workdir,
     mesh=sharding.data_mesh(),
     on_validation=lambda: figures.curves(workdir / "metrics.jsonl", workdir / "curves.png"),
+    start=start,
   )
+  if flags.CARRY_TO.value and jax.process_index() == 0:
+    portable.write_parts(flags.CARRY_TO.value, result.state, batches.get_state())
+  return result
 
 
 def _objectives(model: Model) -> tuple[losses.LossFn, Callable]:

@@ -85,6 +85,16 @@ SEED = flags.DEFINE_integer("seed", 0, "Of initialisation, patches and noise.", 
 LOG_EVERY = flags.DEFINE_integer("log_every", 20, "Steps from log line to log line.", 1)
 VALIDATE_EVERY = flags.DEFINE_integer("validate_every", 500, "Steps between validations.", 1)
 
+MAX_MINUTES = flags.DEFINE_float(
+  "max_minutes", float("inf"), "Stop after so long, as if interrupted; the same command goes on."
+)
+CARRY_FROM = flags.DEFINE_string(
+  "carry_from", None, "Folder of a state from elsewhere to go on from, in a fresh workdir."
+)
+CARRY_TO = flags.DEFINE_string(
+  "carry_to", None, "Folder to write the state to at the end of this call, as files below 16 MiB."
+)
+
 EXPORT_DTYPE = flags.DEFINE_enum(
   "export_dtype", "float32", ["float32", "float16"], "Of the parameters in weights.safetensors."
 )

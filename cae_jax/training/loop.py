@@ -41,6 +41,7 @@ class LoopConfig:
     log_every, validate_every: in steps. A checkpoint goes with every validation.
     seed: of everything random in the steps.
     ema_decay: of the average of the parameters, which is what is validated.
+    max_minutes: after which a call stops at its next log line, as if interrupted.
   """
 
   steps: int
@@ -48,6 +49,7 @@ class LoopConfig:
   validate_every: int = 500
   seed: int = 0
   ema_decay: float = 0.999
+  max_minutes: float = math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +79,7 @@ def train(
   workdir: str | Path,
   mesh: Mesh,
   on_validation: Callable[[], None] = lambda: None,
+  start: tuple[TrainState, Any] | None = None,
 ) -> Result:
   """Trains to `config.steps` or until interrupted, from where `workdir` stands.
 
@@ -85,27 +88,34 @@ def train(
   raises KeyboardInterrupt.
 
   Args:
-    params: initial parameters, used only where there is no checkpoint yet.
+    params: initial parameters, used only where there is neither checkpoint nor `start`.
     loss_fn: see `cae_jax.training.losses`.
     errors_fn: (params, batch) -> figures for each image, {"loss": [B], ...}.
     batches: this process's part of each batch.
     valid_batches: {"image", "mask"}, the same on every process.
     on_validation: called on the first process after each validation, e.g. to draw curves.
+    start: a state and its place in the data to go on from (`portable.read_parts`) where there is
+      no checkpoint yet, instead of `params` at step 0.
   """
   with Checkpoints(Path(workdir) / "checkpoints") as checkpoints, Interruption() as interruption:
-    state = jax.device_put(create_state(params, optimizer), sharding.replicated(mesh))
+    state = start[0] if start else create_state(params, optimizer)
+    state = jax.device_put(state, sharding.replicated(mesh))
     if checkpoints.last_step is not None:
       state, data_state = checkpoints.restore(state)
+    else:
+      data_state = start[1] if start else None
+    if data_state is not None:
       batches.set_state(data_state)
       tqdm.write(f"resuming at step {int(state.step)} of {config.steps}")
     step_fn = make_train_step(
       loss_fn, optimizer, mesh, seed=config.seed, ema_decay=config.ema_decay
     )
     jit_errors_fn = jax.jit(errors_fn)
-    start = int(state.step)
-    steps = range(start + 1, config.steps + 1)
+    first = int(state.step)
+    steps = range(first + 1, config.steps + 1)
     window = _Window()
-    with MetricsLog(Path(workdir), start) as log, _progress(start, config.steps) as bar:
+    end = time.monotonic() + 60 * config.max_minutes
+    with MetricsLog(Path(workdir), first) as log, _progress(first, config.steps) as bar:
       for step in steps:
         state, figures = step_fn(state, sharding.to_global(next(batches), mesh))
         window.add(figures)
@@ -117,6 +127,8 @@ def train(
           means = window.close()
           log.write(step, "train", means)
           bar.set_postfix(loss=f"{means['loss']:.3g}", psnr_db=f"{means['psnr_db']:.2f}")
+        # Steps are queued ahead of the device; a log line waits for them.
+        interruption.requested |= log_now and time.monotonic() > end
         stop_now = interruption.agreed(log_now)
         valid_loss = math.inf
         if validate_now:

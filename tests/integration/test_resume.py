@@ -13,7 +13,7 @@ from cae_jax.data.patches import center_patches, training_patches
 from cae_jax.images.preprocessing import PREPROCESSINGS
 from cae_jax.models import init_params
 from cae_jax.models.paper import PaperAutoencoder
-from cae_jax.training import losses, sharding
+from cae_jax.training import losses, portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import LoopConfig, train
 from cae_jax.training.reporting import read_metrics
@@ -50,11 +50,11 @@ class _Cut:
     return next(self._batches)
 
 
-def _train(workdir, cut=None, optimizer=None, poison=None):
+def _train(workdir, cut=None, optimizer=None, poison=None, start=None, **config):
   batches = training_patches(_Noise(), patch_size=16, batch_size=4, seed=1)
   loss_fn = losses.mse_loss(MODEL, PREPROCESSING)
   return train(
-    LoopConfig(steps=STEPS, log_every=2, validate_every=4, seed=1),
+    LoopConfig(steps=STEPS, log_every=2, validate_every=4, seed=1, **config),
     params=init_params(MODEL, 0),
     loss_fn=loss_fn if poison is None else _poisoned(loss_fn, poison),
     errors_fn=losses.image_errors(MODEL, PREPROCESSING),
@@ -63,6 +63,7 @@ def _train(workdir, cut=None, optimizer=None, poison=None):
     valid_batches=center_patches(_Noise(), patch_size=32, batch_size=2),
     workdir=workdir,
     mesh=sharding.data_mesh(),
+    start=start,
   )
 
 
@@ -129,3 +130,27 @@ def test_steps_that_are_not_finite_change_nothing(tmp_path, value):
   assert 0 < int(result.state.skipped) < STEPS
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.state.params))
   assert int(result.state.step) == STEPS
+
+
+def test_a_run_goes_on_elsewhere(tmp_path):
+  """All but the optimiser's memory comes along; without memory nothing is lost."""
+  sgd = optax.sgd(optax.linear_schedule(1e-2, 1e-3, STEPS))
+  whole = _train(tmp_path / "whole", optimizer=sgd)
+  here = _train(tmp_path / "here", cut=5, optimizer=sgd)
+  assert 0 < int(here.state.step) < STEPS
+  with Checkpoints(tmp_path / "here" / "checkpoints") as checkpoints:
+    _, data_state = checkpoints.restore(here.state)
+  portable.write_parts(tmp_path / "parts", here.state, data_state)
+  start = portable.read_parts(tmp_path / "parts", init_params(MODEL, 0), sgd)
+  there = _train(tmp_path / "there", optimizer=sgd, start=start)
+  assert there.finished
+  for name in ("params", "ema_params"):
+    ours, expected = getattr(there.state, name), getattr(whole.state, name)
+    jax.tree.map(np.testing.assert_array_equal, ours, expected)
+
+
+def test_a_run_stops_after_its_minutes(tmp_path):
+  stopped = _train(tmp_path, max_minutes=0.0)
+  assert int(stopped.state.step) == 2
+  assert not stopped.finished
+  assert _train(tmp_path).finished

@@ -35,8 +35,10 @@ def test_every_codec_is_timed_warm_and_cold(output):
     assert len(timing["encode_s"]) == len(timing["decode_s"]) == 2
     assert timing["cold_encode_s"][0] > timing["encode_s"][1]
     assert 10 < timing["decode_mib"] < 10_000
-  assert nothing["cold_decode_s"][0] > 0 and nothing["encode_s"] == []
-  assert ours["encoder_kmac"] > 0.1 and jpeg["encoder_kmac"] is None
+  assert nothing["cold_decode_s"][0] > 0
+  assert nothing["encode_s"] == []
+  assert ours["encoder_kmac"] > 0.1
+  assert jpeg["encoder_kmac"] is None
   assert jpeg["rate_bpp"] > 0
 
 

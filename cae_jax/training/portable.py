@@ -1,0 +1,127 @@
+"""The state of a run as a few small files, to take it to another machine.
+
+What goes along: parameters, their average, the step and the place in the data. What does not: the
+optimiser's memory, several times as large, which it gathers again within some tens of steps. On one
+machine `checkpoints` keeps everything, exactly.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from cae_jax.images.files import replace_atomically
+from cae_jax.training.state import TrainState, create_state
+
+PART_BYTES = 15 << 20
+_GROUPS = ("params", "ema_params")
+
+
+def write_parts(
+  folder: str | os.PathLike, state: TrainState, data_state: Any, part_bytes: int = PART_BYTES
+) -> list[Path]:
+  """Writes state-1-of-N.safetensors to state-N-of-N.safetensors; older parts are removed.
+
+  Args:
+    folder: is made if need be.
+    state: of the run, between two steps.
+    data_state: of its batches, JSON-able.
+    part_bytes: no file is larger by more than its header, unless a single array is.
+  Returns:
+    The files.
+  """
+  folder = Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  arrays = _flat({name: getattr(state, name) for name in _GROUPS})
+  parts = _split(jax.device_get(arrays), part_bytes)
+  about = {"step": int(state.step), "skipped": int(state.skipped), "data": data_state}
+  paths = []
+  for number, part in enumerate(parts, start=1):
+    paths.append(folder / f"state-{number}-of-{len(parts)}.safetensors")
+    with replace_atomically(paths[-1]) as temporary:
+      save_file(part, temporary, {"about": json.dumps(about)})
+  for path in set(folder.glob("state-*-of-*.safetensors")) - set(paths):
+    path.unlink()
+  return paths
+
+
+def read_parts(
+  folder: str | os.PathLike, like: Any, optimizer: optax.GradientTransformation
+) -> tuple[TrainState, Any]:
+  """What `write_parts` wrote, as the state of a run that goes on with a fresh optimiser.
+
+  The learning rate's schedule goes on at the step of the state.
+
+  Args:
+    like: parameters of the same shapes.
+    optimizer: of the run.
+  Returns:
+    (state, data_state).
+  Raises:
+    FileNotFoundError: parts are missing.
+    ValueError: the parts are of different steps, or of another model.
+  """
+  paths = sorted(Path(folder).glob("state-*-of-*.safetensors"))
+  if not paths or len(paths) != int(paths[0].stem.rsplit("-", 1)[1]):
+    names = ", ".join(path.name for path in paths) or "none"
+    raise FileNotFoundError(f"{folder}: expected all parts state-K-of-N.safetensors, found {names}")
+  arrays: dict[str, np.ndarray] = {}
+  abouts = set()
+  for path in paths:
+    with safe_open(path, "np") as file:
+      arrays |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+      abouts.add(file.metadata()["about"])
+  if len(abouts) > 1:
+    raise ValueError(f"{folder}: the parts are of different steps")
+  _check(folder, arrays, _flat(dict.fromkeys(_GROUPS, like)))
+  groups = unflatten_dict(arrays, sep="/")
+  about = json.loads(abouts.pop())
+  state = create_state(jax.device_put(groups["params"]), optimizer)
+  step, opt_state = jnp.asarray(about["step"], jnp.int32), state.opt_state
+  if optax.tree.get_all_with_path(opt_state, "count"):  # of schedules
+    opt_state = optax.tree.set(opt_state, count=step)
+  state = dataclasses.replace(
+    state,
+    step=step,
+    skipped=jnp.asarray(about["skipped"], jnp.int32),
+    ema_params=jax.device_put(groups["ema_params"]),
+    opt_state=opt_state,
+  )
+  return state, about["data"]
+
+
+def _flat(groups: Mapping[str, Any]) -> dict[str, Any]:
+  return flatten_dict(dict(groups), sep="/")
+
+
+def _split(arrays: Mapping[str, np.ndarray], part_bytes: int) -> list[dict[str, np.ndarray]]:
+  """The arrays in parts of at most so many bytes."""
+  parts: list[dict[str, np.ndarray]] = [{}]
+  size = 0
+  for name, array in arrays.items():
+    if parts[-1] and size + array.nbytes > part_bytes:
+      parts.append({})
+      size = 0
+    parts[-1][name] = array
+    size += array.nbytes
+  return parts
+
+
+def _check(folder, arrays: Mapping[str, np.ndarray], like: Mapping[str, Any]) -> None:
+  shapes, expected = ({k: np.shape(a) for k, a in each.items()} for each in (arrays, like))
+  for name in sorted(shapes.keys() | expected.keys()):
+    if shapes.get(name) != expected.get(name):
+      raise ValueError(
+        f"{folder} is of another model: {name} is {shapes.get(name, 'missing')}, expected "
+        f"{expected.get(name, 'nothing')}; use the flags of the run it came from"
+      )
