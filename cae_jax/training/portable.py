@@ -89,7 +89,8 @@ def read_parts(
   state = create_state(jax.device_put(groups["params"]), optimizer)
   step, opt_state = jnp.asarray(about["step"], jnp.int32), state.opt_state
   if optax.tree.get_all_with_path(opt_state, "count"):  # of schedules
-    opt_state = optax.tree.set(opt_state, count=step)
+    # Copied, since training donates every buffer.
+    opt_state = jax.tree.map(jnp.copy, optax.tree.set(opt_state, count=step))
   state = dataclasses.replace(
     state,
     step=step,
