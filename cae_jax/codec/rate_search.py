@@ -25,7 +25,7 @@ def largest_within(
     limit: what the value must not exceed.
     tolerance: the search ends with a value of at least limit - tolerance.
     levels: the largest level.
-    slope: typical rise of the value per level, for the first steps.
+    slope: typical rise of the value per level, for the second trial.
     start: the first level to try; the middle one if None.
   Returns:
     A trial within the limit (between neighbouring levels the best, if none meets the tolerance);
@@ -36,9 +36,13 @@ def largest_within(
   low: tuple[int, float] | None = None
   high: tuple[int, float] | None = None
   level, tried = levels // 2 if start is None else start, 0
+  before: tuple[int, float] | None = None
   while True:
     trial = trial_at(level)
     value, tried = value_of(trial), tried + 1
+    if before and (value - before[1]) * (level - before[0]) > 0:
+      slope = (value - before[1]) / (level - before[0])
+    before = level, value
     if value <= limit:
       best, low = trial, (level, value)
       if value >= limit - tolerance or level == levels:
