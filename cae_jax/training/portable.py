@@ -1,8 +1,8 @@
 """The state of a run as a few small files, to take it to another machine.
 
 What goes along: parameters, their average, the step and the place in the data. What does not: the
-optimiser's memory, several times as large, which it gathers again within some tens of steps. On one
-machine `checkpoints` keeps everything, exactly.
+optimiser's memory, several times as large, which it has to gather again. On one machine
+`checkpoints` keeps everything, exactly.
 """
 
 import dataclasses
