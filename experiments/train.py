@@ -173,7 +173,7 @@ def _initial_params(model: Model, source: ImageSource) -> Any:
   params = init_params(model, flags.SEED.value)
   if isinstance(model, ContextModel) and flags.BLOCK_TRANSFORM.value == "klt":
     blocks = random_blocks(source, KLT_BLOCKS, BLOCK, flags.SEED.value)
-    return start_from_klt(model, params, *klt(blocks, model.latent_channels))
+    return start_from_klt(model, params, *klt(blocks, sum(model.groups), sum(model.fine_groups)))
   return params
 
 

@@ -1,8 +1,8 @@
 """`ContextModel` as a coder: latents to bytes and back, the same symbols on every machine."""
 
 import functools
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +23,18 @@ from cae_jax.coding.tables import CodingTables
 from cae_jax.images.preprocessing import to_uint8
 from cae_jax.images.tiling import pad_to
 from cae_jax.models import build_model, exact
-from cae_jax.models.block_transforms import BLOCK
+from cae_jax.models.block_transforms import BLOCK, join_levels, split_levels
 from cae_jax.models.context import ContextModel, dead_zone, phase_mask
 from cae_jax.models.entropy import factorized_pmfs, laplacian_pmfs, scale_levels
 from cae_jax.models.entropy_stack import SLOPE_SHIFT
 from cae_jax.models.exact import IntegerLayer
 from cae_jax.models.exact_conditional import FRACTION_BITS
-from cae_jax.models.exact_context import at_positions, context_pass, quantize_networks
+from cae_jax.models.exact_context import (
+  at_positions,
+  context_pass,
+  level_inputs,
+  quantize_networks,
+)
 from cae_jax.models.quantization import dead_zone_rounding
 from cae_jax.weights import Weights
 
@@ -40,8 +45,21 @@ _SIDES = (16, 32, 48, 64, 96)
 
 _HYPER = 4  # latent positions across and down that a position of z stands for
 
-# (indexes, means) of the symbols of a pass, [N, C] each, in sixteenths -> symbols [N, C]
-_CodePass = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
+
+class _Here(NamedTuple):
+  """The channels and positions of a pass."""
+
+  level: int
+  channels: slice
+  mask: np.ndarray
+
+  def take(self, levels: Sequence[np.ndarray]) -> np.ndarray:
+    """[N, C], of arrays [h, w, C] of each level."""
+    return levels[self.level][self.mask, self.channels]
+
+
+# where, indexes and means (in sixteenths) of the symbols of a pass, [N, C] -> symbols [N, C]
+_CodePass = Callable[[_Here, np.ndarray, np.ndarray], np.ndarray]
 
 
 class ContextCoder:
@@ -87,14 +105,12 @@ class ContextCoder:
     height, width, _ = y.shape
     steps, z = self._quantizable(self._params, _padded(y), _tradeoffs(rate_level))
     z_hat = np.rint(np.asarray(z)[: _hyper_side(height), : _hyper_side(width)]).astype(np.int32)
-    steps = np.asarray(steps)[:height, :width]
+    steps = split_levels(np.asarray(steps)[:height, :width], self.model.levels[0].channels)
     parts = [(z_hat, channel_indexes(z_hat.shape), self._prior)]
 
-    def code_pass(number: int, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
-      p = self.model.passes[number]
-      mask = phase_mask(height, width, p.step, p.steps)[..., 0]
+    def code_pass(here: _Here, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
       offset = means * np.float32(2.0**-FRACTION_BITS)
-      difference = steps[mask, p.start : p.stop] - offset
+      difference = here.take(steps) - offset
       symbols = dead_zone_rounding(difference, self._dead_zones[indexes]).astype(np.int32)
       parts.append((symbols, indexes, self._laplacians))
       return symbols
@@ -115,8 +131,8 @@ class ContextCoder:
     z_hat = decoder.decode(channel_indexes(z_shape), self._prior)
     symbols = [z_hat]
 
-    def code_pass(number: int, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
-      del number, means
+    def code_pass(here: _Here, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
+      del here, means
       symbols.append(decoder.decode(indexes, self._laplacians))
       return symbols[-1]
 
@@ -132,26 +148,34 @@ class ContextCoder:
 
   def _run_passes(self, z_hat, shape, rate_level, code_pass: _CodePass) -> np.ndarray:
     """All passes over h x w positions; `code_pass` codes or decodes the symbols of each."""
-    height, width = shape
     bias = self._biases(rate_level)
-    y_hat = np.zeros(
-      (_padded_side(height), _padded_side(width), self.model.latent_channels), np.int32
+    shape, sides = list(shape), [_padded_side(side) for side in shape]
+    z_shape, z_hat = z_hat.shape[:2], _padded_to(z_hat, [side // _HYPER for side in sides])
+    features = self._hyper_features(
+      self._layers["hyper_synthesis"], bias["hyper_synthesis"], z_hat, z_shape
     )
-    z_shape, z_padded = z_hat.shape[:2], [side // _HYPER for side in y_hat.shape[:2]]
-    z_hat = np.pad(z_hat, ((0, z_padded[0] - z_shape[0]), (0, z_padded[1] - z_shape[1]), (0, 0)))
-    layers = self._layers["hyper_synthesis"]
-    features = self._features(layers, bias["hyper_synthesis"], z_hat, z_shape)
-    for number, p in enumerate(self.model.passes):
-      name = f"context_{number}"
-      means, indexes = self._pass(
-        number, self._layers[name], bias[name], features, y_hat[..., : p.known]
-      )
-      means = at_positions(np.asarray(means), p, height, width)
-      indexes = at_positions(np.asarray(indexes), p, height, width)
-      symbols = code_pass(number, indexes, means)
-      mask = phase_mask(height, width, p.step, p.steps)[..., 0]
-      y_hat[:height, :width, p.start : p.stop][mask] = (symbols << FRACTION_BITS) + means
-    return y_hat[:height, :width] * np.float32(2.0**-FRACTION_BITS)
+    decoded: list[np.ndarray] = []
+    for depth, level in enumerate(self.model.levels):
+      if depth:
+        known = _padded_to(decoded[-1], sides)
+        features = self._bridge(self._layers["bridge"], bias["bridge"], features, known, shape)
+        shape, sides = _doubled(shape), _doubled(sides)
+      height, width = shape
+      y_hat = np.zeros((*sides, level.channels), np.int32)
+      for number, p in level.passes.items():
+        name = f"context_{number}"
+        means, indexes = self._pass(
+          depth, number, self._layers[name], bias[name], features, y_hat[..., : p.known]
+        )
+        means = at_positions(np.asarray(means), p, height, width)
+        indexes = at_positions(np.asarray(indexes), p, height, width)
+        mask = phase_mask(height, width, p.step, p.steps)[..., 0]
+        here = _Here(depth, slice(p.start, p.stop), mask)
+        symbols = code_pass(here, indexes, means)
+        y_hat[:height, :width, here.channels][mask] = (symbols << FRACTION_BITS) + means
+      decoded.append(y_hat[:height, :width])
+    y_hat = functools.reduce(join_levels, decoded)
+    return y_hat * np.float32(2.0**-FRACTION_BITS)
 
   def _biases(self, rate_level: int) -> dict[str, list[np.ndarray]]:
     tradeoff = _tradeoff(rate_level)
@@ -177,21 +201,27 @@ class ContextCoder:
     return to_uint8(x_hat * 255)
 
   @functools.partial(jax.jit, static_argnums=0)
-  def _features(self, layers, bias, z_hat, shape):
-    """`hyper_features` of z_hat[:height, :width], as if it ended there; zeros after them."""
+  def _hyper_features(self, layers, bias, z_hat, shape):
+    """The hyper-synthesis of z_hat[:height, :width], as if it ended there; zeros after them."""
     layers, x = _with_no_bias(layers), z_hat
     for i, spec in enumerate(self.model.hyper_layers):
       if i:
         x = jnp.maximum(x, x >> SLOPE_SHIFT)
-      x = exact.evaluate(layers[i : i + 1], [spec], bias[i : i + 1], x)
-      shape = [spec.upsample * side for side in shape]
-      rows, columns = (jnp.arange(side) < end for side, end in zip(x.shape, shape))
-      x = jnp.where(rows[:, None, None] & columns[None, :, None], x, 0)
+      shape = _doubled(shape)
+      x = _zero_beyond(exact.evaluate(layers[i : i + 1], [spec], bias[i : i + 1], x), shape)
     return x
 
-  @functools.partial(jax.jit, static_argnums=(0, 1))
-  def _pass(self, number, layers, bias, features, known):
-    return context_pass(self.model, number, _with_no_bias(layers), bias, features, known)
+  @functools.partial(jax.jit, static_argnums=0)
+  def _bridge(self, layers, bias, features, known, shape):
+    """The bridge's features of height x width coarse positions; zeros after them."""
+    x = level_inputs(self.model.levels[0], features, known)
+    x = exact.evaluate(_with_no_bias(layers), self.model.bridge_layers, bias, x)
+    return _zero_beyond(x, _doubled(shape))
+
+  @functools.partial(jax.jit, static_argnums=(0, 1, 2))
+  def _pass(self, depth, number, layers, bias, features, known):
+    level = self.model.levels[depth]
+    return context_pass(level, number, _with_no_bias(layers), bias, features, known)
 
 
 def calibrate_context(
@@ -235,5 +265,19 @@ def _hyper_side(side: int) -> int:
 
 def _padded(y: np.ndarray) -> np.ndarray:
   """[h, w, M] -> `_padded_side`s, zeros added below and to the right."""
-  height, width, _ = y.shape
-  return np.pad(y, ((0, _padded_side(height) - height), (0, _padded_side(width) - width), (0, 0)))
+  return _padded_to(y, [_padded_side(side) for side in y.shape[:2]])
+
+
+def _padded_to(x: np.ndarray, sides: Sequence[int]) -> np.ndarray:
+  """[h, w, C] -> [*sides, C], zeros added below and to the right."""
+  return np.pad(x, ((0, sides[0] - x.shape[0]), (0, sides[1] - x.shape[1]), (0, 0)))
+
+
+def _doubled(shape: Sequence[int]) -> list[int]:
+  return [2 * side for side in shape]
+
+
+def _zero_beyond(x: jax.Array, shape: Sequence[Any]) -> jax.Array:
+  """x [h, w, C] with zeros outside of height x width."""
+  rows, columns = (jnp.arange(side) < end for side, end in zip(x.shape, shape, strict=False))
+  return jnp.where(rows[:, None, None] & columns[None, :, None], x, 0)

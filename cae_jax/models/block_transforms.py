@@ -1,8 +1,12 @@
 """Analysis and synthesis by a linear block transform with a network beside it.
 
-The linear path starts as the KLT (or DCT) of 16x16 blocks: a transform codec that works before the
-first step. The network starts at zero and learns what a linear map of single blocks cannot do. All
-convolutions run at 1/8 and 1/16 of the resolution, between space-to-depth rearrangements.
+Latents have two resolutions. The C coarse ones are low frequencies of 16x16 blocks, the F fine ones
+the other frequencies of 8x8 blocks; as one array y [B, H/16, W/16, C + 4F], fine ones last, in the
+order of `space_to_depth`.
+
+The linear path starts as a KLT: a transform codec that works before the first step. The network
+starts at zero and learns what a linear map of single blocks cannot do. All convolutions run at 1/8
+and 1/16 of the resolution, between space-to-depth rearrangements.
 """
 
 import math
@@ -75,17 +79,34 @@ def activation(x: jax.Array) -> jax.Array:
   return jnp.maximum(x, _SLOPE * x)
 
 
+def split_levels(y, coarse: int) -> tuple:
+  """y [..., h, w, C + 4F] -> coarse [..., h, w, C] and fine latents [..., 2h, 2w, F]."""
+  return y[..., :coarse], depth_to_space(y[..., coarse:], 2)
+
+
+def join_levels(coarse, fine):
+  """The inverse of `split_levels`."""
+  xp = coarse.__array_namespace__()
+  return xp.concatenate([coarse, space_to_depth(fine, 2)], axis=-1)
+
+
 class BlockAnalysis(nn.Module):
-  """x [B, H, W, 3] in [0, 1] -> y [B, H/16, W/16, M], coefficients in grey levels.
+  """x [B, H, W, 3] in [0, 1] -> y [B, H/16, W/16, C + 4F], coefficients in grey levels.
 
       x -> 16x16 block transform -------------------------------------------> + -> y
-      x -> 1/8: 1x1, residual blocks -> 1/16: 1x1, residual blocks -> 1x1 ----^
+      x -> 1/8: 1x1, residual blocks -> 1/16: 1x1, residual blocks -> 1x1 ----^ coarse
+                                     -> 1x1 ----------------------------------^ fine
 
-  It does not know the trade-off, so that one analysis serves a search for a rate. `channels` are
-  those at 1/8 and 1/16, `blocks` the residual blocks there.
+  It does not know the trade-off, so that one analysis serves a search for a rate.
+
+  Attributes:
+    coarse, fine: C and F.
+    channels: of the network at 1/8 and 1/16.
+    blocks: residual blocks there.
   """
 
-  latent_channels: int
+  coarse: int
+  fine: int
   channels: Sequence[int] = (128, 192)
   blocks: Sequence[int] = (2, 2)
   dtype: jnp.dtype = jnp.float32
@@ -94,30 +115,37 @@ class BlockAnalysis(nn.Module):
   def __call__(self, x):
     x = x - 0.5
     tradeoff = jnp.zeros(x.shape[0])
-    basis = self.param("basis", _orthonormal_init, (_SAMPLES, self.latent_channels))
+    basis = self.param("basis", _orthonormal_init, (_SAMPLES, self.coarse + 4 * self.fine))
     linear = space_to_depth(x, BLOCK) @ (basis * (_PEAK / math.sqrt(_SAMPLES)))
     h = space_to_depth(x, 8).astype(self.dtype)
+    stages = []
     for stage, (features, count) in enumerate(zip(self.channels, self.blocks, strict=True)):
       if stage:
-        h = space_to_depth(activation(h), 2)
+        h = space_to_depth(h, 2)
       h = ConditionalConv(features, 1, 0, dtype=self.dtype)(h, tradeoff)
       for _ in range(count):
         h = ResidualBlock(0, self.dtype)(h, tradeoff)
-    zeros = nn.initializers.zeros
-    h = ConditionalConv(self.latent_channels, 1, 0, zeros, self.dtype)(activation(h), tradeoff)
+      h = activation(h)
+      stages.append(h)
+    last = lambda features: ConditionalConv(features, 1, 0, nn.initializers.zeros, self.dtype)
+    h = last(self.coarse)(stages[1], tradeoff)
+    if self.fine:
+      h = join_levels(h, last(self.fine)(stages[0], tradeoff))
     return linear + h.astype(jnp.float32) * BLOCK
 
 
 class BlockSynthesis(nn.Module):
   """y_hat in quantisation steps, the steps -> x_hat [B, H, W, 3] near [0, 1], not clipped.
 
-      y_hat * step -> 16x16 block transform ----------------------------------------------> +
-      y_hat -> 1/16: 1x1, residual blocks -> 1/8: 1x1, residual blocks -> 1x1 -> * step ----^
+      y_hat * step -> 16x16 block transform -----------------------------------------------> +
+      coarse -> 1/16: 1x1, residual blocks -> 1/8: 1x1, residual blocks -> 1x1 -> * step ----^
+                                   fine ------^
 
   The network sees latents in quantisation steps and its output counts in them: what it has to
   mend, the quantisation noise, is then of one size at all rates.
   """
 
+  coarse: int
   channels: Sequence[int] = (128, 192)
   blocks: Sequence[int] = (2, 2)
   dtype: jnp.dtype = jnp.float32
@@ -127,8 +155,10 @@ class BlockSynthesis(nn.Module):
     """y_hat [B, h, w, M] in steps; step [B, 1, 1, M] in grey levels; tradeoff [B] in [-1, 1]."""
     basis = self.param("basis", _orthonormal_init, (_SAMPLES, y_hat.shape[-1]))
     linear = (y_hat * step) @ (basis.T * (1 / math.sqrt(_SAMPLES)))
-    h = y_hat.astype(self.dtype)
+    h, fine = split_levels(y_hat.astype(self.dtype), self.coarse)
     for stage, features, count in zip((1, 0), self.channels[::-1], self.blocks[::-1], strict=True):
+      if not stage:
+        h = jnp.concatenate([h, fine], axis=-1)
       h = ConditionalConv(features, 1, dtype=self.dtype)(h, tradeoff)
       for _ in range(count):
         h = ResidualBlock(dtype=self.dtype)(h, tradeoff)
@@ -150,19 +180,43 @@ def _orthonormal_init(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
   return nn.initializers.orthogonal(math.sqrt(shape[0]))(key, shape)
 
 
-def klt(blocks: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
-  """Karhunen-Loève transform: the principal axes of blocks around mid-grey.
+def klt(blocks: np.ndarray, coarse: int, fine: int = 0) -> tuple[np.ndarray, np.ndarray]:
+  """Karhunen-Loève transforms in two resolutions, of values around mid-grey.
+
+  The principal axes of 8x8 blocks; the strongest ones of four neighbouring blocks are turned
+  together to their own principal axes, the others stay. Without fine axes: those of 16x16 blocks.
 
   Args:
     blocks: uint8 [N, 16, 16, 3].
-    channels: M, how many axes.
+    coarse: C, axes of 16x16 blocks.
+    fine: F, axes of 8x8 blocks.
   Returns:
-    (float32 [768, M] of orthonormal columns, float32 [M] root mean square of the coefficients in
-    grey levels, falling).
+    (float32 [768, C + 4F] of orthonormal columns in the order of y; float32 [C + F], the root mean
+    squares of the coefficients in grey levels, falling in each resolution).
   """
-  samples = blocks.reshape(len(blocks), -1).astype(np.float64) - _PEAK / 2
-  energies, axes = np.linalg.eigh(samples.T @ samples / len(samples))
-  order = np.argsort(energies)[::-1][:channels]
+  x = blocks.astype(np.float64) - _PEAK / 2
+  pixels = np.eye(_SAMPLES).reshape(_SAMPLES, *blocks.shape[1:])
+  if not fine:
+    return _principal_axes(x.reshape(len(x), -1), coarse)
+  merged = -(-coarse // 4)
+  small_axes, small_sizes = _principal_axes(
+    space_to_depth(x, BLOCK // 2).reshape(-1, _SAMPLES // 4), merged + fine
+  )
+  # The first coefficients of 8x8 blocks, four blocks in a row; the other coefficients likewise.
+  first = lambda x: space_to_depth(space_to_depth(x, BLOCK // 2) @ small_axes[:, :merged], 2)
+  rest = lambda x: space_to_depth(space_to_depth(x, BLOCK // 2) @ small_axes[:, merged:], 2)
+  turn, sizes = _principal_axes(first(x).reshape(len(x), -1), coarse)
+  axes = [first(pixels).reshape(_SAMPLES, -1) @ turn, rest(pixels).reshape(_SAMPLES, -1)]
+  return (
+    np.concatenate(axes, axis=1).astype(np.float32),
+    np.concatenate([sizes, small_sizes[merged:]]),
+  )
+
+
+def _principal_axes(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+  """[N, D] -> the `count` strongest axes [D, count], root mean squares along them [count]."""
+  energies, axes = np.linalg.eigh(x.T @ x / len(x))
+  order = np.argsort(energies)[::-1][:count]
   # Of each axis and its negative, the one whose largest component is positive.
   axes = axes[:, order]
   largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)

@@ -6,12 +6,13 @@
 
 u is the trade-off, the place of ln lmbda between its ends, from -1 to 1: one model, every rate.
 
-The context model codes y in passes: channel groups, the strong ones first, and within each group
-the positions of a 2x2 pattern, one, two or four kinds of them one after the other. A pass knows
-the hyperprior's features and all that earlier passes coded: of the strongest channels the values,
-of all the logarithms of their sizes, which is what scales depend on. No pass depends on its own
-symbols. (Channel groups: Minnen and Singh 2020; checkerboard: He et al. 2021; both: He et al. 2022,
-ELIC.)
+Latents have two resolutions, see `block_transforms`: coarse ones at 1/16, fine ones at 1/8. The
+context model codes first the coarse, then the fine ones, in passes: channel groups, the strong ones
+first, and within each group the positions of a 2x2 pattern, one, two or four kinds of them one
+after the other. A pass knows all that earlier passes of its level coded: of the strongest channels
+the values, of all the logarithms of their sizes, which is what scales depend on; and features, of
+the hyperprior or, for the fine level, of the coarse one. No pass depends on its own symbols.
+(Channel groups: Minnen and Singh 2020; checkerboard: He et al. 2021; both: He et al. 2022, ELIC.)
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +28,9 @@ from cae_jax.models.block_transforms import (
   BlockAnalysis,
   BlockSynthesis,
   activation,
+  join_levels,
   polynomial,
+  split_levels,
 )
 from cae_jax.models.entropy import FactorizedPrior, bits_per_image, laplacian_bits
 from cae_jax.models.entropy_stack import Cells, EntropyStack, Layer
@@ -52,7 +55,7 @@ _Quantize = Callable[[jax.Array, jax.Array, int], tuple[jax.Array, jax.Array]]
 
 
 class Pass(NamedTuple):
-  """Channels start to stop, at the positions of kind `step` out of `steps`."""
+  """Channels start to stop of a level, at the positions of kind `step` out of `steps`."""
 
   start: int
   stop: int
@@ -63,6 +66,30 @@ class Pass(NamedTuple):
   def known(self) -> int:
     """How many channels this pass can know something of."""
     return self.stop if self.step else self.start
+
+
+class Level(NamedTuple):
+  """How the latents of one resolution are coded.
+
+  Attributes:
+    passes: number of the pass among those of all levels -> the pass, in coding order.
+    channels: the level's.
+    features: that the passes see of what was coded before the level.
+    value_channels: whose values the passes see, the first ones; of the others only the sizes.
+    width: of the passes' hidden layers.
+    first: the level's place among the units that channels are counted in.
+  """
+
+  passes: dict[int, Pass]
+  channels: int
+  features: int
+  value_channels: int
+  width: int
+  first: int
+
+  def pass_layers(self, p: Pass) -> tuple[Layer, ...]:
+    """Of a context pass: features and known channels -> means and logarithms of scales."""
+    return Layer(3, self.width), Layer(1, self.width), Layer(1, 2 * (p.stop - p.start))
 
 
 class CodedOutput(NamedTuple):
@@ -82,30 +109,36 @@ class ContextModel(nn.Module):
   """See the module's docstring.
 
   Attributes:
-    latent_channels: M.
     channels, blocks: of the transforms, at 1/8 and 1/16 of the resolution.
-    groups: channels of each group; they add up to M.
+    groups: channels of each group of the coarse level; they add up to C.
     group_steps: kinds of positions in each group: 1, 2 (checkerboard) or 4.
     width: of the context passes' hidden layers.
     value_channels: whose values the passes see, the first ones; of the others only the sizes.
+    fine_groups, ...: the same of the fine level, whose groups add up to F; there may be none.
+    fine_features: that its passes see of the coarse level.
     hyper_channels: of z, at 1/64 of the resolution.
-    hyper_features: that the context passes see of z.
+    hyper_features: that the coarse passes see of z.
     lmbda_min, lmbda_max: the ends of the trade-off, of rate_bpp + lmbda * MSE (0-255).
     dtype: of the transforms; all that concerns probabilities is float32.
   """
 
   CONFIG_FIELDS: ClassVar = (
-    "latent_channels", "channels", "blocks", "groups", "group_steps", "width",
-    "value_channels", "hyper_channels", "hyper_features", "lmbda_min", "lmbda_max",
+    "channels", "blocks", "groups", "group_steps", "width", "value_channels",
+    "fine_groups", "fine_group_steps", "fine_width", "fine_value_channels", "fine_features",
+    "hyper_channels", "hyper_features", "lmbda_min", "lmbda_max",
   )  # fmt: skip
 
-  latent_channels: int = 320
-  channels: Sequence[int] = (96, 192)
-  blocks: Sequence[int] = (2, 2)
-  groups: Sequence[int] = (8, 24, 48, 96, 144)
-  group_steps: Sequence[int] = (4, 4, 2, 2, 1)
+  channels: Sequence[int] = (96, 128)
+  blocks: Sequence[int] = (2, 1)
+  groups: Sequence[int] = (4, 12)
+  group_steps: Sequence[int] = (4, 4)
   width: int = 128
   value_channels: int = 32
+  fine_groups: Sequence[int] = (12, 32, 92)
+  fine_group_steps: Sequence[int] = (4, 2, 1)
+  fine_width: int = 64
+  fine_value_channels: int = 8
+  fine_features: int = 48
   hyper_channels: int = 8
   hyper_features: int = 32
   lmbda_min: float = 0.0009
@@ -118,32 +151,57 @@ class ContextModel(nn.Module):
     return 4 * BLOCK
 
   @property
-  def passes(self) -> list[Pass]:
-    """The passes of the context model, in coding order."""
-    return list_passes(self.groups, self.group_steps)
+  def latent_channels(self) -> int:
+    """M = C + 4F, the channels of y."""
+    return sum(self.groups) + 4 * sum(self.fine_groups)
+
+  @property
+  def levels(self) -> list[Level]:
+    """Coarse and, if there are fine groups, fine."""
+    coarse = list_passes(self.groups, self.group_steps)
+    fine = list_passes(self.fine_groups, self.fine_group_steps)
+    channels = sum(self.groups), sum(self.fine_groups)
+    result = [
+      Level(
+        dict(enumerate(coarse)),
+        channels[0], self.hyper_features, self.value_channels, self.width, 0,
+      ),
+      Level(
+        dict(enumerate(fine, len(coarse))),
+        channels[1], self.fine_features, self.fine_value_channels, self.fine_width, channels[0],
+      ),
+    ]  # fmt: skip
+    return result if fine else result[:1]
 
   @property
   def hyper_layers(self) -> tuple[Layer, ...]:
     """Of the hyper-synthesis: z at 1/64 -> features at 1/16."""
     return Layer(3, 4 * 64, 2), Layer(3, 4 * self.hyper_features, 2)
 
-  def pass_layers(self, p: Pass) -> tuple[Layer, ...]:
-    """Of a context pass: features and known channels -> means and logarithms of scales."""
-    return Layer(3, self.width), Layer(1, self.width), Layer(1, 2 * (p.stop - p.start))
+  @property
+  def bridge_layers(self) -> tuple[Layer, ...]:
+    """Of the bridge: coarse level at 1/16 -> features of the fine passes at 1/8."""
+    return Layer(1, self.width), Layer(1, 4 * self.fine_features, 2)
 
   def setup(self):
     transform = (tuple(self.channels), tuple(self.blocks))
-    self.analysis = BlockAnalysis(self.latent_channels, *transform, self.dtype)
-    self.synthesis = BlockSynthesis(*transform, self.dtype)
+    coarse, fine = sum(self.groups), sum(self.fine_groups)
+    self.analysis = BlockAnalysis(coarse, fine, *transform, self.dtype)
+    self.synthesis = BlockSynthesis(coarse, *transform, self.dtype)
     self.hyper_analysis = HyperAnalysis(self.hyper_channels)
     self.hyper_synthesis = EntropyStack(self.hyper_layers, zero_last=False)
     self.prior = FactorizedPrior(self.hyper_channels)
-    self.context = [EntropyStack(self.pass_layers(p)) for p in self.passes]
+    if fine:
+      self.bridge = EntropyStack(self.bridge_layers, zero_last=False)
+    self.context = [
+      EntropyStack(level.pass_layers(p)) for level in self.levels for p in level.passes.values()
+    ]
     zeros, ones = nn.initializers.zeros, nn.initializers.ones
-    self.log_gain = self.param("log_gain", zeros, (3, self.latent_channels))
-    self.log_step = self.param("log_step", zeros, (3, self.latent_channels))
+    # The four cells of a fine channel share these.
+    self.log_gain = self.param("log_gain", zeros, (3, coarse + fine))
+    self.log_step = self.param("log_step", zeros, (3, coarse + fine))
     # Typical size of each channel in steps at u = 0: a unit to count in, not trained.
-    self.spread = self.param("spread", ones, (self.latent_channels,))
+    self.spread = self.param("spread", ones, (coarse + fine,))
 
   def noisy(self, x: jax.Array, tradeoff: jax.Array, *, key: jax.Array) -> CodedOutput:
     """For training: uniform noise into the rate, straight-through rounding into the synthesis.
@@ -205,12 +263,17 @@ class ContextModel(nn.Module):
 
   def gain(self, tradeoff: jax.Array) -> jax.Array:
     """Quantisation steps of the encoder in a grey level: [B] -> [B, 1, 1, M]."""
-    return jnp.exp(polynomial(self.log_gain, tradeoff)) / self._base_step(tradeoff)
+    return self._in_cells(jnp.exp(polynomial(self.log_gain, tradeoff))) / self._base_step(tradeoff)
 
   def decode(self, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
     """y_hat [B, h, w, M] in steps, tradeoff [B] -> x_hat [B, 16h, 16w, 3], not clipped."""
-    step = jnp.exp(polynomial(self.log_step, tradeoff)) * self._base_step(tradeoff)
+    step = self._in_cells(jnp.exp(polynomial(self.log_step, tradeoff))) * self._base_step(tradeoff)
     return self.synthesis(y_hat, step, tradeoff)
+
+  def _in_cells(self, values):
+    """[..., C + F] -> [..., C + 4F]: what is said of a fine channel, for its four cells."""
+    coarse = sum(self.groups)
+    return jnp.concatenate([values[..., :coarse]] + 4 * [values[..., coarse:]], axis=-1)
 
   def _base_step(self, tradeoff):
     return (_STEP / jnp.sqrt(self.lmbda(tradeoff)))[:, None, None, None]
@@ -222,17 +285,27 @@ class ContextModel(nn.Module):
 
   def _code(self, y, z_hat, tradeoff, quantize: _Quantize):
     """All passes: y_hat and its bits for each image."""
+    coarse, *fine = self.levels
+    y_coarse, y_fine = split_levels(y, coarse.channels)
     features = self.hyper_synthesis(z_hat, tradeoff)
-    spread = jax.lax.stop_gradient(self.spread)
+    y_hat, bits = self._code_level(coarse, y_coarse, features, tradeoff, quantize)
+    for level in fine:
+      features = self.bridge(self._inputs(coarse, features, y_hat), tradeoff)
+      y_hat_fine, more = self._code_level(level, y_fine, features, tradeoff, quantize)
+      y_hat, bits = join_levels(y_hat, y_hat_fine), bits + more
+    return y_hat, bits
+
+  def _code_level(self, level: Level, y, features, tradeoff, quantize: _Quantize):
+    """The passes of one level: its y_hat and their bits for each image."""
+    spread = self._units(level)
     y_hat = jnp.zeros((*y.shape[:-1], 0), y.dtype)
     bits = jnp.zeros(y.shape[0])
     corners: dict[tuple[int, int], jax.Array] = {}  # of 2x2 cells, decoded of the present group
-    for number, p in enumerate(self.passes):
+    for number, p in level.passes.items():
       offsets = PHASES[p.steps][p.step]
       y_pass, unit = y[..., p.start : p.stop], spread[p.start : p.stop]
       known = jnp.concatenate([y_hat, _join(corners)], axis=-1) if p.step else y_hat
-      values = (known / spread[: p.known])[..., : self.value_channels]
-      x = jnp.concatenate([features, values, log_size(known)], axis=-1)
+      x = self._inputs(level, features, known)
       outputs = self.context[number](x, tradeoff, Cells(2, offsets))
       means, log_scales = jnp.split(outputs, 2, axis=-1)
       means, scales = means * unit, jnp.exp(log_scales)
@@ -243,6 +316,16 @@ class ContextModel(nn.Module):
       if p.step == p.steps - 1:
         y_hat, corners = jnp.concatenate([y_hat, _join(corners)], axis=-1), {}
     return y_hat, bits
+
+  def _inputs(self, level: Level, features, known):
+    """What a network sees: features, values of the first channels, sizes of all known ones."""
+    values = known[..., : level.value_channels]
+    values = values / self._units(level)[: values.shape[-1]]
+    return jnp.concatenate([features, values, log_size(known)], axis=-1)
+
+  def _units(self, level: Level):
+    spread = jax.lax.stop_gradient(self.spread)
+    return spread[level.first : level.first + level.channels]
 
 
 def _join(corners: dict[tuple[int, int], jax.Array]) -> jax.Array:
@@ -329,8 +412,8 @@ def start_from_klt(model: ContextModel, params: Any, axes: np.ndarray, sizes: np
 
   Args:
     params: of the model.
-    axes: [768, M] orthonormal columns.
-    sizes: [M] root mean squares of the coefficients, in grey levels.
+    axes: [768, C + 4F] orthonormal columns.
+    sizes: [C + F] root mean squares of the coefficients, in grey levels.
   """
   params = jax.tree.map(lambda a: a, params)  # a copy of the dictionaries
   basis = jnp.asarray(axes * np.sqrt(axes.shape[0]), jnp.float32)
@@ -338,11 +421,13 @@ def start_from_klt(model: ContextModel, params: Any, axes: np.ndarray, sizes: np
   params["synthesis"]["basis"] = jnp.copy(basis)  # training donates every buffer
   log_range = np.log(model.lmbda_max / model.lmbda_min)
   middle = np.sqrt(model.lmbda_max * model.lmbda_min)
-  spread = sizes * np.sqrt(middle) / _STEP
-  params["spread"] = jnp.asarray(np.maximum(spread, 0.5), jnp.float32)
-  for i, p in enumerate(model.passes):
-    bias = np.zeros((3, 2 * (p.stop - p.start)), np.float32)
-    bias[0, p.stop - p.start :] = np.log(spread[p.start : p.stop])
-    bias[1, p.stop - p.start :] = log_range / 4
-    params[f"context_{i}"]["bias_2"] = jnp.asarray(bias)
+  sizes = sizes * np.sqrt(middle) / _STEP
+  params["spread"] = jnp.asarray(np.maximum(sizes, 0.5), jnp.float32)
+  for level in model.levels:
+    for number, p in level.passes.items():
+      own = sizes[level.first + p.start : level.first + p.stop]
+      bias = np.zeros((3, 2 * len(own)), np.float32)
+      bias[0, len(own) :] = np.log(own)
+      bias[1, len(own) :] = log_range / 4
+      params[f"context_{number}"]["bias_2"] = jnp.asarray(bias)
   return params

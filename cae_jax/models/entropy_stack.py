@@ -45,19 +45,26 @@ def patches(x: jax.Array, size: int, cells: Cells) -> jax.Array:
   Returns:
     [..., h, w, size * size * C] everywhere, else [..., n, h / stride, w / stride, size * size * C].
   """
-  *batch, height, width, _ = x.shape
-  radius = size // 2
-  padded = jnp.pad(x, (*((0, 0),) * len(batch), (radius, radius), (radius, radius), (0, 0)))
+  *batch, height, width, channels = x.shape
+  stride, radius = cells.stride, size // 2
+  rows, columns = height // stride, width // stride
+  # Maps of one position of each cell, so that a neighbour is a shift by whole cells: slices with
+  # strides are slow, and their gradients slower.
+  x = x.reshape(*batch, rows, stride, columns, stride, channels)
+  border = -(-radius // stride)
+  margin = [(0, 0)] * len(batch) + [(border, border)] * 2 + [(0, 0)]
+  maps = [[jnp.pad(x[..., i, :, j, :], margin) for j in range(stride)] for i in range(stride)]
+
+  def neighbour(row, column):
+    (down, i), (right, j) = divmod(row, stride), divmod(column, stride)
+    down, right = down + border, right + border
+    return maps[i][j][..., down : down + rows, right : right + columns, :]
+
   around = lambda row, column: jnp.concatenate(
     [
-      padded[
-        ...,
-        row + i : row + i + height : cells.stride,
-        column + j : column + j + width : cells.stride,
-        :,
-      ]
-      for i in range(size)
-      for j in range(size)
+      neighbour(row + i, column + j)
+      for i in range(-radius, radius + 1)
+      for j in range(-radius, radius + 1)
     ],
     axis=-1,
   )

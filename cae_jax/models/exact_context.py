@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.models import exact
-from cae_jax.models.context import PHASES, ContextModel, Pass, phase_mask
+from cae_jax.models.context import PHASES, ContextModel, Level, Pass, phase_mask
 from cae_jax.models.entropy_stack import Cells
 from cae_jax.models.exact import IntegerLayer
 from cae_jax.models.exact_conditional import (
@@ -44,26 +44,59 @@ def quantize_networks(
       reach["hyper_synthesis"],
     )
   }
-  step_units = MEAN_UNIT / np.asarray(params["spread"], np.float64)
-  for i, p in enumerate(model.passes):
-    name = f"context_{i}"
-    log_units = np.full(p.known, 2.0**-_LOG_BITS)
-    value_units = step_units[: min(p.known, model.value_channels)]
-    inputs = [np.full(model.hyper_features, feature_unit), value_units, log_units]
-    channels = p.stop - p.start
-    outputs = [step_units[p.start : p.stop], np.full(channels, LOG_SCALE_UNIT)]
-    networks[name] = exact.calibrate_stack(
-      scales_from_floor(params[name], channels),
-      model.pass_layers(p),
-      np.concatenate(inputs),
-      np.concatenate(outputs),
-      reach[name],
-    )
+  levels = model.levels
+  for level in levels:
+    spread = np.asarray(params["spread"], np.float64)
+    units = MEAN_UNIT / spread[level.first : level.first + level.channels]
+    for number, p in level.passes.items():
+      name, channels = f"context_{number}", p.stop - p.start
+      networks[name] = exact.calibrate_stack(
+        scales_from_floor(params[name], channels),
+        level.pass_layers(p),
+        _input_units(level, feature_unit, units, p.known),
+        np.concatenate([units[p.start : p.stop], np.full(channels, LOG_SCALE_UNIT)]),
+        reach[name],
+      )
+    if level is not levels[-1]:
+      bridge_unit = reach["bridge"][-1] / exact.ACTIVATION_MAX
+      networks["bridge"] = exact.calibrate_stack(
+        params["bridge"],
+        model.bridge_layers,
+        _input_units(level, feature_unit, units, level.channels),
+        np.full(model.bridge_layers[-1].features, bridge_unit),
+        reach["bridge"],
+      )
+      feature_unit = bridge_unit
   return networks
 
 
+def _input_units(level: Level, feature_unit: float, units: np.ndarray, known: int) -> np.ndarray:
+  """What an input of 1 is worth, for each channel of `level_inputs`.
+
+  Args:
+    feature_unit: of the features.
+    units: [channels], of a sixteenth of a step in the values' own unit.
+    known: channels that are seen.
+  """
+  values = units[: min(known, level.value_channels)]
+  return np.concatenate(
+    [np.full(level.features, feature_unit), values, np.full(known, 2.0**-_LOG_BITS)]
+  )
+
+
+def level_inputs(level: Level, features: jax.Array, known: jax.Array) -> jax.Array:
+  """What the networks of a level see.
+
+  Args:
+    features: [h, w, F] int32.
+    known: [h, w, K] int32, what was decoded, in sixteenths of a step; zero elsewhere.
+  """
+  values = known[..., : level.value_channels]
+  return jnp.concatenate([features, values, exact_log_size(known)], axis=-1)
+
+
 def context_pass(
-  model: ContextModel,
+  level: Level,
   number: int,
   layers: Sequence[IntegerLayer],
   bias: Sequence[Any],
@@ -73,17 +106,16 @@ def context_pass(
   """What a pass says of its channels, at its own positions.
 
   Args:
-    features: [h, w, F] int32; h and w even.
-    known: [h, w, K] int32, what earlier passes decoded, in sixteenths of a step; zero elsewhere.
+    level: whose pass `number` is.
+    features, known: as of `level_inputs`; h and w even.
   Returns:
     means [n, h/2, w/2, C] int32 in sixteenths of a step, and indexes, uint8 of that shape, of the
     scale tables, for each of the n offsets in `PHASES` of the pass.
   """
-  p = model.passes[number]
-  values = known[..., : model.value_channels]
-  x = jnp.concatenate([features, values, exact_log_size(known)], axis=-1)
+  p = level.passes[number]
+  x = level_inputs(level, features, known)
   cells = Cells(2, PHASES[p.steps][p.step])
-  return means_and_indexes(exact.evaluate(layers, model.pass_layers(p), bias, x, cells))
+  return means_and_indexes(exact.evaluate(layers, level.pass_layers(p), bias, x, cells))
 
 
 def exact_log_size(x: jax.Array) -> jax.Array:

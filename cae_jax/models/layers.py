@@ -11,7 +11,7 @@ def space_to_depth(x: jax.Array, block: int) -> jax.Array:
   *batch, height, width, channels = x.shape
   _check_multiple(height, width, block)
   x = x.reshape(*batch, height // block, block, width // block, block, channels)
-  x = jnp.swapaxes(x, -4, -3)
+  x = x.swapaxes(-4, -3)
   return x.reshape(*batch, height // block, width // block, block * block * channels)
 
 
@@ -22,7 +22,7 @@ def depth_to_space(x: jax.Array, block: int) -> jax.Array:
   if rest:
     raise ValueError(f"expected a multiple of {block * block} channels, got {depth}")
   x = x.reshape(*batch, height, width, block, block, channels)
-  x = jnp.swapaxes(x, -4, -3)
+  x = x.swapaxes(-4, -3)
   return x.reshape(*batch, height * block, width * block, channels)
 
 

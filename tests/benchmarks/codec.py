@@ -106,14 +106,20 @@ def _exact_against_float(codec, image: np.ndarray, repeats: int) -> None:
   h, w = (-(-side // 16) for side in image.shape[:2])
   h, w = h + h % 2, w + w % 2
   rng = np.random.default_rng(0)
-  features = jnp.asarray(rng.integers(-999, 999, (h, w, coder.model.hyper_features)), jnp.int32)
-  y_hat = jnp.asarray(rng.integers(-99, 99, (h, w, coder.model.latent_channels)), jnp.int32)
+  draw = lambda size, *shape: jnp.asarray(rng.integers(-size, size, shape), jnp.int32)
+  # Of each level its features and latents.
+  inputs = [
+    (level, draw(999, h << i, w << i, level.features), draw(99, h << i, w << i, level.channels))
+    for i, level in enumerate(coder.model.levels)
+  ]
   bias = coder._biases(2048)
 
   def integers():
-    for number, p in enumerate(coder.model.passes):
-      name = f"context_{number}"
-      done = coder._pass(number, coder._layers[name], bias[name], features, y_hat[..., : p.known])
+    for depth, (level, features, y_hat) in enumerate(inputs):
+      for number, p in level.passes.items():
+        name = f"context_{number}"
+        known = y_hat[..., : p.known]
+        done = coder._pass(depth, number, coder._layers[name], bias[name], features, known)
     return jax.block_until_ready(done)
 
   @functools.partial(jax.jit, static_argnums=2)
@@ -124,15 +130,13 @@ def _exact_against_float(codec, image: np.ndarray, repeats: int) -> None:
       x = jnp.maximum(x, x * 2.0**-SLOPE_SHIFT)
     return x
 
-  known = features.astype(jnp.float32), y_hat.astype(jnp.float32)
-
   def floats():
-    for number, p in enumerate(coder.model.passes):
-      latents = known[1][..., : p.known]
-      values = latents[..., : coder.model.value_channels]
-      x = jnp.concatenate([known[0], values, log_size(latents)], axis=-1)
-      cells = Cells(2, PHASES[p.steps][p.step])
-      done = float_pass(coder._layers[f"context_{number}"], x, cells)
+    for level, features, y_hat in inputs:
+      for number, p in level.passes.items():
+        known = y_hat[..., : p.known].astype(jnp.float32)
+        values = known[..., : level.value_channels]
+        x = jnp.concatenate([features.astype(jnp.float32), values, log_size(known)], axis=-1)
+        done = float_pass(coder._layers[f"context_{number}"], x, Cells(2, PHASES[p.steps][p.step]))
     return jax.block_until_ready(done)
 
   _row("context passes in integers", _times(integers, repeats))

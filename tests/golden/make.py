@@ -21,13 +21,17 @@ from tests.trained import pictures, trained
 
 CONTEXT = {
   "model": "context",
-  "latent_channels": 24,
   "channels": [16, 16],
   "blocks": [1, 1],
-  "groups": [8, 16],
-  "group_steps": [2, 1],
+  "groups": [4, 4],
+  "group_steps": [4, 2],
   "width": 16,
-  "value_channels": 8,
+  "value_channels": 4,
+  "fine_groups": [2, 4],
+  "fine_group_steps": [2, 1],
+  "fine_width": 8,
+  "fine_value_channels": 2,
+  "fine_features": 4,
   "hyper_channels": 4,
   "hyper_features": 8,
   "lmbda_min": 0.0009,
@@ -73,16 +77,15 @@ def _context() -> Codec:
   assert isinstance(model, ContextModel)
   images = [photo(128, 128, i) for i in range(8)]
   blocks = [i.reshape(8, 16, 8, 16, 3).swapaxes(1, 2).reshape(-1, 16, 16, 3) for i in images]
-  params = start_from_klt(
-    model, init_params(model, 0), *klt(np.concatenate(blocks), model.latent_channels)
-  )
+  params = start_from_klt(model, init_params(model, 0), *klt(np.concatenate(blocks), 8, 6))
   params = jax.device_get(params)
   rng = np.random.default_rng(0)
   # What starts at zero: the last layers of the context passes and of the transforms' networks.
-  for number in range(len(model.passes)):
+  for number in range(sum(len(level.passes) for level in model.levels)):
     _shake(params[f"context_{number}"], "kernel_2", 0.1, rng)
   for side in ("analysis", "synthesis"):
     _shake(params[side]["ConditionalConv_2"]["Conv_0"], "kernel", 0.02, rng)
+  _shake(params["analysis"]["ConditionalConv_3"]["Conv_0"], "kernel", 0.02, rng)
   tables = calibrate_context(model, params, images[:2])
   return from_weights(Weights("tiny", CONTEXT, params, tables))
 

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from cae_jax.models import context, init_params
-from cae_jax.models.block_transforms import klt, polynomial
-from cae_jax.models.context import ContextModel, list_passes, phase_mask, start_from_klt
+from cae_jax.models.block_transforms import join_levels, klt, polynomial, split_levels
+from cae_jax.models.context import ContextModel, phase_mask, start_from_klt
 from cae_jax.models.entropy import laplacian_bits
 
 SMALL = ContextModel(
-  latent_channels=24, channels=(16, 16), blocks=(1, 1), groups=(8, 16), group_steps=(2, 1),
-  width=16, hyper_channels=4, hyper_features=8,
+  channels=(16, 16), blocks=(1, 1), groups=(4, 4), group_steps=(2, 1), width=16,
+  fine_groups=(1, 3), fine_group_steps=(4, 1), fine_width=8, fine_value_channels=2,
+  fine_features=4, hyper_channels=4, hyper_features=8,
 )  # fmt: skip
 
 
@@ -32,7 +33,7 @@ def blocks_of(images):
 
 @pytest.fixture(scope="module")
 def params():
-  return start_from_klt(SMALL, init_params(SMALL, 0), *klt(blocks_of(photos(24)), 24))
+  return start_from_klt(SMALL, init_params(SMALL, 0), *klt(blocks_of(photos(24)), 8, 4))
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,35 @@ def test_klt_is_orthonormal_and_sorted():
   np.testing.assert_allclose(np.sqrt(np.mean((samples @ axes) ** 2, axis=0)), sizes, rtol=1e-3)
 
 
+def test_klt_in_two_resolutions():
+  axes, sizes = klt(blocks_of(photos(24)), 8, 4)
+  np.testing.assert_allclose(axes.T @ axes, np.eye(24), atol=1e-5)
+  assert (np.diff(sizes[:8]) <= 0).all()
+  assert (np.diff(sizes[8:]) <= 0).all()
+  samples = blocks_of(photos(24)).reshape(-1, 768) - 127.5
+  measured = np.mean((samples @ axes) ** 2, axis=0)
+  np.testing.assert_allclose(np.sqrt(measured[:8]), sizes[:8], rtol=1e-3)
+  np.testing.assert_allclose(np.sqrt(measured[8:].reshape(4, 4).mean(0)), sizes[8:], rtol=1e-3)
+  # A fine axis lives in one 8x8 block, and the next block's is the same there.
+  fine = axes[:, 8:].reshape(2, 8, 2, 8, 3, 2, 2, 4)
+  np.testing.assert_array_equal(fine[0, :, 0, :, :, 0, 0], fine[1, :, 0, :, :, 1, 0])
+  np.testing.assert_array_equal(fine[0, :, 0, :, :, 0, 1], 0)
+
+
+def test_one_resolution_is_enough():
+  """Without fine groups: the 16x16 KLT and the coarse passes alone."""
+  model = SMALL.clone(fine_groups=(), fine_group_steps=())
+  start = start_from_klt(model, init_params(model, 0), *klt(blocks_of(photos(24)), 8))
+  x = photos(2).astype(np.float32) / 255
+  output = model.apply({"params": start}, x, jnp.zeros(2), method="rounded")
+  axes, _ = klt(blocks_of(photos(24)), 8)
+  assert "bridge" not in start
+  assert output.y_bits.shape == (2,)
+  blocks = (blocks_of(x) - 0.5).reshape(-1, 768)
+  expected = (blocks @ axes @ axes.T).reshape(-1, 16, 16, 3) + 0.5
+  assert np.sqrt(np.mean((blocks_of(output.x_hat) - expected) ** 2)) < 0.05
+
+
 @jax.jit
 def _quantizable(params, y, tradeoff):
   return SMALL.apply({"params": params}, y, tradeoff, method="quantizable")
@@ -79,7 +109,7 @@ def test_starts_as_the_block_transform(params):
   """Before the first step, analysis and synthesis are the KLT and its inverse."""
   x = photos(2).astype(np.float32) / 255
   y = jax.jit(lambda x: SMALL.apply({"params": params}, x, method="encode"))(x)
-  axes, _ = klt(blocks_of(photos(24)), 24)
+  axes, _ = klt(blocks_of(photos(24)), 8, 4)
   blocks = (blocks_of(x) - 0.5).reshape(-1, 768) * 255
   np.testing.assert_allclose(y.reshape(-1, 24), blocks @ axes, atol=0.05)
   tradeoff = jnp.array([-0.5, 0.5])
@@ -130,7 +160,17 @@ def test_noisy_rate_is_near_the_rounded_one(noisy, rounded):
 def test_gradients_are_finite_and_reach_every_part(noisy):
   grads, _ = noisy
   assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
-  for part in ("analysis", "synthesis", "context_0", "context_2", "prior", "log_gain", "log_step"):
+  for part in (
+    "analysis",
+    "synthesis",
+    "context_0",
+    "context_2",
+    "bridge",
+    "context_7",
+    "prior",
+    "log_gain",
+    "log_step",
+  ):
     assert any(np.abs(g).max() > 0 for g in jax.tree.leaves(grads[part])), part
   assert not np.any(grads["spread"])
 
@@ -149,7 +189,6 @@ def test_checkerboard_neighbours_are_known():
 
 def test_passes_are_causal(params):
   """No pass depends on its own or later symbols: changing them changes no earlier bits."""
-  passes = list_passes(SMALL.groups, SMALL.group_steps)
   rng = np.random.default_rng(0)
   y = rng.normal(0, 3, (1, 4, 4, 24)).astype(np.float32)
   z_hat, tradeoff = jnp.zeros((1, 1, 1, 4)), jnp.zeros(1)
@@ -158,16 +197,25 @@ def test_passes_are_causal(params):
   )
   own_bits = jax.jit(lambda y: _bits_by_pass(noisy_params, y, z_hat, tradeoff))
   before = own_bits(y)
-  for number, p in enumerate(passes):
-    changed = y.copy()
-    now = np.broadcast_to(phase_mask(4, 4, p.step, p.steps), (4, 4, 24)).copy()
-    now[..., : p.start] = False
-    now[..., p.stop :] = False
-    changed[0][now] += 5
-    after = own_bits(changed)
-    for a, b in zip(before[:number], after[:number], strict=True):
-      np.testing.assert_array_equal(a, b)
-    assert (before[number] != after[number]).any()
+  for depth, level in enumerate(SMALL.levels):
+    for number, p in level.passes.items():
+      levels = [np.array(part) for part in split_levels(y, 8)]
+      now = phase_mask(*levels[depth].shape[1:3], p.step, p.steps)[..., 0]
+      levels[depth][0, now, p.start : p.stop] += 5
+      after = own_bits(join_levels(*levels))
+      for a, b in zip(before[:number], after[:number], strict=True):
+        np.testing.assert_array_equal(a, b)
+      assert (before[number] != after[number]).any()
+
+
+def test_levels_are_halves_of_one_array():
+  y = np.arange(2 * 3 * 24.0).reshape(2, 3, 24)
+  coarse, fine = split_levels(y, 8)
+  assert coarse.shape == (2, 3, 8)
+  assert fine.shape == (4, 6, 4)
+  np.testing.assert_array_equal(coarse, y[..., :8])
+  np.testing.assert_array_equal(fine[2, 5], y[1, 2, 12:16])  # first row, second column of the cell
+  np.testing.assert_array_equal(join_levels(coarse, fine), y)
 
 
 def _bits_by_pass(params, y, z_hat, tradeoff):
