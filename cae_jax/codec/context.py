@@ -24,8 +24,8 @@ from cae_jax.images.preprocessing import to_uint8
 from cae_jax.images.tiling import pad_to
 from cae_jax.models import build_model, exact
 from cae_jax.models.block_transforms import BLOCK, join_levels, split_levels
-from cae_jax.models.context import ContextModel, dead_zone, phase_mask
-from cae_jax.models.entropy import factorized_pmfs, laplacian_pmfs, scale_levels
+from cae_jax.models.context import ContextModel, phase_mask
+from cae_jax.models.entropy import dead_zone, factorized_pmfs, scale_levels, symbol_pmfs
 from cae_jax.models.entropy_stack import SLOPE_SHIFT
 from cae_jax.models.exact import IntegerLayer
 from cae_jax.models.exact_conditional import FRACTION_BITS
@@ -78,7 +78,7 @@ class ContextCoder:
     self.margin = model.blocks[0] + 2 * model.blocks[1]
     self._params = on_device(weights.params)
     self._networks = networks_from_arrays(weights.tables["networks"])
-    self._laplacians = CodingTables.from_arrays(weights.tables["laplacian"])
+    self._symbol_tables = CodingTables.from_arrays(weights.tables["symbols"])
     self._dead_zones = np.asarray(dead_zone(jnp.asarray(scale_levels(), jnp.float32)))
     self._prior = CodingTables.from_arrays(weights.tables["prior"])
     # Biases are worked out on the host: the device gets the rest.
@@ -112,7 +112,7 @@ class ContextCoder:
       offset = means * np.float32(2.0**-FRACTION_BITS)
       difference = here.take(steps) - offset
       symbols = dead_zone_rounding(difference, self._dead_zones[indexes]).astype(np.int32)
-      parts.append((symbols, indexes, self._laplacians))
+      parts.append((symbols, indexes, self._symbol_tables))
       return symbols
 
     y_hat = self._run_passes(z_hat, (height, width), rate_level, code_pass)
@@ -133,7 +133,7 @@ class ContextCoder:
 
     def code_pass(here: _Here, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
       del here, means
-      symbols.append(decoder.decode(indexes, self._laplacians))
+      symbols.append(decoder.decode(indexes, self._symbol_tables))
       return symbols[-1]
 
     y_hat = self._run_passes(z_hat, shape, rate_level, code_pass)
@@ -236,7 +236,7 @@ def calibrate_context(
   networks = quantize_networks(model, params, maxima)
   return {
     "networks": networks_to_arrays(networks),
-    "laplacian": pmf_tables(laplacian_pmfs()),
+    "symbols": pmf_tables(symbol_pmfs()),
     "prior": pmf_tables(factorized_pmfs(params["prior"])),
   }
 

@@ -195,7 +195,6 @@ def klt(blocks: np.ndarray, coarse: int, fine: int = 0) -> tuple[np.ndarray, np.
     squares of the coefficients in grey levels, falling in each resolution).
   """
   x = blocks.astype(np.float64) - _PEAK / 2
-  pixels = np.eye(_SAMPLES).reshape(_SAMPLES, *blocks.shape[1:])
   if not fine:
     return _principal_axes(x.reshape(len(x), -1), coarse)
   merged = -(-coarse // 4)
@@ -206,6 +205,7 @@ def klt(blocks: np.ndarray, coarse: int, fine: int = 0) -> tuple[np.ndarray, np.
   first = lambda x: space_to_depth(space_to_depth(x, BLOCK // 2) @ small_axes[:, :merged], 2)
   rest = lambda x: space_to_depth(space_to_depth(x, BLOCK // 2) @ small_axes[:, merged:], 2)
   turn, sizes = _principal_axes(first(x).reshape(len(x), -1), coarse)
+  pixels = np.eye(_SAMPLES).reshape(_SAMPLES, BLOCK, BLOCK, 3)
   axes = [first(pixels).reshape(_SAMPLES, -1) @ turn, rest(pixels).reshape(_SAMPLES, -1)]
   return (
     np.concatenate(axes, axis=1).astype(np.float32),

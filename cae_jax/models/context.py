@@ -32,7 +32,15 @@ from cae_jax.models.block_transforms import (
   polynomial,
   split_levels,
 )
-from cae_jax.models.entropy import FactorizedPrior, bits_per_image, laplacian_bits
+from cae_jax.models.entropy import (
+  STEP,
+  FactorizedPrior,
+  bits_per_image,
+  dead_zone,
+  interpolated_symbol_bits,
+  relaxed_symbol_bits,
+  symbol_bits,
+)
 from cae_jax.models.entropy_stack import Cells, EntropyStack, Layer
 from cae_jax.models.layers import depth_to_space, space_to_depth
 from cae_jax.models.quantization import (
@@ -42,15 +50,8 @@ from cae_jax.models.quantization import (
   unit_noise,
 )
 
-# A uniform quantiser of this step over the root of lmbda is about the best at its trade-off: with
-# the rate of a third of a bit a sample, dR/dD = -lmbda at D = step^2 / 12.
-_STEP = 5.1
-
-
-_MAX_DEAD_ZONE = 0.4
-
 # (differences of latents from their means, their scales, number of the pass) -> what the decoder
-# has of them, and what their rate is counted of
+# has of them, and their bits
 _Quantize = Callable[[jax.Array, jax.Array, int], tuple[jax.Array, jax.Array]]
 
 
@@ -215,17 +216,26 @@ class ContextModel(nn.Module):
     y, z = self.quantizable(self.analysis(x), tradeoff)
     z_bits = self.prior(z + unit_noise(key_z, z))
     z_hat = straight_through(z, jnp.round(z))
-    noise = lambda number: jax.random.fold_in(key_y, number)
-    y_hat, y_bits = self._code(
-      y, z_hat, tradeoff, lambda r, s, n: (_rounded(r, s), r + unit_noise(noise(n), r))
-    )
+
+    def quantize(r, scales, number):
+      symbols = _symbols(r, scales)
+      noise = unit_noise(jax.random.fold_in(key_y, number), r)
+      return straight_through(r, symbols), relaxed_symbol_bits(r, symbols, scales, noise)
+
+    y_hat, y_bits = self._code(y, z_hat, tradeoff, quantize)
     return CodedOutput(self.decode(y_hat, tradeoff), y_bits, bits_per_image(z_bits))
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
     """For validation: everything rounded, as in a file."""
     y, z = self.quantizable(self.analysis(x), tradeoff)
     z_hat = jnp.round(z)
-    y_hat, y_bits = self._code(y, z_hat, tradeoff, lambda r, s, _: (_rounded(r, s),) * 2)
+
+    def quantize(r, scales, number):
+      del number
+      symbols = _symbols(r, scales)
+      return symbols, symbol_bits(symbols, scales)
+
+    y_hat, y_bits = self._code(y, z_hat, tradeoff, quantize)
     return CodedOutput(self.decode(y_hat, tradeoff), y_bits, bits_per_image(self.prior(z_hat)))
 
   __call__ = rounded
@@ -243,9 +253,8 @@ class ContextModel(nn.Module):
     """
 
     def quantize(r, scales, number):
-      del scales
       r_hat = annealed_rounding(r, jax.random.fold_in(key, number), temperature)
-      return r_hat, r_hat
+      return r_hat, interpolated_symbol_bits(r_hat, scales)
 
     z = self.hyper_analysis(y)
     z_hat = straight_through(z, jnp.round(z))
@@ -276,7 +285,7 @@ class ContextModel(nn.Module):
     return jnp.concatenate([values[..., :coarse]] + 4 * [values[..., coarse:]], axis=-1)
 
   def _base_step(self, tradeoff):
-    return (_STEP / jnp.sqrt(self.lmbda(tradeoff)))[:, None, None, None]
+    return (STEP / jnp.sqrt(self.lmbda(tradeoff)))[:, None, None, None]
 
   def lmbda(self, tradeoff: jax.Array) -> jax.Array:
     """The lmbda of a trade-off: [B] -> [B]."""
@@ -310,8 +319,8 @@ class ContextModel(nn.Module):
       means, log_scales = jnp.split(outputs, 2, axis=-1)
       means, scales = means * unit, jnp.exp(log_scales)
       y_pass = jnp.stack([y_pass[:, row::2, column::2] for row, column in offsets], axis=1)
-      r_hat, seen = quantize(y_pass - means, scales, number)
-      bits += jnp.sum(laplacian_bits(seen, scales), axis=(1, 2, 3, 4))
+      r_hat, pass_bits = quantize(y_pass - means, scales, number)
+      bits += jnp.sum(pass_bits, axis=(1, 2, 3, 4))
       corners |= zip(offsets, jnp.moveaxis(r_hat + means, 1, 0))
       if p.step == p.steps - 1:
         y_hat, corners = jnp.concatenate([y_hat, _join(corners)], axis=-1), {}
@@ -335,23 +344,8 @@ def _join(corners: dict[tuple[int, int], jax.Array]) -> jax.Array:
   return depth_to_space(jnp.concatenate(cells, axis=-1), 2)
 
 
-def _rounded(x, scales):
-  return straight_through(x, dead_zone_rounding(x, dead_zone(jax.lax.stop_gradient(scales))))
-
-
-def dead_zone(scales: jax.Array) -> jax.Array:
-  """How far latents are moved towards their means before rounding, for the best of rate and error.
-
-  A symbol of 1 costs b bits more than one of 0, and an error of e steps lmbda * (e * step)^2 / 3
-  bits, of a sample's three colours: at |y| = 1/2 + b / (2 lmbda step^2 / 3) both are as good.
-
-  Args:
-    scales: standard deviations, in steps.
-  Returns:
-    From 0 to 0.4 steps.
-  """
-  bits = laplacian_bits(jnp.ones_like(scales), scales) - laplacian_bits(0 * scales, scales)
-  return jnp.clip(bits / (2 * _STEP**2 / 3), 0, _MAX_DEAD_ZONE)
+def _symbols(r, scales):
+  return dead_zone_rounding(*map(jax.lax.stop_gradient, (r, dead_zone(scales))))
 
 
 def log_size(x: jax.Array) -> jax.Array:
@@ -421,7 +415,7 @@ def start_from_klt(model: ContextModel, params: Any, axes: np.ndarray, sizes: np
   params["synthesis"]["basis"] = jnp.copy(basis)  # training donates every buffer
   log_range = np.log(model.lmbda_max / model.lmbda_min)
   middle = np.sqrt(model.lmbda_max * model.lmbda_min)
-  sizes = sizes * np.sqrt(middle) / _STEP
+  sizes = sizes * np.sqrt(middle) / STEP
   params["spread"] = jnp.asarray(np.maximum(sizes, 0.5), jnp.float32)
   for level in model.levels:
     for number, p in level.passes.items():

@@ -79,14 +79,68 @@ def test_laplacian_shapes_must_agree():
     entropy.laplacian_bits(jnp.zeros(2), jnp.ones(1))
 
 
-def test_laplacian_pmfs_are_the_bits_of_integers():
-  for (pmf, first), scale in zip(entropy.laplacian_pmfs(), entropy.scale_levels(), strict=True):
+def test_symbols_are_those_of_a_quantiser_with_a_dead_zone():
+  """Frequencies of quantised Laplacian samples against the stated probabilities."""
+  rng = np.random.default_rng(0)
+  for scale in (0.4, 1.0, 3.0):
+    zone = float(entropy._assumed_dead_zone(jnp.float32(scale)))
+    samples = rng.laplace(scale=scale / np.sqrt(2), size=400_000)
+    size = np.maximum(np.floor(np.abs(samples) + 0.5 - zone), 0)
+    bits = entropy.symbol_bits(jnp.arange(4.0), jnp.full(4, scale))
+    expected = 2.0 ** -np.asarray(bits, np.float64) * [1, 2, 2, 2]  # both signs
+    counted = [np.mean(size == n) for n in range(4)]
+    np.testing.assert_allclose(counted, expected, atol=0.003)
+
+
+def test_symbol_pmfs_are_the_bits_of_integers():
+  for (pmf, first), scale in zip(entropy.symbol_pmfs(), entropy.scale_levels(), strict=True):
     assert 1 - entropy.TAIL_MASS <= pmf.sum() <= 1 + 1e-12
     assert first == -(len(pmf) // 2)
-    edges = first + np.arange(len(pmf) + 1) - 0.5
-    np.testing.assert_allclose(
-      pmf, np.diff(laplace.cdf(edges, scale=scale / np.sqrt(2))), atol=1e-9
-    )
+    symbols = jnp.asarray(first + np.arange(len(pmf)), jnp.float32)
+    bits = entropy.symbol_bits(symbols, jnp.full(symbols.shape, scale))
+    likely = pmf > 1e-3
+    np.testing.assert_allclose(bits[likely], -np.log2(pmf[likely]), atol=0.02)
+
+
+def test_symbol_bits_have_a_ceiling_and_finite_gradients():
+  symbols, scales = jnp.array([0.0, 1.0, -3.0, 1e5]), jnp.array([1e-9, 0.2, 1e6, 0.2])
+  gradients = jax.grad(lambda s: jnp.sum(entropy.symbol_bits(symbols, s)))(scales)
+  assert np.isfinite(gradients).all()
+  bits = entropy.symbol_bits(symbols, scales)
+  np.testing.assert_allclose(bits[3], -np.log2(entropy.LIKELIHOOD_FLOOR), rtol=1e-5)
+  assert 0 <= bits[0] < 1e-2
+
+
+def test_dead_zone_is_where_both_symbols_cost_the_same():
+  scales = jnp.array([0.15, 0.5, 1.0, 4.0])
+  boundary = 0.5 + entropy.dead_zone(scales)
+  weight = entropy.STEP**2 / 3
+  bits = lambda symbol: entropy.symbol_bits(jnp.full(4, symbol), scales)
+  cost = lambda symbol: bits(symbol) + weight * jnp.square(boundary - symbol)
+  np.testing.assert_allclose(cost(0.0)[1:], cost(1.0)[1:], rtol=1e-4)
+  np.testing.assert_allclose(boundary[0], 0.5 + entropy.MAX_DEAD_ZONE)
+  assert (np.diff(boundary) < 0).all()
+
+
+def test_relaxed_bits_have_the_value_of_the_symbols_and_gradients_for_both():
+  y, scales, noise = jnp.array([0.2, 1.7]), jnp.array([0.5, 1.0]), jnp.array([0.4, -0.3])
+  symbols = jnp.array([0.0, 2.0])
+  relaxed = lambda y, s: jnp.sum(entropy.relaxed_symbol_bits(y, symbols, s, noise))
+  value, (of_y, of_scales) = jax.value_and_grad(relaxed, (0, 1))(y, scales)
+  hard = lambda s: jnp.sum(entropy.symbol_bits(symbols, s))
+  soft = lambda y: jnp.sum(entropy.laplacian_bits(y + noise, scales))
+  np.testing.assert_allclose(value, hard(scales), rtol=1e-6)
+  np.testing.assert_allclose(of_scales, jax.grad(hard)(scales), rtol=1e-6)
+  np.testing.assert_allclose(of_y, jax.grad(soft)(y), rtol=1e-6)
+
+
+def test_interpolated_bits_lie_between_those_of_integers():
+  scales = jnp.full(3, 0.7)
+  bits = entropy.interpolated_symbol_bits(jnp.array([-1.0, -0.75, 0.0]), scales)
+  ends = entropy.symbol_bits(jnp.array([-1.0, 0.0, 0.0]), scales)
+  np.testing.assert_allclose(bits[0], ends[0], rtol=1e-6)
+  np.testing.assert_allclose(bits[1], 0.75 * ends[0] + 0.25 * ends[1], rtol=1e-6)
+  np.testing.assert_allclose(bits[2], ends[2], rtol=1e-6)
 
 
 def test_scale_indexes_are_the_nearest_levels():
