@@ -23,7 +23,7 @@ from cae_jax import codec
 from cae_jax.codec.arrays import on_device
 from cae_jax.codec.calibration import calibrate_weights
 from cae_jax.data.crops import center_crop
-from cae_jax.data.patches import center_patches, random_blocks, training_patches
+from cae_jax.data.patches import PatchIterator, center_patches, random_blocks, training_patches
 from cae_jax.data.sources import ImageSource, cached, load_source, rescaled
 from cae_jax.evaluation import figures, report_run
 from cae_jax.images.files import replace_atomically
@@ -137,7 +137,7 @@ def _train(workdir: Path, source: ImageSource) -> Result:
   )
   optimizer, params, start = _optimizer(), _initial_params(model, source), None
   if flags.CARRY_FROM.value:
-    start = portable.read_parts(flags.CARRY_FROM.value, params, optimizer)
+    start = _carried(batches, portable.read_parts(flags.CARRY_FROM.value, params, optimizer))
   result = train(
     config,
     params=params,
@@ -154,6 +154,15 @@ def _train(workdir: Path, source: ImageSource) -> Result:
   if flags.CARRY_TO.value and jax.process_index() == 0:
     portable.write_parts(flags.CARRY_TO.value, result.state, batches.get_state())
   return result
+
+
+def _carried(batches: PatchIterator, start: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
+  """The start of a carried run; if its patches were others, the data begin anew."""
+  state, place = start
+  differences = batches.differences(place)
+  if differences:
+    print(f"the data begin anew: {', '.join(differences)}")
+  return state, None if differences else place
 
 
 def _objectives(model: Model) -> tuple[losses.LossFn, Callable]:

@@ -172,15 +172,22 @@ class PatchIterator(Iterator[Batch]):
     Raises:
       ValueError: the state is of other data, another seed or other sizes.
     """
-    theirs = state.get("config", {})
-    differing = [key for key in self._config if theirs.get(key) != self._config[key]]
-    if differing:
+    differences = self.differences(state)
+    if differences:
       raise ValueError(
-        "the saved position is of other patches: "
-        + ", ".join(f"{key} was {theirs.get(key)}, is {self._config[key]}" for key in differing)
-        + "; use the same settings and images, or start anew"
+        f"the saved position is of other patches: {', '.join(differences)}; use the same settings "
+        "and images, or start anew"
       )
     self._iterator.set_state({"next_index": int(state["next_batch"])})
+
+  def differences(self, state: dict[str, Any]) -> list[str]:
+    """In what the patches of a state are others than these, in words; then it is of no use here."""
+    theirs = state.get("config", {})
+    return [
+      f"{key} was {theirs.get(key)}, is {mine}"
+      for key, mine in self._config.items()
+      if theirs.get(key) != mine
+    ]
 
   def close(self) -> None:
     """Ends the threads."""

@@ -95,7 +95,7 @@ def train(
     valid_batches: {"image", "mask"}, the same on every process.
     on_validation: called on the first process after each validation, e.g. to draw curves.
     start: a state and its place in the data to go on from (`portable.read_parts`) where there is
-      no checkpoint yet, instead of `params` at step 0.
+      no checkpoint yet, instead of `params` at step 0; without a place the data begin anew.
   """
   with Checkpoints(Path(workdir) / "checkpoints") as checkpoints, Interruption() as interruption:
     state = start[0] if start else create_state(params, optimizer)
@@ -106,6 +106,7 @@ def train(
       data_state = start[1] if start else None
     if data_state is not None:
       batches.set_state(data_state)
+    if int(state.step):
       tqdm.write(f"resuming at step {int(state.step)} of {config.steps}")
     step_fn = make_train_step(
       loss_fn, optimizer, mesh, seed=config.seed, ema_decay=config.ema_decay
