@@ -16,6 +16,7 @@ from pathlib import Path
 from absl import flags
 
 from cae_jax import codec as codecs
+from cae_jax.codec.encoding import MAX_EFFORT
 from cae_jax.evaluation import (
   baselines,
   comparison,
@@ -38,6 +39,9 @@ CODECS = flags.DEFINE_string("codecs", "all", "Baselines: all, none, or names wi
 MATCH = flags.DEFINE_bool(
   "match", True, "Measure every baseline also at the size of each of our files, which takes long."
 )
+EFFORTS = flags.DEFINE_list(
+  "efforts", [], "Efforts from 1 to 9 to measure our codec at besides 0; it takes long."
+)
 JOBS = flags.DEFINE_integer(
   "jobs", 1, "Processes; with more than one no times are measured.", lower_bound=1
 )
@@ -54,9 +58,17 @@ def main(argv: Sequence[str]) -> None:
   log = output / "records.jsonl"
   keep = functools.partial(records.append_record, log)
   done = records.resume_records(log)
-  what = comparison.Comparison(weights(), CODECS.value, BPG_DIR.value, MATCH.value)
+  what = comparison.Comparison(weights(), CODECS.value, BPG_DIR.value, MATCH.value, _efforts())
   rows = comparison.run(what, images, done=done, on_record=keep, jobs=JOBS.value)
   _write(output, codec, images, rows)
+
+
+def _efforts() -> tuple[int, ...]:
+  choices = {str(effort): effort for effort in range(1, MAX_EFFORT + 1)}
+  unknown = [effort for effort in EFFORTS.value if effort not in choices]
+  if unknown:
+    raise ValueError(f"--efforts: expected numbers from 1 to {MAX_EFFORT}, got {unknown[0]!r}")
+  return tuple(choices[effort] for effort in EFFORTS.value)
 
 
 def _write(output: Path, codec, images: Images, rows: list[records.Record]) -> None:

@@ -28,12 +28,14 @@ class Comparison:
     codecs: names of the baselines, see `baselines.baselines`; "none" for none.
     bpg_dir: folder of BPG's programs.
     match: measure the baselines also at the size of each of our files.
+    efforts: of our encoder, to be measured besides 0.
   """
 
   weights: str | Path
   codecs: str = "all"
   bpg_dir: str | None = None
   match: bool = True
+  efforts: tuple[int, ...] = ()
 
 
 def run(
@@ -94,7 +96,7 @@ def _measure_one(comparison, name: str, x_uint8: np.ndarray, done) -> list[Recor
 
 
 def _measure(comparison: Comparison, images: Images, done, on_record: OnRecord, progress: bool):
-  ours, *alone = own_codec.file_codecs(own(comparison))
+  ours, *alone = own_codec.file_codecs(own(comparison), comparison.efforts)
   images = list(images)
   rows = evaluate.run(alone, images, done=done, on_record=on_record, progress=False)
   present = others(comparison) if comparison.match else [ours, *others(comparison)]

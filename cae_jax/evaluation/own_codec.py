@@ -1,6 +1,6 @@
 """Our codecs as the evaluation sees them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,22 +16,28 @@ _SEARCH = tuple(f"{quality:g}" for quality in np.linspace(0, 100, 401))
 _SHOWN = "50"
 
 
-def file_codecs(codec: Codec) -> list[FileCodec]:
-  """The codec itself and, as the paper measures it, the paper's network alone."""
-  is_paper = codec.weights.config["model"] == "paper"
-  return [coded(codec), uncoded(codec)] if is_paper else [coded(codec)]
+def file_codecs(codec: Codec, efforts: Sequence[int] = ()) -> list[FileCodec]:
+  """The codec itself, also at efforts, and, as the paper measures it, the paper's network alone."""
+  if codec.weights.config["model"] == "paper":
+    return [coded(codec), uncoded(codec)]
+  return [coded(codec), *(coded(codec, effort) for effort in efforts)]
 
 
-def coded(codec: Codec) -> FileCodec:
-  """The codec itself: its whole files, at qualities if it has any."""
+def coded(codec: Codec, effort: int = 0) -> FileCodec:
+  """The codec itself: its whole files, at qualities if it has any.
+
+  Args:
+    codec: ours.
+    effort: of its encoder; above 0 it is part of the name, and there are fewer qualities.
+  """
   if codec.coder.rate_levels:
-    settings, search = _QUALITIES, _SEARCH
-    encoder = lambda x, setting: codec.compress(x, quality=float(setting))
+    settings, search = _QUALITIES[:: 2 if effort else 1], _SEARCH
+    encoder = lambda x, setting: codec.compress(x, quality=float(setting), effort=effort)
   else:
     settings = search = (_only_setting(codec.weights.config),)
     encoder = lambda x, _: codec.compress(x)
   return FileCodec(
-    name=codec.weights.name,
+    name=f"{codec.weights.name}-effort{effort}" if effort else codec.weights.name,
     version=_version(codec),
     settings=settings,
     search=search,

@@ -157,10 +157,10 @@ def test_a_run_stops_after_its_minutes(tmp_path):
 
 
 def test_a_carried_state_may_go_on_with_other_patches(tmp_path):
-  """Without a place in the data they begin anew; step, parameters and average stay."""
-  whole = _train(tmp_path / "whole")
-  portable.write_parts(tmp_path / "parts", whole.state, None)
-  state, _ = portable.read_parts(tmp_path / "parts", init_params(MODEL, 0), optax.adam(1e-2))
-  result = _train(tmp_path / "on", start=(state, None))
-  assert int(result.state.step) == STEPS  # nothing was left to do
-  assert jax.tree.all(jax.tree.map(np.array_equal, result.state.ema_params, whole.state.ema_params))
+  """Without a place in the data they begin anew."""
+  here = _train(tmp_path / "here", cut=5)
+  portable.write_parts(tmp_path / "parts", here.state, None)
+  start = portable.read_parts(tmp_path / "parts", init_params(MODEL, 0), optax.adam(1e-2))
+  there = _train(tmp_path / "there", start=(start[0], None))
+  assert there.finished
+  assert int(there.state.step) == STEPS
