@@ -294,7 +294,7 @@ def test_searches_keep_one_picture_only(ours):
   """The latents of rejected trials are dropped."""
   source = encoding.Analysed(ours.coder, "tiny", bytes(8), IMAGE)
   assert encoding.encode_bytes(source, 1e9).quality == 100
-  assert source.y.shape == (7, 9, 24)
+  assert source.y.shape == (7, 9, ours.coder.model.latent_channels)
 
 
 def test_load_from_a_file(ours, tmp_path):
