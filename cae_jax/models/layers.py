@@ -1,13 +1,18 @@
 """Layers and rearrangements shared by the networks, on paths that are fast on CPU, GPU and TPU."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
-def space_to_depth(x: jax.Array, block: int) -> jax.Array:
-  """[..., H, W, C] -> [..., H/block, W/block, block*block*C]; the block's rows come first."""
+def space_to_depth(x: Any, block: int) -> Any:
+  """[..., H, W, C] -> [..., H/block, W/block, block*block*C]; the block's rows come first.
+
+  x is an array of JAX or NumPy, and so is the result.
+  """
   *batch, height, width, channels = x.shape
   _check_multiple(height, width, block)
   x = x.reshape(*batch, height // block, block, width // block, block, channels)
@@ -15,7 +20,7 @@ def space_to_depth(x: jax.Array, block: int) -> jax.Array:
   return x.reshape(*batch, height // block, width // block, block * block * channels)
 
 
-def depth_to_space(x: jax.Array, block: int) -> jax.Array:
+def depth_to_space(x: Any, block: int) -> Any:
   """The inverse of `space_to_depth`: [..., h, w, block*block*C] -> [..., h*block, w*block, C]."""
   *batch, height, width, depth = x.shape
   channels, rest = divmod(depth, block * block)
