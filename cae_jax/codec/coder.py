@@ -47,6 +47,9 @@ class LatentCoder(Protocol):
     Asked for only where there are rate levels.
     """
 
+  def lmbda(self, rate_level: int) -> float:
+    """Of rate_bpp + lmbda * MSE (0-255) at a rate level; asked for only where there are some."""
+
   def encode(self, y: np.ndarray, rate_level: int) -> Coded:
     """The bytes of latents at a rate level."""
 

@@ -95,7 +95,7 @@ class ContextCoder:
 
   def lmbda(self, rate_level: int) -> float:
     """Of rate_bpp + lmbda * MSE (0-255), at a rate level."""
-    return float(self.model.lmbda(_tradeoffs(rate_level))[0])
+    return float(self.model.lmbda(jnp.asarray(_tradeoffs(rate_level)))[0])
 
   def refine(self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int) -> np.ndarray:
     """Latents of `analyse` made better for a rate level, see `codec.refine`."""
