@@ -25,7 +25,7 @@ from cae_jax.images.tiling import pad_to
 from cae_jax.models import build_model, exact
 from cae_jax.models.block_transforms import BLOCK, join_levels, split_levels
 from cae_jax.models.context import ContextModel, phase_mask
-from cae_jax.models.entropy import dead_zone, factorized_pmfs, scale_levels, symbol_pmfs
+from cae_jax.models.entropy import coding_dead_zone, factorized_pmfs, scale_levels, symbol_pmfs
 from cae_jax.models.entropy_stack import SLOPE_SHIFT
 from cae_jax.models.exact import IntegerLayer
 from cae_jax.models.exact_conditional import FRACTION_BITS
@@ -38,7 +38,7 @@ from cae_jax.models.exact_context import (
 from cae_jax.models.quantization import dead_zone_rounding
 from cae_jax.weights import Weights
 
-RATE_LEVELS = 4096  # a rate level r stands for the trade-off r / 2048 - 1
+RATE_LEVELS = 4096  # evenly from one end of the trade-off to the other
 # Latents are padded to one of these sides, so that all images share a few compiled programs. The
 # symbols do not depend on it.
 _SIDES = (16, 32, 48, 64, 96)
@@ -47,10 +47,11 @@ _HYPER = 4  # latent positions across and down that a position of z stands for
 
 
 class _Here(NamedTuple):
-  """The channels and positions of a pass."""
+  """The channels and positions of a pass; `units` are its channels among those of all levels."""
 
   level: int
   channels: slice
+  units: np.ndarray
   mask: np.ndarray
 
   def take(self, levels: Sequence[np.ndarray]) -> np.ndarray:
@@ -79,7 +80,6 @@ class ContextCoder:
     self._params = on_device(weights.params)
     self._networks = networks_from_arrays(weights.tables["networks"])
     self._symbol_tables = CodingTables.from_arrays(weights.tables["symbols"])
-    self._dead_zones = np.asarray(dead_zone(jnp.asarray(scale_levels(), jnp.float32)))
     self._prior = CodingTables.from_arrays(weights.tables["prior"])
     # Biases are worked out on the host: the device gets the rest.
     self._layers = {
@@ -95,11 +95,11 @@ class ContextCoder:
 
   def lmbda(self, rate_level: int) -> float:
     """Of rate_bpp + lmbda * MSE (0-255), at a rate level."""
-    return float(self.model.lmbda(jnp.asarray(_tradeoffs(rate_level)))[0])
+    return float(self.model.lmbda(jnp.asarray(self._tradeoffs(rate_level)))[0])
 
   def refine(self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int) -> np.ndarray:
     """Latents of `analyse` made better for a rate level, see `codec.refine`."""
-    tradeoff = _tradeoffs(rate_level)
+    tradeoff = self._tradeoffs(rate_level)
     gain = np.asarray(self._gain(self._params, tradeoff))
     refined = refine(self.model, self._params, image, _padded(y * gain), tradeoff, steps)
     return refined[: y.shape[0], : y.shape[1]] / gain
@@ -107,7 +107,9 @@ class ContextCoder:
   def encode(self, y: np.ndarray, rate_level: int) -> Coded:
     """The bytes of latents of `analyse` at a rate level from 0 to 4096."""
     height, width, _ = y.shape
-    steps, z = self._quantizable(self._params, _padded(y), _tradeoffs(rate_level))
+    tradeoff = self._tradeoffs(rate_level)
+    steps, z = self._quantizable(self._params, _padded(y), tradeoff)
+    dead_zones = np.asarray(self._dead_zones(self._params, tradeoff))
     z_hat = np.rint(np.asarray(z)[: _hyper_side(height), : _hyper_side(width)]).astype(np.int32)
     steps = split_levels(np.asarray(steps)[:height, :width], self.model.levels[0].channels)
     parts = [(z_hat, channel_indexes(z_hat.shape), self._prior)]
@@ -115,7 +117,8 @@ class ContextCoder:
     def code_pass(here: _Here, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
       offset = means * np.float32(2.0**-FRACTION_BITS)
       difference = here.take(steps) - offset
-      symbols = dead_zone_rounding(difference, self._dead_zones[indexes]).astype(np.int32)
+      zones = dead_zones[indexes, here.units]
+      symbols = dead_zone_rounding(difference, zones).astype(np.int32)
       parts.append((symbols, indexes, self._symbol_tables))
       return symbols
 
@@ -147,7 +150,7 @@ class ContextCoder:
   def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
     """y_hat [h, w, M] in steps -> uint8 [16h, 16w, 3]."""
     height, width = (BLOCK * side for side in y_hat.shape[:2])
-    x = self._synthesise(self._params, _padded(y_hat), _tradeoffs(rate_level))
+    x = self._synthesise(self._params, _padded(y_hat), self._tradeoffs(rate_level))
     return np.asarray(x)[:height, :width]
 
   def _run_passes(self, z_hat, shape, rate_level, code_pass: _CodePass) -> np.ndarray:
@@ -174,7 +177,8 @@ class ContextCoder:
         means = at_positions(np.asarray(means), p, height, width)
         indexes = at_positions(np.asarray(indexes), p, height, width)
         mask = phase_mask(height, width, p.step, p.steps)[..., 0]
-        here = _Here(depth, slice(p.start, p.stop), mask)
+        units = level.first + np.arange(p.start, p.stop)
+        here = _Here(depth, slice(p.start, p.stop), units, mask)
         symbols = code_pass(here, indexes, means)
         y_hat[:height, :width, here.channels][mask] = (symbols << FRACTION_BITS) + means
       decoded.append(y_hat[:height, :width])
@@ -182,8 +186,15 @@ class ContextCoder:
     return y_hat * np.float32(2.0**-FRACTION_BITS)
 
   def _biases(self, rate_level: int) -> dict[str, list[np.ndarray]]:
-    tradeoff = _tradeoff(rate_level)
+    tradeoff = self._tradeoff(rate_level)
     return {name: exact.biases(layers, tradeoff) for name, layers in self._networks.items()}
+
+  def _tradeoff(self, rate_level: int) -> float:
+    low, high = self.model.tradeoff_range
+    return low + (high - low) * rate_level / RATE_LEVELS  # no rounding: these are short binaries
+
+  def _tradeoffs(self, rate_level: int) -> np.ndarray:
+    return np.full(1, self._tradeoff(rate_level), np.float32)
 
   @functools.partial(jax.jit, static_argnums=0)
   def _analyse(self, params, image):
@@ -198,6 +209,12 @@ class ContextCoder:
   @functools.partial(jax.jit, static_argnums=0)
   def _gain(self, params, tradeoff):
     return self.model.apply({"params": params}, tradeoff, method="gain")[0]
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def _dead_zones(self, params, tradeoff):
+    """[L, C + F], for each of the scales that symbols are coded with."""
+    curvature: Any = self.model.apply({"params": params}, tradeoff, 2, method="curvature")
+    return coding_dead_zone(jnp.asarray(scale_levels(), jnp.float32)[:, None], curvature)
 
   @functools.partial(jax.jit, static_argnums=0)
   def _synthesise(self, params, y_hat, tradeoff):
@@ -236,7 +253,8 @@ def calibrate_context(
   Args:
     images: uint8 [H, W, 3], for the sizes of activations; sides multiples of `model.multiple`.
   """
-  maxima = largest_activations(model, params, images, (-1.0, 0.0, 1.0))
+  low, high = model.tradeoff_range
+  maxima = largest_activations(model, params, images, (low, (low + high) / 2, high))
   networks = quantize_networks(model, params, maxima)
   return {
     "networks": networks_to_arrays(networks),
@@ -247,14 +265,6 @@ def calibrate_context(
 
 def _with_no_bias(layers) -> list[IntegerLayer]:
   return [IntegerLayer(weights, None, shift) for weights, shift in layers]
-
-
-def _tradeoff(rate_level: int) -> float:
-  return rate_level / (RATE_LEVELS // 2) - 1
-
-
-def _tradeoffs(rate_level: int) -> np.ndarray:
-  return np.full(1, _tradeoff(rate_level), np.float32)
 
 
 def _padded_side(side: int) -> int:

@@ -1,7 +1,13 @@
-"""Latents of one image refined by gradient steps on its own rate-distortion cost.
+"""Latents of one image refined by steps down its own rate-distortion cost; the decoder is as it is.
 
-The decoder is what it is; the analysis only guesses the best latents for it. Rounding is relaxed by
-stochastic Gumbel annealing (Yang, Bamler and Mandt 2020, arXiv:2006.04240).
+The analysis only guesses what the latents should be. From where rounding has put them, Newton's
+method tells better: y_hat - gradient / curvature, for each latent by itself, is what the distortion
+and the bits of all other latents would have it be, and rounding then weighs that against the bits
+of its own symbol (`entropy.coding_dead_zone`). As latents do depend on each other, each step goes a
+part of the way only, and the best latents of all steps are kept.
+
+Stochastic Gumbel annealing (Yang, Bamler and Mandt 2020, arXiv:2006.04240) wants hundreds of steps
+and knows no dead zone; see BUILD_NOTES.md.
 """
 
 import functools
@@ -10,14 +16,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from cae_jax.images.tiling import pad_to
 from cae_jax.models.block_transforms import BLOCK
 from cae_jax.models.context import ContextModel
 
-_RATE = 0.04  # of Adam, in quantisation steps
-_TEMPERATURES = (0.5, 0.1)  # at the first and at the last step
+_FIRST_SHARE, _LAST_SHARE = 0.4, 0.05  # of the way to Newton's latents
 
 
 def refine(
@@ -44,10 +48,11 @@ def refine(
   x = pad_to(image, BLOCK * y.shape[0], BLOCK * y.shape[1])[None] / np.float32(255)
   inside = _mask(y.shape[:2], -(-height // BLOCK), -(-width // BLOCK))
   area = x, _mask(x.shape[1:3], height, width), inside
-  state = _start(y[None])
-  for step in range(steps):
-    state = _step(model, params, area, tradeoff, state, np.float32(step / steps))
-  return np.asarray(state[0][0]) * inside[0]
+  state = y[None], y[None], np.float32(np.inf)
+  for step in range(steps + 1):
+    share = np.float32(_FIRST_SHARE * (_LAST_SHARE / _FIRST_SHARE) ** (step / steps))
+    state = _step(model, params, area, tradeoff, share, *state)
+  return np.asarray(state[1][0]) * inside[0]
 
 
 def _mask(shape: tuple[int, ...], height: int, width: int) -> np.ndarray:
@@ -57,29 +62,21 @@ def _mask(shape: tuple[int, ...], height: int, width: int) -> np.ndarray:
   return mask
 
 
-def _optimizer(rate: Any = 0.0) -> optax.GradientTransformation:
-  return optax.adam(rate, b1=0.9, b2=0.99)
-
-
-@jax.jit
-def _start(y):
-  return y, _optimizer().init(y), jax.random.key(0)
-
-
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
-def _step(model, params, area, tradeoff, state, progress):
-  (x, pixels, inside), (y, moments, key) = area, state
-  key, now = jax.random.split(key)
-  start, end = _TEMPERATURES
-  temperature = start * (end / start) ** progress
+@functools.partial(jax.jit, static_argnums=0)
+def _step(model, params, area, tradeoff, share, y, best, least):
+  """The latents of the next step, the best ones up to this, and what those cost."""
+  x, pixels, inside = area
+  apply = functools.partial(model.apply, {"params": params})
+  curvature: Any = apply(tradeoff, method="curvature")
   lmbda = model.lmbda(tradeoff)[0]
 
   def cost_fn(y):
-    output = model.apply(
-      {"params": params}, y * inside, tradeoff, key=now, temperature=temperature, method="annealed"
-    )
+    output, y_hat = apply(y * inside, tradeoff, method="coded")
     errors = pixels * jnp.square(jnp.clip(output.x_hat, 0, 1) - x)
-    return output.y_bits[0] + output.z_bits[0] + lmbda * 255**2 / 3 * jnp.sum(errors)
+    cost = output.y_bits[0] + output.z_bits[0] + lmbda * 255**2 / 3 * jnp.sum(errors)
+    return cost, y_hat
 
-  updates, moments = _optimizer(_RATE * (1 - progress)).update(jax.grad(cost_fn)(y), moments)
-  return optax.apply_updates(y, updates), moments, key
+  (cost, y_hat), gradient = jax.value_and_grad(cost_fn, has_aux=True)(y)
+  ideal = y_hat - gradient / model.in_cells(curvature)
+  best = jnp.where(cost < least, y, best)
+  return y + share * (ideal - y), best, jnp.minimum(cost, least)

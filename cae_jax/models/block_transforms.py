@@ -34,7 +34,7 @@ def polynomial(coefficients: jax.Array, tradeoff: jax.Array, ndim: int = 4) -> j
 class ConditionalConv(nn.Module):
   """A convolution whose output is scaled and shifted by polynomials of the trade-off.
 
-  x [B, h, w, C], tradeoff [B] in [-1, 1] -> [B, h, w, features]. At the start the polynomials do
+  x [B, h, w, C], tradeoff [B] -> [B, h, w, features]. At the start the polynomials do
   nothing; with `degree` 0 they never depend on the trade-off.
   """
 
@@ -152,7 +152,7 @@ class BlockSynthesis(nn.Module):
 
   @nn.compact
   def __call__(self, y_hat, step, tradeoff):
-    """y_hat [B, h, w, M] in steps; step [B, 1, 1, M] in grey levels; tradeoff [B] in [-1, 1]."""
+    """y_hat [B, h, w, M] in steps; step [B, 1, 1, M] in grey levels; tradeoff [B]."""
     basis = self.param("basis", _orthonormal_init, (_SAMPLES, y_hat.shape[-1]))
     linear = (y_hat * step) @ (basis.T * (1 / math.sqrt(_SAMPLES)))
     h, fine = split_levels(y_hat.astype(self.dtype), self.coarse)

@@ -4,7 +4,7 @@
                                                      |    ^ means, scales
                                        hyper-analysis -> z -> hyper-synthesis, context passes
 
-u is the trade-off, the place of ln lmbda between its ends, from -1 to 1: one model, every rate.
+u is the trade-off, log10(lmbda / 0.009): one model, every rate.
 
 Latents have two resolutions, see `block_transforms`: coarse ones at 1/16, fine ones at 1/8. The
 context model codes first the coarse, then the fine ones, in passes: channel groups, the strong ones
@@ -15,6 +15,7 @@ the hyperprior or, for the fine level, of the coarse one. No pass depends on its
 (Channel groups: Minnen and Singh 2020; checkerboard: He et al. 2021; both: He et al. 2022, ELIC.)
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -33,18 +34,19 @@ from cae_jax.models.block_transforms import (
   split_levels,
 )
 from cae_jax.models.entropy import (
+  LMBDA_UNIT,
   STEP,
+  UNIT_CURVATURE,
   FactorizedPrior,
   bits_per_image,
+  coding_dead_zone,
   dead_zone,
-  interpolated_symbol_bits,
   relaxed_symbol_bits,
   symbol_bits,
 )
 from cae_jax.models.entropy_stack import Cells, EntropyStack, Layer
 from cae_jax.models.layers import depth_to_space, space_to_depth
 from cae_jax.models.quantization import (
-  annealed_rounding,
   dead_zone_rounding,
   straight_through,
   unit_noise,
@@ -53,6 +55,9 @@ from cae_jax.models.quantization import (
 # (differences of latents from their means, their scales, number of the pass) -> what the decoder
 # has of them, and their bits
 _Quantize = Callable[[jax.Array, jax.Array, int], tuple[jax.Array, jax.Array]]
+
+
+_LEAST_CURVATURE = 0.7
 
 
 class Pass(NamedTuple):
@@ -119,7 +124,7 @@ class ContextModel(nn.Module):
     fine_features: that its passes see of the coarse level.
     hyper_channels: of z, at 1/64 of the resolution.
     hyper_features: that the coarse passes see of z.
-    lmbda_min, lmbda_max: the ends of the trade-off, of rate_bpp + lmbda * MSE (0-255).
+    lmbda_min, lmbda_max: the ends of lmbda, of rate_bpp + lmbda * MSE (0-255).
     dtype: of the transforms; all that concerns probabilities is float32.
   """
 
@@ -142,9 +147,15 @@ class ContextModel(nn.Module):
   fine_features: int = 48
   hyper_channels: int = 8
   hyper_features: int = 32
-  lmbda_min: float = 0.0009
-  lmbda_max: float = 0.09
+  lmbda_min: float = 0.0005
+  lmbda_max: float = 0.2
   dtype: jnp.dtype = jnp.float32
+
+  @property
+  def tradeoff_range(self) -> tuple[float, float]:
+    """The ends of the trade-off, in steps that leave no doubt between machines."""
+    low, high = (math.log10(end / LMBDA_UNIT) for end in (self.lmbda_min, self.lmbda_max))
+    return round(256 * low) / 256, round(256 * high) / 256
 
   @property
   def multiple(self) -> int:
@@ -209,7 +220,7 @@ class ContextModel(nn.Module):
 
     Args:
       x: [B, H, W, 3] in [0, 1]; H and W multiples of `multiple`.
-      tradeoff: [B] in [-1, 1].
+      tradeoff: [B] in `tradeoff_range`.
       key: for the noise.
     """
     key_y, key_z = jax.random.split(key)
@@ -218,7 +229,7 @@ class ContextModel(nn.Module):
     z_hat = straight_through(z, jnp.round(z))
 
     def quantize(r, scales, number):
-      symbols = _symbols(r, scales)
+      symbols = _symbols(r, dead_zone(scales))
       noise = unit_noise(jax.random.fold_in(key_y, number), r)
       return straight_through(r, symbols), relaxed_symbol_bits(r, symbols, scales, noise)
 
@@ -227,39 +238,37 @@ class ContextModel(nn.Module):
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
     """For validation: everything rounded, as in a file."""
-    y, z = self.quantizable(self.analysis(x), tradeoff)
-    z_hat = jnp.round(z)
+    y, _ = self.quantizable(self.analysis(x), tradeoff)
+    return self.coded(y, tradeoff)[0]
 
-    def quantize(r, scales, number):
-      del number
-      symbols = _symbols(r, scales)
-      return symbols, symbol_bits(symbols, scales)
-
-    y_hat, y_bits = self._code(y, z_hat, tradeoff, quantize)
-    return CodedOutput(self.decode(y_hat, tradeoff), y_bits, bits_per_image(self.prior(z_hat)))
-
-  __call__ = rounded
-
-  def annealed(
-    self, y: jax.Array, tradeoff: jax.Array, *, key: jax.Array, temperature: jax.Array
-  ) -> CodedOutput:
-    """For refining the latents of one image: `quantization.annealed_rounding`.
+  def coded(self, y: jax.Array, tradeoff: jax.Array) -> tuple[CodedOutput, jax.Array]:
+    """What a file makes of latents.
 
     Args:
       y: [B, h, w, M] in steps.
-      tradeoff: [B] in [-1, 1].
-      key: for the rounding.
-      temperature: of the rounding.
+      tradeoff: [B] in `tradeoff_range`.
+    Returns:
+      The output, and y_hat [B, h, w, M]. y_hat has the gradient of y, straight through; the bits of
+      a latent's own symbol have none.
     """
+    curvature = self.curvature(tradeoff, 5)
+    channels = {
+      number: slice(level.first + p.start, level.first + p.stop)
+      for level in self.levels
+      for number, p in level.passes.items()
+    }
 
     def quantize(r, scales, number):
-      r_hat = annealed_rounding(r, jax.random.fold_in(key, number), temperature)
-      return r_hat, interpolated_symbol_bits(r_hat, scales)
+      zone = coding_dead_zone(scales, curvature[..., channels[number]])
+      symbols = _symbols(r, zone)
+      return straight_through(r, symbols), symbol_bits(symbols, scales)
 
-    z = self.hyper_analysis(y)
-    z_hat = straight_through(z, jnp.round(z))
+    z_hat = jnp.round(self.hyper_analysis(y))
     y_hat, y_bits = self._code(y, z_hat, tradeoff, quantize)
-    return CodedOutput(self.decode(y_hat, tradeoff), y_bits, bits_per_image(self.prior(z_hat)))
+    z_bits = bits_per_image(self.prior(z_hat))
+    return CodedOutput(self.decode(y_hat, tradeoff), y_bits, z_bits), y_hat
+
+  __call__ = rounded
 
   def encode(self, x: jax.Array) -> jax.Array:
     """x [B, H, W, 3] in [0, 1] -> y [B, H/16, W/16, M] in grey levels, for all trade-offs."""
@@ -272,14 +281,23 @@ class ContextModel(nn.Module):
 
   def gain(self, tradeoff: jax.Array) -> jax.Array:
     """Quantisation steps of the encoder in a grey level: [B] -> [B, 1, 1, M]."""
-    return self._in_cells(jnp.exp(polynomial(self.log_gain, tradeoff))) / self._base_step(tradeoff)
+    return self.in_cells(jnp.exp(polynomial(self.log_gain, tradeoff))) / self._base_step(tradeoff)
 
   def decode(self, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
     """y_hat [B, h, w, M] in steps, tradeoff [B] -> x_hat [B, 16h, 16w, 3], not clipped."""
-    step = self._in_cells(jnp.exp(polynomial(self.log_step, tradeoff))) * self._base_step(tradeoff)
+    step = self.in_cells(jnp.exp(polynomial(self.log_step, tradeoff))) * self._base_step(tradeoff)
     return self.synthesis(y_hat, step, tradeoff)
 
-  def _in_cells(self, values):
+  def curvature(self, tradeoff: jax.Array, ndim: int = 4) -> jax.Array:
+    """Of the distortion in bits along each latent, in steps: [B] -> [B, 1, ..., 1, C + F].
+
+    That of an orthonormal synthesis, but never much below `UNIT_CURVATURE`: where a latent weighs
+    less, others do the same work, and rounding each by itself would miss it.
+    """
+    share = jnp.exp(2 * polynomial(self.log_step, tradeoff, ndim))
+    return UNIT_CURVATURE * jnp.maximum(share, _LEAST_CURVATURE)
+
+  def in_cells(self, values: jax.Array) -> jax.Array:
     """[..., C + F] -> [..., C + 4F]: what is said of a fine channel, for its four cells."""
     coarse = sum(self.groups)
     return jnp.concatenate([values[..., :coarse]] + 4 * [values[..., coarse:]], axis=-1)
@@ -289,8 +307,7 @@ class ContextModel(nn.Module):
 
   def lmbda(self, tradeoff: jax.Array) -> jax.Array:
     """The lmbda of a trade-off: [B] -> [B]."""
-    low, high = np.log(self.lmbda_min), np.log(self.lmbda_max)
-    return jnp.exp((low + high) / 2 + tradeoff * (high - low) / 2)
+    return LMBDA_UNIT * jnp.exp(math.log(10) * tradeoff)
 
   def _code(self, y, z_hat, tradeoff, quantize: _Quantize):
     """All passes: y_hat and its bits for each image."""
@@ -344,8 +361,8 @@ def _join(corners: dict[tuple[int, int], jax.Array]) -> jax.Array:
   return depth_to_space(jnp.concatenate(cells, axis=-1), 2)
 
 
-def _symbols(r, scales):
-  return dead_zone_rounding(*map(jax.lax.stop_gradient, (r, dead_zone(scales))))
+def _symbols(r, zone):
+  return dead_zone_rounding(*map(jax.lax.stop_gradient, (r, zone)))
 
 
 def log_size(x: jax.Array) -> jax.Array:
@@ -413,15 +430,13 @@ def start_from_klt(model: ContextModel, params: Any, axes: np.ndarray, sizes: np
   basis = jnp.asarray(axes * np.sqrt(axes.shape[0]), jnp.float32)
   params["analysis"]["basis"] = basis
   params["synthesis"]["basis"] = jnp.copy(basis)  # training donates every buffer
-  log_range = np.log(model.lmbda_max / model.lmbda_min)
-  middle = np.sqrt(model.lmbda_max * model.lmbda_min)
-  sizes = sizes * np.sqrt(middle) / STEP
+  sizes = sizes * np.sqrt(LMBDA_UNIT) / STEP
   params["spread"] = jnp.asarray(np.maximum(sizes, 0.5), jnp.float32)
   for level in model.levels:
     for number, p in level.passes.items():
       own = sizes[level.first + p.start : level.first + p.stop]
       bias = np.zeros((3, 2 * len(own)), np.float32)
       bias[0, len(own) :] = np.log(own)
-      bias[1, len(own) :] = log_range / 4
+      bias[1, len(own) :] = math.log(10) / 2  # steps follow the root of lmbda
       params[f"context_{number}"]["bias_2"] = jnp.asarray(bias)
   return params

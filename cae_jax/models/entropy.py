@@ -25,10 +25,12 @@ TAIL_MASS = 2.0**-20
 # What any symbol may count on, however wrong the scale: about what the coding tables grant it.
 LIKELIHOOD_FLOOR = 2.0**-17
 
+LMBDA_UNIT = 0.009  # a typical lmbda, of rate_bpp + lmbda * MSE (0-255)
 # A uniform quantiser of this step over the root of lmbda is about the best at its trade-off: with
 # the rate of a third of a bit a sample, dR/dD = -lmbda at D = step^2 / 12.
 STEP = 5.1
-MAX_DEAD_ZONE = 0.4
+# An error of e such steps costs lmbda * (e * step)^2 / 3 bits, of a sample's three colours.
+UNIT_CURVATURE = 2 * STEP**2 / 3
 
 # For each distribution its probabilities and the integer that the first of them is of.
 Pmfs = list[tuple[np.ndarray, int]]
@@ -104,26 +106,41 @@ def symbol_bits(symbols: jax.Array, scales: jax.Array) -> jax.Array:
 
 
 def dead_zone(scales: jax.Array) -> jax.Array:
-  """How far latents are moved towards their means before rounding, for the best of rate and error.
+  """How far latents are moved towards their means before rounding, in training.
 
-  A symbol of 1 costs b bits more than one of 0, and an error of e steps lmbda * (e * step)^2 / 3
-  bits, of a sample's three colours: at |y| = 1/2 + b / (2 lmbda step^2 / 3) both are as good.
+  Not as far as is best for rate and error, see `coding_dead_zone`: latents have to be heard to
+  learn.
 
   Args:
     scales: standard deviations, in steps.
   Returns:
     From 0 to 0.4 steps.
   """
-  return _indifferent(symbol_bits, scales)
+  return _indifferent(symbol_bits, scales, UNIT_CURVATURE, 0.4)
+
+
+def coding_dead_zone(scales: jax.Array, curvature: jax.Array) -> jax.Array:
+  """How far latents are moved towards their means before rounding, for the best of rate and error.
+
+  A symbol of 1 costs b bits more than one of 0, and an error of e steps curvature / 2 * e^2 bits:
+  at |y| = 1/2 + b / curvature both are as good.
+
+  Args:
+    scales: standard deviations, in steps.
+    curvature: of the distortion in bits along a latent, positive; broadcasts with `scales`.
+  Returns:
+    From 0 to 1 step.
+  """
+  return _indifferent(symbol_bits, scales, curvature, 1.0)
 
 
 def _assumed_dead_zone(scales):
-  return _indifferent(laplacian_bits, scales)
+  return _indifferent(laplacian_bits, scales, UNIT_CURVATURE, 0.4)
 
 
-def _indifferent(bits: Callable, scales: jax.Array) -> jax.Array:
+def _indifferent(bits: Callable, scales, curvature, most: float):
   dearer = bits(jnp.ones_like(scales), scales) - bits(jnp.zeros_like(scales), scales)
-  return jnp.clip(dearer / (2 * STEP**2 / 3), 0, MAX_DEAD_ZONE)
+  return jnp.clip(dearer / curvature, 0, most)
 
 
 def relaxed_symbol_bits(
@@ -144,13 +161,6 @@ def relaxed_symbol_bits(
   """
   soft = laplacian_bits(y + noise, jax.lax.stop_gradient(scales))
   return symbol_bits(symbols, scales) + soft - jax.lax.stop_gradient(soft)
-
-
-def interpolated_symbol_bits(y: jax.Array, scales: jax.Array) -> jax.Array:
-  """`symbol_bits` at whole numbers, on a straight line between them: [..., M] of any float y."""
-  low = jnp.floor(y)
-  below, above = symbol_bits(low, scales), symbol_bits(low + 1, scales)
-  return below + (y - low) * (above - below)
 
 
 def bits_per_image(bits: jax.Array) -> jax.Array:

@@ -74,7 +74,7 @@ def patches(x: jax.Array, size: int, cells: Cells) -> jax.Array:
 
 
 class EntropyStack(nn.Module):
-  """x [B, h, w, C], tradeoff [B] in [-1, 1] -> [B, h * r, w * r, F], r the product of `upsample`.
+  """x [B, h, w, C], tradeoff [B] -> [B, h * r, w * r, F], r the product of `upsample`.
 
   Leaky ReLUs stand between the layers, none behind the last, which starts at zero if `zero_last`.
   Where only some `cells` are asked for, only the first layer may look around, and the result is

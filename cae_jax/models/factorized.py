@@ -34,6 +34,7 @@ class FactorizedModel(nn.Module):
   """
 
   CONFIG_FIELDS: ClassVar = ("channels", "kernel_size", "bottleneck", "upsampling", "fixed_lmbda")
+  tradeoff_range: ClassVar = (0.0, 0.0)  # one rate
 
   channels: Sequence[int] = (32, 64, 128)
   kernel_size: int = 3

@@ -42,6 +42,7 @@ class HyperpriorModel(nn.Module):
   """
 
   CONFIG_FIELDS: ClassVar = ("hidden_channels", "latent_channels", "slope", "fixed_lmbda")
+  tradeoff_range: ClassVar = (0.0, 0.0)  # one rate
 
   hidden_channels: int = 128
   latent_channels: int = 192

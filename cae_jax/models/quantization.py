@@ -27,24 +27,6 @@ def dead_zone_rounding(x: Any, dead_zone: Any) -> Any:
   return xp.sign(x) * xp.floor(xp.maximum(xp.abs(x) + 0.5 - dead_zone, 0.0))
 
 
-def annealed_rounding(x: jax.Array, key: jax.Array, temperature: jax.Array) -> jax.Array:
-  """A random mixture of floor and ceiling that becomes rounding as the temperature falls.
-
-  Stochastic Gumbel annealing (Yang, Bamler and Mandt 2020, arXiv:2006.04240, equation 8): nearer
-  integers are likelier, and a sample of the binary Concrete distribution has a gradient.
-
-  Args:
-    x: float, any shape.
-    key: of the sample.
-    temperature: positive; near 0 the result is one of the two integers.
-  """
-  low = jnp.floor(x)
-  up = jnp.clip(x - low, 1e-4, 1 - 1e-4)
-  logits = (jnp.arctanh(up) - jnp.arctanh(1 - up)) / temperature
-  sample = (logits + jax.random.logistic(key, x.shape, x.dtype)) / temperature
-  return low + jax.nn.sigmoid(sample)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def clip_inward(x: jax.Array, low: float, high: float) -> jax.Array:
   """`jnp.clip` that what lies outside can come back from.

@@ -9,12 +9,10 @@ import jax.numpy as jnp
 
 from cae_jax.images.metrics import ms_ssim, psnr_from_mse
 from cae_jax.images.preprocessing import Preprocessing, to_uint8
+from cae_jax.models.entropy import LMBDA_UNIT
 
 Batch = Mapping[str, jax.Array]
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
-
-# The lmbda whose costs count once in the loss of codec models.
-LMBDA_UNIT = 0.009
 
 
 def mse_loss(model: nn.Module, preprocessing: Preprocessing) -> LossFn:
@@ -69,10 +67,10 @@ def rate_distortion_loss(model: nn.Module, distortion: str = "mse") -> LossFn:
   """Rate plus lmbda times distortion, of every image at a random trade-off.
 
   The images of a batch share out the range of the trade-off evenly. What counts is
-  J / sqrt(lmbda): J grows about like the root of lmbda, so all rates weigh the same.
+  J / sqrt(lmbda / 0.009): J grows about like the root of lmbda, so all rates weigh the same.
 
   Args:
-    model: with `noisy` and `lmbda`, see `models.context.ContextModel`.
+    model: with `noisy`, `lmbda` and `tradeoff_range`, see `models.context.ContextModel`.
     distortion: "mse", on the scale of 0 to 255, or "ms_ssim", 1 - MS-SSIM.
   Returns:
     loss_fn(params, batch, *, key) -> (loss, {"psnr_db", "rate_bpp", "z_bpp"}), means over images,
@@ -83,7 +81,7 @@ def rate_distortion_loss(model: nn.Module, distortion: str = "mse") -> LossFn:
   def loss_fn(params: Any, batch: Batch, *, key: jax.Array):
     rgb = batch["image"].astype(jnp.float32)
     key_tradeoff, key_noise = jax.random.split(key)
-    tradeoff = _spread_evenly(key_tradeoff, rgb.shape[0])
+    tradeoff = _spread_evenly(key_tradeoff, rgb.shape[0], *model.tradeoff_range)
     output: Any = model.apply(
       {"params": params}, rgb / 255, tradeoff, key=key_noise, method="noisy"
     )
@@ -135,9 +133,9 @@ def _costs(model, output, rgb, decoded, tradeoff, measure) -> dict[str, jax.Arra
   }
 
 
-def _spread_evenly(key: jax.Array, count: int) -> jax.Array:
-  """[count] in [-1, 1]: one uniform number in each of `count` equal parts."""
-  return 2 * (jnp.arange(count) + jax.random.uniform(key, (count,))) / count - 1
+def _spread_evenly(key: jax.Array, count: int, low: float, high: float) -> jax.Array:
+  """[count] from low to high: one uniform number in each of `count` equal parts."""
+  return low + (high - low) * (jnp.arange(count) + jax.random.uniform(key, (count,))) / count
 
 
 DISTORTIONS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {

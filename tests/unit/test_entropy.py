@@ -111,15 +111,24 @@ def test_symbol_bits_have_a_ceiling_and_finite_gradients():
   assert 0 <= bits[0] < 1e-2
 
 
-def test_dead_zone_is_where_both_symbols_cost_the_same():
+@pytest.mark.parametrize("curvature", [12.0, 17.34, 40.0])
+def test_coding_dead_zone_is_where_both_symbols_cost_the_same(curvature):
   scales = jnp.array([0.15, 0.5, 1.0, 4.0])
-  boundary = 0.5 + entropy.dead_zone(scales)
-  weight = entropy.STEP**2 / 3
+  zones = entropy.coding_dead_zone(scales, jnp.full(4, curvature))
   bits = lambda symbol: entropy.symbol_bits(jnp.full(4, symbol), scales)
-  cost = lambda symbol: bits(symbol) + weight * jnp.square(boundary - symbol)
-  np.testing.assert_allclose(cost(0.0)[1:], cost(1.0)[1:], rtol=1e-4)
-  np.testing.assert_allclose(boundary[0], 0.5 + entropy.MAX_DEAD_ZONE)
-  assert (np.diff(boundary) < 0).all()
+  cost = lambda symbol: bits(symbol) + curvature / 2 * jnp.square(0.5 + zones - symbol)
+  inside = zones < 1
+  assert inside.sum() >= 3
+  np.testing.assert_allclose(cost(0.0)[inside], cost(1.0)[inside], rtol=1e-4)
+  assert (np.diff(zones) < 0).all()
+  assert (zones > 0).all()
+  np.testing.assert_array_equal(entropy.coding_dead_zone(scales, 1e-3), 1)
+
+
+def test_dead_zone_of_training_is_the_narrower_one():
+  scales = jnp.array([0.15, 0.5, 1.0, 4.0])
+  best = entropy.coding_dead_zone(scales, entropy.UNIT_CURVATURE)
+  np.testing.assert_allclose(entropy.dead_zone(scales), np.minimum(best, 0.4), rtol=1e-6)
 
 
 def test_relaxed_bits_have_the_value_of_the_symbols_and_gradients_for_both():
@@ -132,15 +141,6 @@ def test_relaxed_bits_have_the_value_of_the_symbols_and_gradients_for_both():
   np.testing.assert_allclose(value, hard(scales), rtol=1e-6)
   np.testing.assert_allclose(of_scales, jax.grad(hard)(scales), rtol=1e-6)
   np.testing.assert_allclose(of_y, jax.grad(soft)(y), rtol=1e-6)
-
-
-def test_interpolated_bits_lie_between_those_of_integers():
-  scales = jnp.full(3, 0.7)
-  bits = entropy.interpolated_symbol_bits(jnp.array([-1.0, -0.75, 0.0]), scales)
-  ends = entropy.symbol_bits(jnp.array([-1.0, 0.0, 0.0]), scales)
-  np.testing.assert_allclose(bits[0], ends[0], rtol=1e-6)
-  np.testing.assert_allclose(bits[1], 0.75 * ends[0] + 0.25 * ends[1], rtol=1e-6)
-  np.testing.assert_allclose(bits[2], ends[2], rtol=1e-6)
 
 
 def test_scale_indexes_are_the_nearest_levels():

@@ -78,8 +78,8 @@ def test_targets_of_size_are_met_from_below(ours, share):
 
 def _cost(ours, encoded):
   """Rate and distortion at the trade-off of the file's rate level."""
-  lmbda = ours.coder.model.lmbda(np.array([encoded.rate_level / 2048 - 1]))
-  return encoded.rate_bpp + float(lmbda[0]) * 255**2 * 10 ** (-encoded.psnr_db / 10)
+  lmbda = ours.coder.lmbda(encoded.rate_level)
+  return encoded.rate_bpp + lmbda * 255**2 * 10 ** (-encoded.psnr_db / 10)
 
 
 @pytest.mark.parametrize("side", [768, 256])

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from cae_jax.models.quantization import (
-  annealed_rounding,
   clip_inward,
   dequantize_uniform,
   quantize_uniform,
@@ -55,17 +54,3 @@ def test_descent_brings_latents_back_into_the_range():
   for _ in range(50):
     x = x - 0.1 * gradient(x)
   np.testing.assert_allclose(x, 0.5, atol=1e-3)
-
-
-def test_annealed_rounding_lies_between_the_integers_and_becomes_rounding():
-  x = jnp.array([-2.3, -1.7, -0.8, -0.2, 0.1, 0.7, 1.4, 2.2])
-  sample = jax.jit(annealed_rounding)
-  for temperature in (0.5, 0.05):
-    mixed = sample(x, jax.random.key(0), temperature)
-    assert (mixed >= jnp.floor(x)).all()
-    assert (mixed <= jnp.floor(x) + 1).all()
-  cold = sample(x, jax.random.key(0), 0.01)
-  np.testing.assert_allclose(cold, jnp.round(x), atol=1e-3)
-  gradient = jax.jit(jax.grad(lambda x: jnp.sum(sample(x, jax.random.key(0), 0.5))))(x)
-  assert np.isfinite(gradient).all()
-  assert (gradient > 0).all()
