@@ -19,7 +19,7 @@ from cae_jax.coding.bitstream import Header, pack, symbol_checksum
 DEFAULT_QUALITY = 50.0
 MAX_QUALITY = 100.0
 # Steps of `refine` for each effort.
-EFFORT_STEPS = (0, 1, 2, 4, 7, 11, 18, 30, 50, 80)
+EFFORT_STEPS = (0, 1, 2, 4, 6, 8, 11, 14, 18, 24)
 MAX_EFFORT = len(EFFORT_STEPS) - 1
 _SIZE_TOLERANCE = 0.01  # a file may be this much smaller than its target
 _PSNR_TOLERANCE_DB = 0.02
