@@ -24,9 +24,9 @@ MAX_EFFORT = len(EFFORT_STEPS) - 1
 _SIZE_TOLERANCE = 0.01  # a file may be this much smaller than its target
 _PSNR_TOLERANCE_DB = 0.02
 _PSNR_CEILING_DB = 200.0  # stands for infinity in a search
-# Typical of a hundredfold range of lmbda, for the first steps of a search.
-_LOG_SIZE_RANGE = math.log(8)
-_PSNR_RANGE_DB = 14.0
+# From the lowest to the highest rate level of a photograph, for the first steps of a search.
+_LOG_SIZE_RANGE = math.log(30)
+_PSNR_RANGE_DB = 16.0
 
 
 class Analysed:
