@@ -42,13 +42,10 @@ class LatentCoder(Protocol):
     """uint8 [H, W, 3] -> y [ceil(H / stride), ceil(W / stride), M] float32, for all rate levels."""
 
   def refine(self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int) -> np.ndarray:
-    """Latents better than `analyse`'s for this image and rate level, by so many gradient steps.
+    """Latents no worse than `analyse`'s for this image and rate level, by so many gradient steps.
 
     Asked for only where there are rate levels.
     """
-
-  def lmbda(self, rate_level: int) -> float:
-    """Of rate_bpp + lmbda * MSE (0-255) at a rate level; asked for only where there are some."""
 
   def encode(self, y: np.ndarray, rate_level: int) -> Coded:
     """The bytes of latents at a rate level."""

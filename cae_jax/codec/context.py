@@ -93,10 +93,6 @@ class ContextCoder:
     x = pad_to(image, BLOCK * _padded_side(height), BLOCK * _padded_side(width))
     return np.asarray(self._analyse(self._params, x))[:height, :width]
 
-  def lmbda(self, rate_level: int) -> float:
-    """Of rate_bpp + lmbda * MSE (0-255), at a rate level."""
-    return float(self.model.lmbda(jnp.asarray(self._tradeoffs(rate_level)))[0])
-
   def refine(self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int) -> np.ndarray:
     """Latents of `analyse` made better for a rate level, see `codec.refine`."""
     tradeoff = self._tradeoffs(rate_level)

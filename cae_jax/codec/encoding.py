@@ -61,16 +61,10 @@ class Analysed:
     return self._header.height, self._header.width
 
   def encode(self, rate_level: int, effort: int = 0) -> "Encoded":
-    """The file at a rate level; with any effort of refined latents, where they cost less."""
-    plain, steps = self._encode(self.y, rate_level), EFFORT_STEPS[effort]
-    if not steps:
-      return plain
-    y = windows.refine(self.coder, self.planes.rgb, self.y, rate_level, steps)
-    lmbda = self.coder.lmbda(rate_level)
-    cost = lambda file: file.rate_bpp + lmbda * 255**2 * 10 ** (-file.psnr_db / 10)
-    return min(plain, self._encode(y, rate_level), key=cost)
-
-  def _encode(self, y: np.ndarray, rate_level: int) -> "Encoded":
+    """The file at a rate level; with any effort of refined latents."""
+    y, steps = self.y, EFFORT_STEPS[effort]
+    if steps:
+      y = windows.refine(self.coder, self.planes.rgb, y, rate_level, steps)
     sections: list[bytes] = []
     y_hat, checksum = np.empty_like(y), 0
     for tile in coding_tiles(y.shape[0], y.shape[1], self.coder.stride):

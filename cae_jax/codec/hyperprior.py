@@ -68,10 +68,6 @@ class HyperpriorCoder:
     """Not for models of one rate."""
     raise NotImplementedError
 
-  def lmbda(self, rate_level: int) -> float:
-    """Not for models of one rate."""
-    raise NotImplementedError
-
   def encode(self, y: np.ndarray, rate_level: int = 0) -> Coded:
     """The bytes of latents."""
     del rate_level

@@ -54,10 +54,6 @@ class PaperCoder:
     """Not for models of one rate."""
     raise NotImplementedError
 
-  def lmbda(self, rate_level: int) -> float:
-    """Not for models of one rate."""
-    raise NotImplementedError
-
   def encode(self, y: np.ndarray, rate_level: int) -> Coded:
     """The Huffman code of rounded latents."""
     del rate_level

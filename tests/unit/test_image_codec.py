@@ -78,7 +78,7 @@ def test_targets_of_size_are_met_from_below(ours, share):
 
 def _cost(ours, encoded):
   """Rate and distortion at the trade-off of the file's rate level."""
-  lmbda = ours.coder.lmbda(encoded.rate_level)
+  lmbda = ours.coder.model.lmbda(ours.coder._tradeoffs(encoded.rate_level))[0]
   return encoded.rate_bpp + lmbda * 255**2 * 10 ** (-encoded.psnr_db / 10)
 
 
