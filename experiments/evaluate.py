@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
+from matplotlib.figure import Figure
 
 from cae_jax import codec as codecs
 from cae_jax.codec.encoding import MAX_EFFORT
@@ -28,9 +29,9 @@ from cae_jax.evaluation import (
   rd_curves,
   rd_tables,
   records,
+  report_run,
   tables,
 )
-from cae_jax.evaluation.report_run import draw_reconstructions
 from cae_jax.images.files import replace_atomically
 from experiments import cli
 from experiments.evaluation_flags import BPG_DIR, DATASET, Images, unseen_images, weights
@@ -83,15 +84,18 @@ def _write(output: Path, codec, images: Images, rows: list[records.Record]) -> N
   with replace_atomically(output / "table.md") as temporary:
     temporary.write_text(table + "\n", encoding="utf-8")
   folder = output / "figures"
-  folder.mkdir(exist_ok=True)
-  draw_reconstructions(folder / "reconstructions.png", codec, images, rows)
-  figures.psnr_per_image(rows, folder / "psnr_per_image.png")
-  figures.rate_distortion(rows, folder / "rate_distortion.png", literature)
-  _draw_methods(folder / "methods.png", codec, images[:3], rows)
+  drawn = {
+    "reconstructions": report_run.reconstructions(codec, images, rows),
+    "psnr_per_image": figures.psnr_per_image(rows),
+    "rate_distortion": figures.rate_distortion(rows, literature),
+    "methods": _methods(codec, images[:3], rows),
+  }
+  for name, figure in drawn.items():
+    figures.save(figure, folder / f"{name}.png")
   print("\n".join([tables.table(rows), section]))
 
 
-def _draw_methods(path: Path, codec, images: Images, rows: list[records.Record]) -> None:
+def _methods(codec, images: Images, rows: list[records.Record]) -> Figure:
   """Figure 7: three images under our codec and the baselines at its size."""
   present = baselines.baselines("jpeg,jpeg2000,bpg", BPG_DIR.value)
   ours, setting = own_codec.coded(codec), own_codec.shown_setting(codec)
@@ -99,7 +103,7 @@ def _draw_methods(path: Path, codec, images: Images, rows: list[records.Record])
   for name, x in images:
     for picture in pictures.at_own_size(ours, setting, present, name, x, rows):
       shown.setdefault(picture.record.codec, {})[name] = picture.x_hat, picture.words
-  figures.methods_on_images(dict(images), shown, path)
+  return figures.methods_on_images(dict(images), shown)
 
 
 if __name__ == "__main__":

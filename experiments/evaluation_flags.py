@@ -47,7 +47,7 @@ def images() -> Images:
   source = load_source(
     DATASET.value, SPLIT.value, source_dir=SOURCE_DIR.value, data_dir=DATA_DIR.value
   )
-  return [(e["name"], e["image"]) for e in (source[i] for i in range(len(source)))]
+  return [(e["name"], e["image"]) for e in source]
 
 
 def unseen_images(codec: Codec) -> Images:

@@ -13,7 +13,7 @@ import pathlib
 from absl import flags
 
 from cae_jax.data import sources
-from cae_jax.evaluation import baselines, slip
+from cae_jax.evaluation import baselines, drawing, slip
 from cae_jax.images import files
 from experiments import cli
 
@@ -28,7 +28,7 @@ _OUTPUT = flags.DEFINE_string("output", "runs/paper_slip", "Folder to write to."
 def main(_):
   """Runs the program with the parsed flags."""
   source = sources.load_source(_DATASET.value, "test", source_dir=_SOURCE_DIR.value)
-  images = [(str(source[i]["name"]), source[i]["image"]) for i in range(len(source))]
+  images = [(e["name"], e["image"]) for e in source]
   codecs = baselines.baselines(list(slip.SETTINGS), _BPG_DIR.value)
   present = [codec for codec in codecs if not isinstance(codec, baselines.Missing)]
   missing = [codec for codec in codecs if isinstance(codec, baselines.Missing)]
@@ -45,7 +45,7 @@ def _write(folder, slips, notes):
   with files.replace_atomically(folder / "slip.json") as path:
     values = {"slips": [dataclasses.asdict(item) for item in slips], "notes": notes}
     path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-  slip.slip_figure(slips, folder / "slip.png")
+  drawing.save(slip.slip_figure(slips), folder / "slip.png")
   print(table)
 
 

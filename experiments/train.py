@@ -20,7 +20,6 @@ from absl import logging
 
 import cae_jax
 from cae_jax import codec
-from cae_jax.codec.arrays import on_device
 from cae_jax.codec.calibration import calibrate_weights
 from cae_jax.data.crops import center_crop
 from cae_jax.data.patches import PatchIterator, center_patches, random_blocks, training_patches
@@ -148,7 +147,9 @@ def _train(workdir: Path, source: ImageSource) -> Result:
     valid_batches=valid_batches,
     workdir=workdir,
     mesh=sharding.data_mesh(),
-    on_validation=lambda: figures.curves(workdir / "metrics.jsonl", workdir / "curves.png"),
+    on_validation=lambda: figures.save(
+      figures.curves(workdir / "metrics.jsonl"), workdir / "curves.png"
+    ),
     start=start,
   )
   if flags.CARRY_TO.value and jax.process_index() == 0:
@@ -198,15 +199,15 @@ def _export(workdir: Path, best: TrainState, source: ImageSource) -> Weights:
   config, dtype = _config(), np.dtype(flags.EXPORT_DTYPE.value)
   params = jax.tree.map(lambda a: np.asarray(a, dtype), jax.device_get(best.ema_params))
   images = _calibration_images(build_model(config), source)
-  weights = Weights(
-    name=flags.NAME.value,
-    config=config,
-    params=params,
-    tables=calibrate_weights(config, on_device(params), images),
+  weights = calibrate_weights(
+    flags.NAME.value,
+    config,
+    params,
+    images,
     card={
       "flags": flags.resolved(),
       "step": int(best.step),
-      "trained_on": [source[i]["name"] for i in range(len(source))],
+      "trained_on": [e["name"] for e in source],
       "cae_jax": cae_jax.__version__,
       "jax": jax.__version__,
       "device": jax.devices()[0].device_kind,
@@ -219,7 +220,7 @@ def _export(workdir: Path, best: TrainState, source: ImageSource) -> Weights:
 def _calibration_images(model: Model, source: ImageSource) -> Iterator[np.ndarray]:
   """Of the paper's model all images, whose latents it counts; of others some, cut to one size."""
   if isinstance(model, PaperAutoencoder):
-    yield from (source[i]["image"] for i in range(len(source)))
+    yield from (example["image"] for example in source)
     return
   side = -(-CALIBRATION_SIDE // model.multiple) * model.multiple
   count = min(CALIBRATION_IMAGES, len(source))

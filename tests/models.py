@@ -2,10 +2,9 @@
 
 import functools
 
-import jax
 import numpy as np
 
-from cae_jax.codec import Codec, calibrate, from_weights
+from cae_jax.codec import Codec, calibrate_weights, from_weights
 from cae_jax.models import build_model, init_params
 from cae_jax.weights import Weights, load_weights
 from tests.golden import FOLDER
@@ -48,5 +47,4 @@ def paper_codec(**changes) -> Codec:
   params = init_params(model, 0)
   rng = np.random.default_rng(0)
   images = [rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(3)]
-  tables = calibrate(model, params, config["preprocessing"], images, config["coding_bits"])
-  return from_weights(Weights("tiny-paper", config, jax.device_get(params), tables))
+  return from_weights(calibrate_weights("tiny-paper", config, params, images))

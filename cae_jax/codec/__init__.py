@@ -8,10 +8,11 @@ from cae_jax.codec.coder import Coded, LatentCoder
 from cae_jax.codec.info import DEFAULT_MAX_PIXELS, Info, info
 
 if TYPE_CHECKING:
-  from cae_jax.codec.context import ContextCoder, calibrate_context
+  from cae_jax.codec.calibration import calibrate_weights
+  from cae_jax.codec.context import ContextCoder
   from cae_jax.codec.encoding import Encoded
   from cae_jax.codec.image import Codec
-  from cae_jax.codec.paper import PaperCoder, calibrate
+  from cae_jax.codec.paper import PaperCoder
   from cae_jax.weights import Weights
 
 __all__ = [
@@ -23,8 +24,7 @@ __all__ = [
   "Info",
   "LatentCoder",
   "PaperCoder",
-  "calibrate",
-  "calibrate_context",
+  "calibrate_weights",
   "from_weights",
   "info",
   "load",
@@ -43,8 +43,7 @@ _LAZY = {
   "ContextCoder": "context",
   "Encoded": "encoding",
   "PaperCoder": "paper",
-  "calibrate": "paper",
-  "calibrate_context": "context",
+  "calibrate_weights": "calibration",
 }
 
 

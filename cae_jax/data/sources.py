@@ -115,7 +115,7 @@ def _prepare(builder: tfds.core.DatasetBuilder) -> None:
     builder.info.read_from_directory(builder.data_dir)
 
 
-class _RecordSource:
+class _RecordSource(ImageSource):
   """The images of a prepared TFDS data set."""
 
   def __init__(self, builder: tfds.core.DatasetBuilder, split: str):

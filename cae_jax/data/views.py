@@ -1,6 +1,7 @@
 """Images by index, and sources made of others: kept in memory, or rescaled."""
 
 import threading
+from collections.abc import Iterator
 from typing import Protocol, TypedDict
 
 import numpy as np
@@ -15,7 +16,7 @@ class Example(TypedDict):
 
 
 class ImageSource(Protocol):
-  """Images by index; may be read from many threads at once.
+  """Images by index or one after the other; may be read from many threads at once.
 
   A source may also have `sizes()`, int [N, 2] of heights and widths without decoding.
   """
@@ -23,6 +24,9 @@ class ImageSource(Protocol):
   def __len__(self) -> int: ...
 
   def __getitem__(self, index: int, /) -> Example: ...
+
+  def __iter__(self) -> Iterator[Example]:
+    return map(self.__getitem__, range(len(self)))
 
 
 def image_sizes(source: ImageSource) -> np.ndarray:
@@ -34,7 +38,7 @@ def image_sizes(source: ImageSource) -> np.ndarray:
 
 def decoded_sizes(source: ImageSource) -> np.ndarray:
   """The same by decoding every image."""
-  sizes = [source[index]["image"].shape[:2] for index in range(len(source))]
+  sizes = [example["image"].shape[:2] for example in source]
   return np.asarray(sizes, np.int64).reshape(-1, 2)
 
 
@@ -77,7 +81,7 @@ def rescaled(source: ImageSource, height: int, width: int) -> ImageSource:
   return _RescaledSource(source, height, width)
 
 
-class _CachedSource:
+class _CachedSource(ImageSource):
   def __init__(self, source: ImageSource, max_bytes: int):
     self._source = source
     self._bytes_left = max_bytes
@@ -107,7 +111,7 @@ class _CachedSource:
         self._kept[index] = example
 
 
-class _RescaledSource:
+class _RescaledSource(ImageSource):
   def __init__(self, source: ImageSource, height: int, width: int):
     self._source = source
     self._height, self._width = height, width

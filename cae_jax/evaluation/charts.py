@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 
 from cae_jax.evaluation import drawing
 from cae_jax.evaluation.names import image_stem, in_order, is_baseline, label
@@ -19,13 +20,12 @@ from cae_jax.evaluation.records import Record
 from cae_jax.evaluation.tables import at_target
 
 
-def curves(metrics_jsonl: str | PathLike, path: str | PathLike) -> None:
+def curves(metrics_jsonl: str | PathLike) -> Figure:
   """Training and validation loss, and PSNR where it was logged, against the step (figure 6).
 
   Args:
     metrics_jsonl: one JSON object a line with `step`, `split` ("train" or "valid"), `loss`, and
       perhaps `psnr_db`; other lines and a broken last line are passed over.
-    path: the picture to write.
   Raises:
     ValueError: there is no line with a loss.
   """
@@ -38,10 +38,10 @@ def curves(metrics_jsonl: str | PathLike, path: str | PathLike) -> None:
   for axes, (name, title) in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
     _curve(axes, lines, name)
     axes.set(xlabel="step", ylabel=title)
-  drawing.save(figure, path)
+  return figure
 
 
-def psnr_per_image(records: Sequence[Record], path: str | PathLike) -> None:
+def psnr_per_image(records: Sequence[Record]) -> Figure:
   """PSNR of each image under each method, all at the same rate (figure 8).
 
   Matched baselines are drawn at exactly our rate (`Record.psnr_db_at_target`), or hollow where
@@ -50,7 +50,6 @@ def psnr_per_image(records: Sequence[Record], path: str | PathLike) -> None:
   Args:
     records: our codec's, and the baselines' matched to it. With several of our settings the one
       nearest to the middle rate is drawn; without ours, each baseline at its middle setting.
-    path: the picture to write.
   Raises:
     ValueError: there is no record with figures.
   """
@@ -79,18 +78,15 @@ def psnr_per_image(records: Sequence[Record], path: str | PathLike) -> None:
   axes.set_ylabel("PSNR of RGB (dB)")
   axes.grid(axis="y", color="#EEEEEE")
   drawing.legend(figure, axes)
-  drawing.save(figure, path)
+  return figure
 
 
-def rate_distortion(
-  records: Sequence[Record], path: str | PathLike, published: Sequence[Curve] = ()
-) -> None:
+def rate_distortion(records: Sequence[Record], published: Sequence[Curve] = ()) -> Figure:
   """Mean PSNR, and mean MS-SSIM where it is defined, against mean rate, a curve a codec.
 
   Args:
     records: at fixed settings; matched rows are left out, and so are settings measured on fewer
       images than others, whose means do not compare.
-    path: the picture to write.
     published: curves of the literature of the same images, drawn dashed in the PSNR panel.
   Raises:
     ValueError: there is no record with figures.
@@ -116,7 +112,7 @@ def rate_distortion(
   if len(panels) > 1:
     panels[1].set_ylabel("mean MS-SSIM (dB, −10 log10(1 − MS-SSIM))")
   drawing.legend(figure, panels[0])
-  drawing.save(figure, path)
+  return figure
 
 
 def json_lines(path: str | PathLike) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What all figures share: canvas, writing, legend, and a colour and shape for each codec."""
 
+import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -32,11 +33,20 @@ _DASHES = (
 _OWN_STYLES = (("#000000", "o"), ("#777777", "o"), ("#5D3A9B", "*"))
 
 
+class _Picture(Figure):
+  """A figure that notebooks show wherever it is the value of a cell, without pyplot."""
+
+  def _repr_png_(self) -> bytes:
+    png = io.BytesIO()
+    self.savefig(png, format="png", dpi=_DPI / 2)
+    return png.getvalue()
+
+
 def figure(width: float, height: float) -> Figure:
   """An empty figure of a size in inches, drawn by Agg."""
-  canvas = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-  FigureCanvasAgg(canvas)
-  return canvas
+  picture = _Picture(figsize=(width, height), dpi=_DPI, layout="constrained")
+  FigureCanvasAgg(picture)
+  return picture
 
 
 def save(figure: Figure, path: str | PathLike) -> None:

@@ -1,15 +1,16 @@
-"""The paper's figures 5 to 8 and rate-distortion curves, drawn without global state."""
+"""The paper's figures 5 to 8 and rate-distortion curves, to be shown or saved; no global state."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from os import PathLike
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cae_jax.evaluation import drawing
 from cae_jax.evaluation.charts import curves, psnr_per_image, rate_distortion
+from cae_jax.evaluation.drawing import save
 
 __all__ = [
   "curves",
@@ -17,6 +18,7 @@ __all__ = [
   "psnr_per_image",
   "rate_distortion",
   "reconstructions",
+  "save",
 ]
 
 # A row of an image figure: what is shown for one image by one method.
@@ -27,14 +29,12 @@ def reconstructions(
   originals: Sequence[np.ndarray],
   decoded: Sequence[np.ndarray],
   captions: Sequence[str],
-  path: str | PathLike,
-) -> None:
+) -> Figure:
   """Originals beside reconstructions, and the spot with the largest error enlarged (figure 5).
 
   Args:
     originals, decoded: uint8 [H, W, 3] each; the first four are shown.
     captions: of the reconstructions, with rate and PSNR.
-    path: the picture to write.
   Raises:
     ValueError: no images, or not as many of each.
   """
@@ -55,21 +55,18 @@ def reconstructions(
     gap = np.full((spot[2], max(2, spot[2] // 24), 3), 255, np.uint8)
     pair = np.concatenate([_crop(x, spot), gap, _crop(x_hat, spot)], axis=1)
     _picture(axes[2], pair, "original | reconstruction, enlarged", interpolation="nearest")
-  drawing.save(figure, path)
+  return figure
 
 
 def methods_on_images(
-  originals: Mapping[str, np.ndarray],
-  methods: Mapping[str, Mapping[str, Shown]],
-  path: str | PathLike,
-) -> None:
+  originals: Mapping[str, np.ndarray], methods: Mapping[str, Mapping[str, Shown]]
+) -> Figure:
   """Each method's reconstruction of each image, side by side (figure 7).
 
   Args:
     originals: name of the image -> uint8 [H, W, 3]; the paper shows three.
     methods: method -> name of the image -> (uint8 [H, W, 3], caption with rate and PSNR); the
       picture may be None, the caption then says why (codec not installed).
-    path: the picture to write.
   Raises:
     ValueError: there are no images.
   """
@@ -88,7 +85,7 @@ def methods_on_images(
         _no_picture(axes, f"{method}\n", caption, x.shape[0] / x.shape[1])
       else:
         _picture(axes, x_hat, f"{method}\n{caption}")
-  drawing.save(figure, path)
+  return figure
 
 
 def _picture(axes: Axes, x: np.ndarray, title: str, interpolation: str = "antialiased") -> None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from cae_jax.codec import Codec
 from cae_jax.data.sources import ImageSource
 from cae_jax.evaluation import evaluate, figures, own_codec, records, tables
@@ -17,16 +19,16 @@ def write(folder: Path, codec: Codec, source: ImageSource) -> dict[str, Any]:
   Returns:
     Means by codec, as `records.summary` gives them.
   """
-  images = [(e["name"], e["image"]) for e in (source[i] for i in range(len(source)))]
+  images = [(e["name"], e["image"]) for e in source]
   rows = evaluate.run(own_codec.file_codecs(codec), images)
   records.write_records(folder / "records.jsonl", rows)
   with replace_atomically(folder / "table.md") as temporary:
     temporary.write_text(tables.table(rows) + "\n")
-  draw_reconstructions(folder / "reconstructions.png", codec, images, rows)
+  figures.save(reconstructions(codec, images, rows), folder / "reconstructions.png")
   return records.summary(rows)
 
 
-def draw_reconstructions(path, codec: Codec, images, rows) -> None:
+def reconstructions(codec: Codec, images, rows) -> Figure:
   """Figure 5 for our codec: the first images beside their decoded files."""
   ours, setting = own_codec.coded(codec), own_codec.shown_setting(codec)
   captions = {
@@ -36,6 +38,6 @@ def draw_reconstructions(path, codec: Codec, images, rows) -> None:
   }
   shown = images[:4]
   decoded = [ours.decode(ours.encode(image, setting)) for _, image in shown]
-  figures.reconstructions(
-    [image for _, image in shown], decoded, [captions[name] for name, _ in shown], path
+  return figures.reconstructions(
+    [image for _, image in shown], decoded, [captions[name] for name, _ in shown]
   )

@@ -5,6 +5,7 @@ from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from cae_jax.evaluation import drawing
 from cae_jax.evaluation.charts import json_lines
@@ -38,12 +39,11 @@ def loss_curve(lines: Sequence[Mapping], split: str) -> LossCurve:
   return LossCurve(at, np.interp(at, steps, seconds), losses)
 
 
-def compare(runs: Mapping[str, str | PathLike], path: str | PathLike) -> None:
+def compare(runs: Mapping[str, str | PathLike]) -> Figure:
   """Draws the training losses of runs, and their validation losses as points.
 
   Args:
     runs: metrics.jsonl of each run, by the name to show.
-    path: the picture to write.
   Raises:
     ValueError: a run has no training loss yet.
   """
@@ -62,4 +62,4 @@ def compare(runs: Mapping[str, str | PathLike], path: str | PathLike) -> None:
   for axes in panels:
     axes.grid(which="both", color="#EEEEEE")
   drawing.legend(figure, panels[0])
-  drawing.save(figure, path)
+  return figure

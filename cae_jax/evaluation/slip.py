@@ -8,9 +8,9 @@ an RGB array against the YCbCr array of the right one.
 import dataclasses
 import statistics
 from collections.abc import Sequence
-from os import PathLike
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from cae_jax.evaluation import drawing
 from cae_jax.evaluation.codecs import ImageCodec
@@ -109,20 +109,15 @@ def slip_table(slips: Sequence[Slip], notes: Sequence[str] = ()) -> str:
   return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def slip_figure(slips: Sequence[Slip], path: str | PathLike) -> None:
-  """A panel for each codec: the PSNRs, right and wrong, over the paper's range.
-
-  Args:
-    slips: at least one.
-    path: the picture to write.
-  """
+def slip_figure(slips: Sequence[Slip]) -> Figure:
+  """A panel for each codec (at least one): PSNRs, right and wrong, over the paper's range."""
   figure = drawing.figure(4.2 * len(slips), 5.2)
   panels = figure.subplots(1, len(slips), sharey=True, squeeze=False)[0]
   for axes, slip in zip(panels, slips):
     _panel(axes, slip)
   panels[0].set_ylabel("PSNR (dB)")
   drawing.legend(figure, panels[0])
-  drawing.save(figure, path)
+  return figure
 
 
 def _panel(axes, slip: Slip) -> None:

@@ -43,7 +43,6 @@ from cae_jax.training import sharding
 from cae_jax.training.losses import rate_distortion_loss
 from cae_jax.training.state import create_state
 from cae_jax.training.step import make_train_step
-from cae_jax.weights import Weights
 from experiments import cli
 
 _PYTHON = flags.DEFINE_string(
@@ -166,8 +165,7 @@ def our_side(picture, patches) -> tuple[dict[str, Callable[[], float]], int]:
   }
   model = build_model(config)
   params = _spread_latents(model, jax.device_get(init_params(model, 0)), picture)
-  weights = Weights("benchmark", config, params, calibrate_weights(config, params, [picture]))
-  coder = HyperpriorCoder(weights)
+  coder = HyperpriorCoder(calibrate_weights("benchmark", config, params, [picture]))
   coded = coder.encode(coder.analyse(picture))
   shape = coded.y_hat.shape[:2]
   compress = lambda: coder.encode(coder.analyse(picture))

@@ -24,8 +24,7 @@ def main() -> None:
   print(f"decoding, one thread: {decode:.1f} images/s")
   cached = sources.cached(source, options.cache_gib << 30)
   start = time.perf_counter()
-  for index in range(len(source)):
-    cached[index]
+  list(cached)
   print(f"filling the cache: {time.perf_counter() - start:.1f} s")
   print("patch  batch  threads  source   patches/s")
   for size, threads, (kind, images) in itertools.product(

@@ -253,8 +253,7 @@ def report_pipeline(speeds: dict[Any, StepSpeed]) -> None:
   dataset = _DATASET.value or ("kodak/paper" if _SOURCE_DIR.value else "sample_photos")
   source = sources.load_source(dataset, _SPLIT.value, source_dir=_SOURCE_DIR.value)
   cached = sources.cached(source, 4 << 30)
-  for index in range(len(source)):
-    cached[index]  # fills the cache
+  list(cached)  # fills the cache
   images_per_s = pipeline.rate(lambda: pipeline.read_all(source), _SECONDS.value)
   batch_size = int(_BATCH_SIZES.value[-1])
   options = SimpleNamespace(batch_size=batch_size, seconds=_SECONDS.value)

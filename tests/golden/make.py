@@ -8,13 +8,12 @@ Only for what is new: files that are there are left alone.
 import jax
 import numpy as np
 
-from cae_jax.codec import Codec, calibrate_context, from_weights, load
-from cae_jax.codec.calibration import calibrate_weights
+from cae_jax.codec import Codec, calibrate_weights, from_weights, load
 from cae_jax.images.files import write_image
 from cae_jax.models import build_model, init_params
 from cae_jax.models.block_transforms import klt
 from cae_jax.models.context import ContextModel, start_from_klt
-from cae_jax.weights import Weights, save_weights
+from cae_jax.weights import save_weights
 from tests.golden import FOLDER
 from tests.models import paper_codec, photo
 from tests.trained import pictures, trained
@@ -86,8 +85,7 @@ def _context() -> Codec:
   for side in ("analysis", "synthesis"):
     _shake(params[side]["ConditionalConv_2"]["Conv_0"], "kernel", 0.02, rng)
   _shake(params["analysis"]["ConditionalConv_3"]["Conv_0"], "kernel", 0.02, rng)
-  tables = calibrate_context(model, params, images[:2])
-  return from_weights(Weights("tiny", CONTEXT, params, tables))
+  return from_weights(calibrate_weights("tiny", CONTEXT, params, images[:2]))
 
 
 def _shake(params, name: str, size: float, rng: np.random.Generator) -> None:
@@ -96,9 +94,8 @@ def _shake(params, name: str, size: float, rng: np.random.Generator) -> None:
 
 def _trained(name: str) -> Codec:
   done = trained(name)
-  params = jax.device_get(done.params)
-  tables = calibrate_weights(done.config, params, pictures(3))
-  return from_weights(Weights(f"tiny-{name}", done.config, params, tables))
+  weights = calibrate_weights(f"tiny-{name}", done.config, done.params, pictures(3))
+  return from_weights(weights)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def test_pages_show_what_users_call(pages):
   codec = _page(pages, "cae_jax.codec.image")
   assert all(f'id="Codec.{name}"' in codec for name in ("compress", "encode", "decompress"))
   # A name that its package imports only when asked for.
-  assert 'id="calibrate_context"' in _page(pages, "cae_jax.codec")
+  assert 'id="calibrate_weights"' in _page(pages, "cae_jax.codec")
 
 
 def test_sections_of_docstrings_become_lists(pages):

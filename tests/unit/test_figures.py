@@ -123,6 +123,11 @@ def test_table_of_means_names_the_averages_and_the_missing():
   assert text.index("| cae |") < text.index("| JPEG |") < text.index("| WebP |")
 
 
+def _check_figure(figure, path):
+  figures.save(figure, path)
+  _check_picture(path)
+
+
 def test_curves_read_what_a_run_wrote(tmp_path):
   lines = [
     {"step": s, "split": split, "loss": 9 / (s + 1), "psnr_db": 20 + s / 10}
@@ -132,27 +137,25 @@ def test_curves_read_what_a_run_wrote(tmp_path):
   lines.append({"step": 50, "split": "train", "steps_per_s": 2.0})
   text = "\n".join(json.dumps(line) for line in lines) + '\n{"step": 55, "lo'
   (tmp_path / "metrics.jsonl").write_text(text)
-  figures.curves(tmp_path / "metrics.jsonl", tmp_path / "new" / "curves.png")
-  _check_picture(tmp_path / "new" / "curves.png")
+  _check_figure(figures.curves(tmp_path / "metrics.jsonl"), tmp_path / "new" / "curves.png")
 
 
 def test_curves_of_an_empty_run_say_so(tmp_path):
   (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
   with pytest.raises(ValueError, match=r"metrics\.jsonl has no line with a loss"):
-    figures.curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
-  assert not (tmp_path / "curves.png").exists()
+    figures.curves(tmp_path / "metrics.jsonl")
 
 
 def test_reconstructions_of_portraits_and_landscapes(tmp_path):
   originals = [_photo(), _photo(60, 40), _photo(30, 30)]
   captions = ["0.5 bpp, 30.0 dB"] * 3
-  figures.reconstructions(originals, [255 - x for x in originals], captions, tmp_path / "a.png")
-  _check_picture(tmp_path / "a.png")
+  figure = figures.reconstructions(originals, [255 - x for x in originals], captions)
+  _check_figure(figure, tmp_path / "a.png")
 
 
-def test_reconstructions_need_one_caption_each(tmp_path):
+def test_reconstructions_need_one_caption_each():
   with pytest.raises(ValueError, match="of one count, got 1, 1 and 0"):
-    figures.reconstructions([_photo()], [_photo()], [], tmp_path / "a.png")
+    figures.reconstructions([_photo()], [_photo()], [])
 
 
 def test_the_enlarged_spot_is_where_the_error_is_largest():
@@ -171,31 +174,35 @@ def test_methods_on_images_show_a_missing_codec_as_words(tmp_path):
   shown = {name: (x, "0.5 bpp, 30.0 dB") for name, x in originals.items()}
   words = "not run: no program bpgenc or bpgdec on the PATH; build libbpg 0.9.8"
   methods = {"ours": shown, "JPEG": {"a": shown["a"]}, "BPG": dict.fromkeys("ab", (None, words))}
-  figures.methods_on_images(originals, methods, tmp_path / "a.png")
-  _check_picture(tmp_path / "a.png")
+  _check_figure(figures.methods_on_images(originals, methods), tmp_path / "a.png")
 
 
-def test_methods_on_images_need_an_image(tmp_path):
+def test_methods_on_images_need_an_image():
   with pytest.raises(ValueError, match="at least one image, got none"):
-    figures.methods_on_images({}, {}, tmp_path / "a.png")
+    figures.methods_on_images({}, {})
 
 
 @pytest.mark.parametrize("own", [True, False])
 def test_psnr_per_image_with_and_without_our_codec(tmp_path, own):
   rows = [r for r in _records() if own or (r.codec != "cae" and r.matched_to is None)]
-  figures.psnr_per_image(rows, tmp_path / "a.png")
-  _check_picture(tmp_path / "a.png")
+  _check_figure(figures.psnr_per_image(rows), tmp_path / "a.png")
 
 
 def test_rate_distortion_with_a_published_curve(tmp_path):
-  figures.rate_distortion(_records(), tmp_path / "a.png", published.load(("vtm",)))
-  _check_picture(tmp_path / "a.png")
+  figure = figures.rate_distortion(_records(), published.load(("vtm",)))
+  _check_figure(figure, tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("function", [figures.psnr_per_image, figures.rate_distortion])
-def test_charts_need_figures(tmp_path, function):
+def test_charts_need_figures(function):
   with pytest.raises(ValueError, match="expected records with figures"):
-    function([Record("bpg", None, None, status="not run")], tmp_path / "a.png")
+    function([Record("bpg", None, None, status="not run")])
+
+
+def test_notebooks_show_figures():
+  figure = drawing.figure(4.0, 3.0)
+  figure.subplots().plot([1, 2])
+  assert files.read_rgb(figure._repr_png_()).shape == (225, 300, 3)
 
 
 def test_codecs_of_one_figure_look_different():
@@ -227,8 +234,8 @@ def test_slip_compares_with_the_wrong_original(tmp_path):
   assert "the codecs differ by 0.00 dB" in text
   assert "- avif: not run" in text
   noisy = dataclasses.replace(found, right=(30.0, 31.0))
-  slip.slip_figure([noisy, dataclasses.replace(noisy, codec="bpg")], tmp_path / "a.png")
-  _check_picture(tmp_path / "a.png")
+  figure = slip.slip_figure([noisy, dataclasses.replace(noisy, codec="bpg")])
+  _check_figure(figure, tmp_path / "a.png")
 
 
 def test_slip_needs_images_of_one_size():

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from cae_jax.evaluation import run_charts
+from cae_jax.evaluation import drawing, run_charts
 
 LINES = [
   {"step": 10, "split": "train", "loss": 3.0, "steps_per_s": 2.0},
@@ -22,11 +22,12 @@ def test_seconds_are_those_of_the_steps():
 def test_runs_are_drawn(tmp_path):
   for name in ("a", "b"):
     (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in LINES))
-  run_charts.compare({"a": tmp_path / "a", "b": tmp_path / "b"}, tmp_path / "c.png")
+  figure = run_charts.compare({"a": tmp_path / "a", "b": tmp_path / "b"})
+  drawing.save(figure, tmp_path / "c.png")
   assert (tmp_path / "c.png").stat().st_size > 5000
 
 
 def test_a_run_without_losses(tmp_path):
   (tmp_path / "a").write_text("")
   with pytest.raises(ValueError, match="has no training loss yet"):
-    run_charts.compare({"a": tmp_path / "a"}, tmp_path / "c.png")
+    run_charts.compare({"a": tmp_path / "a"})

@@ -52,7 +52,7 @@ def write_tar(path, members):
 
 
 def contents(source):
-  return {source[i]["name"]: source[i]["image"] for i in range(len(source))}
+  return {example["name"]: example["image"] for example in source}
 
 
 @pytest.fixture
@@ -354,7 +354,7 @@ def test_real_kodak(tmp_path):
   if not KODAK_DIR.is_dir():
     pytest.skip("the Kodak images are not there")
   test = sources.load_source("kodak/paper", "test", source_dir=KODAK_DIR, data_dir=tmp_path)
-  assert [test[i]["name"] for i in range(len(test))] == [f"kodim{n}" for n in range(18, 25)]
+  assert [example["name"] for example in test] == [f"kodim{n}" for n in range(18, 25)]
   assert sources.image_sizes(test).tolist().count([768, 512]) == 2
   path = KODAK_DIR / "kodim20.png"
   np.testing.assert_array_equal(test[2]["image"], np.asarray(Image.open(path)))
