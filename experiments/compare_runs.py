@@ -1,4 +1,4 @@
-"""Draws the losses of several runs against steps and against minutes.
+"""Draws the validation losses of several runs against steps and against minutes.
 
 python -m experiments.compare_runs --runs=runs/adam,runs/soap --output=compared.png
 """

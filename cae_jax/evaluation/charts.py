@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from cae_jax.evaluation import drawing
@@ -104,7 +103,7 @@ def rate_distortion(records: Sequence[Record], published: Sequence[Curve] = ()) 
     axes.set_xscale("log")
     axes.set_xlabel("rate (bits per pixel, whole file)")
     axes.grid(which="both", color="#EEEEEE")
-    _plain_ticks(axes.xaxis)
+    drawing.plain_ticks(axes.xaxis)
   for curve, (grey, dash) in zip(published, drawing.dashed_styles(len(published))):
     style = {"color": grey, "ls": dash, "lw": 1.3, "label": f"{curve.name} (published)"}
     panels[0].plot(curve.mean.rate_bpp, curve.mean.quality_db, **style)
@@ -147,7 +146,7 @@ def _curve(axes: Axes, lines: Sequence[Mapping[str, Any]], name: str) -> None:
 def _log_if_wide(axes: Axes, name: str, values: Sequence[float]) -> None:
   if name == "loss" and min(values) > 0 and max(values) > 10 * min(values):
     axes.set_yscale("log")
-    _plain_ticks(axes.yaxis)
+    drawing.plain_ticks(axes.yaxis)
 
 
 def _complete(records: Sequence[Record]) -> list[Record]:
@@ -201,12 +200,6 @@ def _axis_value(name: str, value: float) -> float:
   if name != "ms_ssim":
     return value
   return ms_ssim_db(value)
-
-
-def _plain_ticks(axis: Axis) -> None:
-  """Of a logarithmic axis: 0.2, 0.5, 1, 2 instead of powers of ten."""
-  axis.set_major_formatter("{x:g}")
-  axis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "25" else "")
 
 
 def _image_words(records: Sequence[Record], image: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -63,6 +64,12 @@ def legend(figure: Figure, axes: Axes) -> None:
   width = max(1.6, 0.7 + 0.09 * max(map(len, names), default=0))
   columns = max(1, int(figure.get_figwidth() // width))
   figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def plain_ticks(axis: Axis) -> None:
+  """Of a logarithmic axis: 0.2, 0.5, 1, 2 instead of powers of ten."""
+  axis.set_major_formatter("{x:g}")
+  axis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "25" else "")
 
 
 def dashed_styles(count: int) -> list[tuple[str, tuple]]:

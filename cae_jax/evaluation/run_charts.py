@@ -1,5 +1,6 @@
 """Several training runs in one picture: loss against steps, and against seconds of training."""
 
+import math
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import NamedTuple
@@ -40,26 +41,29 @@ def loss_curve(lines: Sequence[Mapping], split: str) -> LossCurve:
 
 
 def compare(runs: Mapping[str, str | PathLike]) -> Figure:
-  """Draws the training losses of runs, and their validation losses as points.
+  """Draws the validation losses of runs against steps and against minutes of training.
 
   Args:
     runs: metrics.jsonl of each run, by the name to show.
   Raises:
-    ValueError: a run has no training loss yet.
+    ValueError: a run has no validation yet.
   """
   figure = drawing.figure(12.0, 4.6)
   panels = figure.subplots(1, 2, sharey=True)
+  highest, lowest = 0.0, math.inf
   for colour, (name, metrics) in zip(_COLOURS, runs.items()):
-    lines = json_lines(metrics)
-    train, valid = (loss_curve(lines, split) for split in ("train", "valid"))
-    if not train.steps.size:
-      raise ValueError(f"{metrics} has no training loss yet; train for a few steps first")
-    for axes, of in zip(panels, (lambda c: c.steps, lambda c: c.seconds / 60)):
-      axes.plot(of(train), train.losses, color=colour, lw=1.2, label=name)
-      axes.plot(of(valid), valid.losses, "o", color=colour, mec="white", ms=7)
-  panels[0].set(xlabel="step", ylabel="loss (points: validation)", yscale="log")
+    curve = loss_curve(json_lines(metrics), "valid")
+    if not curve.steps.size:
+      raise ValueError(f"{metrics} has no validation yet; train for --validate_every steps first")
+    for axes, xs in zip(panels, (curve.steps, curve.seconds / 60)):
+      axes.plot(xs, curve.losses, "o-", color=colour, mec="white", ms=7, lw=1.8, label=name)
+    highest, lowest = max(highest, curve.losses.max()), min(lowest, curve.losses.min())
+  panels[0].set(xlabel="step", ylabel="validation loss")
   panels[1].set(xlabel="minutes of training")
   for axes in panels:
     axes.grid(which="both", color="#EEEEEE")
+    if highest > 3 * lowest:
+      axes.set_yscale("log")
+      drawing.plain_ticks(axes.yaxis)
   drawing.legend(figure, panels[0])
   return figure

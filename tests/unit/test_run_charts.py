@@ -27,7 +27,7 @@ def test_runs_are_drawn(tmp_path):
   assert (tmp_path / "c.png").stat().st_size > 5000
 
 
-def test_a_run_without_losses(tmp_path):
-  (tmp_path / "a").write_text("")
-  with pytest.raises(ValueError, match="has no training loss yet"):
+def test_a_run_without_validation(tmp_path):
+  (tmp_path / "a").write_text("".join(json.dumps(line) + "\n" for line in LINES[:2]))
+  with pytest.raises(ValueError, match="has no validation yet"):
     run_charts.compare({"a": tmp_path / "a"})
