@@ -9,6 +9,8 @@ codec and the baselines at the size of its file, with --source_dir alone the bas
 
     python -m experiments.report --records=DIR/records.jsonl --output=report.html \\
       --workdir=runs/kodak_paper --source_dir=KODAK
+
+--timing shows what experiments.timing measured.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from typing import Any
 from absl import flags
 
 from cae_jax import codec as codecs
-from cae_jax.evaluation import baselines, own_codec, pictures, report, report_gallery
+from cae_jax.evaluation import baselines, own_codec, pictures, report, report_gallery, timing
 from cae_jax.evaluation.records import Record, read_records
 from experiments import cli
 from experiments.evaluation_flags import (
@@ -43,6 +45,7 @@ GALLERY_CODECS = flags.DEFINE_string(
 GALLERY_BPP = flags.DEFINE_float(
   "gallery_bpp", 0.5, "Rate of the pictures where there is no codec of ours.", lower_bound=0.01
 )
+TIMING = flags.DEFINE_string("timing", None, "A timing.json of experiments.timing.")
 CROP = flags.DEFINE_integer(
   "crop", report_gallery.CROP_SIDE, "Longest side of the pictures shown.", lower_bound=16
 )
@@ -53,7 +56,8 @@ def main(argv: Sequence[str]) -> None:
   del argv
   report.plotly_js()  # before the pictures, which take a while
   rows = read_records(RECORDS.value)
-  report.write(OUTPUT.value, rows, DATASET.value, _gallery(rows))
+  times = timing.read(TIMING.value) if TIMING.value else None
+  report.write(OUTPUT.value, rows, DATASET.value, _gallery(rows), times)
   size = Path(OUTPUT.value).stat().st_size / 1e6
   print(f"{OUTPUT.value}: {size:.1f} MB")
 

@@ -15,28 +15,33 @@ from typing import Any
 
 from cae_jax.evaluation import published, report_data, report_tables
 from cae_jax.evaluation.names import in_order, is_baseline
+from cae_jax.evaluation.rd_tables import Table
 from cae_jax.evaluation.records import Record
 from cae_jax.images.files import replace_atomically
 
 Gallery = Sequence[Mapping[str, Any]]
 
 
-def write(
-  path: str | PathLike, records: Sequence[Record], dataset: str = "", gallery: Gallery = ()
-) -> None:
-  """Writes the report, whole or not at all; arguments and errors as in `page`."""
-  text = page(records, dataset, gallery)
+def write(path: str | PathLike, records: Sequence[Record], *args: Any, **kwargs: Any) -> None:
+  """Writes the report, whole or not at all; other arguments and errors as in `page`."""
+  text = page(records, *args, **kwargs)
   with replace_atomically(path) as temporary:
     temporary.write_text(text, encoding="utf-8")
 
 
-def page(records: Sequence[Record], dataset: str = "", gallery: Gallery = ()) -> str:
+def page(
+  records: Sequence[Record],
+  dataset: str = "",
+  gallery: Gallery = (),
+  timing: Table | None = None,
+) -> str:
   """The report as one HTML file.
 
   Args:
     records: of `experiments.evaluate`.
     dataset: name of the data set; published curves appear where it and the images fit.
     gallery: images of `report_gallery.image`; without any the page says how to get them.
+    timing: of `timing.read`, shown instead of the records' times.
   Returns:
     HTML with everything inlined.
   Raises:
@@ -61,7 +66,7 @@ def page(records: Sequence[Record], dataset: str = "", gallery: Gallery = ()) ->
     bd_rates=report_tables.rate_distortion_html(records, literature),
     gallery_hidden="" if gallery else "hidden",
     gallery_missing="hidden" if gallery else "",
-    times=report_tables.times_html(measured),
+    times=report_tables.times_html(measured, timing),
     codecs=report_tables.codecs_html(records),
   )
 

@@ -28,16 +28,27 @@ def rate_distortion_html(records: Sequence[Record], published: Sequence[Curve] =
   return "\n".join([_section(first, " open"), *map(_section, others)])
 
 
-def times_html(records: Sequence[Record]) -> str:
-  """Medians and quartiles of the wall times of each codec.
+_TIMES = """Medians over all files of a codec, with the first and third quartile, in wall seconds on
+the machine of the evaluation. Of codecs that are programs they include the start of the program and
+its image files. MP/s are megapixels per second."""
+_TIMING = """All codecs took turns on one image at about one file size: warm calls, and cold ones in
+processes of their own; MiB are the largest memory of these. MACs are of encoder + decoder."""
+
+
+def times_html(records: Sequence[Record], timing: rd_tables.Table | None = None) -> str:
+  """How long each codec takes: as timed side by side, or else medians over the records.
 
   Args:
     records: with figures; matched rows count as well, each is a file that was made and read.
+    timing: of `timing.read`.
   """
+  if timing is not None:
+    words = f"<p>{_TIMING} {html.escape(timing.words)}</p>\n"
+    return words + table_html(timing.head, timing.rows, "Times")
   codecs = in_order(record.codec for record in records)
   rows = [_times_row(codec, [r for r in records if r.codec == codec]) for codec in codecs]
   head = ("codec", "files", "encode s", "quartiles", "decode s", "quartiles", "decode MP/s")
-  return table_html(head, rows, "Times")
+  return f"<p>{_TIMES}</p>\n" + table_html(head, rows, "Times")
 
 
 def codecs_html(records: Sequence[Record]) -> str:

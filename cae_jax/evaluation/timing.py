@@ -15,7 +15,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ from cae_jax.evaluation import baselines, comparison, own_codec
 from cae_jax.evaluation.codecs import CodecError, ImageCodec, Missing
 from cae_jax.evaluation.comparison import Comparison
 from cae_jax.evaluation.names import is_baseline, label
+from cae_jax.evaluation.rd_tables import Table
 from cae_jax.evaluation.records import OK, Setting
+from cae_jax.evaluation.tables import markdown
 from cae_jax.images.files import replace_atomically
 from cae_jax.models import build_model
 from cae_jax.models.macs import macs_per_pixel
@@ -195,12 +197,9 @@ def write(folder: str | PathLike, timings: Sequence[Timing], image: str, size: s
   """
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  where = hardware()
-  content = {"image": image, "size": size, "hardware": where}
+  content = {"image": image, "size": size, "hardware": hardware()}
   rows = [dataclasses.asdict(timing) for timing in timings]
-  text = "\n".join(
-    [f"{image}, {size}; {where}. Medians, and the fastest and slowest.", "", *table(timings)]
-  )
+  text = f"{_words(content)}\n\n{markdown(_HEAD, map(_row, timings))}"
   for name, body in (
     ("timing.json", json.dumps({**content, "timings": rows}, indent=2)),
     ("timing.md", text),
@@ -225,10 +224,23 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def table(timings: Sequence[Timing]) -> list[str]:
-  """The lines of a Markdown table."""
-  rows = [_HEAD, ("---",) * len(_HEAD), *map(_row, timings)]
-  return ["| " + " | ".join(row) + " |" for row in rows]
+def read(path: str | PathLike) -> Table:
+  """The timing.json of a `write`.
+
+  Raises:
+    ValueError: the file is something else.
+  """
+  try:
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    rows = [_row(Timing(**timing)) for timing in content["timings"]]
+    return Table("Times", _words(content), _HEAD, rows)
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(f"{path}: expected a timing.json of experiments.timing ({error!r})") from error
+
+
+def _words(content: Mapping[str, Any]) -> str:
+  where = f"{content['image']}, {content['size']}; {content['hardware']}"
+  return f"{where}. Medians, and the fastest and slowest."
 
 
 def _row(t: Timing) -> tuple[str, ...]:

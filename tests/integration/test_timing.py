@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cae_jax.evaluation import timing
 from tests.integration.conftest import run_module
 
 
@@ -31,15 +32,25 @@ def test_every_codec_is_timed_warm_and_cold(output):
   nothing, ours, jpeg = content["timings"]
   assert (nothing["codec"], ours["codec"], jpeg["codec"]) == ("nothing", "paper", "jpeg")
   assert "CPU cores" in content["hardware"]
-  for timing in (ours, jpeg):
-    assert len(timing["encode_s"]) == len(timing["decode_s"]) == 2
-    assert timing["cold_encode_s"][0] > timing["encode_s"][1]
-    assert 10 < timing["decode_mib"] < 10_000
+  for measured in (ours, jpeg):
+    assert len(measured["encode_s"]) == len(measured["decode_s"]) == 2
+    assert measured["cold_encode_s"][0] > measured["encode_s"][1]
+    assert 10 < measured["decode_mib"] < 10_000
   assert nothing["cold_decode_s"][0] > 0
   assert nothing["encode_s"] == []
   assert ours["encoder_kmac"] > 0.1
   assert jpeg["encoder_kmac"] is None
   assert jpeg["rate_bpp"] > 0
+
+
+def test_the_report_can_read_it(output):
+  found = timing.read(output / "timing.json")
+  assert "CPU cores" in found.words
+  assert [row[0] for row in found.rows] == ["Python and libraries alone", "paper", "JPEG"]
+  assert {len(row) for row in found.rows} == {len(found.head)}
+  (output / "other.json").write_text('{"timings": [1]}')
+  with pytest.raises(ValueError, match=r"other\.json: expected a timing\.json"):
+    timing.read(output / "other.json")
 
 
 def test_the_table_has_a_row_for_each(output):

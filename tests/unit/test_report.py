@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cae_jax.evaluation import published, report, report_data, report_gallery, report_tables
+from cae_jax.evaluation import (
+  published,
+  rd_tables,
+  report,
+  report_data,
+  report_gallery,
+  report_tables,
+)
 from cae_jax.evaluation.codecs import FileCodec, Missing
 from cae_jax.evaluation.pictures import Picture, at_own_size, at_size
 from cae_jax.evaluation.records import Record
@@ -171,6 +178,14 @@ def test_times_are_medians_with_quartiles():
   cells = re.findall(r"<td[^>]*>(.*?)</td>", text)
   assert cells[:5] == ["5", "3.000", "2.000 to 4.000", "1.500", "1.000 to 2.000"]
   assert float(cells[5]) == round(64 * 48 / 1e6 / 1.5, 2)
+
+
+def test_times_of_codecs_side_by_side():
+  found = rd_tables.Table("Times", "kodim05, <b>", ("codec", "encode, s"), [("JPEG", "0.010")])
+  text = report.page(sweep("own"), timing=found)
+  assert "kodim05, &lt;b&gt;" in text
+  assert '<td class="number">0.010</td>' in text
+  assert "Medians over all files" not in text
 
 
 def test_times_without_times():
