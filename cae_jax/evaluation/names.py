@@ -18,9 +18,12 @@ LABELS: Mapping[str, str] = {
 }
 
 
+EFFORT = "-effort"  # between the name of weights and the effort they were used with
+
+
 def label(codec: str) -> str:
-  """The name people know a codec by; our own codecs keep theirs."""
-  return LABELS.get(codec, codec)
+  """The name people know a codec by; our own keep theirs, with their effort in words."""
+  return LABELS.get(codec, codec.replace(EFFORT, ", effort "))
 
 
 def is_baseline(codec: str) -> bool:
@@ -29,10 +32,10 @@ def is_baseline(codec: str) -> bool:
 
 
 def in_order(codecs: Iterable[str]) -> list[str]:
-  """Each codec once: ours first, then the baselines in the order of `LABELS`."""
+  """Each codec once: ours first, by name, then the baselines in the order of `LABELS`."""
   order = list(LABELS)
-  once = dict.fromkeys(codecs)
-  return sorted(once, key=lambda codec: order.index(codec) if codec in LABELS else -1)
+  place = lambda codec: order.index(codec) if codec in LABELS else -1
+  return sorted(set(codecs), key=lambda codec: (place(codec), codec))
 
 
 def image_stem(record: Record) -> str:

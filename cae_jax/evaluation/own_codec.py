@@ -8,6 +8,7 @@ import numpy as np
 import cae_jax
 from cae_jax.codec import Codec, windows
 from cae_jax.evaluation.codecs import FileCodec
+from cae_jax.evaluation.names import EFFORT
 
 _SIDES = np.dtype("<u4")
 _QUALITIES = tuple(f"{quality:g}" for quality in np.linspace(0, 100, 9))
@@ -37,7 +38,7 @@ def coded(codec: Codec, effort: int = 0) -> FileCodec:
     settings = search = (_only_setting(codec.weights.config),)
     encoder = lambda x, _: codec.compress(x)
   return FileCodec(
-    name=f"{codec.weights.name}-effort{effort}" if effort else codec.weights.name,
+    name=f"{codec.weights.name}{EFFORT}{effort}" if effort else codec.weights.name,
     version=_version(codec),
     settings=settings,
     search=search,

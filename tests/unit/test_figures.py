@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from cae_jax.evaluation import baselines, codecs, drawing, figures, published, slip, tables
+from cae_jax.evaluation import baselines, codecs, drawing, figures, names, published, slip, tables
 from cae_jax.evaluation.records import Record
 from cae_jax.images import files
 
@@ -203,6 +203,11 @@ def test_notebooks_show_figures():
   figure = drawing.figure(4.0, 3.0)
   figure.subplots().plot([1, 2])
   assert files.read_rgb(figure._repr_png_()).shape == (225, 300, 3)
+
+
+def test_our_efforts_follow_our_codec():
+  codecs = names.in_order(["bpg", "context-effort1", "jpeg", "context", "bpg"])
+  assert [names.label(codec) for codec in codecs] == ["context", "context, effort 1", "JPEG", "BPG"]
 
 
 def test_codecs_of_one_figure_look_different():
