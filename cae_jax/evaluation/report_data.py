@@ -28,8 +28,9 @@ _SYMBOLS = {
   "<": "triangle-left",
   ">": "triangle-right",
 }
-# Ours are drawn in the page's accent colour, told apart by these.
-_OWN_SYMBOLS = ("circle", "circle-open", "star")
+# Ours are drawn in the page's accent colour, the first one bold, and told apart by these.
+_OWN_SYMBOLS = ("circle", "diamond-open", "star-open")
+_BOLD, _THIN = 3.5, 1.5
 _DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
@@ -63,6 +64,7 @@ def _measured(records: Sequence[Record], codec: str, codecs: Sequence[str]) -> d
     "kind": "baseline" if is_baseline(codec) else "own",
     "color": colour,
     "symbol": symbol,
+    "width": _BOLD if codec in own[:1] else _THIN,
     "dash": "solid",
     "source": "",
     "points": {metric: found for metric, found in points.items() if found},
@@ -77,6 +79,7 @@ def _published(curve: Curve, index: int) -> dict[str, Any]:
     "kind": "published",
     "color": "",
     "symbol": "circle-open",
+    "width": _THIN,
     "dash": _DASHES[index % len(_DASHES)],
     "source": curve.source,
     "points": {curve.convention.metric: {MEAN: points}},

@@ -23,7 +23,7 @@ function trace(curve, points) {
   return {
     name: curve.label, x: points.rate_bpp, y: points.quality_db, text: points.setting,
     mode: curve.kind === "published" ? "lines" : "lines+markers",
-    line: { color: lineColor(curve), width: own ? 3.5 : 1.5, dash: curve.dash },
+    line: { color: lineColor(curve), width: curve.width, dash: curve.dash },
     marker: { symbol: curve.symbol, size: own ? 10 : 6 },
     hovertemplate: "%{x:.3f} bpp, %{y:.2f} dB" + (curve.kind === "published" ? "" : "<br>setting %{text}"),
   };
