@@ -38,7 +38,8 @@ def image_sizes(source: ImageSource) -> np.ndarray:
 
 def decoded_sizes(source: ImageSource) -> np.ndarray:
   """The same by decoding every image."""
-  sizes = [example["image"].shape[:2] for example in source]
+  # By index: a source of the user's own may have no end that iteration would notice.
+  sizes = [source[index]["image"].shape[:2] for index in range(len(source))]
   return np.asarray(sizes, np.int64).reshape(-1, 2)
 
 
