@@ -22,9 +22,15 @@ from cae_jax.images.files import replace_atomically
 Gallery = Sequence[Mapping[str, Any]]
 
 
-def write(path: str | PathLike, records: Sequence[Record], *args: Any, **kwargs: Any) -> None:
-  """Writes the report, whole or not at all; other arguments and errors as in `page`."""
-  text = page(records, *args, **kwargs)
+def write(
+  path: str | PathLike,
+  records: Sequence[Record],
+  dataset: str = "",
+  gallery: Gallery = (),
+  timing: Table | None = None,
+) -> None:
+  """Writes the report, whole or not at all; arguments and errors as in `page`."""
+  text = page(records, dataset, gallery, timing)
   with replace_atomically(path) as temporary:
     temporary.write_text(text, encoding="utf-8")
 
