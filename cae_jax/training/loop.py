@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -158,7 +159,13 @@ def validate(errors_fn: ErrorsFn, params: Any, batches: Sequence[Any]) -> dict[s
 
 
 def _progress(start: int, steps: int) -> tqdm:
-  return tqdm(total=steps, initial=start, unit="step", disable=jax.process_index() > 0)
+  return tqdm(
+    total=steps,
+    initial=start,
+    unit="step",
+    disable=jax.process_index() > 0,
+    mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds; a log file is no live display
+  )
 
 
 class _Window:
