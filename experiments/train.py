@@ -36,7 +36,7 @@ from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import LoopConfig, Result, train
 from cae_jax.training.optimizers import make_optimizer, make_schedule
 from cae_jax.training.state import TrainState, create_state
-from cae_jax.weights import Weights, save_weights
+from cae_jax.weights import Weights, load_weights, save_weights, shipped
 from experiments import cli
 from experiments import train_flags as flags
 
@@ -180,11 +180,24 @@ def _objectives(model: Model) -> tuple[losses.LossFn, Callable]:
 
 
 def _initial_params(model: Model, source: ImageSource) -> Any:
+  if flags.START_WEIGHTS.value:
+    return _params_of(flags.START_WEIGHTS.value)
   params = init_params(model, flags.SEED.value)
   if isinstance(model, ContextModel) and flags.BLOCK_TRANSFORM.value == "klt":
     blocks = random_blocks(source, KLT_BLOCKS, BLOCK, flags.SEED.value)
     return start_from_klt(model, params, *klt(blocks, sum(model.groups), sum(model.fine_groups)))
   return params
+
+
+def _params_of(name_or_path: str) -> Any:
+  """The parameters of trained weights, which have to be of the network that the flags describe."""
+  weights, ours = load_weights(shipped.find(name_or_path)), _config()
+  theirs = weights.config
+  different = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k)]
+  if different:
+    values = ", ".join(f"{k} {theirs.get(k)} instead of {ours.get(k)}" for k in different)
+    raise ValueError(f"{name_or_path} is of another network ({values}); give the flags of its run")
+  return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), weights.params)
 
 
 def _best_state(workdir: Path) -> TrainState:

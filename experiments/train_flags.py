@@ -64,6 +64,9 @@ DISTORTION = flags.DEFINE_enum("distortion", "mse", list(DISTORTIONS), "Of codec
 BLOCK_TRANSFORM = flags.DEFINE_enum(
   "block_transform", "klt", ["klt", "random"], "Where the linear path of `context` starts."
 )
+START_WEIGHTS = flags.DEFINE_string(
+  "start_weights", None, "Weights to go on from, by path or name, instead of random ones."
+)
 MIN_SCALE = flags.DEFINE_float(
   "min_scale", 1.0, "Images are shrunk by a random factor down to this before cropping.", 0.1, 1
 )
@@ -118,8 +121,8 @@ _KEPT = (
   NAME, DATASET, TRAIN_SPLIT, VALID_DATASET, VALID_SPLIT, RESCALE, PATCH_SIZE,
   BATCH_SIZE, VALID_PATCH_SIZE, MODEL, CHANNELS, KERNEL_SIZE, BOTTLENECK, UPSAMPLING, LATENT_BITS,
   CODING_BITS, BLOCKS, WIDTH, HIDDEN_CHANNELS, LATENT_CHANNELS, LMBDA, LMBDA_MIN, LMBDA_MAX,
-  DISTORTION, BLOCK_TRANSFORM, MIN_SCALE, PREPROCESSING, COMPUTE_DTYPE, OPTIMIZER, LEARNING_RATE,
-  SCHEDULE, WARMUP_STEPS, CLIP_NORM, EMA_DECAY, SEED,
+  DISTORTION, BLOCK_TRANSFORM, START_WEIGHTS, MIN_SCALE, PREPROCESSING, COMPUTE_DTYPE, OPTIMIZER,
+  LEARNING_RATE, SCHEDULE, WARMUP_STEPS, CLIP_NORM, EMA_DECAY, SEED,
 )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
@@ -10,6 +12,7 @@ from cae_jax import codec
 from cae_jax.images.files import read_rgb
 from cae_jax.models import MODELS, build_model
 from cae_jax.training.reporting import read_metrics
+from cae_jax.weights import load_weights
 from experiments import train
 
 
@@ -29,6 +32,20 @@ def test_a_run_leaves_weights_that_make_files(tiny_training, tmp_path):
   assert ours.decompress(data).shape == image.shape
   with pytest.raises(ValueError, match="'tiny' has one rate only; leave bpp out"):
     ours.compress(image, bpp=1.0)
+
+
+def test_a_run_goes_on_from_weights(tiny_training, tmp_path):
+  own = ("--model=factorized", "--name=tiny", "--lmbda=0.05", "--bottleneck=6", "--test_split=")
+  assert tiny_training.run(tmp_path / "first", *own, "--steps=4").returncode == 0
+  first = tmp_path / "first" / "weights.safetensors"
+  start, still = f"--start_weights={first}", ("--steps=2", "--learning_rate=0")
+  done = tiny_training.run(tmp_path / "second", *own, start, *still)
+  assert done.returncode == 0, done.stderr
+  second = load_weights(tmp_path / "second" / "weights.safetensors")
+  jax.tree.map(np.testing.assert_array_equal, load_weights(first).params, second.params)
+  other = tiny_training.run(tmp_path / "third", *own, start, "--bottleneck=7")
+  assert other.returncode != 0
+  assert "another network (bottleneck 6 instead of 7)" in other.stderr
 
 
 @pytest.mark.parametrize(
