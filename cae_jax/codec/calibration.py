@@ -42,7 +42,7 @@ def _tables(config, params, images) -> dict[str, Any]:
   model = build_model(config)
   match model:
     case ContextModel():
-      return calibrate_context(model, params, images)
+      return calibrate_context(config, params, images)
     case FactorizedModel():
       return calibrate_factorized(model, params, images)
     case HyperpriorModel():

@@ -1,7 +1,7 @@
 """`ContextModel` as a coder: latents to bytes and back, the same symbols on every machine."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,14 +18,14 @@ from cae_jax.codec.arrays import (
 )
 from cae_jax.codec.coder import Coded
 from cae_jax.codec.refine import refine
-from cae_jax.coding import rans
+from cae_jax.coding import rans, sign_hiding
 from cae_jax.coding.tables import CodingTables
 from cae_jax.images.preprocessing import to_uint8
 from cae_jax.images.tiling import pad_to
 from cae_jax.models import build_model, exact
 from cae_jax.models.block_transforms import BLOCK, join_levels, split_levels
 from cae_jax.models.context import ContextModel, phase_mask
-from cae_jax.models.entropy import coding_dead_zone, factorized_pmfs, scale_levels, symbol_pmfs
+from cae_jax.models.entropy import coding_dead_zone, factorized_pmfs, scale_levels, size_pmfs
 from cae_jax.models.entropy_stack import SLOPE_SHIFT
 from cae_jax.models.exact import IntegerLayer
 from cae_jax.models.exact_conditional import FRACTION_BITS
@@ -43,24 +43,38 @@ RATE_LEVELS = 4096  # evenly from one end of the trade-off to the other
 # symbols do not depend on it.
 _SIDES = (16, 32, 48, 64, 96)
 
+# Symbols of the narrowest scales are zero, but for about one in 300,000: these are not coded.
+_SILENT_TABLES = 2
+_COUNTED_LEVELS = tuple(RATE_LEVELS * eighth // 8 for eighth in (1, 3, 5, 7))
+_ASSUMED_COUNT = 1000.0
+
 _HYPER = 4  # latent positions across and down that a position of z stands for
 
 
 class _Here(NamedTuple):
-  """The channels and positions of a pass; `units` are its channels among those of all levels."""
+  """Where symbols of a pass are, as what they are taken from; `units` are the channels of each."""
 
   level: int
   channels: slice
+  positions: np.ndarray
+  coded: np.ndarray
   units: np.ndarray
-  mask: np.ndarray
 
   def take(self, levels: Sequence[np.ndarray]) -> np.ndarray:
-    """[N, C], of arrays [h, w, C] of each level."""
-    return levels[self.level][self.mask, self.channels]
+    """[K], of arrays [h, w, C] of each level."""
+    return levels[self.level][self.positions, self.channels][self.coded]
 
 
-# where, indexes and means (in sixteenths) of the symbols of a pass, [N, C] -> symbols [N, C]
+# where, tables and means (in sixteenths) of the symbols of a pass, [K] -> symbols [K]
 _CodePass = Callable[[_Here, np.ndarray, np.ndarray], np.ndarray]
+
+
+class _Coding(NamedTuple):
+  """What a file is made of: arrays with their tables, all symbols, and y_hat [h, w, M]."""
+
+  parts: list[rans.Part]
+  symbols: list[np.ndarray]
+  y_hat: np.ndarray
 
 
 class ContextCoder:
@@ -79,7 +93,8 @@ class ContextCoder:
     self.margin = model.blocks[0] + 2 * model.blocks[1]
     self._params = on_device(weights.params)
     self._networks = networks_from_arrays(weights.tables["networks"])
-    self._symbol_tables = CodingTables.from_arrays(weights.tables["symbols"])
+    self._size_tables = CodingTables.from_arrays(weights.tables["sizes"])
+    self._size_bits = self._size_tables.slot_bits()
     self._prior = CodingTables.from_arrays(weights.tables["prior"])
     # Biases are worked out on the host: the device gets the rest.
     self._layers = {
@@ -102,24 +117,53 @@ class ContextCoder:
 
   def encode(self, y: np.ndarray, rate_level: int) -> Coded:
     """The bytes of latents of `analyse` at a rate level from 0 to 4096."""
+    coding = self._code(y, rate_level)
+    return Coded(rans.encode_parts(coding.parts), coding.symbols, coding.y_hat)
+
+  def count_sizes(self, y: np.ndarray, rate_level: int) -> np.ndarray:
+    """[T, L], how often each slot of the tables of sizes is used by what `encode` codes."""
+    tables = self._size_tables
+    counts = np.zeros(tables.frequencies.shape, np.int64)
+    for sizes, indexes, used in self._code(y, rate_level).parts:
+      if used is tables:
+        np.add.at(counts, (indexes, np.minimum(sizes, tables.regular_lengths[indexes])), 1)
+    return counts
+
+  def _code(self, y: np.ndarray, rate_level: int) -> _Coding:
     height, width, _ = y.shape
     tradeoff = self._tradeoffs(rate_level)
     steps, z = self._quantizable(self._params, _padded(y), tradeoff)
-    dead_zones = np.asarray(self._dead_zones(self._params, tradeoff))
+    dead_zones, curvature = map(np.asarray, self._rounding(self._params, tradeoff))
     z_hat = np.rint(np.asarray(z)[: _hyper_side(height), : _hyper_side(width)]).astype(np.int32)
     steps = split_levels(np.asarray(steps)[:height, :width], self.model.levels[0].channels)
-    parts = [(z_hat, channel_indexes(z_hat.shape), self._prior)]
+    parts: list[rans.Part] = [(z_hat, channel_indexes(z_hat.shape), self._prior)]
+    coded = [z_hat]
 
     def code_pass(here: _Here, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
-      offset = means * np.float32(2.0**-FRACTION_BITS)
-      difference = here.take(steps) - offset
-      zones = dead_zones[indexes, here.units]
-      symbols = dead_zone_rounding(difference, zones).astype(np.int32)
-      parts.append((symbols, indexes, self._symbol_tables))
-      return symbols
+      targets = here.take(steps) - means * np.float32(2.0**-FRACTION_BITS)
+      symbols = dead_zone_rounding(targets, dead_zones[indexes, here.units]).astype(np.int32)
+      groups = sign_hiding.group_numbers(indexes, self._size_tables)
+      cost = self._cost_of_sizes(np.abs(targets), indexes, curvature[here.units])
+      coded.append(sign_hiding.hide_signs(symbols, groups, targets, cost))
+      parts.extend(sign_hiding.parts(coded[-1], groups, indexes, self._size_tables))
+      return coded[-1]
 
     y_hat = self._run_passes(z_hat, (height, width), rate_level, code_pass)
-    return Coded(rans.encode_parts(parts), [part[0] for part in parts], y_hat)
+    return _Coding(parts, coded, y_hat)
+
+  def _cost_of_sizes(self, targets, indexes, curvature) -> sign_hiding.Cost:
+    """What it costs to code sizes in place of `targets`: bits, and distortion in bits.
+
+    Args:
+      targets, indexes, curvature: [K], of each symbol.
+    """
+
+    def cost(place: np.ndarray, size: np.ndarray) -> np.ndarray:
+      index, error = indexes[place], targets[place] - size
+      slot = np.minimum(size, self._size_tables.regular_lengths[index])
+      return self._size_bits[index, slot] + curvature[place] / 2 * np.square(error)
+
+    return cost
 
   def decode(
     self, section: bytes, shape: tuple[int, int], rate_level: int
@@ -136,7 +180,7 @@ class ContextCoder:
 
     def code_pass(here: _Here, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
       del here, means
-      symbols.append(decoder.decode(indexes, self._symbol_tables))
+      symbols.append(sign_hiding.decode(decoder, indexes, self._size_tables))
       return symbols[-1]
 
     y_hat = self._run_passes(z_hat, shape, rate_level, code_pass)
@@ -170,13 +214,14 @@ class ContextCoder:
         means, indexes = self._pass(
           depth, number, self._layers[name], bias[name], features, y_hat[..., : p.known]
         )
-        means = at_positions(np.asarray(means), p, height, width)
+        latents = at_positions(np.asarray(means), p, height, width)
         indexes = at_positions(np.asarray(indexes), p, height, width)
-        mask = phase_mask(height, width, p.step, p.steps)[..., 0]
-        units = level.first + np.arange(p.start, p.stop)
-        here = _Here(depth, slice(p.start, p.stop), units, mask)
-        symbols = code_pass(here, indexes, means)
-        y_hat[:height, :width, here.channels][mask] = (symbols << FRACTION_BITS) + means
+        positions = phase_mask(height, width, p.step, p.steps)[..., 0]
+        coded = indexes >= _SILENT_TABLES
+        units = np.broadcast_to(level.first + np.arange(p.start, p.stop), indexes.shape)[coded]
+        here = _Here(depth, slice(p.start, p.stop), positions, coded, units)
+        latents[coded] += code_pass(here, indexes[coded], latents[coded]) << FRACTION_BITS
+        y_hat[:height, :width, here.channels][positions] = latents
       decoded.append(y_hat[:height, :width])
     y_hat = functools.reduce(join_levels, decoded)
     return y_hat * np.float32(2.0**-FRACTION_BITS)
@@ -207,10 +252,11 @@ class ContextCoder:
     return self.model.apply({"params": params}, tradeoff, method="gain")[0]
 
   @functools.partial(jax.jit, static_argnums=0)
-  def _dead_zones(self, params, tradeoff):
-    """[L, C + F], for each of the scales that symbols are coded with."""
+  def _rounding(self, params, tradeoff):
+    """Dead zones [L, C + F], for each of the scales of symbols, and curvature [C + F]."""
     curvature: Any = self.model.apply({"params": params}, tradeoff, 2, method="curvature")
-    return coding_dead_zone(jnp.asarray(scale_levels(), jnp.float32)[:, None], curvature)
+    scales = jnp.asarray(scale_levels(), jnp.float32)[:, None]
+    return coding_dead_zone(scales, curvature), curvature[0]
 
   @functools.partial(jax.jit, static_argnums=0)
   def _synthesise(self, params, y_hat, tradeoff):
@@ -242,21 +288,51 @@ class ContextCoder:
 
 
 def calibrate_context(
-  model: ContextModel, params: Any, images: Iterable[np.ndarray]
+  config: Mapping[str, Any], params: Any, images: Iterable[np.ndarray]
 ) -> dict[str, Any]:
   """Integer networks and coding tables of trained parameters, as weights files keep them.
 
+  Sizes of symbols are not quite distributed as training assumes: they are counted.
+
   Args:
-    images: uint8 [H, W, 3], for the sizes of activations; sides multiples of `model.multiple`.
+    config: of the model.
+    images: uint8 [H, W, 3], for the sizes of activations and of symbols; sides multiples of
+      `model.multiple`.
   """
+  model = build_model(config)
+  assert isinstance(model, ContextModel)
+  images = list(images)
   low, high = model.tradeoff_range
   maxima = largest_activations(model, params, images, (low, (low + high) / 2, high))
-  networks = quantize_networks(model, params, maxima)
-  return {
-    "networks": networks_to_arrays(networks),
-    "symbols": pmf_tables(symbol_pmfs()),
+  tables = {
+    "networks": networks_to_arrays(quantize_networks(model, params, maxima)),
+    "sizes": _size_tables(size_pmfs()),
     "prior": pmf_tables(factorized_pmfs(params["prior"])),
   }
+  coder = ContextCoder(Weights("", config, params, tables, {}))
+  counts = np.sum([_count_sizes(coder, image) for image in images], axis=0)
+  assumed = zip(size_pmfs(), counts, strict=True)
+  return tables | {"sizes": _size_tables(counted_pmf(pmf, row) for pmf, row in assumed)}
+
+
+def counted_pmf(assumed: np.ndarray, counts: np.ndarray) -> np.ndarray:
+  """A distribution by its counts, as if the assumed one had been seen a thousand times before.
+
+  Args:
+    assumed: [L], less than one in all.
+    counts: [L or more]; those of other symbols are in the (L + 1)-th.
+  """
+  size = len(assumed)
+  return (_ASSUMED_COUNT * assumed + counts[:size]) / (_ASSUMED_COUNT + counts.sum())
+
+
+def _count_sizes(coder: ContextCoder, image: np.ndarray) -> np.ndarray:
+  y = coder.analyse(image)
+  return np.sum([coder.count_sizes(y, level) for level in _COUNTED_LEVELS], axis=0)
+
+
+def _size_tables(pmfs: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+  return pmf_tables([(pmf, 0) for pmf in pmfs])
 
 
 def _with_no_bias(layers) -> list[IntegerLayer]:

@@ -1,6 +1,6 @@
 """Integers to bytes and back; no JAX in this room."""
 
-from cae_jax.coding import huffman, rans
+from cae_jax.coding import huffman, rans, sign_hiding
 from cae_jax.coding.bitstream import Container, Header, Kind, pack, symbol_checksum, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.pmf import quantize_pmf
@@ -23,6 +23,7 @@ __all__ = [
   "pack",
   "quantize_pmf",
   "rans",
+  "sign_hiding",
   "symbol_checksum",
   "tables_from_counts",
   "tables_from_frequencies",

@@ -160,5 +160,6 @@ def information_bits(symbols: np.ndarray, indexes: np.ndarray, tables: CodingTab
   width = tables.frequencies.shape[1]
   rows = order.spread(np.arange(len(tables)) * width)
   used = np.bincount(rows + slots, minlength=tables.frequencies.size)
-  costs = tables.precision - np.log2(np.maximum(tables.frequencies, 1))
-  return float(used @ costs.reshape(-1)) + 8.0 * len(write_varints(codes))
+  occurring = used > 0
+  bits = float(used[occurring] @ tables.slot_bits().reshape(-1)[occurring])
+  return bits + 8.0 * len(write_varints(codes))

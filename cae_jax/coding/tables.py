@@ -76,6 +76,14 @@ class CodingTables:
     """[T] int64, slots without the escape."""
     return self.lengths.astype(np.int64) - self.has_escape
 
+  def slot_bits(self) -> np.ndarray:
+    """[T, L] float64, what each slot costs; that of an escape's value, a byte or more, is not in.
+
+    Infinite beyond each table's slots.
+    """
+    with np.errstate(divide="ignore"):
+      return self.precision - np.log2(self.frequencies)
+
   def to_arrays(self) -> dict[str, np.ndarray]:
     """The content as named arrays, fit for a safetensors file."""
     settings = np.array([self.precision, self.has_escape], np.int32)

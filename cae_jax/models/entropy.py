@@ -7,7 +7,6 @@ are differentiable, also far out in the tails, since they are computed from loga
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -188,33 +187,32 @@ def gaussian_pmfs() -> Pmfs:
   Returns:
     Probabilities float64 [L] and the first integer, for each level; `TAIL_MASS` at most is left.
   """
-  reach = lambda scale: -scale * ndtri(TAIL_MASS / 2)
-  lower = lambda x, scale: ndtr(x / scale)
-  return [_symmetric_pmf(partial(lower, scale=scale), reach(scale)) for scale in scale_levels()]
+  return [_gaussian_pmf(scale) for scale in scale_levels()]
 
 
-def symbol_pmfs() -> Pmfs:
-  """As `gaussian_pmfs`, the distributions of `symbol_bits`."""
-  levels = scale_levels()
-  zones = np.asarray(_assumed_dead_zone(jnp.asarray(levels, jnp.float32)), np.float64)
-  lower = lambda x, scale, zone: 0.5 * np.exp(math.sqrt(2) * (x - zone) / scale)
-  reach = lambda scale: -scale / math.sqrt(2) * math.log(TAIL_MASS)
-  return [
-    _symmetric_pmf(partial(lower, scale=scale, zone=zone), reach(scale))
-    for scale, zone in zip(levels, zones, strict=True)
-  ]
-
-
-def _symmetric_pmf(lower_tail: Callable, reach: float) -> tuple[np.ndarray, int]:
-  """Masses of unit bins around -n to n, from the cumulative distribution below zero.
-
-  `reach` is where the tail on either side may be left to the escape symbol.
-  """
-  last = max(1, math.ceil(reach - 0.5))
+def _gaussian_pmf(scale: float) -> tuple[np.ndarray, int]:
+  last = max(1, math.ceil(-scale * ndtri(TAIL_MASS / 2) - 0.5))
   # Both halves from the left tail, where the cumulative distribution loses no digits.
-  edges = lower_tail(np.arange(-last, 1) - 0.5)
+  edges = ndtr((np.arange(-last, 1) - 0.5) / scale)
   left = np.diff(edges)
   return np.concatenate([left, [1 - 2 * edges[-1]], left[::-1]]), -last
+
+
+def size_pmfs() -> list[np.ndarray]:
+  """The distributions of the sizes of `symbol_bits`' symbols, for each of `scale_levels`.
+
+  Returns:
+    Probabilities float64 [L] of 0, 1, ..., L - 1, at least two; `TAIL_MASS` at most is left.
+  """
+  levels = scale_levels()
+  zones = np.asarray(_assumed_dead_zone(jnp.asarray(levels, jnp.float32)), np.float64)
+  return [_size_pmf(math.sqrt(2) / scale, 0.5 + zone) for scale, zone in zip(levels, zones)]
+
+
+def _size_pmf(rate: float, edge: float) -> np.ndarray:
+  last = max(1, math.ceil(-math.log(TAIL_MASS) / rate - 0.5))
+  beyond = np.exp(-rate * (edge + np.arange(last + 1)))
+  return np.concatenate([[1 - beyond[0]], -np.diff(beyond)])
 
 
 class FactorizedPrior(nn.Module):

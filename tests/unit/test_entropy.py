@@ -92,14 +92,14 @@ def test_symbols_are_those_of_a_quantiser_with_a_dead_zone():
     np.testing.assert_allclose(counted, expected, atol=0.003)
 
 
-def test_symbol_pmfs_are_the_bits_of_integers():
-  for (pmf, first), scale in zip(entropy.symbol_pmfs(), entropy.scale_levels(), strict=True):
+def test_size_pmfs_are_the_bits_of_symbols():
+  for pmf, scale in zip(entropy.size_pmfs(), entropy.scale_levels(), strict=True):
     assert 1 - entropy.TAIL_MASS <= pmf.sum() <= 1 + 1e-12
-    assert first == -(len(pmf) // 2)
-    symbols = jnp.asarray(first + np.arange(len(pmf)), jnp.float32)
-    bits = entropy.symbol_bits(symbols, jnp.full(symbols.shape, scale))
-    likely = pmf > 1e-3
-    np.testing.assert_allclose(bits[likely], -np.log2(pmf[likely]), atol=0.02)
+    sizes = np.arange(len(pmf))
+    bits = entropy.symbol_bits(sizes.astype(np.float32), np.full(len(pmf), scale, np.float32))
+    of_one_sign = pmf / np.where(sizes, 2, 1)
+    likely = pmf > 2e-3
+    np.testing.assert_allclose(bits[likely], -np.log2(of_one_sign[likely]), atol=0.02)
 
 
 def test_symbol_bits_have_a_ceiling_and_finite_gradients():

@@ -56,6 +56,33 @@ def test_any_size_and_kind_comes_back(height, width, kind, quality):
       assert encoded.psnr_db == pytest.approx(expected, abs=1e-9)
 
 
+def test_sizes_are_counted(ours):
+  y = ours.coder.analyse(IMAGE)
+  for rate_level in (0, 3000):
+    counts = ours.coder.count_sizes(y, rate_level)
+    symbols = np.concatenate(ours.coder.encode(y, rate_level).symbols[1:])
+    assert counts.sum() == symbols.size <= y.size
+    assert counts[:, 0].sum() == np.count_nonzero(symbols == 0)
+
+
+def test_the_narrowest_scales_are_silent(ours, monkeypatch):
+  y = ours.coder.analyse(IMAGE)
+  monkeypatch.setattr(context, "_SILENT_TABLES", 30)
+  coded = ours.coder.encode(y, 3000)
+  assert 0 < sum(array.size for array in coded.symbols[1:]) < y.size
+  symbols, y_hat = ours.coder.decode(coded.section, y.shape[:2], 3000)
+  np.testing.assert_array_equal(y_hat, coded.y_hat)
+  for ours_, theirs in zip(symbols, coded.symbols, strict=True):
+    np.testing.assert_array_equal(ours_, theirs)
+
+
+def test_counts_correct_what_was_assumed():
+  assumed = np.array([0.7, 0.2])
+  np.testing.assert_allclose(context.counted_pmf(assumed, np.zeros(5)), assumed)
+  counted = context.counted_pmf(assumed, np.array([5e8, 3e8, 2e8, 0, 0]))
+  np.testing.assert_allclose(counted, [0.5, 0.3], atol=1e-5)
+
+
 def test_rate_and_quality_rise_together(ours):
   encoded = [ours.encode(IMAGE, quality=quality) for quality in (0, 50, 100)]
   sizes, psnrs = [len(e.data) for e in encoded], [e.psnr_db for e in encoded]
