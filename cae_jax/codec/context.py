@@ -25,7 +25,7 @@ from cae_jax.images.tiling import pad_to
 from cae_jax.models import build_model, exact
 from cae_jax.models.block_transforms import BLOCK, join_levels, split_levels
 from cae_jax.models.context import ContextModel, phase_mask
-from cae_jax.models.entropy import coding_dead_zone, factorized_pmfs, scale_levels, size_pmfs
+from cae_jax.models.entropy import dead_zone, factorized_pmfs, scale_levels, size_pmfs
 from cae_jax.models.entropy_stack import SLOPE_SHIFT
 from cae_jax.models.exact import IntegerLayer
 from cae_jax.models.exact_conditional import FRACTION_BITS
@@ -256,7 +256,7 @@ class ContextCoder:
     """Dead zones [L, C + F], for each of the scales of symbols, and curvature [C + F]."""
     curvature: Any = self.model.apply({"params": params}, tradeoff, 2, method="curvature")
     scales = jnp.asarray(scale_levels(), jnp.float32)[:, None]
-    return coding_dead_zone(scales, curvature), curvature[0]
+    return dead_zone(scales, curvature), curvature[0]
 
   @functools.partial(jax.jit, static_argnums=0)
   def _synthesise(self, params, y_hat, tradeoff):

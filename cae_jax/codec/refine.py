@@ -3,7 +3,7 @@
 The analysis only guesses what the latents should be. From where rounding has put them, Newton's
 method tells better: y_hat - gradient / curvature, for each latent by itself, is what the distortion
 and the bits of all other latents would have it be, and rounding then weighs that against the bits
-of its own symbol (`entropy.coding_dead_zone`). As latents do depend on each other, each step goes a
+of its own symbol (`entropy.dead_zone`). As latents do depend on each other, each step goes a
 part of the way only, and the best latents of all steps are kept.
 
 Stochastic Gumbel annealing (Yang, Bamler and Mandt 2020, arXiv:2006.04240) wants hundreds of steps

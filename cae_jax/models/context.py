@@ -39,7 +39,6 @@ from cae_jax.models.entropy import (
   UNIT_CURVATURE,
   FactorizedPrior,
   bits_per_image,
-  coding_dead_zone,
   dead_zone,
   relaxed_symbol_bits,
   symbol_bits,
@@ -227,9 +226,10 @@ class ContextModel(nn.Module):
     y, z = self.quantizable(self.analysis(x), tradeoff)
     z_bits = self.prior(z + unit_noise(key_z, z))
     z_hat = straight_through(z, jnp.round(z))
+    to_symbols = self._rounding(tradeoff)
 
     def quantize(r, scales, number):
-      symbols = _symbols(r, dead_zone(scales))
+      symbols = to_symbols(r, scales, number)
       noise = unit_noise(jax.random.fold_in(key_y, number), r)
       return straight_through(r, symbols), relaxed_symbol_bits(r, symbols, scales, noise)
 
@@ -251,16 +251,10 @@ class ContextModel(nn.Module):
       The output, and y_hat [B, h, w, M]. y_hat has the gradient of y, straight through; the bits of
       a latent's own symbol have none.
     """
-    curvature = self.curvature(tradeoff, 5)
-    channels = {
-      number: slice(level.first + p.start, level.first + p.stop)
-      for level in self.levels
-      for number, p in level.passes.items()
-    }
+    to_symbols = self._rounding(tradeoff)
 
     def quantize(r, scales, number):
-      zone = coding_dead_zone(scales, curvature[..., channels[number]])
-      symbols = _symbols(r, zone)
+      symbols = to_symbols(r, scales, number)
       return straight_through(r, symbols), symbol_bits(symbols, scales)
 
     z_hat = jnp.round(self.hyper_analysis(y))
@@ -308,6 +302,21 @@ class ContextModel(nn.Module):
   def lmbda(self, tradeoff: jax.Array) -> jax.Array:
     """The lmbda of a trade-off: [B] -> [B]."""
     return LMBDA_UNIT * jnp.exp(math.log(10) * tradeoff)
+
+  def _rounding(self, tradeoff) -> Callable[[jax.Array, jax.Array, int], jax.Array]:
+    """(differences, scales, number of the pass) as in `_Quantize` -> symbols, as in files."""
+    curvature = self.curvature(tradeoff, 5)
+    channels = {
+      number: slice(level.first + p.start, level.first + p.stop)
+      for level in self.levels
+      for number, p in level.passes.items()
+    }
+
+    def symbols(r, scales, number):
+      zone = dead_zone(scales, curvature[..., channels[number]])
+      return dead_zone_rounding(*map(jax.lax.stop_gradient, (r, zone)))
+
+    return symbols
 
   def _code(self, y, z_hat, tradeoff, quantize: _Quantize):
     """All passes: y_hat and its bits for each image."""
@@ -359,10 +368,6 @@ def _join(corners: dict[tuple[int, int], jax.Array]) -> jax.Array:
   nothing = jnp.zeros_like(next(iter(corners.values())))
   cells = [corners.get(offset, nothing) for offset in PHASES[1][0]]
   return depth_to_space(jnp.concatenate(cells, axis=-1), 2)
-
-
-def _symbols(r, zone):
-  return dead_zone_rounding(*map(jax.lax.stop_gradient, (r, zone)))
 
 
 def log_size(x: jax.Array) -> jax.Array:

@@ -105,21 +105,7 @@ def symbol_bits(symbols: jax.Array, scales: jax.Array) -> jax.Array:
   return -jnp.log2(mass * (1 - LIKELIHOOD_FLOOR) + LIKELIHOOD_FLOOR)
 
 
-def dead_zone(scales: jax.Array) -> jax.Array:
-  """How far latents are moved towards their means before rounding, in training.
-
-  Not as far as is best for rate and error, see `coding_dead_zone`: latents have to be heard to
-  learn.
-
-  Args:
-    scales: standard deviations, in steps.
-  Returns:
-    From 0 to 0.4 steps.
-  """
-  return _indifferent(symbol_bits, scales, UNIT_CURVATURE, 0.4)
-
-
-def coding_dead_zone(scales: jax.Array, curvature: jax.Array) -> jax.Array:
+def dead_zone(scales: jax.Array, curvature: jax.Array) -> jax.Array:
   """How far latents are moved towards their means before rounding, for the best of rate and error.
 
   A symbol of 1 costs b bits more than one of 0, and an error of e steps curvature / 2 * e^2 bits:

@@ -112,10 +112,10 @@ def test_symbol_bits_have_a_ceiling_and_finite_gradients():
 
 
 @pytest.mark.parametrize("curvature", [12.0, 17.34, 40.0])
-def test_coding_dead_zone_is_where_both_symbols_cost_the_same(curvature):
+def test_dead_zone_is_where_both_symbols_cost_the_same(curvature):
   """With errors that weigh 1.5 times as much."""
   scales = jnp.array([0.15, 0.5, 1.0, 4.0])
-  zones = entropy.coding_dead_zone(scales, jnp.full(4, curvature))
+  zones = entropy.dead_zone(scales, jnp.full(4, curvature))
   bits = lambda symbol: entropy.symbol_bits(jnp.full(4, symbol), scales)
   cost = lambda symbol: bits(symbol) + 1.5 * curvature / 2 * jnp.square(0.5 + zones - symbol)
   inside = zones < 1
@@ -123,13 +123,7 @@ def test_coding_dead_zone_is_where_both_symbols_cost_the_same(curvature):
   np.testing.assert_allclose(cost(0.0)[inside], cost(1.0)[inside], rtol=1e-4)
   assert (np.diff(zones) < 0).all()
   assert (zones > 0).all()
-  np.testing.assert_array_equal(entropy.coding_dead_zone(scales, 1e-3), 1)
-
-
-def test_dead_zone_of_training_is_the_narrower_one():
-  scales = jnp.array([0.15, 0.5, 1.0, 4.0])
-  best = entropy.coding_dead_zone(scales, entropy.UNIT_CURVATURE / 1.5)
-  np.testing.assert_allclose(entropy.dead_zone(scales), np.minimum(best, 0.4), rtol=1e-6)
+  np.testing.assert_array_equal(entropy.dead_zone(scales, 1e-3), 1)
 
 
 def test_relaxed_bits_have_the_value_of_the_symbols_and_gradients_for_both():
