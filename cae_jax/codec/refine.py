@@ -4,14 +4,15 @@ The analysis only guesses what the latents should be. From where rounding has pu
 method tells better: y_hat - gradient / curvature, for each latent by itself, is what the distortion
 and the bits of all other latents would have it be, and rounding then weighs that against the bits
 of its own symbol (`entropy.dead_zone`). As latents do depend on each other, each step goes a
-part of the way only, and the best latents of all steps are kept.
+part of the way only. Regions of 64x64 pixels find their own: where a step has not lowered the cost
+of a region, the next one starts from its best latents again and goes half as far.
 
 Stochastic Gumbel annealing (Yang, Bamler and Mandt 2020, arXiv:2006.04240) wants hundreds of steps
 and knows no dead zone; see BUILD_NOTES.md.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,25 @@ from cae_jax.images.tiling import pad_to
 from cae_jax.models.block_transforms import BLOCK
 from cae_jax.models.context import ContextModel
 
-_FIRST_SHARE, _LAST_SHARE = 0.4, 0.05  # of the way to Newton's latents
+_FIRST_SHARE = 0.4  # of the way to Newton's latents
+
+
+class _Search(NamedTuple):
+  """Where a search stands; regions are r x c squares of `model.multiple` pixels.
+
+  Attributes:
+    y: latents [1, h, w, M] to be tried next.
+    best: the best of each region so far.
+    ideal: where Newton's method leads from these.
+    least: [1, r, c], what regions cost with their best, in bits.
+    share: [1, r, c], of the way from best to ideal.
+  """
+
+  y: Any
+  best: Any
+  ideal: Any
+  least: Any
+  share: Any
 
 
 def refine(
@@ -48,11 +67,12 @@ def refine(
   x = pad_to(image, BLOCK * y.shape[0], BLOCK * y.shape[1])[None] / np.float32(255)
   inside = _mask(y.shape[:2], -(-height // BLOCK), -(-width // BLOCK))
   area = x, _mask(x.shape[1:3], height, width), inside
-  state = y[None], y[None], np.float32(np.inf)
-  for step in range(steps + 1):
-    share = np.float32(_FIRST_SHARE * (_LAST_SHARE / _FIRST_SHARE) ** (step / steps))
-    state = _step(model, params, area, tradeoff, share, *state)
-  return np.asarray(state[1][0]) * inside[0]
+  regions = (1, y.shape[0] * BLOCK // model.multiple, y.shape[1] * BLOCK // model.multiple)
+  least, share = (np.full(regions, value, np.float32) for value in (np.inf, _FIRST_SHARE))
+  search = _Search(y[None], y[None], y[None], least, share)
+  for _ in range(steps + 1):
+    search = _step(model, params, area, tradeoff, search)
+  return np.asarray(search.best[0]) * inside[0]
 
 
 def _mask(shape: tuple[int, ...], height: int, width: int) -> np.ndarray:
@@ -63,20 +83,35 @@ def _mask(shape: tuple[int, ...], height: int, width: int) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _step(model, params, area, tradeoff, share, y, best, least):
-  """The latents of the next step, the best ones up to this, and what those cost."""
+def _step(model, params, area, tradeoff, search: _Search) -> _Search:
+  """Tries the search's latents and says which to try next."""
   x, pixels, inside = area
   apply = functools.partial(model.apply, {"params": params})
   curvature: Any = apply(tradeoff, method="curvature")
-  lmbda = model.lmbda(tradeoff)[0]
+  bits_of_error = model.lmbda(tradeoff)[0] * 255**2 / 3
 
   def cost_fn(y):
-    output, y_hat = apply(y * inside, tradeoff, method="coded")
+    output, y_hat, bits = apply(y * inside, tradeoff, method="coded")
     errors = pixels * jnp.square(jnp.clip(output.x_hat, 0, 1) - x)
-    cost = output.y_bits[0] + output.z_bits[0] + lmbda * 255**2 / 3 * jnp.sum(errors)
-    return cost, y_hat
+    cost = bits + bits_of_error * _by_region(jnp.sum(errors, axis=-1), model.multiple)
+    return jnp.sum(cost), (cost, y_hat)
 
-  (cost, y_hat), gradient = jax.value_and_grad(cost_fn, has_aux=True)(y)
-  ideal = y_hat - gradient / model.in_cells(curvature)
-  best = jnp.where(cost < least, y, best)
-  return y + share * (ideal - y), best, jnp.minimum(cost, least)
+  (_, (cost, y_hat)), gradient = jax.value_and_grad(cost_fn, has_aux=True)(search.y)
+  lower = cost <= search.least  # or equal: small steps add up before they change a symbol
+  there = _spread(lower, model.multiple // BLOCK)
+  best = jnp.where(there, search.y, search.best)
+  ideal = jnp.where(there, y_hat - gradient / model.in_cells(curvature), search.ideal)
+  share = jnp.where(lower, search.share, search.share / 2)
+  y = best + _spread(share, model.multiple // BLOCK) * (ideal - best)
+  return _Search(y, best, ideal, jnp.minimum(cost, search.least), share)
+
+
+def _by_region(x: jax.Array, side: int) -> jax.Array:
+  """Sums over squares: [1, H, W] -> [1, H / side, W / side]."""
+  _, height, width = x.shape
+  return jnp.sum(x.reshape(1, height // side, side, width // side, side), axis=(2, 4))
+
+
+def _spread(x: jax.Array, side: int) -> jax.Array:
+  """Values of regions for all of their positions: [1, r, c] -> [1, side * r, side * c, 1]."""
+  return jnp.repeat(jnp.repeat(x, side, axis=1), side, axis=2)[..., None]

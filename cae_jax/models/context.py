@@ -234,6 +234,7 @@ class ContextModel(nn.Module):
       return straight_through(r, symbols), relaxed_symbol_bits(r, symbols, scales, noise)
 
     y_hat, y_bits = self._code(y, z_hat, tradeoff, quantize)
+    y_bits = jnp.sum(y_bits, axis=(1, 2))
     return CodedOutput(self.decode(y_hat, tradeoff), y_bits, bits_per_image(z_bits))
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
@@ -241,15 +242,16 @@ class ContextModel(nn.Module):
     y, _ = self.quantizable(self.analysis(x), tradeoff)
     return self.coded(y, tradeoff)[0]
 
-  def coded(self, y: jax.Array, tradeoff: jax.Array) -> tuple[CodedOutput, jax.Array]:
+  def coded(self, y: jax.Array, tradeoff: jax.Array) -> tuple[CodedOutput, jax.Array, jax.Array]:
     """What a file makes of latents.
 
     Args:
       y: [B, h, w, M] in steps.
       tradeoff: [B] in `tradeoff_range`.
     Returns:
-      The output, and y_hat [B, h, w, M]. y_hat has the gradient of y, straight through; the bits of
-      a latent's own symbol have none.
+      The output; y_hat [B, h, w, M], with the gradient of y, straight through, where the bits of a
+      latent's own symbol have none; and all bits by regions of `multiple` pixels a side,
+      [B, h / 4, w / 4].
     """
     to_symbols = self._rounding(tradeoff)
 
@@ -259,8 +261,10 @@ class ContextModel(nn.Module):
 
     z_hat = jnp.round(self.hyper_analysis(y))
     y_hat, y_bits = self._code(y, z_hat, tradeoff, quantize)
-    z_bits = bits_per_image(self.prior(z_hat))
-    return CodedOutput(self.decode(y_hat, tradeoff), y_bits, z_bits), y_hat
+    z_bits = jnp.sum(self.prior(z_hat), axis=-1)
+    bits = [jnp.sum(part, axis=(1, 2)) for part in (y_bits, z_bits)]
+    output = CodedOutput(self.decode(y_hat, tradeoff), *bits)
+    return output, y_hat, _pooled(y_bits) + z_bits
 
   __call__ = rounded
 
@@ -319,7 +323,7 @@ class ContextModel(nn.Module):
     return symbols
 
   def _code(self, y, z_hat, tradeoff, quantize: _Quantize):
-    """All passes: y_hat and its bits for each image."""
+    """All passes: y_hat and its bits by cells of 2x2 coarse positions, [B, h / 2, w / 2]."""
     coarse, *fine = self.levels
     y_coarse, y_fine = split_levels(y, coarse.channels)
     features = self.hyper_synthesis(z_hat, tradeoff)
@@ -327,14 +331,14 @@ class ContextModel(nn.Module):
     for level in fine:
       features = self.bridge(self._inputs(coarse, features, y_hat), tradeoff)
       y_hat_fine, more = self._code_level(level, y_fine, features, tradeoff, quantize)
-      y_hat, bits = join_levels(y_hat, y_hat_fine), bits + more
+      y_hat, bits = join_levels(y_hat, y_hat_fine), bits + _pooled(more)
     return y_hat, bits
 
   def _code_level(self, level: Level, y, features, tradeoff, quantize: _Quantize):
-    """The passes of one level: its y_hat and their bits for each image."""
+    """The passes of one level: its y_hat and its bits by cells of 2x2 positions."""
     spread = self._units(level)
     y_hat = jnp.zeros((*y.shape[:-1], 0), y.dtype)
-    bits = jnp.zeros(y.shape[0])
+    bits = jnp.zeros(())
     corners: dict[tuple[int, int], jax.Array] = {}  # of 2x2 cells, decoded of the present group
     for number, p in level.passes.items():
       offsets = PHASES[p.steps][p.step]
@@ -346,7 +350,7 @@ class ContextModel(nn.Module):
       means, scales = means * unit, jnp.exp(log_scales)
       y_pass = jnp.stack([y_pass[:, row::2, column::2] for row, column in offsets], axis=1)
       r_hat, pass_bits = quantize(y_pass - means, scales, number)
-      bits += jnp.sum(pass_bits, axis=(1, 2, 3, 4))
+      bits += jnp.sum(pass_bits, axis=(1, 4))
       corners |= zip(offsets, jnp.moveaxis(r_hat + means, 1, 0))
       if p.step == p.steps - 1:
         y_hat, corners = jnp.concatenate([y_hat, _join(corners)], axis=-1), {}
@@ -361,6 +365,12 @@ class ContextModel(nn.Module):
   def _units(self, level: Level):
     spread = jax.lax.stop_gradient(self.spread)
     return spread[level.first : level.first + level.channels]
+
+
+def _pooled(x: jax.Array) -> jax.Array:
+  """Sums of 2x2 neighbours: [B, h, w] -> [B, h / 2, w / 2]."""
+  batch, height, width = x.shape
+  return jnp.sum(x.reshape(batch, height // 2, 2, width // 2, 2), axis=(2, 4))
 
 
 def _join(corners: dict[tuple[int, int], jax.Array]) -> jax.Array:
