@@ -24,7 +24,7 @@ from cae_jax.images.preprocessing import to_uint8
 from cae_jax.images.tiling import pad_to
 from cae_jax.models import build_model, exact
 from cae_jax.models.block_transforms import BLOCK, join_levels, split_levels
-from cae_jax.models.context import ContextModel, phase_mask
+from cae_jax.models.context import ContextModel, cells_mask
 from cae_jax.models.entropy import dead_zone, factorized_pmfs, scale_levels, size_pmfs
 from cae_jax.models.entropy_stack import SLOPE_SHIFT
 from cae_jax.models.exact import IntegerLayer
@@ -214,9 +214,9 @@ class ContextCoder:
         means, indexes = self._pass(
           depth, number, self._layers[name], bias[name], features, y_hat[..., : p.known]
         )
-        latents = at_positions(np.asarray(means), p, height, width)
-        indexes = at_positions(np.asarray(indexes), p, height, width)
-        positions = phase_mask(height, width, p.step, p.steps)[..., 0]
+        latents = at_positions(np.asarray(means), p.cells, height, width)
+        indexes = at_positions(np.asarray(indexes), p.cells, height, width)
+        positions = cells_mask(height, width, p.cells)
         coded = indexes >= _SILENT_TABLES
         units = np.broadcast_to(level.first + np.arange(p.start, p.stop), indexes.shape)[coded]
         here = _Here(depth, slice(p.start, p.stop), positions, coded, units)

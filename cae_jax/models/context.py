@@ -15,6 +15,7 @@ the hyperprior or, for the fine level, of the coarse one. No pass depends on its
 (Channel groups: Minnen and Singh 2020; checkerboard: He et al. 2021; both: He et al. 2022, ELIC.)
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -71,6 +72,11 @@ class Pass(NamedTuple):
   def known(self) -> int:
     """How many channels this pass can know something of."""
     return self.stop if self.step else self.start
+
+  @property
+  def cells(self) -> Cells:
+    """Its positions."""
+    return PATTERNS[self.steps][self.step]
 
 
 class Level(NamedTuple):
@@ -234,8 +240,8 @@ class ContextModel(nn.Module):
       return straight_through(r, symbols), relaxed_symbol_bits(r, symbols, scales, noise)
 
     y_hat, y_bits = self._code(y, z_hat, tradeoff, quantize)
-    y_bits = jnp.sum(y_bits, axis=(1, 2))
-    return CodedOutput(self.decode(y_hat, tradeoff), y_bits, bits_per_image(z_bits))
+    bits = jnp.sum(y_bits, axis=(1, 2)), bits_per_image(z_bits)
+    return CodedOutput(self.decode(y_hat, tradeoff), *bits)
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
     """For validation: everything rounded, as in a file."""
@@ -264,7 +270,7 @@ class ContextModel(nn.Module):
     z_bits = jnp.sum(self.prior(z_hat), axis=-1)
     bits = [jnp.sum(part, axis=(1, 2)) for part in (y_bits, z_bits)]
     output = CodedOutput(self.decode(y_hat, tradeoff), *bits)
-    return output, y_hat, _pooled(y_bits) + z_bits
+    return output, y_hat, y_bits + z_bits
 
   __call__ = rounded
 
@@ -323,37 +329,39 @@ class ContextModel(nn.Module):
     return symbols
 
   def _code(self, y, z_hat, tradeoff, quantize: _Quantize):
-    """All passes: y_hat and its bits by cells of 2x2 coarse positions, [B, h / 2, w / 2]."""
+    """All passes: y_hat and its bits by positions of z, [B, h / 4, w / 4]."""
     coarse, *fine = self.levels
     y_coarse, y_fine = split_levels(y, coarse.channels)
     features = self.hyper_synthesis(z_hat, tradeoff)
     y_hat, bits = self._code_level(coarse, y_coarse, features, tradeoff, quantize)
+    regions = z_hat.shape[1:3]
+    bits = sum(_pooled(part, regions) for part in bits)
     for level in fine:
       features = self.bridge(self._inputs(coarse, features, y_hat), tradeoff)
       y_hat_fine, more = self._code_level(level, y_fine, features, tradeoff, quantize)
-      y_hat, bits = join_levels(y_hat, y_hat_fine), bits + _pooled(more)
+      y_hat = join_levels(y_hat, y_hat_fine)
+      bits += sum(_pooled(part, regions) for part in more)
     return y_hat, bits
 
   def _code_level(self, level: Level, y, features, tradeoff, quantize: _Quantize):
-    """The passes of one level: its y_hat and its bits by cells of 2x2 positions."""
+    """The passes of one level: its y_hat and the bits of each pass, by its cells."""
     spread = self._units(level)
     y_hat = jnp.zeros((*y.shape[:-1], 0), y.dtype)
-    bits = jnp.zeros(())
-    corners: dict[tuple[int, int], jax.Array] = {}  # of 2x2 cells, decoded of the present group
+    bits = []
     for number, p in level.passes.items():
-      offsets = PHASES[p.steps][p.step]
       y_pass, unit = y[..., p.start : p.stop], spread[p.start : p.stop]
-      known = jnp.concatenate([y_hat, _join(corners)], axis=-1) if p.step else y_hat
+      # What is known of the present group, zero where nothing is.
+      group = group if p.step else jnp.zeros_like(y_pass)
+      known = jnp.concatenate([y_hat, group], axis=-1) if p.step else y_hat
       x = self._inputs(level, features, known)
-      outputs = self.context[number](x, tradeoff, Cells(2, offsets))
+      outputs = self.context[number](x, tradeoff, p.cells)
       means, log_scales = jnp.split(outputs, 2, axis=-1)
       means, scales = means * unit, jnp.exp(log_scales)
-      y_pass = jnp.stack([y_pass[:, row::2, column::2] for row, column in offsets], axis=1)
-      r_hat, pass_bits = quantize(y_pass - means, scales, number)
-      bits += jnp.sum(pass_bits, axis=(1, 4))
-      corners |= zip(offsets, jnp.moveaxis(r_hat + means, 1, 0))
+      r_hat, pass_bits = quantize(at_cells(y_pass, p.cells) - means, scales, number)
+      bits.append(jnp.sum(pass_bits, axis=(1, 4)))
+      group += from_cells(r_hat + means, p.cells)
       if p.step == p.steps - 1:
-        y_hat, corners = jnp.concatenate([y_hat, _join(corners)], axis=-1), {}
+        y_hat = jnp.concatenate([y_hat, group], axis=-1)
     return y_hat, bits
 
   def _inputs(self, level: Level, features, known):
@@ -367,17 +375,26 @@ class ContextModel(nn.Module):
     return spread[level.first : level.first + level.channels]
 
 
-def _pooled(x: jax.Array) -> jax.Array:
-  """Sums of 2x2 neighbours: [B, h, w] -> [B, h / 2, w / 2]."""
+def _pooled(x: jax.Array, shape: tuple[int, int]) -> jax.Array:
+  """Sums over blocks: [B, h, w] -> [B, *shape]."""
   batch, height, width = x.shape
-  return jnp.sum(x.reshape(batch, height // 2, 2, width // 2, 2), axis=(2, 4))
+  rows, columns = shape
+  return jnp.sum(x.reshape(batch, rows, height // rows, columns, width // columns), axis=(2, 4))
 
 
-def _join(corners: dict[tuple[int, int], jax.Array]) -> jax.Array:
-  """Maps [B, h / 2, w / 2, C] of corners of 2x2 cells -> [B, h, w, C], zero at the others."""
-  nothing = jnp.zeros_like(next(iter(corners.values())))
-  cells = [corners.get(offset, nothing) for offset in PHASES[1][0]]
-  return depth_to_space(jnp.concatenate(cells, axis=-1), 2)
+def at_cells(x: jax.Array, cells: Cells) -> jax.Array:
+  """[B, h, w, C] -> [B, n, h / stride, w / stride, C], the cells' positions."""
+  stride = cells.stride
+  return jnp.stack([x[:, row::stride, column::stride] for row, column in cells.offsets], axis=1)
+
+
+def from_cells(x: jax.Array, cells: Cells) -> jax.Array:
+  """The inverse of `at_cells`, zero at all other positions."""
+  positions = dict(zip(cells.offsets, jnp.moveaxis(x, 1, 0), strict=True))
+  nothing = jnp.zeros_like(x[:, 0])
+  offsets = itertools.product(range(cells.stride), repeat=2)
+  corners = [positions.get(offset, nothing) for offset in offsets]
+  return depth_to_space(jnp.concatenate(corners, axis=-1), cells.stride)
 
 
 def log_size(x: jax.Array) -> jax.Array:
@@ -413,23 +430,25 @@ def list_passes(groups: Sequence[int], steps: Sequence[int]) -> list[Pass]:
   ]
 
 
-# The positions of each step as offsets in 2x2 cells, by number of steps.
-PHASES = {
-  1: (((0, 0), (0, 1), (1, 0), (1, 1)),),
-  2: (((0, 0), (1, 1)), ((0, 1), (1, 0))),
-  4: (((0, 0),), ((1, 1),), ((0, 1),), ((1, 0),)),
+# The positions of each step, by number of steps: everywhere; the colours of a checkerboard; the
+# corners of 2x2 cells; these for a grid of half the resolution first, then for the whole.
+_CORNERS = (0, 0), (1, 1), (0, 1), (1, 0)
+PATTERNS = {
+  1: (Cells(2, _CORNERS),),
+  2: (Cells(2, _CORNERS[:2]), Cells(2, _CORNERS[2:])),
+  4: tuple(Cells(2, (corner,)) for corner in _CORNERS),
+  7: (
+    *(Cells(4, ((2 * row, 2 * column),)) for row, column in _CORNERS),
+    *(Cells(2, (corner,)) for corner in _CORNERS[1:]),
+  ),
 }
 
 
-def phase_mask(height: int, width: int, step: int, steps: int) -> np.ndarray:
-  """Which positions belong to a step: bool [height, width, 1].
-
-  Two steps are the colours of a checkerboard; four are the corners of 2x2 cells in the order top
-  left, bottom right, top right, bottom left.
-  """
-  mask = np.zeros((height, width, 1), bool)
-  for row, column in PHASES[steps][step]:
-    mask[row::2, column::2] = True
+def cells_mask(height: int, width: int, cells: Cells) -> np.ndarray:
+  """Which positions of height x width are the cells': bool [height, width]."""
+  mask = np.zeros((height, width), bool)
+  for row, column in cells.offsets:
+    mask[row :: cells.stride, column :: cells.stride] = True
   return mask
 
 

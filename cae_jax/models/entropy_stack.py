@@ -4,6 +4,7 @@ A stack is convolutions with leaky ReLUs between them, and biases that are polyn
 trade-off. `exact.py` evaluates the same stacks in integers: what is here is for training.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,10 +27,18 @@ class Layer(NamedTuple):
 
 
 class Cells(NamedTuple):
-  """Positions (row + stride * i, column + stride * j) for each offset (row, column)."""
+  """Positions (row + stride * i, column + stride * j) for each offset (row, column).
+
+  Their neighbours are half a stride apart: the positions that such a grid is refined to.
+  """
 
   stride: int
   offsets: tuple[tuple[int, int], ...]
+
+  @property
+  def spacing(self) -> int:
+    """Of neighbours."""
+    return max(self.stride // 2, 1)
 
 
 EVERYWHERE = Cells(1, ((0, 0),))
@@ -51,22 +60,18 @@ def patches(x: jax.Array, size: int, cells: Cells) -> jax.Array:
   # Maps of one position of each cell, so that a neighbour is a shift by whole cells: slices with
   # strides are slow, and their gradients slower.
   x = x.reshape(*batch, rows, stride, columns, stride, channels)
-  border = -(-radius // stride)
+  border = -(-radius * cells.spacing // stride)
   margin = [(0, 0)] * len(batch) + [(border, border)] * 2 + [(0, 0)]
-  maps = [[jnp.pad(x[..., i, :, j, :], margin) for j in range(stride)] for i in range(stride)]
+  map_of = functools.cache(lambda i, j: jnp.pad(x[..., i, :, j, :], margin))
 
   def neighbour(row, column):
     (down, i), (right, j) = divmod(row, stride), divmod(column, stride)
     down, right = down + border, right + border
-    return maps[i][j][..., down : down + rows, right : right + columns, :]
+    return map_of(i, j)[..., down : down + rows, right : right + columns, :]
 
+  distances = [cells.spacing * n for n in range(-radius, radius + 1)]
   around = lambda row, column: jnp.concatenate(
-    [
-      neighbour(row + i, column + j)
-      for i in range(-radius, radius + 1)
-      for j in range(-radius, radius + 1)
-    ],
-    axis=-1,
+    [neighbour(row + i, column + j) for i in distances for j in distances], axis=-1
   )
   if cells is EVERYWHERE:
     return around(0, 0)

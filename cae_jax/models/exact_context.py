@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.models import exact
-from cae_jax.models.context import PHASES, ContextModel, Level, Pass, phase_mask
+from cae_jax.models.context import ContextModel, Level, cells_mask
 from cae_jax.models.entropy_stack import Cells
 from cae_jax.models.exact import IntegerLayer
 from cae_jax.models.exact_conditional import (
@@ -107,15 +107,14 @@ def context_pass(
 
   Args:
     level: whose pass `number` is.
-    features, known: as of `level_inputs`; h and w even.
+    features, known: as of `level_inputs`; h and w multiples of the stride s of the pass's cells.
   Returns:
-    means [n, h/2, w/2, C] int32 in sixteenths of a step, and indexes, uint8 of that shape, of the
-    scale tables, for each of the n offsets in `PHASES` of the pass.
+    means [n, h / s, w / s, C] int32 in sixteenths of a step, and indexes, uint8 of that shape, of
+    the scale tables, for each of the n offsets of the cells.
   """
   p = level.passes[number]
   x = level_inputs(level, features, known)
-  cells = Cells(2, PHASES[p.steps][p.step])
-  return means_and_indexes(exact.evaluate(layers, level.pass_layers(p), bias, x, cells))
+  return means_and_indexes(exact.evaluate(layers, level.pass_layers(p), bias, x, p.cells))
 
 
 def exact_log_size(x: jax.Array) -> jax.Array:
@@ -126,10 +125,11 @@ def exact_log_size(x: jax.Array) -> jax.Array:
   return ((exponent - FRACTION_BITS) << _LOG_BITS) + mantissa
 
 
-def at_positions(cells: np.ndarray, p: Pass, height: int, width: int) -> np.ndarray:
-  """[n, h/2, w/2, C] by offset -> [N, C], the pass's positions in height x width, in C order."""
-  _, rows, columns, channels = cells.shape
-  full = np.empty((2 * rows, 2 * columns, channels), cells.dtype)
-  for cell, (row, column) in zip(cells, PHASES[p.steps][p.step], strict=True):
-    full[row::2, column::2] = cell
-  return full[:height, :width][phase_mask(height, width, p.step, p.steps)[..., 0]]
+def at_positions(x: np.ndarray, cells: Cells, height: int, width: int) -> np.ndarray:
+  """[n, h / stride, w / stride, C] -> [N, C], the cells' positions in height x width, in C order."""
+  _, rows, columns, channels = x.shape
+  stride = cells.stride
+  full = np.empty((stride * rows, stride * columns, channels), x.dtype)
+  for part, (row, column) in zip(x, cells.offsets, strict=True):
+    full[row::stride, column::stride] = part
+  return full[:height, :width][cells_mask(height, width, cells)]

@@ -24,8 +24,8 @@ import numpy as np
 from cae_jax import codec as codecs
 from cae_jax.coding import rans
 from cae_jax.images.files import read_rgb, write_image
-from cae_jax.models.context import PHASES, log_size
-from cae_jax.models.entropy_stack import SLOPE_SHIFT, Cells, patches
+from cae_jax.models.context import log_size
+from cae_jax.models.entropy_stack import SLOPE_SHIFT, patches
 
 _LARGE = (4000, 6000)
 
@@ -136,7 +136,7 @@ def _exact_against_float(codec, image: np.ndarray, repeats: int) -> None:
         known = y_hat[..., : p.known].astype(jnp.float32)
         values = known[..., : level.value_channels]
         x = jnp.concatenate([features.astype(jnp.float32), values, log_size(known)], axis=-1)
-        done = float_pass(coder._layers[f"context_{number}"], x, Cells(2, PHASES[p.steps][p.step]))
+        done = float_pass(coder._layers[f"context_{number}"], x, p.cells)
     return jax.block_until_ready(done)
 
   _row("context passes in integers", _times(integers, repeats))

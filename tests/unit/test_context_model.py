@@ -5,7 +5,14 @@ import pytest
 
 from cae_jax.models import context, init_params
 from cae_jax.models.block_transforms import join_levels, klt, polynomial, split_levels
-from cae_jax.models.context import ContextModel, phase_mask, start_from_klt
+from cae_jax.models.context import (
+  PATTERNS,
+  ContextModel,
+  at_cells,
+  cells_mask,
+  from_cells,
+  start_from_klt,
+)
 from cae_jax.models.entropy import symbol_bits
 
 SMALL = ContextModel(
@@ -166,16 +173,23 @@ def test_gradients_are_finite_and_reach_every_part(noisy):
   assert not np.any(grads["spread"])
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4])
-def test_phases_share_out_the_positions(steps):
-  masks = [phase_mask(6, 8, step, steps) for step in range(steps)]
+@pytest.mark.parametrize("steps", PATTERNS)
+def test_steps_share_out_the_positions(steps):
+  assert len(PATTERNS[steps]) == steps
+  masks = [cells_mask(8, 12, cells) for cells in PATTERNS[steps]]
   assert (np.sum(masks, axis=0) == 1).all()
-  assert all(mask.sum() == 48 // steps for mask in masks)
 
 
 def test_checkerboard_neighbours_are_known():
-  mask = phase_mask(4, 4, 0, 2)[..., 0]
+  mask = cells_mask(4, 4, PATTERNS[2][0])
   np.testing.assert_array_equal(mask[:2, :2], [[True, False], [False, True]])
+
+
+@pytest.mark.parametrize("cells", [cells for steps in PATTERNS.values() for cells in steps])
+def test_cells_go_where_they_came_from(cells):
+  x = np.random.default_rng(0).normal(size=(2, 8, 12, 3)).astype(np.float32)
+  back = from_cells(at_cells(x, cells), cells)
+  np.testing.assert_array_equal(back, x * cells_mask(8, 12, cells)[..., None])
 
 
 def test_passes_are_causal(params):
@@ -191,7 +205,7 @@ def test_passes_are_causal(params):
   for depth, level in enumerate(SMALL.levels):
     for number, p in level.passes.items():
       levels = [np.array(part) for part in split_levels(y, 8)]
-      now = phase_mask(*levels[depth].shape[1:3], p.step, p.steps)[..., 0]
+      now = cells_mask(*levels[depth].shape[1:3], p.cells)
       levels[depth][0, now, p.start : p.stop] += 5
       after = own_bits(join_levels(*levels))
       for a, b in zip(before[:number], after[:number], strict=True):
