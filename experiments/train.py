@@ -30,6 +30,7 @@ from cae_jax.images.preprocessing import PREPROCESSINGS
 from cae_jax.models import MODELS, Model, build_model, init_params
 from cae_jax.models.block_transforms import BLOCK, klt
 from cae_jax.models.context import ContextModel, start_from_klt
+from cae_jax.models.growth import grown
 from cae_jax.models.paper import PaperAutoencoder
 from cae_jax.training import losses, portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
@@ -180,24 +181,26 @@ def _objectives(model: Model) -> tuple[losses.LossFn, Callable]:
 
 
 def _initial_params(model: Model, source: ImageSource) -> Any:
-  if flags.START_WEIGHTS.value:
-    return _params_of(flags.START_WEIGHTS.value)
   params = init_params(model, flags.SEED.value)
+  if flags.START_WEIGHTS.value:
+    return _params_of(flags.START_WEIGHTS.value, model, params)
   if isinstance(model, ContextModel) and flags.BLOCK_TRANSFORM.value == "klt":
     blocks = random_blocks(source, KLT_BLOCKS, BLOCK, flags.SEED.value)
     return start_from_klt(model, params, *klt(blocks, sum(model.groups), sum(model.fine_groups)))
   return params
 
 
-def _params_of(name_or_path: str) -> Any:
-  """The parameters of trained weights, which have to be of the network that the flags describe."""
+def _params_of(name_or_path: str, model: Model, params: Any) -> Any:
+  """The parameters of trained weights, of the same network or of a smaller one that can grow."""
   weights, ours = load_weights(shipped.find(name_or_path)), _config()
-  theirs = weights.config
+  trained, theirs = weights.params, weights.config
   different = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k)]
-  if different:
+  if different and isinstance(model, ContextModel) and theirs["model"] == ours["model"]:
+    trained = grown(model, params, build_model(theirs), trained)
+  elif different:
     values = ", ".join(f"{k} {theirs.get(k)} instead of {ours.get(k)}" for k in different)
     raise ValueError(f"{name_or_path} is of another network ({values}); give the flags of its run")
-  return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), weights.params)
+  return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), trained)
 
 
 def _best_state(workdir: Path) -> TrainState:

@@ -8,10 +8,10 @@ u is the trade-off, log10(lmbda / 0.009): one model, every rate.
 
 Latents have two resolutions, see `block_transforms`: coarse ones at 1/16, fine ones at 1/8. The
 context model codes first the coarse, then the fine ones, in passes: channel groups, the strong ones
-first, and within each group the positions of a 2x2 pattern, one, two or four kinds of them one
-after the other. A pass knows all that earlier passes of its level coded: of the strongest channels
-the values, of all the logarithms of their sizes, which is what scales depend on; and features, of
-the hyperprior or, for the fine level, of the coarse one. No pass depends on its own symbols.
+first, and within each group some positions after others, see `PATTERNS`. A pass knows all that
+earlier passes of its level coded: of the strongest channels the values, of all the logarithms of
+their sizes, which is what scales depend on; and features, of the hyperprior or, for the fine level,
+of the coarse one. No pass depends on its own symbols.
 (Channel groups: Minnen and Singh 2020; checkerboard: He et al. 2021; both: He et al. 2022, ELIC.)
 """
 
@@ -87,7 +87,8 @@ class Level(NamedTuple):
     channels: the level's.
     features: that the passes see of what was coded before the level.
     value_channels: whose values the passes see, the first ones; of the others only the sizes.
-    width: of the passes' hidden layers.
+    kernel_size: of the passes' first layers.
+    width: of their hidden layers.
     first: the level's place among the units that channels are counted in.
   """
 
@@ -95,12 +96,14 @@ class Level(NamedTuple):
   channels: int
   features: int
   value_channels: int
+  kernel_size: int
   width: int
   first: int
 
   def pass_layers(self, p: Pass) -> tuple[Layer, ...]:
     """Of a context pass: features and known channels -> means and logarithms of scales."""
-    return Layer(3, self.width), Layer(1, self.width), Layer(1, 2 * (p.stop - p.start))
+    outputs = 2 * (p.stop - p.start)
+    return Layer(self.kernel_size, self.width), Layer(1, self.width), Layer(1, outputs)
 
 
 class CodedOutput(NamedTuple):
@@ -122,8 +125,9 @@ class ContextModel(nn.Module):
   Attributes:
     channels, blocks: of the transforms, at 1/8 and 1/16 of the resolution.
     groups: channels of each group of the coarse level; they add up to C.
-    group_steps: kinds of positions in each group: 1, 2 (checkerboard) or 4.
-    width: of the context passes' hidden layers.
+    group_steps: kinds of positions in each group, see `PATTERNS`.
+    pass_kernel_size: of the context passes' first layers.
+    width: of their hidden layers.
     value_channels: whose values the passes see, the first ones; of the others only the sizes.
     fine_groups, ...: the same of the fine level, whose groups add up to F; there may be none.
     fine_features: that its passes see of the coarse level.
@@ -134,26 +138,28 @@ class ContextModel(nn.Module):
   """
 
   CONFIG_FIELDS: ClassVar = (
-    "channels", "blocks", "groups", "group_steps", "width", "value_channels",
-    "fine_groups", "fine_group_steps", "fine_width", "fine_value_channels", "fine_features",
-    "hyper_channels", "hyper_features", "lmbda_min", "lmbda_max",
+    "channels", "blocks", "groups", "group_steps", "pass_kernel_size", "width", "value_channels",
+    "fine_groups", "fine_group_steps", "fine_pass_kernel_size", "fine_width", "fine_value_channels",
+    "fine_features", "hyper_channels", "hyper_features", "lmbda_min", "lmbda_max",
   )  # fmt: skip
 
   channels: Sequence[int] = (96, 128)
   blocks: Sequence[int] = (2, 1)
   groups: Sequence[int] = (4, 12)
-  group_steps: Sequence[int] = (4, 4)
+  group_steps: Sequence[int] = (7, 4)
+  pass_kernel_size: int = 5
   width: int = 128
   value_channels: int = 32
   fine_groups: Sequence[int] = (12, 32, 92)
-  fine_group_steps: Sequence[int] = (4, 2, 1)
+  fine_group_steps: Sequence[int] = (4, 4, 2)
+  fine_pass_kernel_size: int = 3
   fine_width: int = 64
-  fine_value_channels: int = 8
+  fine_value_channels: int = 44
   fine_features: int = 48
   hyper_channels: int = 8
   hyper_features: int = 32
   lmbda_min: float = 0.0005
-  lmbda_max: float = 0.2
+  lmbda_max: float = 0.3
   dtype: jnp.dtype = jnp.float32
 
   @property
@@ -181,11 +187,12 @@ class ContextModel(nn.Module):
     result = [
       Level(
         dict(enumerate(coarse)),
-        channels[0], self.hyper_features, self.value_channels, self.width, 0,
+        channels[0], self.hyper_features, self.value_channels, self.pass_kernel_size, self.width, 0,
       ),
       Level(
         dict(enumerate(fine, len(coarse))),
-        channels[1], self.fine_features, self.fine_value_channels, self.fine_width, channels[0],
+        channels[1], self.fine_features, self.fine_value_channels, self.fine_pass_kernel_size,
+        self.fine_width, channels[0],
       ),
     ]  # fmt: skip
     return result if fine else result[:1]
@@ -198,7 +205,7 @@ class ContextModel(nn.Module):
   @property
   def bridge_layers(self) -> tuple[Layer, ...]:
     """Of the bridge: coarse level at 1/16 -> features of the fine passes at 1/8."""
-    return Layer(1, self.width), Layer(1, 4 * self.fine_features, 2)
+    return Layer(3, self.width), Layer(1, 4 * self.fine_features, 2)
 
   def setup(self):
     transform = (tuple(self.channels), tuple(self.blocks))
@@ -346,12 +353,12 @@ class ContextModel(nn.Module):
   def _code_level(self, level: Level, y, features, tradeoff, quantize: _Quantize):
     """The passes of one level: its y_hat and the bits of each pass, by its cells."""
     spread = self._units(level)
-    y_hat = jnp.zeros((*y.shape[:-1], 0), y.dtype)
+    y_hat = group = jnp.zeros((*y.shape[:-1], 0), y.dtype)  # all of earlier groups; of this one
     bits = []
     for number, p in level.passes.items():
       y_pass, unit = y[..., p.start : p.stop], spread[p.start : p.stop]
-      # What is known of the present group, zero where nothing is.
-      group = group if p.step else jnp.zeros_like(y_pass)
+      if p.step == 0:
+        y_hat, group = jnp.concatenate([y_hat, group], axis=-1), jnp.zeros_like(y_pass)
       known = jnp.concatenate([y_hat, group], axis=-1) if p.step else y_hat
       x = self._inputs(level, features, known)
       outputs = self.context[number](x, tradeoff, p.cells)
@@ -360,9 +367,7 @@ class ContextModel(nn.Module):
       r_hat, pass_bits = quantize(at_cells(y_pass, p.cells) - means, scales, number)
       bits.append(jnp.sum(pass_bits, axis=(1, 4)))
       group += from_cells(r_hat + means, p.cells)
-      if p.step == p.steps - 1:
-        y_hat = jnp.concatenate([y_hat, group], axis=-1)
-    return y_hat, bits
+    return jnp.concatenate([y_hat, group], axis=-1), bits
 
   def _inputs(self, level: Level, features, known):
     """What a network sees: features, values of the first channels, sizes of all known ones."""

@@ -126,7 +126,7 @@ def exact_log_size(x: jax.Array) -> jax.Array:
 
 
 def at_positions(x: np.ndarray, cells: Cells, height: int, width: int) -> np.ndarray:
-  """[n, h / stride, w / stride, C] -> [N, C], the cells' positions in height x width, in C order."""
+  """[n, h / stride, w / stride, C] -> [N, C], the positions in height x width, in C order."""
   _, rows, columns, channels = x.shape
   stride = cells.stride
   full = np.empty((stride * rows, stride * columns, channels), x.dtype)
