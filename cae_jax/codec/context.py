@@ -24,7 +24,7 @@ from cae_jax.images.preprocessing import to_uint8
 from cae_jax.images.tiling import pad_to
 from cae_jax.models import build_model, exact
 from cae_jax.models.block_transforms import BLOCK, join_levels, split_levels
-from cae_jax.models.context import ContextModel, cells_mask
+from cae_jax.models.context import ContextModel
 from cae_jax.models.entropy import dead_zone, factorized_pmfs, scale_levels, size_pmfs
 from cae_jax.models.entropy_stack import SLOPE_SHIFT
 from cae_jax.models.exact import IntegerLayer
@@ -35,6 +35,7 @@ from cae_jax.models.exact_context import (
   level_inputs,
   quantize_networks,
 )
+from cae_jax.models.passes import cells_mask
 from cae_jax.models.quantization import dead_zone_rounding
 from cae_jax.weights import Weights
 

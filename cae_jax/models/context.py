@@ -8,14 +8,13 @@ u is the trade-off, log10(lmbda / 0.009): one model, every rate.
 
 Latents have two resolutions, see `block_transforms`: coarse ones at 1/16, fine ones at 1/8. The
 context model codes first the coarse, then the fine ones, in passes: channel groups, the strong ones
-first, and within each group some positions after others, see `PATTERNS`. A pass knows all that
+first, and within each group some positions after others, see `passes`. A pass knows all that
 earlier passes of its level coded: of the strongest channels the values, of all the logarithms of
 their sizes, which is what scales depend on; and features, of the hyperprior or, for the fine level,
 of the coarse one. No pass depends on its own symbols.
 (Channel groups: Minnen and Singh 2020; checkerboard: He et al. 2021; both: He et al. 2022, ELIC.)
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -44,8 +43,9 @@ from cae_jax.models.entropy import (
   relaxed_symbol_bits,
   symbol_bits,
 )
-from cae_jax.models.entropy_stack import Cells, EntropyStack, Layer
-from cae_jax.models.layers import depth_to_space, space_to_depth
+from cae_jax.models.entropy_stack import EntropyStack, Layer
+from cae_jax.models.layers import space_to_depth
+from cae_jax.models.passes import Level, at_cells, from_cells, list_passes
 from cae_jax.models.quantization import (
   dead_zone_rounding,
   straight_through,
@@ -58,52 +58,6 @@ _Quantize = Callable[[jax.Array, jax.Array, int], tuple[jax.Array, jax.Array]]
 
 
 _LEAST_CURVATURE = 0.7
-
-
-class Pass(NamedTuple):
-  """Channels start to stop of a level, at the positions of kind `step` out of `steps`."""
-
-  start: int
-  stop: int
-  step: int
-  steps: int
-
-  @property
-  def known(self) -> int:
-    """How many channels this pass can know something of."""
-    return self.stop if self.step else self.start
-
-  @property
-  def cells(self) -> Cells:
-    """Its positions."""
-    return PATTERNS[self.steps][self.step]
-
-
-class Level(NamedTuple):
-  """How the latents of one resolution are coded.
-
-  Attributes:
-    passes: number of the pass among those of all levels -> the pass, in coding order.
-    channels: the level's.
-    features: that the passes see of what was coded before the level.
-    value_channels: whose values the passes see, the first ones; of the others only the sizes.
-    kernel_size: of the passes' first layers.
-    width: of their hidden layers.
-    first: the level's place among the units that channels are counted in.
-  """
-
-  passes: dict[int, Pass]
-  channels: int
-  features: int
-  value_channels: int
-  kernel_size: int
-  width: int
-  first: int
-
-  def pass_layers(self, p: Pass) -> tuple[Layer, ...]:
-    """Of a context pass: features and known channels -> means and logarithms of scales."""
-    outputs = 2 * (p.stop - p.start)
-    return Layer(self.kernel_size, self.width), Layer(1, self.width), Layer(1, outputs)
 
 
 class CodedOutput(NamedTuple):
@@ -125,7 +79,7 @@ class ContextModel(nn.Module):
   Attributes:
     channels, blocks: of the transforms, at 1/8 and 1/16 of the resolution.
     groups: channels of each group of the coarse level; they add up to C.
-    group_steps: kinds of positions in each group, see `PATTERNS`.
+    group_steps: in each group, see `passes.PATTERNS`.
     pass_kernel_size: of the context passes' first layers.
     width: of their hidden layers.
     value_channels: whose values the passes see, the first ones; of the others only the sizes.
@@ -387,21 +341,6 @@ def _pooled(x: jax.Array, shape: tuple[int, int]) -> jax.Array:
   return jnp.sum(x.reshape(batch, rows, height // rows, columns, width // columns), axis=(2, 4))
 
 
-def at_cells(x: jax.Array, cells: Cells) -> jax.Array:
-  """[B, h, w, C] -> [B, n, h / stride, w / stride, C], the cells' positions."""
-  stride = cells.stride
-  return jnp.stack([x[:, row::stride, column::stride] for row, column in cells.offsets], axis=1)
-
-
-def from_cells(x: jax.Array, cells: Cells) -> jax.Array:
-  """The inverse of `at_cells`, zero at all other positions."""
-  positions = dict(zip(cells.offsets, jnp.moveaxis(x, 1, 0), strict=True))
-  nothing = jnp.zeros_like(x[:, 0])
-  offsets = itertools.product(range(cells.stride), repeat=2)
-  corners = [positions.get(offset, nothing) for offset in offsets]
-  return depth_to_space(jnp.concatenate(corners, axis=-1), cells.stride)
-
-
 def log_size(x: jax.Array) -> jax.Array:
   """log2(1 + |x|), linear between powers of two: what integers can evaluate exactly."""
   size = 1 + jnp.abs(x)
@@ -423,38 +362,6 @@ class HyperAnalysis(nn.Module):
     x = activation(nn.Conv(self.width, (1, 1))(space_to_depth(x, 2)))
     # z starts with a spread of some steps, or rounding would silence it.
     return 4.0 * nn.Conv(self.features, (1, 1))(space_to_depth(x, 2))
-
-
-def list_passes(groups: Sequence[int], steps: Sequence[int]) -> list[Pass]:
-  """The passes of channel groups, in coding order."""
-  stops = np.cumsum(groups).tolist()
-  return [
-    Pass(stop - size, stop, step, count)
-    for size, stop, count in zip(groups, stops, steps, strict=True)
-    for step in range(count)
-  ]
-
-
-# The positions of each step, by number of steps: everywhere; the colours of a checkerboard; the
-# corners of 2x2 cells; these for a grid of half the resolution first, then for the whole.
-_CORNERS = (0, 0), (1, 1), (0, 1), (1, 0)
-PATTERNS = {
-  1: (Cells(2, _CORNERS),),
-  2: (Cells(2, _CORNERS[:2]), Cells(2, _CORNERS[2:])),
-  4: tuple(Cells(2, (corner,)) for corner in _CORNERS),
-  7: (
-    *(Cells(4, ((2 * row, 2 * column),)) for row, column in _CORNERS),
-    *(Cells(2, (corner,)) for corner in _CORNERS[1:]),
-  ),
-}
-
-
-def cells_mask(height: int, width: int, cells: Cells) -> np.ndarray:
-  """Which positions of height x width are the cells': bool [height, width]."""
-  mask = np.zeros((height, width), bool)
-  for row, column in cells.offsets:
-    mask[row :: cells.stride, column :: cells.stride] = True
-  return mask
 
 
 def start_from_klt(model: ContextModel, params: Any, axes: np.ndarray, sizes: np.ndarray) -> Any:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.models import exact
-from cae_jax.models.context import ContextModel, Level, cells_mask
+from cae_jax.models.context import ContextModel
 from cae_jax.models.entropy_stack import Cells
 from cae_jax.models.exact import IntegerLayer
 from cae_jax.models.exact_conditional import (
@@ -20,6 +20,7 @@ from cae_jax.models.exact_conditional import (
   means_and_indexes,
   scales_from_floor,
 )
+from cae_jax.models.passes import Level, cells_mask
 
 _LOG_BITS = 8  # behind the point, of the logarithms of sizes
 

@@ -13,7 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from cae_jax.models.context import PATTERNS, ContextModel, Level, Pass, cells_mask
+from cae_jax.models.context import ContextModel
+from cae_jax.models.passes import PATTERNS, Level, Pass, cells_mask
 
 # What may be larger; of the trade-offs the range may be another, all else has to be the same.
 _SIZES = (

@@ -5,15 +5,9 @@ import pytest
 
 from cae_jax.models import context, init_params
 from cae_jax.models.block_transforms import join_levels, klt, polynomial, split_levels
-from cae_jax.models.context import (
-  PATTERNS,
-  ContextModel,
-  at_cells,
-  cells_mask,
-  from_cells,
-  start_from_klt,
-)
+from cae_jax.models.context import ContextModel, start_from_klt
 from cae_jax.models.entropy import symbol_bits
+from cae_jax.models.passes import PATTERNS, at_cells, cells_mask, from_cells
 
 SMALL = ContextModel(
   channels=(16, 16), blocks=(1, 1), groups=(4, 4), group_steps=(2, 1), width=16,
