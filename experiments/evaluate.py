@@ -58,7 +58,8 @@ def main(argv: Sequence[str]) -> None:
   output.mkdir(parents=True, exist_ok=True)
   log = output / "records.jsonl"
   keep = functools.partial(records.append_record, log)
-  done = records.resume_records(log)
+  # Of each codec the version measured last counts: of ours, that of these weights.
+  done = sorted(records.resume_records(log), key=lambda r: r.version == own_codec.version_of(codec))
   what = comparison.Comparison(weights(), CODECS.value, BPG_DIR.value, MATCH.value, _efforts())
   rows = comparison.run(what, images, done=done, on_record=keep, jobs=JOBS.value)
   _write(output, codec, images, rows)
@@ -74,6 +75,7 @@ def _efforts() -> tuple[int, ...]:
 
 def _write(output: Path, codec, images: Images, rows: list[records.Record]) -> None:
   records.write_records(output / "records.jsonl", rows)
+  rows = records.of_last_versions(rows)
   literature = published.load_for(DATASET.value, [name for name, _ in images])
   compared = rate_distortion.compare(rows, literature)
   bd_rates = [rate_distortion.to_json(result) for result in compared]

@@ -21,7 +21,7 @@ from absl import flags
 
 from cae_jax import codec as codecs
 from cae_jax.evaluation import baselines, own_codec, pictures, report, report_gallery, timing
-from cae_jax.evaluation.records import Record, read_records
+from cae_jax.evaluation.records import Record, of_last_versions, read_records
 from experiments import cli
 from experiments.evaluation_flags import (
   BPG_DIR,
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
   """Runs the program with the parsed flags."""
   del argv
   report.plotly_js()  # before the pictures, which take a while
-  rows = read_records(RECORDS.value)
+  rows = of_last_versions(read_records(RECORDS.value))
   times = timing.read(TIMING.value) if TIMING.value else None
   report.write(OUTPUT.value, rows, DATASET.value, _gallery(rows), times)
   size = Path(OUTPUT.value).stat().st_size / 1e6

@@ -39,7 +39,7 @@ def coded(codec: Codec, effort: int = 0) -> FileCodec:
     encoder = lambda x, _: codec.compress(x)
   return FileCodec(
     name=f"{codec.weights.name}{EFFORT}{effort}" if effort else codec.weights.name,
-    version=_version(codec),
+    version=version_of(codec),
     settings=settings,
     search=search,
     encoder=encoder,
@@ -64,7 +64,7 @@ def uncoded(codec: Codec) -> FileCodec:
   """The network alone, as the paper measures it: its latents stored as raw float32 numbers."""
   return FileCodec(
     name=f"{codec.weights.name}-float",
-    version=_version(codec),
+    version=version_of(codec),
     settings=("float32 latents",),
     search=("float32 latents",),
     encoder=lambda x, _: _store(codec, x),
@@ -72,7 +72,8 @@ def uncoded(codec: Codec) -> FileCodec:
   )
 
 
-def _version(codec: Codec) -> str:
+def version_of(codec: Codec) -> str:
+  """The package's and the weights', as records have them."""
   return f"cae_jax {cae_jax.__version__}, weights {codec.weights.hash().hex()}"
 
 

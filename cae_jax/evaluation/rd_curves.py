@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from cae_jax.evaluation.records import Record, Setting
+from cae_jax.evaluation.records import Record, Setting, of_last_versions
 from cae_jax.images import metrics
 
 MEAN_OF_IMAGES = "mean of per-image values"
@@ -176,7 +176,7 @@ def complete_settings(
     The codec's images, sorted; and setting -> its rows in the order of the images.
   """
   fixed = [r for r in records if r.codec == codec and r.matched_to is None and r.image and r.ok]
-  last = [record for record in fixed if record.version == fixed[-1].version]
+  last = of_last_versions(fixed)
   by_setting: dict[Setting | None, dict[str, Record]] = {}
   for record in last:
     by_setting.setdefault(record.setting, {})[record.image or ""] = record

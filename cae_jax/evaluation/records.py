@@ -159,6 +159,12 @@ def resume_records(path: str | PathLike) -> list[Record]:
   return kept
 
 
+def of_last_versions(records: Sequence[Record]) -> list[Record]:
+  """Of each codec the records of the last version that has any, and those without a version."""
+  last = {record.codec: record.version for record in records if record.version}
+  return [r for r in records if not r.version or r.version == last[r.codec]]
+
+
 def summary(records: Sequence[Record]) -> dict[str, Any]:
   """Means over the images, for each codec and setting, ready for JSON.
 

@@ -125,7 +125,7 @@ def _exact_against_float(codec, image: np.ndarray, repeats: int) -> None:
   @functools.partial(jax.jit, static_argnums=2)
   def float_pass(layers, x, cells):
     for i, (weights, _) in enumerate(layers):
-      x = patches(x, 3, cells) if i == 0 else x
+      x = patches(x, weights.shape[0], cells) if i == 0 else x
       x = x @ weights.reshape(x.shape[-1], -1)
       x = jnp.maximum(x, x * 2.0**-SLOPE_SHIFT)
     return x

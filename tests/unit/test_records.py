@@ -130,3 +130,16 @@ def test_summary_of_what_is_undefined_is_none_and_json(tmp_path):
   assert means["bpg"][0]["status"] == _MISSING.status
   records.write_summary(tmp_path / "summary.json", rows)
   assert json.loads((tmp_path / "summary.json").read_text()) == means
+
+
+def test_of_each_codec_the_last_version_counts():
+  old, new = _changed(version="1"), _changed(version="2", setting=7)
+  rows = [
+    old,
+    _changed(codec="webp", version="1"),
+    new,
+    _MISSING,
+    _changed(codec="jpeg", version=""),
+  ]
+  assert records.of_last_versions(rows) == rows[1:]
+  assert records.of_last_versions([]) == []
