@@ -38,6 +38,9 @@ _WEIGHT_SUM = 2**15  # of the absolute weights of an output
 _MAX_SHIFT = 24
 _BIAS_MAX = 2**29
 _HALF_BITS = 8
+# Numbers in the neighbourhoods of positions that are evaluated together: larger arrays would be
+# fresh memory of the system at every call, which takes longer than the products.
+_MOST_NUMBERS = 2**21
 
 
 @jax.tree_util.register_dataclass
@@ -119,9 +122,24 @@ def evaluate(
     int32 in the last layer's units, of at most 16 bits: [h * r, w * r, F] everywhere, otherwise
     [n, h / stride, w / stride, F] for the n offsets of the cells.
   """
+  if cells is EVERYWHERE:
+    return _evaluate(layers, specs, bias, x, cells, None)
+  rows, columns = (side // cells.stride for side in x.shape[:2])
+  numbers = rows * columns * len(cells.offsets) * specs[0].kernel_size ** 2 * x.shape[-1]
+  divisors = (n for n in range(1, rows) if rows % n == 0)
+  strips = next((n for n in divisors if numbers <= n * _MOST_NUMBERS), rows)
+  count = rows // strips
+  strip = lambda start: _evaluate(layers, specs, bias, x, cells, (start, count))
+  y = jax.lax.map(strip, count * jnp.arange(strips))
+  return jnp.moveaxis(y, 0, 1).reshape(len(cells.offsets), rows, columns, -1)
+
+
+def _evaluate(layers, specs, bias, x, cells, rows):
+  """`evaluate` of some rows of cells, see `patches`."""
   for i, (layer, spec, b) in enumerate(zip(layers, specs, bias, strict=True)):
     x = jnp.clip(x, -ACTIVATION_MAX, ACTIVATION_MAX)
-    x = _layer(layer, b, x if spec.kernel_size == 1 and i else patches(x, spec.kernel_size, cells))
+    around = spec.kernel_size > 1 or not i
+    x = _layer(layer, b, patches(x, spec.kernel_size, cells, rows) if around else x)
     x = depth_to_space(x, spec.upsample)
     if i < len(layers) - 1:
       x = jnp.maximum(x, x >> SLOPE_SHIFT)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cae_jax.models import exact
-from cae_jax.models.entropy_stack import EntropyStack, Layer
+from cae_jax.models.entropy_stack import Cells, EntropyStack, Layer
 
 evaluate = jax.jit(exact.evaluate, static_argnums=1)
 SPECS = (Layer(3, 16, 2), Layer(1, 12), Layer(3, 6))
@@ -84,6 +84,22 @@ def test_jit_and_eager_agree_to_the_bit():
     x = inputs(seed, size=30_000)
     eager = exact.evaluate(layers, SPECS, bias, jnp.asarray(x))
     np.testing.assert_array_equal(eager, evaluate(layers, SPECS, bias, x))
+
+
+@pytest.mark.parametrize("cells", [Cells(2, ((0, 1), (1, 0))), Cells(4, ((2, 2),))])
+def test_strips_of_rows_make_no_difference(monkeypatch, cells):
+  specs = Layer(5, 16), Layer(1, 6)
+  stack = EntropyStack(specs, zero_last=False)
+  params = stack.init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)), jnp.zeros(1))["params"]
+  layers = exact.calibrate_stack(params, specs, np.full(3, 1 / 16), np.full(6, 1 / 64), [200.0, 0])
+  x, bias = inputs(shape=(24, 8, 3)), exact.biases(layers, 0.5)
+  whole = exact.evaluate(layers, specs, bias, x, cells)
+  assert whole.shape == (len(cells.offsets), 24 // cells.stride, 8 // cells.stride, 6)
+  for most in (whole.shape[1] * 100, 1):  # some rows at a time, one row
+    monkeypatch.setattr(exact, "_MOST_NUMBERS", most)
+    np.testing.assert_array_equal(exact.evaluate(layers, specs, bias, x, cells), whole)
+  expected = stack.apply({"params": params}, x[None] / np.float32(16), jnp.full(1, 0.5), cells)
+  np.testing.assert_allclose(whole / 64, expected[0], atol=0.1)
 
 
 def test_sums_stay_exact_for_the_largest_inputs():
