@@ -195,8 +195,9 @@ def _params_of(name_or_path: str, model: Model, params: Any) -> Any:
   weights, ours = load_weights(shipped.find(name_or_path)), _config()
   trained, theirs = weights.params, weights.config
   different = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k)]
-  if different and isinstance(model, ContextModel) and theirs["model"] == ours["model"]:
-    trained = grown(model, params, build_model(theirs), trained)
+  smaller = build_model(theirs) if different else model
+  if different and isinstance(model, ContextModel) and isinstance(smaller, ContextModel):
+    trained = grown(model, params, smaller, trained)
   elif different:
     values = ", ".join(f"{k} {theirs.get(k)} instead of {ours.get(k)}" for k in different)
     raise ValueError(f"{name_or_path} is of another network ({values}); give the flags of its run")

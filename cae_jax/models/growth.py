@@ -128,7 +128,7 @@ def _known_around(p: Pass) -> set[tuple[int, int]]:
   known = np.zeros((side, side), bool)
   for earlier in PATTERNS[p.steps][: p.step]:
     known |= cells_mask(side, side, earlier)
-  neighbours = set(itertools.product((-1, 0, 1), repeat=2))
+  neighbours = itertools.product((-1, 0, 1), (-1, 0, 1))
   at = lambda row, column, i, j: known[
     (row + i * p.cells.spacing) % side, (column + j * p.cells.spacing) % side
   ]

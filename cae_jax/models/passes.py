@@ -99,6 +99,6 @@ def from_cells(x: jax.Array, cells: Cells) -> jax.Array:
   """The inverse of `at_cells`, zero at all other positions."""
   positions = dict(zip(cells.offsets, jnp.moveaxis(x, 1, 0), strict=True))
   nothing = jnp.zeros_like(x[:, 0])
-  offsets = itertools.product(range(cells.stride), repeat=2)
-  corners = [positions.get(offset, nothing) for offset in offsets]
+  sides = range(cells.stride), range(cells.stride)
+  corners = [positions.get(offset, nothing) for offset in itertools.product(*sides)]
   return depth_to_space(jnp.concatenate(corners, axis=-1), cells.stride)
