@@ -175,7 +175,7 @@ def _objectives(model: Model) -> tuple[losses.LossFn, Callable]:
   distortion = flags.DISTORTION.value
   tradeoffs = VALID_TRADEOFFS if isinstance(model, ContextModel) else FIXED_TRADEOFF
   return (
-    losses.rate_distortion_loss(model, distortion),
+    losses.rate_distortion_loss(model, distortion, flags.COST_POWER.value),
     losses.rate_distortion_errors(model, tradeoffs, distortion),
   )
 

@@ -61,6 +61,9 @@ LMBDA = flags.DEFINE_float(
 LMBDA_MIN = flags.DEFINE_float("lmbda_min", None, "Smallest lmbda of a variable-rate model.", 1e-5)
 LMBDA_MAX = flags.DEFINE_float("lmbda_max", None, "Its largest lmbda.", 1e-5)
 DISTORTION = flags.DEFINE_enum("distortion", "mse", list(DISTORTIONS), "Of codec models.")
+COST_POWER = flags.DEFINE_float(
+  "cost_power", 1.0, "Training minimises means of cost^p; below 1 smooth images count more.", 0.01
+)
 BLOCK_TRANSFORM = flags.DEFINE_enum(
   "block_transform", "klt", ["klt", "random"], "Where the linear path of `context` starts."
 )
@@ -121,8 +124,8 @@ _KEPT = (
   NAME, DATASET, TRAIN_SPLIT, VALID_DATASET, VALID_SPLIT, RESCALE, PATCH_SIZE,
   BATCH_SIZE, VALID_PATCH_SIZE, MODEL, CHANNELS, KERNEL_SIZE, BOTTLENECK, UPSAMPLING, LATENT_BITS,
   CODING_BITS, BLOCKS, WIDTH, HIDDEN_CHANNELS, LATENT_CHANNELS, LMBDA, LMBDA_MIN, LMBDA_MAX,
-  DISTORTION, BLOCK_TRANSFORM, START_WEIGHTS, MIN_SCALE, PREPROCESSING, COMPUTE_DTYPE, OPTIMIZER,
-  LEARNING_RATE, SCHEDULE, WARMUP_STEPS, CLIP_NORM, EMA_DECAY, SEED,
+  DISTORTION, COST_POWER, BLOCK_TRANSFORM, START_WEIGHTS, MIN_SCALE, PREPROCESSING, COMPUTE_DTYPE,
+  OPTIMIZER, LEARNING_RATE, SCHEDULE, WARMUP_STEPS, CLIP_NORM, EMA_DECAY, SEED,
 )  # fmt: skip
 
 

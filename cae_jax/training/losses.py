@@ -63,15 +63,19 @@ def _mean_square(error):
   return jnp.mean(jnp.square(error), axis=(1, 2, 3))
 
 
-def rate_distortion_loss(model: nn.Module, distortion: str = "mse") -> LossFn:
+def rate_distortion_loss(
+  model: nn.Module, distortion: str = "mse", cost_power: float = 1.0
+) -> LossFn:
   """Rate plus lmbda times distortion, of every image at a random trade-off.
 
-  The images of a batch share out the range of the trade-off evenly. What counts is
+  The images of a batch share out the range of the trade-off evenly. The cost of an image is
   J / sqrt(lmbda / 0.009): J grows about like the root of lmbda, so all rates weigh the same.
 
   Args:
     model: with `noisy`, `lmbda` and `tradeoff_range`, see `models.context.ContextModel`.
     distortion: "mse", on the scale of 0 to 255, or "ms_ssim", 1 - MS-SSIM.
+    cost_power: what is minimised is the mean of cost^p / p. With 1 smooth images hardly count, as
+      they cost little; the closer to 0, the more a per cent of every image counts the same.
   Returns:
     loss_fn(params, batch, *, key) -> (loss, {"psnr_db", "rate_bpp", "z_bpp"}), means over images,
     with batch["image"] uint8 [B, H, W, 3].
@@ -86,7 +90,8 @@ def rate_distortion_loss(model: nn.Module, distortion: str = "mse") -> LossFn:
       {"params": params}, rgb / 255, tradeoff, key=key_noise, method="noisy"
     )
     cost = _costs(model, output, rgb, output.x_hat * 255, tradeoff, measure)
-    return jnp.mean(cost.pop("loss")), {name: jnp.mean(v) for name, v in cost.items()}
+    loss = jnp.mean(cost.pop("loss") ** cost_power) / cost_power
+    return loss, {name: jnp.mean(v) for name, v in cost.items()}
 
   return loss_fn
 
