@@ -26,15 +26,9 @@ from cae_jax.models import build_model, exact
 from cae_jax.models.block_transforms import BLOCK, join_levels, split_levels
 from cae_jax.models.context import ContextModel
 from cae_jax.models.entropy import dead_zone, factorized_pmfs, scale_levels, size_pmfs
-from cae_jax.models.entropy_stack import SLOPE_SHIFT
-from cae_jax.models.exact import IntegerLayer
-from cae_jax.models.exact_conditional import FRACTION_BITS
-from cae_jax.models.exact_context import (
-  at_positions,
-  context_pass,
-  level_inputs,
-  quantize_networks,
-)
+from cae_jax.models.exact_conditional import FRACTION_BITS, Networks, means_and_indexes
+from cae_jax.models.exact_context import LevelInputs, as_written, quantize_networks
+from cae_jax.models.layers import depth_to_space
 from cae_jax.models.passes import cells_mask
 from cae_jax.models.quantization import dead_zone_rounding
 from cae_jax.weights import Weights
@@ -63,7 +57,8 @@ class _Here(NamedTuple):
 
   def take(self, levels: Sequence[np.ndarray]) -> np.ndarray:
     """[K], of arrays [h, w, C] of each level."""
-    return levels[self.level][self.positions, self.channels][self.coded]
+    rows, columns = self.positions
+    return levels[self.level][rows, columns, self.channels][self.coded]
 
 
 # where, tables and means (in sixteenths) of the symbols of a pass, [K] -> symbols [K]
@@ -93,15 +88,10 @@ class ContextCoder:
     # Two 3x3 convolutions in each residual block, at an eighth and a sixteenth of the resolution.
     self.margin = model.blocks[0] + 2 * model.blocks[1]
     self._params = on_device(weights.params)
-    self._networks = networks_from_arrays(weights.tables["networks"])
+    self._networks = _as_written(model, networks_from_arrays(weights.tables["networks"]))
     self._size_tables = CodingTables.from_arrays(weights.tables["sizes"])
     self._size_bits = self._size_tables.slot_bits()
     self._prior = CodingTables.from_arrays(weights.tables["prior"])
-    # Biases are worked out on the host: the device gets the rest.
-    self._layers = {
-      name: [jax.device_put((layer.weights, layer.shift)) for layer in layers]
-      for name, layers in self._networks.items()
-    }
 
   def analyse(self, image: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] -> y [h, w, M] float32 in grey levels, h = ceil(H / 16); for all rates."""
@@ -196,40 +186,38 @@ class ContextCoder:
 
   def _run_passes(self, z_hat, shape, rate_level, code_pass: _CodePass) -> np.ndarray:
     """All passes over h x w positions; `code_pass` codes or decodes the symbols of each."""
-    bias = self._biases(rate_level)
-    shape, sides = list(shape), [_padded_side(side) for side in shape]
-    z_shape, z_hat = z_hat.shape[:2], _padded_to(z_hat, [side // _HYPER for side in sides])
-    features = self._hyper_features(
-      self._layers["hyper_synthesis"], bias["hyper_synthesis"], z_hat, z_shape
+    tradeoff, levels = self._tradeoff(rate_level), self.model.levels
+    features = exact.evaluate(
+      self._networks["hyper_synthesis"], self.model.hyper_layers, tradeoff, z_hat
     )
     decoded: list[np.ndarray] = []
-    for depth, level in enumerate(self.model.levels):
-      if depth:
-        known = _padded_to(decoded[-1], sides)
-        features = self._bridge(self._layers["bridge"], bias["bridge"], features, known, shape)
-        shape, sides = _doubled(shape), _doubled(sides)
-      height, width = shape
-      y_hat = np.zeros((*sides, level.channels), np.int32)
-      for number, p in level.passes.items():
-        name = f"context_{number}"
-        means, indexes = self._pass(
-          depth, number, self._layers[name], bias[name], features, y_hat[..., : p.known]
-        )
-        latents = at_positions(np.asarray(means), p.cells, height, width)
-        indexes = at_positions(np.asarray(indexes), p.cells, height, width)
-        positions = cells_mask(height, width, p.cells)
-        coded = indexes >= _SILENT_TABLES
-        units = np.broadcast_to(level.first + np.arange(p.start, p.stop), indexes.shape)[coded]
-        here = _Here(depth, slice(p.start, p.stop), positions, coded, units)
-        latents[coded] += code_pass(here, indexes[coded], latents[coded]) << FRACTION_BITS
-        y_hat[:height, :width, here.channels][positions] = latents
-      decoded.append(y_hat[:height, :width])
+    for depth, level in enumerate(levels):
+      inputs = LevelInputs(level, features)
+      decoded.append(self._run_level(depth, inputs, shape, tradeoff, code_pass))
+      if depth + 1 < len(levels):
+        positions = np.indices(shape).reshape(2, -1)
+        features = inputs.evaluate(self._networks["bridge"], tradeoff, level.channels, positions)
+        features = depth_to_space(features.reshape(*shape, -1), 2)
+        shape = features.shape[:2]
     y_hat = functools.reduce(join_levels, decoded)
     return y_hat * np.float32(2.0**-FRACTION_BITS)
 
-  def _biases(self, rate_level: int) -> dict[str, list[np.ndarray]]:
-    tradeoff = self._tradeoff(rate_level)
-    return {name: exact.biases(layers, tradeoff) for name, layers in self._networks.items()}
+  def _run_level(self, depth, inputs: LevelInputs, shape, tradeoff, code_pass) -> np.ndarray:
+    """The passes of one level: int32 [h, w, C] in sixteenths of a step."""
+    level, (height, width) = self.model.levels[depth], shape
+    y_hat = np.zeros((height, width, level.channels), np.int32)
+    for number, p in level.passes.items():
+      positions = np.stack(np.nonzero(cells_mask(height, width, p.cells)))
+      network = self._networks[f"context_{number}"]
+      outputs = inputs.evaluate(network, tradeoff, p.known, positions, p.cells.spacing)
+      latents, indexes = means_and_indexes(outputs)
+      coded = indexes >= _SILENT_TABLES
+      units = np.broadcast_to(level.first + np.arange(p.start, p.stop), indexes.shape)[coded]
+      here = _Here(depth, slice(p.start, p.stop), positions, coded, units)
+      latents[coded] += code_pass(here, indexes[coded], latents[coded]) << FRACTION_BITS
+      inputs.write(p, positions, latents)
+      y_hat[positions[0], positions[1], here.channels] = latents
+    return y_hat
 
   def _tradeoff(self, rate_level: int) -> float:
     low, high = self.model.tradeoff_range
@@ -263,29 +251,6 @@ class ContextCoder:
   def _synthesise(self, params, y_hat, tradeoff):
     x_hat = self.model.apply({"params": params}, y_hat[None], tradeoff, method="decode")[0]
     return to_uint8(x_hat * 255)
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def _hyper_features(self, layers, bias, z_hat, shape):
-    """The hyper-synthesis of z_hat[:height, :width], as if it ended there; zeros after them."""
-    layers, x = _with_no_bias(layers), z_hat
-    for i, spec in enumerate(self.model.hyper_layers):
-      if i:
-        x = jnp.maximum(x, x >> SLOPE_SHIFT)
-      shape = _doubled(shape)
-      x = _zero_beyond(exact.evaluate(layers[i : i + 1], [spec], bias[i : i + 1], x), shape)
-    return x
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def _bridge(self, layers, bias, features, known, shape):
-    """The bridge's features of height x width coarse positions; zeros after them."""
-    x = level_inputs(self.model.levels[0], features, known)
-    x = exact.evaluate(_with_no_bias(layers), self.model.bridge_layers, bias, x)
-    return _zero_beyond(x, _doubled(shape))
-
-  @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-  def _pass(self, depth, number, layers, bias, features, known):
-    level = self.model.levels[depth]
-    return context_pass(level, number, _with_no_bias(layers), bias, features, known)
 
 
 def calibrate_context(
@@ -336,8 +301,18 @@ def _size_tables(pmfs: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
   return pmf_tables([(pmf, 0) for pmf in pmfs])
 
 
-def _with_no_bias(layers) -> list[IntegerLayer]:
-  return [IntegerLayer(weights, None, shift) for weights, shift in layers]
+def _as_written(model: ContextModel, networks: Networks) -> Networks:
+  """Networks that take their inputs as `LevelInputs` has them."""
+  coarse = model.levels[0]
+  known = {"bridge": (coarse, coarse.channels)} | {
+    f"context_{number}": (level, p.known)
+    for level in model.levels
+    for number, p in level.passes.items()
+  }
+  return {
+    name: as_written(layers, *known[name]) if name in known else layers
+    for name, layers in networks.items()
+  }
 
 
 def _padded_side(side: int) -> int:
@@ -352,19 +327,4 @@ def _hyper_side(side: int) -> int:
 
 def _padded(y: np.ndarray) -> np.ndarray:
   """[h, w, M] -> `_padded_side`s, zeros added below and to the right."""
-  return _padded_to(y, [_padded_side(side) for side in y.shape[:2]])
-
-
-def _padded_to(x: np.ndarray, sides: Sequence[int]) -> np.ndarray:
-  """[h, w, C] -> [*sides, C], zeros added below and to the right."""
-  return np.pad(x, ((0, sides[0] - x.shape[0]), (0, sides[1] - x.shape[1]), (0, 0)))
-
-
-def _doubled(shape: Sequence[int]) -> list[int]:
-  return [2 * side for side in shape]
-
-
-def _zero_beyond(x: jax.Array, shape: Sequence[Any]) -> jax.Array:
-  """x [h, w, C] with zeros outside of height x width."""
-  rows, columns = (jnp.arange(side) < end for side, end in zip(x.shape, shape, strict=False))
-  return jnp.where(rows[:, None, None] & columns[None, :, None], x, 0)
+  return np.pad(y, [*((0, _padded_side(side) - side) for side in y.shape[:2]), (0, 0)])

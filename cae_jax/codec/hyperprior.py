@@ -21,9 +21,8 @@ from cae_jax.coding import rans
 from cae_jax.coding.tables import CodingTables
 from cae_jax.images.preprocessing import to_uint8
 from cae_jax.images.tiling import pad_to_multiple
-from cae_jax.models import build_model, exact
+from cae_jax.models import build_model
 from cae_jax.models.entropy import factorized_pmfs, gaussian_pmfs
-from cae_jax.models.exact import IntegerLayer
 from cae_jax.models.exact_conditional import FRACTION_BITS
 from cae_jax.models.exact_hyperprior import exact_conditional, quantize_hyper_synthesis
 from cae_jax.models.hyperprior import HyperpriorModel
@@ -50,11 +49,7 @@ class HyperpriorCoder:
     self.multiple = model.multiple
     self.stride = model.multiple // _HYPER
     self._params = on_device(weights.params)
-    layers = networks_from_arrays(weights.tables["networks"])["hyper_synthesis"]
-    self._layers = [
-      IntegerLayer(jnp.asarray(n.weights), None, jnp.asarray(n.shift)) for n in layers
-    ]
-    self._bias = exact.biases(layers, 0.0)
+    self._layers = networks_from_arrays(weights.tables["networks"])["hyper_synthesis"]
     self._gaussians = CodingTables.from_arrays(weights.tables["gaussian"])
     self._prior = CodingTables.from_arrays(weights.tables["prior"])
 
@@ -104,9 +99,8 @@ class HyperpriorCoder:
   def _means_and_indexes(self, z_hat, shape) -> tuple[np.ndarray, np.ndarray]:
     """For h x w latents: means in sixteenths, int32, and indexes of the scale tables."""
     height, width = shape
-    outputs = self._conditional(self._layers, self._bias, z_hat)
-    means, indexes = (np.asarray(part)[:height, :width] for part in outputs)
-    return means, indexes
+    means, indexes = exact_conditional(self.model, self._layers, z_hat)
+    return means[:height, :width], indexes[:height, :width]
 
   @functools.partial(jax.jit, static_argnums=0)
   def _analyse(self, params, image):
@@ -116,10 +110,6 @@ class HyperpriorCoder:
   @functools.partial(jax.jit, static_argnums=0)
   def _hyper_analyse(self, params, y):
     return self.model.apply({"params": params}, y[None], method="hyper_encode")[0]
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def _conditional(self, layers, bias, z_hat):
-    return exact_conditional(self.model, layers, bias, z_hat)
 
   @functools.partial(jax.jit, static_argnums=0)
   def _synthesise(self, params, y_hat):

@@ -44,27 +44,22 @@ class Cells(NamedTuple):
 EVERYWHERE = Cells(1, ((0, 0),))
 
 
-def patches(
-  x: jax.Array, size: int, cells: Cells, rows: tuple[Any, int] | None = None
-) -> jax.Array:
+def patches(x: jax.Array, size: int, cells: Cells) -> jax.Array:
   """Neighbourhoods of the cells' positions, with zeros outside of x.
 
   Args:
     x: [..., h, w, C]; h and w multiples of the stride.
     size: side of a neighbourhood, odd.
     cells: whose middles are wanted.
-    rows: the first one of some rows of cells, and how many; all if None.
   Returns:
-    [..., h, w, size * size * C] everywhere, else [..., n, h / stride, w / stride, size * size * C];
-    fewer rows if `rows` says so.
+    [..., h, w, size * size * C] everywhere, else [..., n, h / stride, w / stride, size * size * C].
   """
   *batch, height, width, channels = x.shape
   stride, radius = cells.stride, size // 2
-  columns = width // stride
-  start, count = (0, height // stride) if rows is None else rows
+  count, columns = height // stride, width // stride
   # Maps of one position of each cell, so that a neighbour is a shift by whole cells: slices with
   # strides are slow, and their gradients slower.
-  x = x.reshape(*batch, height // stride, stride, columns, stride, channels)
+  x = x.reshape(*batch, count, stride, columns, stride, channels)
   border = -(-radius * cells.spacing // stride)
   margin = [(0, 0)] * len(batch) + [(border, border)] * 2 + [(0, 0)]
   map_of = functools.cache(lambda i, j: jnp.pad(x[..., i, :, j, :], margin))
@@ -72,10 +67,7 @@ def patches(
   def neighbour(row, column):
     (down, i), (right, j) = divmod(row, stride), divmod(column, stride)
     down, right = down + border, right + border
-    part = map_of(i, j)[..., right : right + columns, :]
-    if rows is None:
-      return part[..., down : down + count, :, :]
-    return jax.lax.dynamic_slice_in_dim(part, start + down, count, axis=-3)
+    return map_of(i, j)[..., down : down + count, right : right + columns, :]
 
   distances = [cells.spacing * n for n in range(-radius, radius + 1)]
   around = lambda row, column: jnp.concatenate(

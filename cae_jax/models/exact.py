@@ -2,61 +2,63 @@
 
 An entropy coder needs the decoder to compute the very probabilities of the encoder. Floating-point
 networks do not promise that: sums depend on their order, and so on device, compiler, batch and
-threads. Here activations are 16-bit integers, weights integers whose absolute values sum to at
-most 2^15 for each output, and what follows is exact whatever the order:
+threads. Here activations are 16-bit integers and weights integers whose absolute values sum to at
+most 2^15 for each output. NumPy evaluates them on the host, beside the entropy coder, as float64:
 
-* an activation a is split into a >> 8 and a & 255, at most 256 in size, so that every partial sum
-  of products is an integer of at most 2^23: float32 matrix products hold them exactly, at full
-  speed, on any device (`precision=HIGHEST` keeps TF32 and bfloat16 passes away);
-* the two products join, and the bias is added, in int32 (below 2^31);
-* a power-of-two shift with rounding, and clipping, bring the result to 16 bits.
+* all partial sums of products, and the bias, are integers below 2^32, of which float64 holds every
+  one: a matrix product is exact in whatever order it sums;
+* scaling by a power of two is exact too, and so are the rounding and clipping that bring the result
+  to 16 bits again.
 
 A unit says what an activation of 1 is worth; weights absorb the units, so only shifts remain.
 (Ballé et al. 2019, "Integer networks for data compression with latent-variable models".)
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.entropy_stack import (
-  EVERYWHERE,
-  SLOPE_SHIFT,
-  Cells,
-  Layer,
-  patches,
-  stack_layers,
-)
+from cae_jax.models.entropy_stack import SLOPE_SHIFT, Layer, stack_layers
 from cae_jax.models.layers import depth_to_space
 
 ACTIVATION_MAX = 2**15 - 1
 _WEIGHT_SUM = 2**15  # of the absolute weights of an output
 _MAX_SHIFT = 24
 _BIAS_MAX = 2**29
-_HALF_BITS = 8
-# Numbers in the neighbourhoods of positions that are evaluated together: larger arrays would be
-# fresh memory of the system at every call, which takes longer than the products.
-_MOST_NUMBERS = 2**21
+# Numbers in the neighbourhoods that are evaluated together: they should stay in the caches.
+_MOST_NUMBERS = 2**18
 
 
-@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class IntegerLayer:
   """One layer in integers.
 
   Attributes:
     weights: float32 [k, k, C, F] holding integers.
-    bias: float64 [3, F], polynomial of the trade-off in units of the accumulator (host only).
+    bias: float64 [3, F], polynomial of the trade-off in units of the accumulator.
     shift: int32 [F], bits that the accumulator is shifted down by.
   """
 
-  weights: Any
-  bias: Any
-  shift: Any
+  weights: np.ndarray
+  bias: np.ndarray
+  shift: np.ndarray
+
+  @functools.cached_property
+  def matrix(self) -> np.ndarray:
+    """float64 [k * k * C, F], weights already shifted down."""
+    return self.weights.reshape(-1, len(self.shift)) * 2.0**-self.shift
+
+  def rounded_bias(self, tradeoff: float) -> np.ndarray:
+    """float64 [F], the bias at a trade-off and a half, for rounding, shifted down.
+
+    Float64 products, sums and rounding: IEEE 754 makes them the same everywhere.
+    """
+    powers = np.array([1.0, tradeoff, tradeoff * tradeoff])
+    b = np.rint(powers[:, None] * self.bias)
+    return (b[0] + b[1] + b[2] + ((1 << self.shift) >> 1)) * 2.0**-self.shift
 
 
 def quantize_layer(
@@ -93,72 +95,89 @@ def _shifts(multipliers: np.ndarray, bias: np.ndarray) -> np.ndarray:
     shift = shift - above
 
 
-def biases(layers: Sequence[IntegerLayer], tradeoff: float) -> list[np.ndarray]:
-  """The layers' int32 biases at a trade-off.
-
-  Float64 products, sums and rounding on the host: IEEE 754 makes them the same everywhere.
-  """
-  powers = np.array([1.0, tradeoff, tradeoff * tradeoff])
-  rounded = (np.rint(powers[:, None] * layer.bias) for layer in layers)
-  return [(b[0] + b[1] + b[2]).astype(np.int32) for b in rounded]
-
-
 def evaluate(
-  layers: Sequence[IntegerLayer],
-  specs: Sequence[Layer],
-  bias: Sequence[Any],
-  x: jax.Array,
-  cells: Cells = EVERYWHERE,
-) -> jax.Array:
+  layers: Sequence[IntegerLayer], specs: Sequence[Layer], tradeoff: float, x: np.ndarray
+) -> np.ndarray:
   """`EntropyStack` in integers.
 
   Args:
     layers: the network's.
     specs: the stack's layers.
-    bias: of `biases`.
-    x: [h, w, C] int32, in the units the first layer was made for; h and w multiples of the stride.
-    cells: where to evaluate. Elsewhere than everywhere, only the first layer may look around.
+    tradeoff: that the biases depend on.
+    x: [h, w, C] integers, in the units the first layer was made for.
   Returns:
-    int32 in the last layer's units, of at most 16 bits: [h * r, w * r, F] everywhere, otherwise
-    [n, h / stride, w / stride, F] for the n offsets of the cells.
+    float64 [h * r, w * r, F] of integers in the last layer's units, of at most 16 bits.
   """
-  if cells is EVERYWHERE:
-    return _evaluate(layers, specs, bias, x, cells, None)
-  rows, columns = (side // cells.stride for side in x.shape[:2])
-  numbers = rows * columns * len(cells.offsets) * specs[0].kernel_size ** 2 * x.shape[-1]
-  divisors = (n for n in range(1, rows) if rows % n == 0)
-  strips = next((n for n in divisors if numbers <= n * _MOST_NUMBERS), rows)
-  count = rows // strips
-  strip = lambda start: _evaluate(layers, specs, bias, x, cells, (start, count))
-  y = jax.lax.map(strip, count * jnp.arange(strips))
-  return jnp.moveaxis(y, 0, 1).reshape(len(cells.offsets), rows, columns, -1)
-
-
-def _evaluate(layers, specs, bias, x, cells, rows):
-  """`evaluate` of some rows of cells, see `patches`."""
-  for i, (layer, spec, b) in enumerate(zip(layers, specs, bias, strict=True)):
-    x = jnp.clip(x, -ACTIVATION_MAX, ACTIVATION_MAX)
-    around = spec.kernel_size > 1 or not i
-    x = _layer(layer, b, patches(x, spec.kernel_size, cells, rows) if around else x)
-    x = depth_to_space(x, spec.upsample)
-    if i < len(layers) - 1:
-      x = jnp.maximum(x, x >> SLOPE_SHIFT)
+  for i, (layer, spec) in enumerate(zip(layers, specs, strict=True)):
+    x = np.maximum(x, np.floor(x * 2.0**-SLOPE_SHIFT)) if i else np.asarray(x, np.float64)
+    padded = PaddedMap(x, spec.kernel_size // 2)
+    y = evaluate_at([layer], tradeoff, padded, np.indices(x.shape[:2]).reshape(2, -1))
+    x = depth_to_space(y.reshape(*x.shape[:2], -1), spec.upsample)
   return x
 
 
-def _layer(layer: IntegerLayer, bias: Any, x: jax.Array) -> jax.Array:
-  """[..., k * k * C] int32 of at most 16 bits -> [..., F]."""
-  *shape, depth = x.shape
-  halves = jnp.stack([x >> _HALF_BITS, x & (2**_HALF_BITS - 1)])
-  products = jax.lax.dot(
-    halves.reshape(-1, depth).astype(jnp.float32),
-    layer.weights.reshape(depth, -1),
-    precision=jax.lax.Precision.HIGHEST,
-  )
-  high, low = products.reshape(2, *shape, -1).astype(jnp.int32)
-  accumulator = (high << _HALF_BITS) + low + bias
-  half = (1 << layer.shift) >> 1
-  return jnp.clip((accumulator + half) >> layer.shift, -ACTIVATION_MAX, ACTIVATION_MAX)
+class PaddedMap:
+  """A map [h, w, C] of activations with zeros around it.
+
+  Attributes:
+    border: how many zeros there are on each side.
+    values: [h + 2 border, w + 2 border, C] float64.
+  """
+
+  def __init__(self, x: np.ndarray, border: int):
+    margin = (border, border), (border, border), (0, 0)
+    self.border = border
+    self.values = np.pad(np.clip(x, -ACTIVATION_MAX, ACTIVATION_MAX).astype(np.float64), margin)
+
+  def inside(self) -> np.ndarray:
+    """The map itself, to write to."""
+    height, width, _ = self.values.shape
+    return self.values[self.border : height - self.border, self.border : width - self.border]
+
+
+def evaluate_at(
+  layers: Sequence[IntegerLayer],
+  tradeoff: float,
+  padded: PaddedMap,
+  positions: np.ndarray,
+  spacing: int = 1,
+  channels: slice = slice(None),
+) -> np.ndarray:
+  """A network at some positions of a map; only its first layer looks around.
+
+  Args:
+    layers: the network's.
+    tradeoff: that the biases depend on.
+    padded: the map; its border as wide as the first layer's neighbourhoods reach.
+    positions: [2, N], rows and columns.
+    spacing: of neighbours.
+    channels: which ones of the map the network sees.
+  Returns:
+    float64 [N, F], integers of at most 16 bits.
+  """
+  x = padded.values[..., channels]
+  width, depth = x.shape[1:]
+  x = x.reshape(-1, depth)
+  rows, columns = positions + padded.border
+  places = rows * width + columns
+  side = layers[0].weights.shape[0]
+  distances = spacing * (np.arange(side) - side // 2)
+  distances = (distances[:, None] * width + distances).reshape(-1)
+  biases = [layer.rounded_bias(tradeoff) for layer in layers]
+  result = np.empty((len(places), len(biases[-1])))
+  together = -(-_MOST_NUMBERS // (depth * len(distances)))
+  for start in range(0, len(places), together):
+    part = slice(start, start + together)
+    y = x[places[part, None] + distances]
+    y = y.reshape(len(y), -1)
+    for i, (layer, bias) in enumerate(zip(layers, biases, strict=True)):
+      if i:
+        np.maximum(y, np.floor(y * 2.0**-SLOPE_SHIFT), out=y)
+      y = y @ layer.matrix
+      y += bias
+      np.clip(np.floor(y, out=y), -ACTIVATION_MAX, ACTIVATION_MAX, out=y)
+    result[part] = y
+  return result
 
 
 def calibrate_stack(

@@ -5,7 +5,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.models.entropy import SCALE_CEILING, SCALE_FLOOR, SCALE_LEVELS
@@ -36,18 +35,18 @@ def scales_from_floor(params: Mapping[str, Any], channels: int) -> dict[str, np.
   return params
 
 
-def means_and_indexes(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+def means_and_indexes(outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """What a stack of `scales_from_floor` says of its channels.
 
   Args:
-    outputs: [..., 2C] int32, the last C in units of `LOG_SCALE_UNIT`.
+    outputs: [..., 2C] integers, the last C in units of `LOG_SCALE_UNIT`.
   Returns:
     means [..., C] int32 in the network's unit, and uint8 indexes of the scale tables.
   """
-  means, scales = jnp.split(outputs, 2, axis=-1)
+  means, scales = np.split(outputs.astype(np.int32), 2, axis=-1)
   half = 1 << (_INDEX_BITS - 1)
-  indexes = jnp.clip((scales + half) >> _INDEX_BITS, 0, SCALE_LEVELS - 1)
-  return means, indexes.astype(jnp.uint8)
+  indexes = np.clip((scales + half) >> _INDEX_BITS, 0, SCALE_LEVELS - 1)
+  return means, indexes.astype(np.uint8)
 
 
 def activation_maxima(

@@ -1,27 +1,25 @@
 """`ContextModel`'s hyper-synthesis and context passes in integers."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.models import exact
 from cae_jax.models.context import ContextModel
-from cae_jax.models.entropy_stack import Cells
-from cae_jax.models.exact import IntegerLayer
+from cae_jax.models.exact import IntegerLayer, PaddedMap
 from cae_jax.models.exact_conditional import (
   FRACTION_BITS,
   HEADROOM,
   LOG_SCALE_UNIT,
   MEAN_UNIT,
   Networks,
-  means_and_indexes,
   scales_from_floor,
 )
-from cae_jax.models.passes import Level, cells_mask
+from cae_jax.models.passes import Level, Pass
 
+_BRIDGE_REACH = 1  # of its neighbourhoods
 _LOG_BITS = 8  # behind the point, of the logarithms of sizes
 
 
@@ -72,7 +70,7 @@ def quantize_networks(
 
 
 def _input_units(level: Level, feature_unit: float, units: np.ndarray, known: int) -> np.ndarray:
-  """What an input of 1 is worth, for each channel of `level_inputs`.
+  """What an input of 1 is worth, for each channel that a network of the level sees.
 
   Args:
     feature_unit: of the features.
@@ -85,52 +83,70 @@ def _input_units(level: Level, feature_unit: float, units: np.ndarray, known: in
   )
 
 
-def level_inputs(level: Level, features: jax.Array, known: jax.Array) -> jax.Array:
-  """What the networks of a level see.
+class LevelInputs:
+  """What the networks of a level see of it, written as it is coded.
 
-  Args:
-    features: [h, w, F] int32.
-    known: [h, w, K] int32, what was decoded, in sixteenths of a step; zero elsewhere.
+  In one map: the values of its channels, the last one first, the features, the sizes of its
+  channels. So what each network sees is a run of channels, without copying.
   """
-  values = known[..., : level.value_channels]
-  return jnp.concatenate([features, values, exact_log_size(known)], axis=-1)
+
+  def __init__(self, level: Level, features: np.ndarray):
+    """`features`: [h, w, F] integers, of what was coded before the level."""
+    self._level = level
+    self._values = min(level.value_channels, level.channels)
+    reach = max(p.cells.spacing for p in level.passes.values()) * (level.kernel_size // 2)
+    reach = max(reach, _BRIDGE_REACH)
+    empty = np.zeros((*features.shape[:2], self._values + level.features + level.channels))
+    self._map = PaddedMap(empty, reach)
+    self._map.inside()[..., self._values : self._values + level.features] = features
+
+  def write(self, p: Pass, positions: np.ndarray, latents: np.ndarray) -> None:
+    """What pass p has coded at positions [2, N]: [N, C] in sixteenths of a step."""
+    seen = self._map.inside()
+    rows, columns = positions
+    latents = np.clip(latents, -exact.ACTIVATION_MAX, exact.ACTIVATION_MAX)
+    first_size = self._values + self._level.features
+    seen[rows, columns, first_size + p.start : first_size + p.stop] = exact_log_size(latents)
+    stop = min(p.stop, self._values)
+    if p.start < stop:
+      places = slice(self._values - stop, self._values - p.start)
+      seen[rows, columns, places] = latents[:, : stop - p.start][:, ::-1]
+
+  def evaluate(
+    self,
+    layers: Sequence[IntegerLayer],
+    tradeoff: float,
+    known: int,
+    positions: np.ndarray,
+    spacing: int = 1,
+  ) -> np.ndarray:
+    """A network of `as_written`, see `exact.evaluate_at`; `known`: channels it can know of."""
+    start = self._values - min(known, self._values)
+    stop = self._values + self._level.features + known
+    channels = slice(start, stop)
+    return exact.evaluate_at(layers, tradeoff, self._map, positions, spacing, channels)
 
 
-def context_pass(
-  level: Level,
-  number: int,
-  layers: Sequence[IntegerLayer],
-  bias: Sequence[Any],
-  features: jax.Array,
-  known: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-  """What a pass says of its channels, at its own positions.
-
-  Args:
-    level: whose pass `number` is.
-    features, known: as of `level_inputs`; h and w multiples of the stride s of the pass's cells.
-  Returns:
-    means [n, h / s, w / s, C] int32 in sixteenths of a step, and indexes, uint8 of that shape, of
-    the scale tables, for each of the n offsets of the cells.
-  """
-  p = level.passes[number]
-  x = level_inputs(level, features, known)
-  return means_and_indexes(exact.evaluate(layers, level.pass_layers(p), bias, x, p.cells))
+def as_written(layers: Sequence[IntegerLayer], level: Level, known: int) -> list[IntegerLayer]:
+  """Layers that take their inputs, features, values and sizes, as `LevelInputs` has them."""
+  features, values = level.features, min(known, level.value_channels)
+  first, *rest = layers
+  parts = np.split(first.weights, [features, features + values], axis=2)
+  weights = np.concatenate([parts[1][:, :, ::-1], parts[0], parts[2]], axis=2)
+  return [dataclasses.replace(first, weights=weights), *rest]
 
 
-def exact_log_size(x: jax.Array) -> jax.Array:
-  """`context.log_size` of int32 sixteenths, in 1/256: the leading bit's place and the rest."""
-  size = (1 << FRACTION_BITS) + jnp.minimum(jnp.abs(x), exact.ACTIVATION_MAX)
-  exponent = 31 - jax.lax.clz(size)
+def exact_log_size(x: np.ndarray) -> np.ndarray:
+  """`context.log_size` of sixteenths, at most 16 bits, in 1/256."""
+  return _LOG_SIZES[np.abs(x)]
+
+
+def _log_sizes() -> np.ndarray:
+  """[2^15], for each size in sixteenths: the leading bit's place and the rest."""
+  size = (1 << FRACTION_BITS) + np.arange(exact.ACTIVATION_MAX + 1)
+  exponent = np.frexp(size)[1] - 1
   mantissa = (size << _LOG_BITS >> exponent) - (1 << _LOG_BITS)
   return ((exponent - FRACTION_BITS) << _LOG_BITS) + mantissa
 
 
-def at_positions(x: np.ndarray, cells: Cells, height: int, width: int) -> np.ndarray:
-  """[n, h / stride, w / stride, C] -> [N, C], the positions in height x width, in C order."""
-  _, rows, columns, channels = x.shape
-  stride = cells.stride
-  full = np.empty((stride * rows, stride * columns, channels), x.dtype)
-  for part, (row, column) in zip(x, cells.offsets, strict=True):
-    full[row::stride, column::stride] = part
-  return full[:height, :width][cells_mask(height, width, cells)]
+_LOG_SIZES = _log_sizes()

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -72,13 +71,13 @@ def as_stack(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def exact_conditional(
-  model: HyperpriorModel, layers: Sequence[IntegerLayer], bias: Sequence[Any], z_hat: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+  model: HyperpriorModel, layers: Sequence[IntegerLayer], z_hat: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   """What the hyper-latents say of the latents.
 
   Args:
-    z_hat: [h, w, N] int32.
+    z_hat: [h, w, N] integers.
   Returns:
     means [4h, 4w, M] int32 in sixteenths, and uint8 indexes of the scale tables.
   """
-  return means_and_indexes(exact.evaluate(layers, model.hyper_layers, bias, z_hat))
+  return means_and_indexes(exact.evaluate(layers, model.hyper_layers, 0.0, z_hat))

@@ -7,7 +7,6 @@ Prints a Markdown table. The figures are of this machine, and say something only
 
 import argparse
 import contextlib
-import functools
 import os
 import resource
 import statistics
@@ -18,14 +17,11 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cae_jax import codec as codecs
 from cae_jax.coding import rans
 from cae_jax.images.files import read_rgb, write_image
-from cae_jax.models.context import log_size
-from cae_jax.models.entropy_stack import SLOPE_SHIFT, patches
 
 _LARGE = (4000, 6000)
 
@@ -45,7 +41,7 @@ def main() -> int:
   print(f"{image.shape[1]} x {image.shape[0]}, {os.cpu_count()} CPU cores, JAX {jax.__version__}\n")
   print("| what | median s | fastest, slowest s |\n|---|---|---|")
   _warm(codec, image, args.repeats)
-  _exact_against_float(codec, image, args.repeats)
+  _passes(codec, image, args.repeats)
   _cold(args.weights, image)
   command = [sys.executable, "-m", "tests.benchmarks.codec", "--large"]
   subprocess.run(command + ([f"--weights={args.weights}"] if args.weights else []), check=True)
@@ -100,47 +96,14 @@ def _clock(owner, name: str):
     setattr(owner, name, function)
 
 
-def _exact_against_float(codec, image: np.ndarray, repeats: int) -> None:
-  """All context passes, in integers and with the same products once in float32."""
+def _passes(codec, image: np.ndarray, repeats: int) -> None:
+  """Hyper-synthesis, bridge and context passes in integers, with nothing to decode."""
   coder = codec.coder
-  h, w = (-(-side // 16) for side in image.shape[:2])
-  h, w = h + h % 2, w + w % 2
-  rng = np.random.default_rng(0)
-  draw = lambda size, *shape: jnp.asarray(rng.integers(-size, size, shape), jnp.int32)
-  # Of each level its features and latents.
-  inputs = [
-    (level, draw(999, h << i, w << i, level.features), draw(99, h << i, w << i, level.channels))
-    for i, level in enumerate(coder.model.levels)
-  ]
-  bias = coder._biases(2048)
-
-  def integers():
-    for depth, (level, features, y_hat) in enumerate(inputs):
-      for number, p in level.passes.items():
-        name = f"context_{number}"
-        known = y_hat[..., : p.known]
-        done = coder._pass(depth, number, coder._layers[name], bias[name], features, known)
-    return jax.block_until_ready(done)
-
-  @functools.partial(jax.jit, static_argnums=2)
-  def float_pass(layers, x, cells):
-    for i, (weights, _) in enumerate(layers):
-      x = patches(x, weights.shape[0], cells) if i == 0 else x
-      x = x @ weights.reshape(x.shape[-1], -1)
-      x = jnp.maximum(x, x * 2.0**-SLOPE_SHIFT)
-    return x
-
-  def floats():
-    for level, features, y_hat in inputs:
-      for number, p in level.passes.items():
-        known = y_hat[..., : p.known].astype(jnp.float32)
-        values = known[..., : level.value_channels]
-        x = jnp.concatenate([features.astype(jnp.float32), values, log_size(known)], axis=-1)
-        done = float_pass(coder._layers[f"context_{number}"], x, p.cells)
-    return jax.block_until_ready(done)
-
-  _row("context passes in integers", _times(integers, repeats))
-  _row("context passes in float32", _times(floats, repeats))
+  shape = tuple(-(-side // 16) for side in image.shape[:2])
+  z_hat = np.zeros((*(-(-side // 4) for side in shape), coder.model.hyper_channels), np.int32)
+  nothing = lambda here, indexes, means: np.zeros(len(indexes), np.int32)
+  run = lambda: coder._run_passes(z_hat, shape, 2048, nothing)
+  _row("context passes in integers", _times(run, repeats))
 
 
 def _cold(weights: str | None, image: np.ndarray) -> None:

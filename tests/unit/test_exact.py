@@ -5,8 +5,8 @@ import pytest
 
 from cae_jax.models import exact
 from cae_jax.models.entropy_stack import Cells, EntropyStack, Layer
+from cae_jax.models.passes import at_cells, cells_mask
 
-evaluate = jax.jit(exact.evaluate, static_argnums=1)
 SPECS = (Layer(3, 16, 2), Layer(1, 12), Layer(3, 6))
 
 
@@ -39,7 +39,7 @@ def test_integers_follow_the_float_network(tradeoff):
   stack, params = make_stack()
   layers = make_integer_stack(params)
   x = inputs()
-  y = evaluate(layers, SPECS, exact.biases(layers, tradeoff), x) / 64
+  y = exact.evaluate(layers, SPECS, tradeoff, x) / 64
   expected = jax.jit(stack.apply)(
     {"params": params}, x[None] / np.float32(16), jnp.full(1, tradeoff, jnp.float32)
   )[0]
@@ -50,15 +50,15 @@ def test_integers_follow_the_float_network(tradeoff):
 def test_result_is_that_of_plain_integer_arithmetic():
   _, params = make_stack()
   layers = make_integer_stack(params)
-  bias = exact.biases(layers, 0.5)
   x = inputs(size=40_000)  # beyond 16 bits: is clipped
-  y = evaluate(layers, SPECS, bias, x)
-  np.testing.assert_array_equal(y, _evaluate_in_int64(layers, bias, x))
+  y = exact.evaluate(layers, SPECS, 0.5, x)
+  np.testing.assert_array_equal(y, _evaluate_in_int64(layers, 0.5, x))
 
 
-def _evaluate_in_int64(layers, bias, x):
+def _evaluate_in_int64(layers, tradeoff, x):
   """The definition, in NumPy's 64-bit integers, one output position at a time."""
-  for i, (layer, spec, b) in enumerate(zip(layers, SPECS, bias, strict=True)):
+  for i, (layer, spec) in enumerate(zip(layers, SPECS, strict=True)):
+    b = sum(np.rint(layer.bias[n] * tradeoff**n).astype(np.int64) for n in range(3))
     x = np.clip(x.astype(np.int64), -32767, 32767)
     weights = layer.weights.astype(np.int64)
     r = spec.kernel_size // 2
@@ -76,41 +76,34 @@ def _evaluate_in_int64(layers, bias, x):
   return x
 
 
-def test_jit_and_eager_agree_to_the_bit():
-  _, params = make_stack()
-  layers = make_integer_stack(params)
-  bias = exact.biases(layers, -0.5)
-  for seed in range(3):
-    x = inputs(seed, size=30_000)
-    eager = exact.evaluate(layers, SPECS, bias, jnp.asarray(x))
-    np.testing.assert_array_equal(eager, evaluate(layers, SPECS, bias, x))
-
-
 @pytest.mark.parametrize("cells", [Cells(2, ((0, 1), (1, 0))), Cells(4, ((2, 2),))])
-def test_strips_of_rows_make_no_difference(monkeypatch, cells):
+def test_some_positions_and_channels_of_a_map(monkeypatch, cells):
   specs = Layer(5, 16), Layer(1, 6)
   stack = EntropyStack(specs, zero_last=False)
   params = stack.init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)), jnp.zeros(1))["params"]
   layers = exact.calibrate_stack(params, specs, np.full(3, 1 / 16), np.full(6, 1 / 64), [200.0, 0])
-  x, bias = inputs(shape=(24, 8, 3)), exact.biases(layers, 0.5)
-  whole = exact.evaluate(layers, specs, bias, x, cells)
-  assert whole.shape == (len(cells.offsets), 24 // cells.stride, 8 // cells.stride, 6)
-  for most in (whole.shape[1] * 100, 1):  # some rows at a time, one row
-    monkeypatch.setattr(exact, "_MOST_NUMBERS", most)
-    np.testing.assert_array_equal(exact.evaluate(layers, specs, bias, x, cells), whole)
-  expected = stack.apply({"params": params}, x[None] / np.float32(16), jnp.full(1, 0.5), cells)
-  np.testing.assert_allclose(whole / 64, expected[0], atol=0.1)
+  x = inputs(shape=(24, 8, 9))
+  rows, columns = positions = np.stack(np.nonzero(cells_mask(24, 8, cells)))
+  padded, seen = exact.PaddedMap(x, 2 * cells.spacing), slice(4, 7)
+  y = exact.evaluate_at(layers, 0.5, padded, positions, cells.spacing, seen)
+  assert y.shape == (len(rows), 6)
+  monkeypatch.setattr(exact, "_MOST_NUMBERS", 200)  # some at a time
+  few = exact.evaluate_at(layers, 0.5, padded, positions, cells.spacing, seen)
+  np.testing.assert_array_equal(few, y)
+  as_float = x[None, ..., seen] / np.float32(16)
+  expected = stack.apply({"params": params}, as_float, jnp.full(1, 0.5), cells)
+  found = np.zeros((1, 24, 8, 6))
+  found[0, rows, columns] = y / 64
+  np.testing.assert_allclose(at_cells(found, cells), expected, atol=0.1)
 
 
 def test_sums_stay_exact_for_the_largest_inputs():
-  """Weights at their bound and extreme inputs: no partial sum leaves float32's integers."""
+  """Weights at their bound and extreme inputs."""
   kernel = np.full((3, 3, 64, 1), 1.0)
   layer = exact.quantize_layer(kernel, np.zeros((3, 1)), np.ones(64), np.full(1, 512.0))
   assert np.abs(layer.weights).sum() <= 2**15
   x = np.full((5, 5, 64), -exact.ACTIVATION_MAX, np.int32)
-  spec = (Layer(3, 1),)
-  bias = exact.biases([layer], 0.0)
-  y = evaluate([layer], spec, bias, x)
+  y = exact.evaluate([layer], [Layer(3, 1)], 0.0, x)
   accumulator = -exact.ACTIVATION_MAX * int(layer.weights.sum())
   expected = max((accumulator + (1 << layer.shift[0] >> 1)) >> layer.shift[0], -32767)
   assert y[2, 2, 0] == expected
@@ -134,6 +127,5 @@ def test_biases_are_the_polynomial():
   layer = exact.quantize_layer(
     np.ones((1, 1, 1, 1)), np.array([[8.0], [4.0], [2.0]]), np.ones(1), np.ones(1)
   )
-  one = 1 << layer.shift[0]
   for tradeoff, value in ((0.0, 8), (1.0, 14), (-1.0, 6), (0.5, 10.5)):
-    assert exact.biases([layer], tradeoff)[0].tolist() == [int(value * one)]
+    assert layer.rounded_bias(tradeoff).tolist() == [value + 0.5]
