@@ -109,8 +109,7 @@ def evaluate(
     float64 [h * r, w * r, F] of integers in the last layer's units, of at most 16 bits.
   """
   for i, (layer, spec) in enumerate(zip(layers, specs, strict=True)):
-    x = np.maximum(x, np.floor(x * 2.0**-SLOPE_SHIFT)) if i else np.asarray(x, np.float64)
-    padded = PaddedMap(x, spec.kernel_size // 2)
+    padded = PaddedMap(_leaky(x) if i else x, spec.kernel_size // 2)
     y = evaluate_at([layer], tradeoff, padded, np.indices(x.shape[:2]).reshape(2, -1))
     x = depth_to_space(y.reshape(*x.shape[:2], -1), spec.upsample)
   return x
@@ -168,16 +167,24 @@ def evaluate_at(
   together = -(-_MOST_NUMBERS // (depth * len(distances)))
   for start in range(0, len(places), together):
     part = slice(start, start + together)
-    y = x[places[part, None] + distances]
-    y = y.reshape(len(y), -1)
-    for i, (layer, bias) in enumerate(zip(layers, biases, strict=True)):
-      if i:
-        np.maximum(y, np.floor(y * 2.0**-SLOPE_SHIFT), out=y)
-      y = y @ layer.matrix
-      y += bias
-      np.clip(np.floor(y, out=y), -ACTIVATION_MAX, ACTIVATION_MAX, out=y)
-    result[part] = y
+    around = x[places[part, None] + distances]
+    result[part] = _products(layers, biases, around.reshape(len(around), -1))
   return result
+
+
+def _products(layers, biases, x: np.ndarray) -> np.ndarray:
+  """Layers of 1x1: [N, C] of at most 16 bits -> [N, F]."""
+  for i, (layer, bias) in enumerate(zip(layers, biases, strict=True)):
+    if i:
+      x = _leaky(x)
+    x = x @ layer.matrix
+    x += bias
+    np.clip(np.floor(x, out=x), -ACTIVATION_MAX, ACTIVATION_MAX, out=x)
+  return x
+
+
+def _leaky(x: np.ndarray) -> np.ndarray:
+  return np.maximum(x, np.floor(x * 2.0**-SLOPE_SHIFT))
 
 
 def calibrate_stack(
