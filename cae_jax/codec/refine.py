@@ -71,7 +71,7 @@ def refine(
   least, share = (np.full(regions, value, np.float32) for value in (np.inf, _FIRST_SHARE))
   search = _Search(y[None], y[None], y[None], least, share)
   for _ in range(steps + 1):
-    search = _step(model, params, area, tradeoff, search)
+    search = _compiled_step()(model, params, area, tradeoff, search)
   return np.asarray(search.best[0]) * inside[0]
 
 
@@ -82,7 +82,14 @@ def _mask(shape: tuple[int, ...], height: int, width: int) -> np.ndarray:
   return mask
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.cache
+def _compiled_step():
+  """`_step`, compiled for quick compilation where that costs no speed."""
+  on_cpu = jax.default_backend() == "cpu"
+  options = {"xla_llvm_disable_expensive_passes": True} if on_cpu else None
+  return jax.jit(_step, static_argnums=0, compiler_options=options)
+
+
 def _step(model, params, area, tradeoff, search: _Search) -> _Search:
   """Tries the search's latents and says which to try next."""
   x, pixels, inside = area
