@@ -41,14 +41,19 @@ class LatentCoder(Protocol):
   def analyse(self, image: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] -> y [ceil(H / stride), ceil(W / stride), M] float32, for all rate levels."""
 
-  def refine(self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int) -> np.ndarray:
+  def refine(
+    self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int
+  ) -> tuple[np.ndarray, np.ndarray]:
     """Latents no worse than `analyse`'s for this image and rate level, by so many gradient steps.
 
     Asked for only where there are rate levels.
+
+    Returns:
+      (y to be rounded, aim: what latents should be close to that are not coded as y rounds).
     """
 
-  def encode(self, y: np.ndarray, rate_level: int) -> Coded:
-    """The bytes of latents at a rate level."""
+  def encode(self, y: np.ndarray, rate_level: int, aim: np.ndarray | None = None) -> Coded:
+    """The bytes of latents at a rate level; `aim`, if any, of `refine`."""
 
   def decode(
     self, section: bytes, shape: tuple[int, int], rate_level: int

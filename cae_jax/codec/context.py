@@ -99,16 +99,24 @@ class ContextCoder:
     x = pad_to(image, BLOCK * _padded_side(height), BLOCK * _padded_side(width))
     return np.asarray(self._analyse(self._params, x))[:height, :width]
 
-  def refine(self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int) -> np.ndarray:
-    """Latents of `analyse` made better for a rate level, see `codec.refine`."""
+  def refine(
+    self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Latents of `analyse` made better for a rate level, and their aims; see `codec.refine`."""
     tradeoff = self._tradeoffs(rate_level)
     gain = np.asarray(self._gain(self._params, tradeoff))
-    refined = refine(self.model, self._params, image, _padded(y * gain), tradeoff, steps)
-    return refined[: y.shape[0], : y.shape[1]] / gain
+    found = refine(self.model, self._params, image, _padded(y * gain), tradeoff, steps)
+    refined, aim = (latents[: y.shape[0], : y.shape[1]] / gain for latents in found)
+    return refined, aim
 
-  def encode(self, y: np.ndarray, rate_level: int) -> Coded:
-    """The bytes of latents of `analyse` at a rate level from 0 to 4096."""
-    coding = self._code(y, rate_level)
+  def encode(self, y: np.ndarray, rate_level: int, aim: np.ndarray | None = None) -> Coded:
+    """The bytes of latents at a rate level from 0 to 4096.
+
+    Args:
+      y: of `analyse`, or of `refine`.
+      aim: of `refine`, what the symbols changed for hidden signs should be close to; y if None.
+    """
+    coding = self._code(y, rate_level, aim)
     return Coded(rans.encode_parts(coding.parts), coding.symbols, coding.y_hat)
 
   def count_sizes(self, y: np.ndarray, rate_level: int) -> np.ndarray:
@@ -120,21 +128,29 @@ class ContextCoder:
         np.add.at(counts, (indexes, np.minimum(sizes, tables.regular_lengths[indexes])), 1)
     return counts
 
-  def _code(self, y: np.ndarray, rate_level: int) -> _Coding:
+  def _code(self, y: np.ndarray, rate_level: int, aim: np.ndarray | None = None) -> _Coding:
     height, width, _ = y.shape
     tradeoff = self._tradeoffs(rate_level)
+    levels = functools.partial(split_levels, coarse=self.model.levels[0].channels)
     steps, z = self._quantizable(self._params, _padded(y), tradeoff)
+    steps = levels(np.asarray(steps)[:height, :width])
+    if aim is not None:
+      aims = levels(aim * np.asarray(self._gain(self._params, tradeoff)))
     dead_zones, curvature = map(np.asarray, self._rounding(self._params, tradeoff))
     z_hat = np.rint(np.asarray(z)[: _hyper_side(height), : _hyper_side(width)]).astype(np.int32)
-    steps = split_levels(np.asarray(steps)[:height, :width], self.model.levels[0].channels)
     parts: list[rans.Part] = [(z_hat, channel_indexes(z_hat.shape), self._prior)]
     coded = [z_hat]
 
     def code_pass(here: _Here, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
-      targets = here.take(steps) - means * np.float32(2.0**-FRACTION_BITS)
+      means = means * np.float32(2.0**-FRACTION_BITS)
+      targets = here.take(steps) - means
       symbols = dead_zone_rounding(targets, dead_zones[indexes, here.units]).astype(np.int32)
       groups = sign_hiding.group_numbers(indexes, self._size_tables)
-      cost = self._cost_of_sizes(np.abs(targets), indexes, curvature[here.units])
+      if aim is not None:
+        targets = here.take(aims) - means
+      negative = np.where(symbols, symbols, targets) < 0
+      along = np.where(negative, -targets, targets)
+      cost = self._cost_of_sizes(along, indexes, curvature[here.units])
       coded.append(sign_hiding.hide_signs(symbols, groups, targets, cost))
       parts.extend(sign_hiding.parts(coded[-1], groups, indexes, self._size_tables))
       return coded[-1]
@@ -146,7 +162,8 @@ class ContextCoder:
     """What it costs to code sizes in place of `targets`: bits, and distortion in bits.
 
     Args:
-      targets, indexes, curvature: [K], of each symbol.
+      targets: [K], negative where a size should have the other sign.
+      indexes, curvature: [K], of each symbol.
     """
 
     def cost(place: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -62,13 +62,13 @@ class Analysed:
 
   def encode(self, rate_level: int, effort: int = 0) -> "Encoded":
     """The file at a rate level; with any effort of refined latents."""
-    y, steps = self.y, EFFORT_STEPS[effort]
+    y, aim, steps = self.y, None, EFFORT_STEPS[effort]
     if steps:
-      y = windows.refine(self.coder, self.planes.rgb, y, rate_level, steps)
+      y, aim = windows.refine(self.coder, self.planes.rgb, y, rate_level, steps)
     sections: list[bytes] = []
     y_hat, checksum = np.empty_like(y), 0
     for tile in coding_tiles(y.shape[0], y.shape[1], self.coder.stride):
-      coded = self.coder.encode(y[tile], rate_level)
+      coded = self.coder.encode(y[tile], rate_level, None if aim is None else aim[tile])
       sections.append(coded.section)
       checksum = symbol_checksum(coded.symbols, checksum)
       y_hat[tile] = coded.y_hat

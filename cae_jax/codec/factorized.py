@@ -39,13 +39,13 @@ class FactorizedCoder:
     """uint8 [H, W, 3] -> y [h, w, M] float32, before rounding."""
     return np.asarray(self._analyse(self._params, pad_to_multiple(image, self.multiple)))
 
-  def refine(self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int) -> np.ndarray:
+  def refine(self, *arguments) -> tuple[np.ndarray, np.ndarray]:
     """Not for models of one rate."""
     raise NotImplementedError
 
-  def encode(self, y: np.ndarray, rate_level: int = 0) -> Coded:
+  def encode(self, y: np.ndarray, rate_level: int = 0, aim: np.ndarray | None = None) -> Coded:
     """The bytes of latents."""
-    del rate_level
+    del rate_level, aim
     symbols = np.rint(y).astype(np.int32)
     section = rans.encode(symbols, channel_indexes(symbols.shape), self._prior)
     return Coded(section, [symbols], symbols.astype(np.float32))

@@ -59,13 +59,13 @@ class HyperpriorCoder:
     y = self._analyse(self._params, pad_to_multiple(image, self.multiple))
     return np.asarray(y)[:height, :width]
 
-  def refine(self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int) -> np.ndarray:
+  def refine(self, *arguments) -> tuple[np.ndarray, np.ndarray]:
     """Not for models of one rate."""
     raise NotImplementedError
 
-  def encode(self, y: np.ndarray, rate_level: int = 0) -> Coded:
+  def encode(self, y: np.ndarray, rate_level: int = 0, aim: np.ndarray | None = None) -> Coded:
     """The bytes of latents."""
-    del rate_level
+    del rate_level, aim
     z = self._hyper_analyse(self._params, pad_to_multiple(y, _HYPER))
     z_hat = np.rint(np.asarray(z)).astype(np.int32)
     means, indexes = self._means_and_indexes(z_hat, y.shape[:2])

@@ -50,13 +50,13 @@ class PaperCoder:
     y = self._analyse(self._params, pad_to_multiple(image, self.multiple))
     return np.asarray(y)[:height, :width]
 
-  def refine(self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int) -> np.ndarray:
+  def refine(self, *arguments) -> tuple[np.ndarray, np.ndarray]:
     """Not for models of one rate."""
     raise NotImplementedError
 
-  def encode(self, y: np.ndarray, rate_level: int) -> Coded:
+  def encode(self, y: np.ndarray, rate_level: int, aim: np.ndarray | None = None) -> Coded:
     """The Huffman code of rounded latents."""
-    del rate_level
+    del rate_level, aim
     symbols = np.asarray(quantize_uniform(y, self._low, self._high, self._bits))
     section = huffman.encode(symbols, _channel_indexes(symbols.shape), self._code)
     return Coded(section, [symbols], self._dequantize(symbols))

@@ -7,6 +7,9 @@ of its own symbol (`entropy.dead_zone`). As latents do depend on each other, eac
 part of the way only. Regions of 64x64 pixels find their own: where a step has not lowered the cost
 of a region, the next one starts from its best latents again and goes half as far.
 
+Hidden signs then change some symbols. Which ones, and where to, is best judged by what the search
+has found out about them, too: half-way to Newton's latents.
+
 Stochastic Gumbel annealing (Yang, Bamler and Mandt 2020, arXiv:2006.04240) wants hundreds of steps
 and knows no dead zone; see BUILD_NOTES.md.
 """
@@ -50,7 +53,7 @@ def refine(
   y: np.ndarray,
   tradeoff: np.ndarray,
   steps: int,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
   """Latents with a lower cost of rate and distortion.
 
   Args:
@@ -61,7 +64,7 @@ def refine(
     tradeoff: [1].
     steps: how many; more are better and slower.
   Returns:
-    As `y`.
+    (the best latents, half-way from these to where Newton's method leads), each as `y`.
   """
   height, width = image.shape[:2]
   x = pad_to(image, BLOCK * y.shape[0], BLOCK * y.shape[1])[None] / np.float32(255)
@@ -72,7 +75,8 @@ def refine(
   search = _Search(y[None], y[None], y[None], least, share)
   for _ in range(steps + 1):
     search = _compiled_step()(model, params, area, tradeoff, search)
-  return np.asarray(search.best[0]) * inside[0]
+  best, ideal = (np.asarray(latents[0]) * inside[0] for latents in (search.best, search.ideal))
+  return best, (best + ideal) / 2
 
 
 def _mask(shape: tuple[int, ...], height: int, width: int) -> np.ndarray:

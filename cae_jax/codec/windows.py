@@ -27,16 +27,18 @@ def analyse(coder: LatentCoder, image: np.ndarray) -> np.ndarray:
 
 def refine(
   coder: LatentCoder, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int
-) -> np.ndarray:
-  """Latents y [h, w, M] of `analyse` made better for a rate level."""
+) -> tuple[np.ndarray, np.ndarray]:
+  """Latents y [h, w, M] of `analyse` made better for a rate level, and their aims."""
   s = coder.stride
 
   def refined(rows: Window, columns: Window) -> np.ndarray:
     part = y[rows.start : rows.stop, columns.start : columns.stop]
-    return coder.refine(image[_pixels(rows, s), _pixels(columns, s)], part, rate_level, steps)
+    window = image[_pixels(rows, s), _pixels(columns, s)]
+    return np.concatenate(coder.refine(window, part, rate_level, steps), axis=-1)
 
   pieces = (((r, c), refined(r, c)) for r, c in _windows(coder, *y.shape[:2]))
-  return _assemble(pieces, y.shape[:2], 1)
+  y, aim = np.split(_assemble(pieces, y.shape[:2], 1), 2, axis=-1)
+  return y, aim
 
 
 def synthesise(

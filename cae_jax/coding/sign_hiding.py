@@ -42,9 +42,9 @@ def hide_signs(
   """Symbols near those given, whose leaders have the signs that their groups tell.
 
   Args:
-    symbols: int32 of any shape, `targets` rounded: none has another sign than its target.
+    symbols: int32 of any shape.
     groups: [N], of `group_numbers`.
-    targets: float of that shape, what symbols should be.
+    targets: float of that shape, what symbols should be; zeros that change get their signs.
     cost: of sizes from zero to one above the symbols'.
   Returns:
     int32 of that shape; in each group at most one symbol is changed, by one: the cheapest.
@@ -70,7 +70,8 @@ def hide_signs(
   cheapest = by_group[np.flatnonzero(np.diff(group[by_group], prepend=-1))]
   changed = np.where(higher <= lower, size + 1, size - 1)[cheapest]
   place = place[cheapest]
-  result[place] = np.where(targets[place] < 0, -changed, changed)
+  negative = np.where(result[place] == 0, targets[place], result[place]) < 0
+  result[place] = np.where(negative, -changed, changed)
   return result.reshape(symbols.shape)
 
 

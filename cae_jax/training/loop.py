@@ -99,12 +99,8 @@ def train(
       no checkpoint yet, instead of `params` at step 0; without a place the data begin anew.
   """
   with Checkpoints(Path(workdir) / "checkpoints") as checkpoints, Interruption() as interruption:
-    state = start[0] if start else create_state(params, optimizer)
-    state = jax.device_put(state, sharding.replicated(mesh))
-    if checkpoints.last_step is not None:
-      state, data_state = checkpoints.restore(state)
-    else:
-      data_state = start[1] if start else None
+    fresh = start or (create_state(params, optimizer), None)
+    state, data_state = _newest(checkpoints, fresh, mesh)
     if data_state is not None:
       batches.set_state(data_state)
     if int(state.step):
@@ -145,6 +141,13 @@ def train(
         if stop_now:
           break
   return Result(state, int(state.step) >= config.steps, window.step_seconds)
+
+
+def _newest(checkpoints: Checkpoints, start: tuple[TrainState, Any], mesh: Mesh):
+  """(state on the devices of the mesh, place in the data): the last checkpoint's, or `start`."""
+  state, data_state = start
+  state = jax.device_put(state, sharding.replicated(mesh))
+  return (state, data_state) if checkpoints.last_step is None else checkpoints.restore(state)
 
 
 def validate(errors_fn: ErrorsFn, params: Any, batches: Sequence[Any]) -> dict[str, float]:

@@ -77,8 +77,9 @@ def rate_distortion_loss(
     cost_power: what is minimised is the mean of cost^p / p. With 1 smooth images hardly count, as
       they cost little; the closer to 0, the more a per cent of every image counts the same.
   Returns:
-    loss_fn(params, batch, *, key) -> (loss, {"psnr_db", "rate_bpp", "z_bpp"}), means over images,
-    with batch["image"] uint8 [B, H, W, 3].
+    loss_fn(params, batch, *, key) -> (what is minimised, {"loss", "psnr_db", "rate_bpp", "z_bpp"}),
+    means over images ("loss" of the costs, whatever the power: what validation measures too), with
+    batch["image"] uint8 [B, H, W, 3].
   """
   measure = DISTORTIONS[distortion]
 
@@ -89,9 +90,9 @@ def rate_distortion_loss(
     output: Any = model.apply(
       {"params": params}, rgb / 255, tradeoff, key=key_noise, method="noisy"
     )
-    cost = _costs(model, output, rgb, output.x_hat * 255, tradeoff, measure)
-    loss = jnp.mean(cost.pop("loss") ** cost_power) / cost_power
-    return loss, {name: jnp.mean(v) for name, v in cost.items()}
+    figures = _costs(model, output, rgb, output.x_hat * 255, tradeoff, measure)
+    objective = jnp.mean(figures["loss"] ** cost_power) / cost_power
+    return objective, {name: jnp.mean(v) for name, v in figures.items()}
 
   return loss_fn
 

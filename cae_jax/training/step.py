@@ -31,19 +31,20 @@ def make_train_step(
   A step whose loss or gradient is not finite changes nothing but the counters.
 
   Returns:
-    step_fn(state, batch) -> (state, {"loss", "grad_norm", and what loss_fn reports}).
+    step_fn(state, batch) -> (state, {"loss", "grad_norm", and what loss_fn reports, which may be
+    another "loss" than what is minimised}).
   """
 
   def train_step(state: TrainState, batch: Batch):
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-    (loss, figures), grads = grad_fn(state.params, batch, key=key)
+    (objective, figures), grads = grad_fn(state.params, batch, key=key)
     grad_norm = optax.tree.norm(grads)
-    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    finite = jnp.isfinite(objective) & jnp.isfinite(grad_norm)
     state = _keep_if(finite, _updated(state, grads, optimizer, ema_decay), state)
     skipped = state.skipped + (~finite).astype(jnp.int32)
     state = dataclasses.replace(state, step=state.step + 1, skipped=skipped)
-    return state, {"loss": loss, "grad_norm": grad_norm, **figures}
+    return state, {"loss": objective, "grad_norm": grad_norm, **figures}
 
   everywhere = replicated(mesh)
   return jax.jit(

@@ -155,9 +155,12 @@ def test_targets_of_psnr_are_met_from_above(ours, share):
 def test_a_search_codes_few_times(ours, monkeypatch):
   levels = []
   encode = context.ContextCoder.encode
-  monkeypatch.setattr(
-    context.ContextCoder, "encode", lambda self, y, r: levels.append(r) or encode(self, y, r)
-  )
+
+  def counted(self, y, rate_level, aim):
+    levels.append(rate_level)
+    return encode(self, y, rate_level, aim)
+
+  monkeypatch.setattr(context.ContextCoder, "encode", counted)
   low = len(ours.compress(IMAGE, quality=0))
   levels.clear()
   ours.compress(IMAGE, size_bytes=3 * low)

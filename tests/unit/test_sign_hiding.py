@@ -15,14 +15,15 @@ ALWAYS = 2  # the table of symbols that are hardly ever zero
 
 
 def _squares(targets):
-  return lambda place, size: (np.abs(targets.ravel()[place]) - size) ** 2
+  return lambda place, size: (targets.ravel()[place] - size) ** 2
 
 
 def _hidden(targets, indexes):
   """Rounded targets with their signs hidden, and their groups."""
   groups = sign_hiding.group_numbers(indexes, TABLES)
   symbols = np.rint(targets).astype(np.int32)
-  return symbols, sign_hiding.hide_signs(symbols, groups, targets, _squares(targets)), groups
+  hidden = sign_hiding.hide_signs(symbols, groups, targets, _squares(np.abs(targets)))
+  return symbols, hidden, groups
 
 
 def _coded(symbols, indexes):
@@ -57,7 +58,7 @@ def test_groups_change_by_one_at_most(shape, spread, seed):
   assert changes.max(initial=0) <= 1
   empty = np.bincount(groups, symbols.ravel() != 0) == 0
   assert not changes[empty].any()
-  again = sign_hiding.hide_signs(hidden, groups, targets, _squares(targets))
+  again = sign_hiding.hide_signs(hidden, groups, targets, _squares(np.abs(targets)))
   np.testing.assert_array_equal(again, hidden)
 
 
@@ -93,6 +94,14 @@ def test_the_change_is_the_cheapest_possible(seed):
       ways.append(cost(way))
   assert tells(hidden)
   assert cost(hidden) == pytest.approx(min(ways))
+
+
+def test_a_symbol_keeps_its_sign_where_its_target_has_the_other():
+  indexes = np.full(3, ALWAYS)
+  symbols, targets = np.array([2, -2, 1], np.int32), np.array([2.0, 0.4, 1.0])
+  groups = sign_hiding.group_numbers(indexes, TABLES)
+  hidden = sign_hiding.hide_signs(symbols, groups, targets, _squares(np.array([2.0, -0.4, 1.0])))
+  np.testing.assert_array_equal(hidden, [2, -1, 1])
 
 
 def test_zeros_hide_nothing():
