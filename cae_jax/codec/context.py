@@ -25,7 +25,7 @@ from cae_jax.images.tiling import pad_to
 from cae_jax.models import build_model, exact
 from cae_jax.models.block_transforms import BLOCK, join_levels, split_levels
 from cae_jax.models.context import ContextModel
-from cae_jax.models.entropy import dead_zone, factorized_pmfs, scale_levels, size_pmfs
+from cae_jax.models.entropy import CAUTION, dead_zone, factorized_pmfs, scale_levels, size_pmfs
 from cae_jax.models.exact_conditional import FRACTION_BITS, Networks, means_and_indexes
 from cae_jax.models.exact_context import LevelInputs, as_written, quantize_networks
 from cae_jax.models.layers import depth_to_space
@@ -169,7 +169,8 @@ class ContextCoder:
     def cost(place: np.ndarray, size: np.ndarray) -> np.ndarray:
       index, error = indexes[place], targets[place] - size
       slot = np.minimum(size, self._size_tables.regular_lengths[index])
-      return self._size_bits[index, slot] + curvature[place] / 2 * np.square(error)
+      bits = self._size_bits[index, slot] + (size > 0)
+      return bits + CAUTION * curvature[place] / 2 * np.square(error)
 
     return cost
 

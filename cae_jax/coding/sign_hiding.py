@@ -1,11 +1,15 @@
-"""Sign data hiding: one sign of each group of symbols is told by the sizes of all of them.
+"""Sign hiding: of each group of symbols one sign is told by the sizes of many.
 
 Symbols, in C order, are cut into groups in which their tables let one expect `GROUP_NONZEROS` that
-are not zero. The first of those is the group's *leader*: it is negative if the group's sizes sum to
-an odd number, so its sign takes no bit. In return the encoder has to change one symbol by one in
-about every second group, but it may choose the one that costs least.
+are not zero. A group's *check* says whether an odd number of its symbols is negative. So one sign
+of each group takes no bit: that of its *leader*, its first symbol that is not zero. Checks are
+parities: a symbol of odd size turns over that of its own group, and of some of the next ones, by
+the *pattern* of its place. In return the encoder has to change sizes by one until all checks are
+right. As they are interwoven there are many ways to, and a search through a trellis finds the
+cheapest.
 
-After Clare, Henry and Jung 2011 (JCTVC-G271), as in HEVC.
+After Clare, Henry and Jung 2011 (JCTVC-G271, sign data hiding, as in HEVC), where a check is the
+parity of one group alone, and the syndrome-trellis codes of steganography, see `trellis`.
 """
 
 from collections.abc import Callable
@@ -15,12 +19,19 @@ import numpy as np
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.rans import Decoder, Part
 from cae_jax.coding.tables import CodingTables
+from cae_jax.coding.trellis import cheapest_changes
 
-GROUP_NONZEROS = 6  # part of the format; by the BD-rate of validation photographs, BUILD_NOTES.md
+# Parts of the format; by the BD-rate of validation photographs, BUILD_NOTES.md.
+GROUP_NONZEROS = 2.5
+REACH = 8  # groups that a pattern is for: the symbol's own and those after it
+CHAIN = 96  # groups; patterns do not reach beyond the chain of their group
+_GOLDEN = 2654435769  # 2^32 over the golden ratio: multiples of it fill [0, 2^32) evenly
+
 _NEAR_ONE = 0.25  # targets of zeros that might become ones
+_OPTIONS = 3  # changes that the encoder considers in each group, the cheapest ones
 _SIGNS = CodingTables(np.array([[0, 1, 2]]), np.array([2]), np.array([0]), 1, False)
 
-# Places in the flat array, and a size for each: what it costs to code these.
+# Places in the flat array, and a size for each: what it costs to code these, signs included.
 Cost = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -33,13 +44,13 @@ def group_numbers(indexes: np.ndarray, tables: CodingTables) -> np.ndarray:
   """
   one = 1 << tables.precision
   not_zero = one - tables.frequencies[:, 0]
-  return np.cumsum(not_zero[indexes]) // (GROUP_NONZEROS * one)
+  return np.cumsum(not_zero[indexes]) // int(GROUP_NONZEROS * one)
 
 
 def hide_signs(
   symbols: np.ndarray, groups: np.ndarray, targets: np.ndarray, cost: Cost
 ) -> np.ndarray:
-  """Symbols near those given, whose leaders have the signs that their groups tell.
+  """Symbols near those given, whose signs are as the checks tell.
 
   Args:
     symbols: int32 of any shape.
@@ -47,31 +58,26 @@ def hide_signs(
     targets: float of that shape, what symbols should be; zeros that change get their signs.
     cost: of sizes from zero to one above the symbols'.
   Returns:
-    int32 of that shape; in each group at most one symbol is changed, by one: the cheapest.
+    int32 of that shape; symbols are changed by one at most, and in groups of zeros none is.
   """
   result, targets = symbols.flatten(), targets.ravel()
-  sizes = np.abs(result)
-  leaders, odd = _leaders(sizes, groups)
-  wrong = leaders[(result[leaders] < 0) != odd]
-  if not wrong.size:
+  sizes, negative = np.abs(result), np.where(result, result, targets) < 0
+  told = _count(groups, sizes > 0) > 0
+  wrong = told & (_checks(sizes, groups) != _count(groups, result < 0) % 2)
+  if not wrong.any():
     return symbols
-  # Zeros before the leader stay zero and the leader does not become zero, or another sign would be
-  # hidden. Nor do zeros that are far from one: one more for the leader costs less.
-  leader = np.full(groups[-1] + 1, sizes.size)
-  leader[groups[wrong]] = wrong
-  place = np.flatnonzero((sizes > 0) | (np.abs(targets) > _NEAR_ONE))
-  place = place[place >= leader[groups[place]]]
+  place = np.flatnonzero(told[groups] & ((sizes > 0) | (np.abs(targets) > _NEAR_ONE)))
   size, group = sizes[place], groups[place]
-  higher = cost(place, size + 1)
-  can_fall = size > (place == leader[group])
-  lower = np.where(can_fall, cost(place, np.maximum(size, 1) - 1), np.inf)
-  rise = np.minimum(higher, lower) - cost(place, size)
-  by_group = np.lexsort((rise, group))
-  cheapest = by_group[np.flatnonzero(np.diff(group[by_group], prepend=-1))]
-  changed = np.where(higher <= lower, size + 1, size - 1)[cheapest]
-  place = place[cheapest]
-  negative = np.where(result[place] == 0, targets[place], result[place]) < 0
-  result[place] = np.where(negative, -changed, changed)
+  now, higher = cost(place, size), cost(place, size + 1)
+  lower = np.where(size > 0, cost(place, np.maximum(size, 1) - 1), np.inf)
+  lower[_kept(size, lower - now, group)] = np.inf
+  changed = np.where(higher <= lower, size + 1, size - 1)
+  crosses = negative[place] & ((size == 0) | (changed == 0))
+  patterns = _patterns(place) ^ crosses
+  rise = np.maximum(np.minimum(higher, lower) - now, 0)
+  chosen = _cheapest(rise, patterns, group, wrong, told)
+  place, changed = place[chosen], changed[chosen]
+  result[place] = np.where(negative[place], -changed, changed)
   return result.reshape(symbols.shape)
 
 
@@ -87,7 +93,7 @@ def parts(
     tables: of sizes, from zero on.
   """
   sizes = np.abs(symbols)
-  told = _told(sizes.ravel(), _leaders(sizes.ravel(), groups)[0])
+  told = np.delete(*_leaders(sizes.ravel(), groups))
   signs = (symbols.ravel()[told] < 0).astype(np.int32)
   return [(sizes, indexes, tables), (signs, np.zeros_like(signs), _SIGNS)]
 
@@ -101,24 +107,74 @@ def decode(decoder: Decoder, indexes: np.ndarray, tables: CodingTables) -> np.nd
   sizes = decoder.decode(indexes, tables).ravel()
   if sizes.size and sizes.min() < 0:
     raise BitstreamError("rans", 0, f"a symbol has the size {sizes.min()}")
-  leaders, odd = _leaders(sizes, group_numbers(indexes, tables))
-  told = _told(sizes, leaders)
+  groups = group_numbers(indexes, tables)
+  places, first = _leaders(sizes, groups)
+  told, leaders = np.delete(places, first), places[first]
   negative = np.zeros(sizes.size, bool)
-  negative[leaders] = odd
-  negative[told] = decoder.decode(np.zeros(np.count_nonzero(told), np.int32), _SIGNS)
+  negative[told] = decoder.decode(np.zeros(told.size, np.int32), _SIGNS)
+  others = _count(groups, negative) % 2
+  negative[leaders] = (_checks(sizes, groups) != others)[groups[leaders]]
   return np.where(negative, -sizes, sizes).reshape(indexes.shape)
 
 
 def _leaders(sizes: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Places of the groups' leaders, and whether each one's group is odd; groups may have none."""
+  """Places of all symbols that are not zero, and which of these are their groups' leaders."""
   places = np.flatnonzero(sizes)
-  first = np.flatnonzero(np.diff(groups[places], prepend=-1))
-  totals = np.add.reduceat(sizes[places], first) if first.size else np.empty(0, np.int64)
-  return places[first], totals % 2 == 1
+  return places, np.flatnonzero(np.diff(groups[places], prepend=-1))
 
 
-def _told(sizes: np.ndarray, leaders: np.ndarray) -> np.ndarray:
-  """Whose signs are told: bool [N]."""
-  told = sizes > 0
-  told[leaders] = False
-  return told
+def _count(groups: np.ndarray, which: np.ndarray) -> np.ndarray:
+  """How many symbols of each group are among these, bool [N]: int [G]."""
+  return np.bincount(groups[which], minlength=groups[-1] + 1 if groups.size else 0)
+
+
+def _patterns(places: np.ndarray) -> np.ndarray:
+  """Of symbols at these places: int, bit t for the t-th group from the symbol's own, bit 0 set."""
+  return (places * _GOLDEN % 2**32 >> (33 - REACH)) << 1 | 1
+
+
+def _checks(sizes: np.ndarray, groups: np.ndarray) -> np.ndarray:
+  """Of each group: 0 or 1 [G]."""
+  odd = np.flatnonzero(sizes & 1)
+  patterns, group = _patterns(odd), groups[odd]
+  count = groups[-1] + 1 if groups.size else 0
+  totals = np.zeros(count, np.int64)
+  for t in range(REACH):
+    reached = (patterns >> t & 1 == 1) & (group % CHAIN + t < CHAIN) & (group + t < count)
+    totals += np.bincount(group[reached] + t, minlength=count)
+  return totals % 2
+
+
+def _kept(size: np.ndarray, fall: np.ndarray, group: np.ndarray) -> np.ndarray:
+  """One symbol of each group that shall not become zero: where that would be dearest.
+
+  Args:
+    size, fall, group: [N], of symbols of groups that are not all zero; what one less costs.
+  """
+  dear = np.select([size > 1, size == 1], [np.inf, fall], -np.inf)
+  by_group = np.lexsort((dear, group))
+  dearest = by_group[np.flatnonzero(np.diff(group[by_group], append=-1))]
+  return dearest[size[dearest] == 1]
+
+
+def _cheapest(rise, patterns, group, wrong, told) -> np.ndarray:
+  """Which of N changes to make, [K] places: rise, patterns and group [N], wrong and told [G]."""
+  # In each group the best change for its own check first, then the best for any.
+  own = np.flatnonzero(patterns & 1)
+  own = own[np.lexsort((rise[own], group[own]))]
+  own = own[np.flatnonzero(np.diff(group[own], prepend=-1))]
+  first = np.zeros(rise.size, bool)
+  first[own] = True
+  order = np.lexsort((rise, ~first, group))
+  starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+  rank = np.arange(order.size) - np.repeat(starts, np.diff(starts, append=order.size))
+  order, rank = order[rank < _OPTIONS], rank[rank < _OPTIONS]
+  length = min(CHAIN, told.size)
+  shape = -(-told.size // length), length
+  pad = lambda x: np.pad(x, (0, shape[0] * length - x.size)).reshape(shape)
+  offered = np.full((shape[0] * length, _OPTIONS), -1)
+  offered[group[order], rank] = order
+  offered = offered.reshape(*shape, _OPTIONS)
+  costs = np.where(offered < 0, np.inf, rise[offered]).astype(np.float32)
+  chosen = cheapest_changes(costs, patterns[offered], pad(wrong), pad(told), REACH)
+  return offered[chosen]

@@ -30,7 +30,7 @@ LMBDA_UNIT = 0.009  # a typical lmbda, of rate_bpp + lmbda * MSE (0-255)
 STEP = 5.1
 # An error of e such steps costs lmbda * (e * step)^2 / 3 bits, of a sample's three colours.
 UNIT_CURVATURE = 2 * STEP**2 / 3
-_CAUTION = 1.5  # by the BD-rate of files of validation photographs, see BUILD_NOTES.md
+CAUTION = 1.5  # by the BD-rate of files of validation photographs, see BUILD_NOTES.md
 
 # For each distribution its probabilities and the integer that the first of them is of.
 Pmfs = list[tuple[np.ndarray, int]]
@@ -118,7 +118,7 @@ def dead_zone(scales: jax.Array, curvature: jax.Array) -> jax.Array:
   Returns:
     From 0 to 1 step.
   """
-  return _indifferent(symbol_bits, scales, _CAUTION * curvature, 1.0)
+  return _indifferent(symbol_bits, scales, CAUTION * curvature, 1.0)
 
 
 def _assumed_dead_zone(scales):
