@@ -53,7 +53,7 @@ def test_files_are_as_small_as_the_model_says(codec, quality):
   x = PHOTO[None].astype(np.float32) / 255
   output = jax.jit(coder.model.apply)({"params": coder._params}, x, tradeoff)
   expected = float(output.y_bits[0] + output.z_bits[0]) / 8
-  assert 0.94 < (len(data) - HEADER_BYTES) / expected < 1
+  assert 0.88 < (len(data) - HEADER_BYTES) / expected < 0.97
 
 
 def _jpeg(image, quality):
