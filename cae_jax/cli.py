@@ -16,8 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import threadpoolctl
-
 import cae_jax
 from cae_jax import commands
 from cae_jax.codec import DEFAULT_MAX_PIXELS
@@ -37,9 +35,6 @@ def main(argv: Sequence[str] | None = None) -> int:
   if not arguments.debug:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("jax").setLevel(logging.ERROR)
-  # NumPy's products here are small: more threads save little, and wait for one another at every
-  # product where the machine has other work.
-  threadpoolctl.threadpool_limits(1, "blas")
   try:
     return arguments.run(arguments)
   except KeyboardInterrupt:

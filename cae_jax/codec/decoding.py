@@ -7,6 +7,7 @@ from cae_jax.codec.alpha import decode_alpha
 from cae_jax.codec.coder import LatentCoder
 from cae_jax.codec.info import unpack_rate
 from cae_jax.codec.kinds import Planes, has_alpha, put_together
+from cae_jax.codec.threads import in_threads
 from cae_jax.codec.tiles import coding_tiles
 from cae_jax.coding.bitstream import Container, Header, symbol_checksum
 from cae_jax.coding.errors import BitstreamError
@@ -35,11 +36,14 @@ def decode_container(coder: LatentCoder, container: Container) -> np.ndarray:
 
 def _decode_tiles(coder, tiles, sections, rate_level: int, expected: int) -> np.ndarray:
   """y_hat [h, w, M]; nothing of the image's size is allocated before a tile has been decoded."""
-  y_hat, checksum = np.empty((0, 0, 0), np.float32), 0
-  for tile, section in zip(tiles, sections):
-    rows, columns = tile
+
+  def decode(number: int) -> tuple[list[np.ndarray], np.ndarray]:
+    rows, columns = tiles[number]
     shape = rows.stop - rows.start, columns.stop - columns.start
-    symbols, part = coder.decode(section, shape, rate_level)
+    return coder.decode(sections[number], shape, rate_level)
+
+  y_hat, checksum = np.empty((0, 0, 0), np.float32), 0
+  for tile, (symbols, part) in zip(tiles, in_threads(decode, range(len(tiles)))):
     checksum = symbol_checksum(symbols, checksum)
     if not y_hat.size:
       y_hat = np.empty((tiles[-1][0].stop, tiles[-1][1].stop, part.shape[-1]), np.float32)

@@ -9,11 +9,12 @@ import numpy as np
 
 from cae_jax.codec import windows
 from cae_jax.codec.alpha import encode_alpha
-from cae_jax.codec.coder import LatentCoder
+from cae_jax.codec.coder import Coded, LatentCoder
 from cae_jax.codec.info import pack_rate
 from cae_jax.codec.kinds import take_apart, visible_psnr_db
 from cae_jax.codec.rate_search import largest_within
-from cae_jax.codec.tiles import coding_tiles
+from cae_jax.codec.threads import in_threads
+from cae_jax.codec.tiles import Tile, coding_tiles
 from cae_jax.coding.bitstream import Header, pack, symbol_checksum
 
 DEFAULT_QUALITY = 50.0
@@ -65,10 +66,14 @@ class Analysed:
     y, aim, steps = self.y, None, EFFORT_STEPS[effort]
     if steps:
       y, aim = windows.refine(self.coder, self.planes.rgb, y, rate_level, steps)
+
+    def encode(tile: Tile) -> Coded:
+      return self.coder.encode(y[tile], rate_level, None if aim is None else aim[tile])
+
     sections: list[bytes] = []
     y_hat, checksum = np.empty_like(y), 0
-    for tile in coding_tiles(y.shape[0], y.shape[1], self.coder.stride):
-      coded = self.coder.encode(y[tile], rate_level, None if aim is None else aim[tile])
+    tiles = coding_tiles(y.shape[0], y.shape[1], self.coder.stride)
+    for tile, coded in zip(tiles, in_threads(encode, tiles)):
       sections.append(coded.section)
       checksum = symbol_checksum(coded.symbols, checksum)
       y_hat[tile] = coded.y_hat

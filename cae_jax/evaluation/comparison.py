@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import threadpoolctl
 import tqdm
 
 from cae_jax import codec as codecs
@@ -72,7 +71,7 @@ def run(
       keep(Record(codec.name, None, None, status=codec.status))
   # Forking a process in which JAX has started threads can hang.
   context = multiprocessing.get_context("spawn")
-  pool = concurrent.futures.ProcessPoolExecutor(jobs, context, _share_cores)
+  pool = concurrent.futures.ProcessPoolExecutor(jobs, context)
   try:
     futures = [
       pool.submit(_measure_one, comparison, name, x, [r for r in done if r.image == name])
@@ -85,11 +84,6 @@ def run(
   finally:
     pool.shutdown(cancel_futures=True)
   return rows
-
-
-def _share_cores() -> None:
-  """In a process among others: their threads would wait for one another."""
-  threadpoolctl.threadpool_limits(1, "blas")
 
 
 def _measure_one(comparison, name: str, x_uint8: np.ndarray, done) -> list[Record]:

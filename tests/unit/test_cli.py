@@ -3,7 +3,6 @@ import shutil
 
 import numpy as np
 import pytest
-import threadpoolctl
 from PIL import ExifTags, Image, ImageCms
 
 from cae_jax import cli, commands, compile_cache
@@ -67,13 +66,6 @@ def test_there_and_back(picture, tmp_path, capsys):
   decoded = read_image(png).pixels
   np.testing.assert_array_equal(decoded, context_codec().decompress(cae.read_bytes()))
   assert float(psnr) == pytest.approx(psnr_db(IMAGE, decoded), abs=0.01)
-
-
-def test_blas_keeps_to_one_thread(picture, tmp_path):
-  with threadpoolctl.threadpool_limits(2, "blas"):
-    assert run("compress", picture, tmp_path / "a.cae") == 0
-    pools = threadpoolctl.threadpool_info()
-  assert {pool["num_threads"] for pool in pools if pool["user_api"] == "blas"} <= {1}
 
 
 @pytest.mark.parametrize("goal", ["--bytes=500", "--bpp=0.37"])

@@ -1,0 +1,60 @@
+import time
+
+import pytest
+import threadpoolctl
+
+from cae_jax.codec.threads import in_threads
+
+
+def blas_threads():
+  pools = threadpoolctl.threadpool_info()
+  return {pool["num_threads"] for pool in pools if pool["user_api"] == "blas"}
+
+
+@pytest.fixture
+def two_threads():
+  """BLAS with two threads, if there is one that can be told."""
+  with threadpoolctl.threadpool_limits(2, "blas"):
+    yield blas_threads()
+
+
+def test_results_are_in_order():
+  def slow_at_first(x):
+    time.sleep(0.05 if x == 0 else 0)
+    return x * x
+
+  assert list(in_threads(slow_at_first, range(20))) == [x * x for x in range(20)]
+  assert list(in_threads(slow_at_first, [])) == []
+
+
+def test_blas_has_one_thread_meanwhile(two_threads):
+  assert all(inside <= {1} for inside in in_threads(lambda _: blas_threads(), range(3)))
+  assert blas_threads() == two_threads
+
+
+def test_an_error_ends_it(two_threads):
+  done = []
+
+  def fails_at_2(x):
+    if x == 2:
+      raise ValueError("two")
+    time.sleep(0.01)
+    done.append(x)
+
+  with pytest.raises(ValueError, match="two"):
+    list(in_threads(fails_at_2, range(1000)))
+  assert len(done) < 100
+  assert blas_threads() == two_threads
+
+
+def test_results_nobody_waits_for_are_not_made(two_threads):
+  done = []
+
+  def slow(x):
+    time.sleep(0.01)
+    done.append(x)
+
+  for _ in in_threads(slow, range(1000)):
+    break
+  assert len(done) < 100
+  assert blas_threads() == two_threads
