@@ -40,6 +40,10 @@ _SIDES = (16, 32, 48, 64, 96)
 
 # Symbols of the narrowest scales are zero, but for about one in 300,000: these are not coded.
 _SILENT_TABLES = 2
+# But a network that is sure of a large latent may be wrong, and what it says of the next ones then is
+# worse: there a scale of 0.26 steps at least is assumed, and the symbol is coded.
+_LARGE_MEAN = 1 << FRACTION_BITS
+_LEAST_TABLE = 7
 _COUNTED_LEVELS = tuple(RATE_LEVELS * eighth // 8 for eighth in (1, 3, 5, 7))
 _ASSUMED_COUNT = 1000.0
 
@@ -229,6 +233,7 @@ class ContextCoder:
       network = self._networks[f"context_{number}"]
       outputs = inputs.evaluate(network, tradeoff, p.known, positions, p.cells.spacing)
       latents, indexes = means_and_indexes(outputs)
+      indexes = np.maximum(indexes, np.where(np.abs(latents) < _LARGE_MEAN, 0, _LEAST_TABLE))
       coded = indexes >= _SILENT_TABLES
       units = np.broadcast_to(level.first + np.arange(p.start, p.stop), indexes.shape)[coded]
       here = _Here(depth, slice(p.start, p.stop), positions, coded, units)
