@@ -44,6 +44,25 @@ def test_default_weights_beat_jpeg(codec):
   assert encoded.psnr_db > best + 1
 
 
+@pytest.mark.parametrize(
+  ("drawn", "least_db"),
+  [
+    ("flat", 30),
+    ("ramp", 45),
+    ("squares", 33),
+  ],
+)
+def test_pictures_unlike_photographs(codec, drawn, least_db):
+  """Networks are sure of much that is wrong there."""
+  y, x = np.mgrid[:192, :192]
+  picture = {
+    "flat": np.full((192, 192, 3), (255, 0, 0)),
+    "ramp": np.repeat(x[..., None], 3, axis=-1),
+    "squares": np.repeat(((x // 8 + y // 8) % 2 * 255)[..., None], 3, axis=-1),
+  }[drawn].astype(np.uint8)
+  assert codec.encode(picture, quality=100).psnr_db > least_db
+
+
 @pytest.mark.parametrize("quality", [15, 85])
 def test_files_are_as_small_as_the_model_says(codec, quality):
   """A little smaller: sizes are counted where the model assumes them, and signs are hidden."""
