@@ -40,8 +40,8 @@ _SIDES = (16, 32, 48, 64, 96)
 
 # Symbols of the narrowest scales are zero, but for about one in 300,000: these are not coded.
 _SILENT_TABLES = 2
-# But a network that is sure of a large latent may be wrong, and what it says of the next ones then is
-# worse: there a scale of 0.26 steps at least is assumed, and the symbol is coded.
+# But a network that is sure of a large latent may be wrong, and is more so of the next ones then:
+# there a scale of 0.26 steps at least is assumed, and the symbol is coded.
 _LARGE_MEAN = 1 << FRACTION_BITS
 _LEAST_TABLE = 7
 _COUNTED_LEVELS = tuple(RATE_LEVELS * eighth // 8 for eighth in (1, 3, 5, 7))
