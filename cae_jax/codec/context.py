@@ -233,7 +233,8 @@ class ContextCoder:
       network = self._networks[f"context_{number}"]
       outputs = inputs.evaluate(network, tradeoff, p.known, positions, p.cells.spacing)
       latents, indexes = means_and_indexes(outputs)
-      indexes = np.maximum(indexes, np.where(np.abs(latents) < _LARGE_MEAN, 0, _LEAST_TABLE))
+      large = np.abs(latents) >= _LARGE_MEAN
+      indexes[large] = np.maximum(indexes[large], _LEAST_TABLE)
       coded = indexes >= _SILENT_TABLES
       units = np.broadcast_to(level.first + np.arange(p.start, p.stop), indexes.shape)[coded]
       here = _Here(depth, slice(p.start, p.stop), positions, coded, units)
