@@ -203,7 +203,9 @@ class ContextCoder:
   def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
     """y_hat [h, w, M] in steps -> uint8 [16h, 16w, 3]."""
     height, width = (BLOCK * side for side in y_hat.shape[:2])
-    x = self._synthesise(self._params, _padded(y_hat), self._tradeoffs(rate_level))
+    # Beyond the border is more of the same: zeros, a grey, would show at its edges.
+    y_hat = pad_to(y_hat, *map(_padded_side, y_hat.shape[:2]))
+    x = self._synthesise(self._params, y_hat, self._tradeoffs(rate_level))
     return np.asarray(x)[:height, :width]
 
   def _run_passes(self, z_hat, shape, rate_level, code_pass: _CodePass) -> np.ndarray:
