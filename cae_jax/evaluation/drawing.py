@@ -31,7 +31,10 @@ _DASHES = (
   (0, (9, 4)),
   (0, (4, 1.5, 1, 1.5, 1, 1.5)),
 )
-_OWN_STYLES = (("#000000", "o"), ("#777777", "o"), ("#5D3A9B", "*"))
+# As many as there are efforts: three colours of one marker, then of the next.
+_OWN_STYLES = [
+  (colour, marker) for marker in "o*Ds" for colour in ("#000000", "#777777", "#5D3A9B")
+]
 
 
 class _Picture(Figure):

@@ -29,7 +29,18 @@ _SYMBOLS = {
   ">": "triangle-right",
 }
 # Ours are drawn in the page's accent colour, the first one bold, and told apart by these.
-_OWN_SYMBOLS = ("circle", "diamond-open", "star-open")
+_OWN_SYMBOLS = (
+  "circle",
+  "diamond-open",
+  "star-open",
+  "square-open",
+  "triangle-up-open",
+  "cross-open",
+  "hexagon-open",
+  "pentagon-open",
+  "hourglass-open",
+  "bowtie-open",
+)
 _BOLD, _THIN = 3.5, 1.5
 _DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot")
 
@@ -56,7 +67,7 @@ def plots(records: Sequence[Record], published: Sequence[Curve] = ()) -> dict[st
 def _measured(records: Sequence[Record], codec: str, codecs: Sequence[str]) -> dict[str, Any]:
   own = sorted(name for name in codecs if not is_baseline(name))
   colour, marker = drawing.style(codec, codecs)
-  symbol = _OWN_SYMBOLS[own.index(codec) % 3] if codec in own else _SYMBOLS[marker]
+  symbol = _OWN_SYMBOLS[own.index(codec) % len(_OWN_SYMBOLS)] if codec in own else _SYMBOLS[marker]
   points = {metric: _points(records, codec, metric) for metric in AXES}
   return {
     "id": codec,

@@ -141,6 +141,12 @@ def test_points_of_the_mean_and_of_each_image():
   assert points["a"]["setting"] == ["0", "1", "2"]
 
 
+def test_all_efforts_look_different():
+  names = ["context", *(f"context-effort{effort}" for effort in range(1, 10))]
+  curves = report_data.plots([record(name, 1, "a") for name in names])["curves"]
+  assert len({curve["symbol"] for curve in curves}) == 10
+
+
 def test_curves_leave_out_what_has_no_value():
   lossless = [record("jxl", s, "a", psnr=np.inf, mse=0.0) for s in (1, 2)]
   tiny = [record("webp", 1, "a", ms_ssim=None)]
