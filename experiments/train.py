@@ -205,10 +205,15 @@ def _params_of(name_or_path: str, model: Model, params: Any) -> Any:
 
 
 def _best_state(workdir: Path) -> TrainState:
-  initial = create_state(init_params(build_model(_config()), flags.SEED.value), _optimizer())
-  like = jax.device_put(initial, sharding.replicated(sharding.data_mesh()))
+  """Of the best checkpoint; where there is none, the state that was carried here."""
+  params, optimizer = init_params(build_model(_config()), flags.SEED.value), _optimizer()
   with Checkpoints(workdir / "checkpoints") as checkpoints:
-    return checkpoints.restore(like, checkpoints.best_step)[0]
+    if flags.CARRY_FROM.value and checkpoints.best_step is None:
+      return portable.read_parts(flags.CARRY_FROM.value, params, optimizer)[0]
+    initial = jax.device_put(
+      create_state(params, optimizer), sharding.replicated(sharding.data_mesh())
+    )
+    return checkpoints.restore(initial, checkpoints.best_step)[0]
 
 
 def _export(workdir: Path, best: TrainState, source: ImageSource) -> Weights:

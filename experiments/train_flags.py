@@ -105,7 +105,9 @@ EXPORT_DTYPE = flags.DEFINE_enum(
   "export_dtype", "float32", ["float32", "float16"], "Of the parameters in weights.safetensors."
 )
 EXPORT_ONLY = flags.DEFINE_bool(
-  "export_only", False, "Do not train: export and report on the best checkpoint there is."
+  "export_only",
+  False,
+  "Do not train: export and report on the best checkpoint, or else on --carry_from's state.",
 )
 
 COORDINATOR = flags.DEFINE_string(

@@ -155,6 +155,14 @@ def test_half_precision_can_be_exported_without_training(run_here, reference, tm
   assert _losses(workdir) == _losses(reference)
 
 
+def test_a_state_from_elsewhere_can_be_exported_without_training(run_here, tmp_path):
+  there, here, state = tmp_path / "there", tmp_path / "here", tmp_path / "state"
+  assert run_here(there, "--steps=4", f"--carry_to={state}") == 0
+  assert run_here(here, "--steps=4", f"--carry_from={state}", "--export_only") == 0
+  theirs, ours = (load_weights(folder / "weights.safetensors") for folder in (there, here))
+  assert ours.hash() == theirs.hash()
+
+
 def test_a_flag_newer_than_the_run_counts_as_its_default(fails, tiny_training, reference, tmp_path):
   kept = tmp_path / "flags.txt"
   lines = (reference / "flags.txt").read_text().splitlines()
