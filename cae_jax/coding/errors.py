@@ -1,7 +1,9 @@
 """The one exception of wrong bytes."""
 
+from cae_jax.errors import Error
 
-class BitstreamError(ValueError):
+
+class BitstreamError(Error, ValueError):
   """Bytes that are not a valid stream: damaged, truncated, extended, or of another format.
 
   Attributes:

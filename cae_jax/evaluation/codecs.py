@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cae_jax.errors import Error
 from cae_jax.evaluation.records import Setting
 
 
-class CodecError(RuntimeError):
+class CodecError(Error, RuntimeError):
   """A codec could not encode or decode this image; the evaluation goes on with the next."""
 
 

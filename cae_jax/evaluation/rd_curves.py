@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
+from cae_jax.errors import Error
 from cae_jax.evaluation.records import Record, Setting, of_last_versions
 from cae_jax.images import metrics
 
@@ -21,7 +22,7 @@ METRICS: Mapping[str, str] = {
 }
 
 
-class NotComparable(ValueError):
+class NotComparable(Error, ValueError):
   """Curves, or the records for one, that give no meaningful figure."""
 
 

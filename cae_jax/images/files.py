@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
+from cae_jax.errors import Error
+
 # Of 16-bit colours Pillow keeps one byte of each, which one by the order of bytes it is told: told
 # the other order, it gives the other byte.
 _OTHER_BYTE = {
@@ -29,7 +31,7 @@ _CONVERSIONS = {
 }
 
 
-class ImageError(ValueError):
+class ImageError(Error, ValueError):
   """A file or an array that is not an image this package can use."""
 
 

@@ -13,13 +13,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
+from cae_jax.errors import Error
 from cae_jax.images.files import replace_atomically
 
 FORMAT = "cae_jax weights 1"
 _HASH_BYTES = 8
 
 
-class WeightsError(ValueError):
+class WeightsError(Error, ValueError):
   """A weights file that is missing, damaged, or of another kind."""
 
 
