@@ -7,7 +7,7 @@ from pathlib import Path
 
 from absl import flags
 
-from cae_jax.evaluation import drawing, run_charts
+from cae_jax.evaluation.figures import drawing, runs
 from experiments import cli
 
 _RUNS = flags.DEFINE_list("runs", None, "Workdirs of runs, with commas.", required=True)
@@ -17,7 +17,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "The picture to write.", required=
 def main(_):
   """Runs the program with the parsed flags."""
   workdirs = [Path(run) for run in _RUNS.value]
-  figure = run_charts.compare({path.name: path / "metrics.jsonl" for path in workdirs})
+  figure = runs.compare({path.name: path / "metrics.jsonl" for path in workdirs})
   drawing.save(figure, _OUTPUT.value)
 
 

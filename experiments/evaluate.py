@@ -18,20 +18,11 @@ from matplotlib.figure import Figure
 
 from cae_jax import codec as codecs
 from cae_jax.codec.encoding import MAX_EFFORT
-from cae_jax.evaluation import (
-  baselines,
-  comparison,
-  figures,
-  own_codec,
-  pictures,
-  published,
-  rate_distortion,
-  rd_curves,
-  rd_tables,
-  records,
-  report_run,
-  tables,
-)
+from cae_jax.evaluation import comparison, figures, pictures, records, run_report, tables
+from cae_jax.evaluation.codecs import baselines, own_codec
+from cae_jax.evaluation.paper import table_1
+from cae_jax.evaluation.rd import bd_rates, curves, published
+from cae_jax.evaluation.rd import tables as rd_tables
 from cae_jax.images.files import replace_atomically
 from experiments import cli
 from experiments.evaluation_flags import BPG_DIR, DATASET, Images, unseen_images, weights
@@ -77,17 +68,17 @@ def _write(output: Path, codec, images: Images, rows: list[records.Record]) -> N
   records.write_records(output / "records.jsonl", rows)
   rows = records.of_last_versions(rows)
   literature = published.load_for(DATASET.value, [name for name, _ in images])
-  compared = rate_distortion.compare(rows, literature)
-  bd_rates = [rate_distortion.to_json(result) for result in compared]
-  records.write_summary(output / "summary.json", rows, {"bd_rates": bd_rates})
-  at_rates = [x for metric in rd_curves.METRICS for x in rate_distortion.at_own_rates(rows, metric)]
+  compared = bd_rates.compare(rows, literature)
+  bd_rates_json = [bd_rates.to_json(result) for result in compared]
+  records.write_summary(output / "summary.json", rows, {"bd_rates": bd_rates_json})
+  at_rates = [x for metric in curves.METRICS for x in bd_rates.at_own_rates(rows, metric)]
   section = rd_tables.section(compared, at_rates)
-  table = "\n".join([tables.paper_table(rows), tables.table(rows), section])
+  table = "\n".join([table_1.paper_table(rows), tables.table(rows), section])
   with replace_atomically(output / "table.md") as temporary:
     temporary.write_text(table + "\n", encoding="utf-8")
   folder = output / "figures"
   drawn = {
-    "reconstructions": report_run.reconstructions(codec, images, rows),
+    "reconstructions": run_report.reconstructions(codec, images, rows),
     "psnr_per_image": figures.psnr_per_image(rows),
     "rate_distortion": figures.rate_distortion(rows, literature),
     "methods": _methods(codec, images[:3], rows),

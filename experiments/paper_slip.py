@@ -13,7 +13,9 @@ import pathlib
 from absl import flags
 
 from cae_jax.data import sources
-from cae_jax.evaluation import baselines, drawing, slip
+from cae_jax.evaluation.codecs import baselines
+from cae_jax.evaluation.figures import drawing
+from cae_jax.evaluation.paper import slip
 from cae_jax.images import files
 from experiments import cli
 

@@ -20,8 +20,10 @@ from typing import Any
 from absl import flags
 
 from cae_jax import codec as codecs
-from cae_jax.evaluation import baselines, own_codec, pictures, report, report_gallery, timing
+from cae_jax.evaluation import pictures, report, timing
+from cae_jax.evaluation.codecs import baselines, own_codec
 from cae_jax.evaluation.records import Record, of_last_versions, read_records
+from cae_jax.evaluation.report import gallery as report_gallery
 from experiments import cli
 from experiments.evaluation_flags import (
   BPG_DIR,

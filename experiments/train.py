@@ -24,7 +24,7 @@ from cae_jax.codec.calibration import calibrate_weights
 from cae_jax.data.crops import center_crop
 from cae_jax.data.patches import PatchIterator, center_patches, random_blocks, training_patches
 from cae_jax.data.sources import ImageSource, cached, load_source, rescaled
-from cae_jax.evaluation import figures, report_run
+from cae_jax.evaluation import figures, run_report
 from cae_jax.images.files import replace_atomically
 from cae_jax.images.preprocessing import PREPROCESSINGS
 from cae_jax.models import MODELS, Model, build_model, init_params
@@ -254,7 +254,7 @@ def _report(workdir: Path, weights: Weights, best: TrainState, result: Result | 
   figures_of_test = None
   if flags.TEST_SPLIT.value:
     test = _source(flags.DATASET.value, flags.TEST_SPLIT.value)
-    figures_of_test = report_run.write(workdir, codec.from_weights(weights), test)
+    figures_of_test = run_report.write(workdir, codec.from_weights(weights), test)
     print((workdir / "table.md").read_text())
   summary = {
     "steps": flags.STEPS.value,

@@ -11,8 +11,9 @@ import numpy as np
 import tqdm
 
 from cae_jax import codec as codecs
-from cae_jax.evaluation import baselines, evaluate, own_codec
-from cae_jax.evaluation.codecs import ImageCodec, Missing
+from cae_jax.evaluation import evaluate
+from cae_jax.evaluation.codecs import baselines, own_codec
+from cae_jax.evaluation.codecs.base import ImageCodec, Missing
 from cae_jax.evaluation.records import Record
 
 Images = Iterable[tuple[str, np.ndarray]]

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import tqdm
 
-from cae_jax.evaluation import baselines
-from cae_jax.evaluation.codecs import ImageCodec, Missing
+from cae_jax.evaluation import measuring
+from cae_jax.evaluation.codecs.base import ImageCodec, Missing
 from cae_jax.evaluation.records import Record, Setting
 
 Key = tuple
@@ -71,13 +71,13 @@ def run(
 def _fixed(codec, settings, name, x_uint8, seen, keep) -> None:
   for setting in settings.get(codec.name, codec.settings):
     if (codec.name, setting, name, codec.version, None) not in seen:
-      keep(baselines.evaluate_image(codec, setting, name, x_uint8))
+      keep(measuring.evaluate_image(codec, setting, name, x_uint8))
 
 
 def _matched(codec, target: Record, name, x_uint8, seen, keep) -> None:
   goal = (target.codec, target.setting, target.size_bytes)
   if (codec.name, None, name, codec.version, goal) not in seen:
-    keep(baselines.match_image(codec, name, x_uint8, target))
+    keep(measuring.match_image(codec, name, x_uint8, target))
 
 
 def _targets(records, codec: ImageCodec, settings, name: str) -> list[Record]:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from cae_jax.evaluation import baselines
-from cae_jax.evaluation.codecs import CodecError, ImageCodec, Missing
+from cae_jax.evaluation import measuring
+from cae_jax.evaluation.codecs.base import CodecError, ImageCodec, Missing
 from cae_jax.evaluation.records import OK, Record, Setting
 
 
@@ -40,7 +40,7 @@ def decoded(codec: ImageCodec, setting: Setting, name: str, x_uint8: np.ndarray)
   """
   try:
     data = codec.encode(x_uint8, setting)
-    record = baselines.measure(codec, setting, name, x_uint8, data)
+    record = measuring.measure(codec, setting, name, x_uint8, data)
     return Picture(record, codec.decode(data))
   except CodecError as error:
     return _none(codec.name, name, f"failed: {error}")
@@ -73,7 +73,7 @@ def at_size(
   if not search:
     return _none(codec.name, name, "not measured")
   try:
-    match = baselines.match_size(codec, x_uint8, target_bytes)
+    match = measuring.match_size(codec, x_uint8, target_bytes)
   except CodecError as error:
     return _none(codec.name, name, f"failed: {error}")
   picture = decoded(codec, match.setting, name, x_uint8)

@@ -24,11 +24,12 @@ import jax
 import numpy as np
 import tqdm
 
-from cae_jax.evaluation import baselines, comparison, own_codec
-from cae_jax.evaluation.codecs import CodecError, ImageCodec, Missing
+from cae_jax.evaluation import comparison, measuring
+from cae_jax.evaluation.codecs import own_codec
+from cae_jax.evaluation.codecs.base import CodecError, ImageCodec, Missing
 from cae_jax.evaluation.comparison import Comparison
 from cae_jax.evaluation.names import is_baseline, label
-from cae_jax.evaluation.rd_tables import Table
+from cae_jax.evaluation.rd.tables import Table
 from cae_jax.evaluation.records import OK, Setting
 from cae_jax.evaluation.tables import markdown
 from cae_jax.images.files import replace_atomically
@@ -116,7 +117,7 @@ def _files(codec, others, x_uint8) -> list[tuple[ImageCodec, Setting, bytes]]:
     if isinstance(other, Missing):
       print(f"{label(other.name)}: {other.status}")
       continue
-    match = baselines.match_size(other, x_uint8, len(data))
+    match = measuring.match_size(other, x_uint8, len(data))
     if match.status != OK:
       print(f"{label(other.name)}: {match.status}")
     result.append((other, match.setting, match.data))

@@ -160,13 +160,6 @@ def scale_levels() -> np.ndarray:
   return np.geomspace(SCALE_FLOOR, SCALE_CEILING, SCALE_LEVELS)
 
 
-def scale_indexes(scales: jax.Array) -> jax.Array:
-  """int32 index of the level nearest to each scale in the logarithm; ends for scales outside."""
-  step = np.log(SCALE_CEILING / SCALE_FLOOR) / (SCALE_LEVELS - 1)
-  position = jnp.log(jnp.maximum(scales, SCALE_FLOOR) / SCALE_FLOOR) / step
-  return jnp.clip(jnp.round(position), 0, SCALE_LEVELS - 1).astype(jnp.int32)
-
-
 def gaussian_pmfs() -> Pmfs:
   """One Gaussian for each of `scale_levels`, over integers around a mean of zero.
 

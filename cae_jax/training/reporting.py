@@ -8,6 +8,7 @@ import jax
 from tensorboardX import SummaryWriter
 
 from cae_jax.images.files import replace_atomically
+from cae_jax.metrics_file import read_metrics
 
 
 class MetricsLog:
@@ -43,12 +44,6 @@ class MetricsLog:
     for name, value in figures.items():
       self._events.add_scalar(f"{split}/{name}", value, step)
     self._events.flush()
-
-
-def read_metrics(path: str | Path) -> list[dict]:
-  """The lines of a metrics.jsonl; a last line cut off in mid-write is left out."""
-  lines = Path(path).read_text().split("\n")
-  return [json.loads(line) for line in lines[:-1] if line]
 
 
 def _drop_later(path: Path, step: int) -> None:

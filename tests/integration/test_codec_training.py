@@ -10,8 +10,8 @@ from absl.testing import flagsaver
 
 from cae_jax import codec
 from cae_jax.images.files import read_rgb
+from cae_jax.metrics_file import read_metrics
 from cae_jax.models import MODELS, build_model
-from cae_jax.training.reporting import read_metrics
 from cae_jax.weights import load_weights
 from experiments import train
 

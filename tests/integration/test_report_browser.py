@@ -5,9 +5,11 @@ import shutil
 import numpy as np
 import pytest
 
-from cae_jax.evaluation import published, report, report_gallery
+from cae_jax.evaluation import report
 from cae_jax.evaluation.pictures import Picture
+from cae_jax.evaluation.rd import published
 from cae_jax.evaluation.records import Record
+from cae_jax.evaluation.report import gallery as report_gallery
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 _NAMES = ("chromium", "chromium-browser", "google-chrome")

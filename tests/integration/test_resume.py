@@ -11,12 +11,12 @@ import pytest
 
 from cae_jax.data.patches import center_patches, training_patches
 from cae_jax.images.preprocessing import PREPROCESSINGS
+from cae_jax.metrics_file import read_metrics
 from cae_jax.models import init_params
 from cae_jax.models.paper import PaperAutoencoder
 from cae_jax.training import losses, portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import LoopConfig, train
-from cae_jax.training.reporting import read_metrics
 from cae_jax.training.state import create_state
 
 STEPS = 10

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from cae_jax.training.reporting import read_metrics
+from cae_jax.metrics_file import read_metrics
 from cae_jax.weights import load_weights
 from experiments import cli, train
 from tests.integration.conftest import environment

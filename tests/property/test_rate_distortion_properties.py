@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cae_jax.evaluation import rd_curves
-from cae_jax.evaluation.rate_distortion import bd_rate, bootstrap_interval
-from cae_jax.evaluation.rd_curves import Convention, Curve, Points, quality_at, rising_points
+from cae_jax.evaluation.rd import curves
+from cae_jax.evaluation.rd.bd_rates import bd_rate, bootstrap_interval
+from cae_jax.evaluation.rd.curves import Convention, Curve, Points, quality_at, rising_points
 
-_CONVENTION = Convention("psnr_db", rd_curves.MEAN_OF_IMAGES, ("a", "b"))
+_CONVENTION = Convention("psnr_db", ("a", "b"))
 _STEPS = st.lists(st.tuples(st.floats(0.01, 1), st.floats(0.5, 6)), min_size=4, max_size=9)
 
 
@@ -52,8 +52,8 @@ def test_k_times_the_bits_are_k_minus_one(mean, image, k, other):
 def test_the_other_way_round_is_the_reciprocal(a, b):
   try:
     forth = bd_rate(_curve(a), _curve(b))
-  except rd_curves.NotComparable:
-    with pytest.raises(rd_curves.NotComparable, match="expected an overlap of 2 dB or more"):
+  except curves.NotComparable:
+    with pytest.raises(curves.NotComparable, match="expected an overlap of 2 dB or more"):
       bd_rate(_curve(b), _curve(a))
     return
   back = bd_rate(_curve(b), _curve(a))

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import features
 
-from cae_jax.evaluation import baselines, bpg, codecs, evaluate, names, records
+from cae_jax.evaluation import evaluate, measuring, names, records
+from cae_jax.evaluation.codecs import base as codecs
+from cae_jax.evaluation.codecs import baselines, bpg
 from cae_jax.images import files, metrics
 
 _SHARED = pathlib.Path(__file__).parents[3] / "shared"
@@ -144,7 +146,7 @@ def test_bpg_that_fails_is_a_record_with_its_words(tmp_path):
   _stub_bpg(tmp_path)
   codec = bpg.bpg(tmp_path)
   _write_program(tmp_path / "bpgenc", "echo out of memory >&2; exit 3\n")
-  record = baselines.evaluate_image(codec, 37, "a", _photo())
+  record = measuring.evaluate_image(codec, 37, "a", _photo())
   assert record.psnr_db is None
   assert record.status.startswith("failed: bpg at 37 could not encode: ")
   assert record.status.endswith("bpgenc ended with status 3: out of memory")
@@ -162,14 +164,14 @@ def test_another_program_of_that_name_is_not_taken_for_bpg(tmp_path):
 @pytest.mark.skipif(not shutil.which("bpgenc"), reason="bpgenc is not on the PATH")
 def test_real_bpg_encodes_a_picture():
   codec = bpg.bpg()
-  record = baselines.evaluate_image(codec, 10, "a", _photo())
+  record = measuring.evaluate_image(codec, 10, "a", _photo())
   assert record.ok
   assert record.psnr_db > 35
 
 
 def test_evaluate_image_measures_the_whole_file():
   x = _photo()
-  record = baselines.evaluate_image(_bytes_codec([100, 480]), 1, "a.png", x)
+  record = measuring.evaluate_image(_bytes_codec([100, 480]), 1, "a.png", x)
   assert (record.codec, record.setting, record.image, record.status) == ("stub", 1, "a.png", "ok")
   assert (record.width, record.height, record.size_bytes) == (80, 48, 480)
   assert record.rate_bpp == 1.0
@@ -182,37 +184,37 @@ def test_evaluate_image_measures_the_whole_file():
 
 def test_evaluate_image_has_ms_ssim_when_the_image_is_large_enough():
   (codec,) = baselines.baselines("jpeg")
-  record = baselines.evaluate_image(codec, 50, "a", _photo(161, 170))
+  record = measuring.evaluate_image(codec, 50, "a", _photo(161, 170))
   assert 0.8 < record.ms_ssim < 1
 
 
 def test_a_decoder_of_the_wrong_shape_is_a_failed_record():
   codec = dataclasses.replace(_bytes_codec([5]), decoder=lambda data: np.zeros((2, 2, 3), np.uint8))
-  record = baselines.evaluate_image(codec, 0, "a", _photo())
+  record = measuring.evaluate_image(codec, 0, "a", _photo())
   assert record.status == "failed: stub decoded a to uint8 (2, 2, 3), expected uint8 (48, 80, 3)"
 
 
 @pytest.mark.parametrize(
   ("target", "setting", "status"),
   [
-    (9, 0, baselines.TOO_LARGE),
+    (9, 0, measuring.TOO_LARGE),
     (10, 0, "ok"),
     (29, 1, "ok"),
     (30, 2, "ok"),
     (59, 4, "ok"),
     (60, 5, "ok"),
-    (61, 5, baselines.TOO_SMALL),
+    (61, 5, measuring.TOO_SMALL),
   ],
 )
 def test_match_size_takes_the_largest_file_not_above_the_target(target, setting, status):
-  match = baselines.match_size(_bytes_codec([10, 20, 30, 40, 50, 60]), _photo(), target)
+  match = measuring.match_size(_bytes_codec([10, 20, 30, 40, 50, 60]), _photo(), target)
   assert (match.setting, len(match.data), match.status) == (setting, 10 * (setting + 1), status)
 
 
 def test_match_size_with_a_real_codec_comes_close():
   (codec,) = baselines.baselines("jpeg2000")
   x = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-  match = baselines.match_size(codec, x, 3000)
+  match = measuring.match_size(codec, x, 3000)
   assert match.status == "ok"
   assert 2850 < len(match.data) <= 3000
 
@@ -238,7 +240,7 @@ def test_run_measures_fixed_settings_and_matches_sizes():
     ("stub", 3, "cae", 1),
   ]
   assert of_a[3].target_bytes == 25
-  assert [record.status for record in of_a[3:]] == ["ok", baselines.TOO_SMALL]
+  assert [record.status for record in of_a[3:]] == ["ok", measuring.TOO_SMALL]
 
 
 def test_run_does_not_repeat_what_is_done():
@@ -279,7 +281,7 @@ def test_codec_agrees_with_the_measured_reference_on_kodim20(name, reference, se
   points = json.loads(measured.read_text())[reference]["points"]
   rate_bpp, psnr_db = next(p["per_image"][19] for p in points if p["quality"] == setting)
   x = files.read_rgb(_SHARED / "data" / "kodak" / "kodim20.png")
-  record = baselines.evaluate_image(codec, setting, "kodim20", x)
+  record = measuring.evaluate_image(codec, setting, "kodim20", x)
   # Other versions of a library differ a little; other options differ by more.
   assert record.rate_bpp == pytest.approx(rate_bpp, rel=0.01)
   assert record.psnr_db == pytest.approx(psnr_db, abs=0.03)
@@ -287,20 +289,20 @@ def test_codec_agrees_with_the_measured_reference_on_kodim20(name, reference, se
 
 def test_lossless_picture_is_infinite_psnr():
   codec = dataclasses.replace(_bytes_codec([5]), decoder=lambda data: _photo())
-  record = baselines.evaluate_image(codec, 0, "a", _photo())
+  record = measuring.evaluate_image(codec, 0, "a", _photo())
   assert record.psnr_db == math.inf
   assert records.from_json(records.to_json(record)) == record
 
 
 def test_matched_row_is_interpolated_to_exactly_the_size():
   other, x = _bytes_codec([10, 20, 30]), _photo()
-  target = dataclasses.replace(baselines.evaluate_image(other, 0, "a", x), size_bytes=25)
-  row = baselines.match_image(other, "a", x, target)
-  low, high = (baselines.evaluate_image(other, setting, "a", x).psnr_db for setting in (1, 2))
+  target = dataclasses.replace(measuring.evaluate_image(other, 0, "a", x), size_bytes=25)
+  row = measuring.match_image(other, "a", x, target)
+  low, high = (measuring.evaluate_image(other, setting, "a", x).psnr_db for setting in (1, 2))
   share = math.log(25 / 20) / math.log(30 / 20)
   assert (row.setting, row.size_bytes, row.psnr_db) == (1, 20, low)
   assert row.psnr_db_at_target == pytest.approx(low + share * (high - low))
-  exact = baselines.match_image(other, "a", x, dataclasses.replace(target, size_bytes=20))
+  exact = measuring.match_image(other, "a", x, dataclasses.replace(target, size_bytes=20))
   assert exact.psnr_db_at_target == exact.psnr_db == low
-  above_all = baselines.match_image(other, "a", x, dataclasses.replace(target, size_bytes=99))
+  above_all = measuring.match_image(other, "a", x, dataclasses.replace(target, size_bytes=99))
   assert above_all.psnr_db_at_target is None

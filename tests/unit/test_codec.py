@@ -11,7 +11,7 @@ from cae_jax.coding.bitstream import Kind, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.symbols import information_bits
 from cae_jax.coding.tables import CodingTables
-from cae_jax.evaluation import own_codec
+from cae_jax.evaluation.codecs import own_codec
 from cae_jax.models import build_model, init_params
 from cae_jax.weights import Weights, WeightsError, save_weights
 from tests.models import PAPER, context_codec, paper_codec, photo

@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -138,13 +136,6 @@ def test_relaxed_bits_have_the_value_of_the_symbols_and_gradients_for_both():
   np.testing.assert_allclose(of_y, jax.grad(soft)(y), rtol=1e-6)
 
 
-def test_scale_indexes_are_the_nearest_levels():
-  levels = jnp.asarray(entropy.scale_levels(), jnp.float32)
-  np.testing.assert_array_equal(entropy.scale_indexes(levels * 1.03), np.arange(64))
-  np.testing.assert_array_equal(entropy.scale_indexes(jnp.array([0.0, 1e9])), [0, 63])
-
-
-@functools.cache
 def _prior(channels=3):
   """A prior trained for a moment on Gaussians of means 0, 1, 2 and scales 1, 2, 3."""
   prior = entropy.FactorizedPrior(channels)

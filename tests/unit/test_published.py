@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from cae_jax.evaluation import published
-from cae_jax.evaluation.rate_distortion import bd_rate
+from cae_jax.evaluation.rd import published
+from cae_jax.evaluation.rd.bd_rates import bd_rate
 
 _SHARED = pathlib.Path(__file__).parents[3] / "shared" / "reference" / "kodak"
 

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import pathlib
-import statistics
 import subprocess
 import sys
 
@@ -12,9 +11,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from cae_jax.evaluation import published, rate_distortion, rd_curves, rd_tables
-from cae_jax.evaluation.rate_distortion import BdRate, Refused, bd_rate
-from cae_jax.evaluation.rd_curves import NotComparable, Points, measured_curve, rising_points
+from cae_jax.evaluation.rd import bd_rates, curves, published
+from cae_jax.evaluation.rd import tables as rd_tables
+from cae_jax.evaluation.rd.bd_rates import BdRate, Refused, bd_rate
+from cae_jax.evaluation.rd.curves import NotComparable, Points, measured_curve, rising_points
 from cae_jax.evaluation.records import Record
 
 _IMAGES = ("a", "b", "c")
@@ -76,7 +76,7 @@ def test_a_result_prints_all_it_depends_on():
   assert result.interval.endswith("(95 %)")
 
 
-@pytest.mark.parametrize("metric", rd_curves.METRICS)
+@pytest.mark.parametrize("metric", curves.METRICS)
 def test_every_metric_gives_the_same_for_a_constant_factor(metric):
   test, anchor = (_curve(factors=(k,) * 3, metric=metric) for k in (0.7, 1))
   assert bd_rate(test, anchor).headline_percent == pytest.approx(-30)
@@ -89,24 +89,9 @@ def test_methods_by_the_names_of_the_package(method):
   assert result.headline_percent == pytest.approx(50)
 
 
-def test_psnr_of_mean_mse_is_another_convention():
-  rows = _rows("cae")
-  curve = measured_curve(rows, "cae", averaging=rd_curves.PSNR_OF_MEAN_MSE)
-  mse = statistics.fmean(row.mse for row in rows if row.setting == 0)
-  assert curve.mean.quality_db[0] == pytest.approx(10 * math.log10(255**2 / mse))
-  assert curve.mean.quality_db[0] < measured_curve(rows, "cae").mean.quality_db[0]
-  with pytest.raises(NotComparable, match="got cae: PSNR of RGB, PSNR of mean MSE, 3 images, and"):
-    bd_rate(curve, measured_curve(rows, "cae"))
-
-
-def test_psnr_of_mean_mse_is_not_known_of_luma():
-  with pytest.raises(ValueError, match="is known for psnr_db alone, not for psnr_y_db"):
-    measured_curve(_rows("cae"), "cae", "psnr_y_db", rd_curves.PSNR_OF_MEAN_MSE)
-
-
 def test_an_unknown_metric_is_named():
   with pytest.raises(ValueError, match=r"expected a metric of .* got 'vmaf'"):
-    rd_curves.Convention("vmaf", rd_curves.MEAN_OF_IMAGES, _IMAGES)
+    curves.Convention("vmaf", _IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -196,30 +181,30 @@ def test_points_that_make_no_curve(rates, values):
 def test_bootstrap_agrees_with_scipys():
   values = np.random.default_rng(3).normal(-10, 4, 24)
   reference = scipy.stats.bootstrap((values,), np.mean, method="percentile", n_resamples=10_000)
-  low, high = rate_distortion.bootstrap_interval(values)
+  low, high = bd_rates.bootstrap_interval(values)
   expected = reference.confidence_interval
   assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.15)
-  assert (low, high) == rate_distortion.bootstrap_interval(values)
-  assert rate_distortion.bootstrap_interval(values[:1]) is None
+  assert (low, high) == bd_rates.bootstrap_interval(values)
+  assert bd_rates.bootstrap_interval(values[:1]) is None
 
 
 def test_quality_at_a_rate_is_interpolated_and_never_extrapolated():
   points = _curve().mean
-  assert rd_curves.quality_at(points, 0.5) == pytest.approx(points.quality_db[2])
-  assert rd_curves.quality_at(points, 0.7) == pytest.approx(31 + 6 * math.log2(0.7), abs=1e-6)
-  assert rd_curves.quality_at(points, 0.09) is None
-  assert rd_curves.quality_at(points, 2.01) is None
+  assert curves.quality_at(points, 0.5) == pytest.approx(points.quality_db[2])
+  assert curves.quality_at(points, 0.7) == pytest.approx(31 + 6 * math.log2(0.7), abs=1e-6)
+  assert curves.quality_at(points, 0.09) is None
+  assert curves.quality_at(points, 2.01) is None
 
 
 def test_a_single_point_is_known_at_its_rate_alone():
   points = Points((0.5,), (30.0,))
-  assert rd_curves.quality_at(points, 0.5) == 30
-  assert rd_curves.quality_at(points, 0.51) is None
+  assert curves.quality_at(points, 0.5) == 30
+  assert curves.quality_at(points, 0.51) is None
 
 
 def test_baselines_at_our_rates_image_by_image():
   rows = _rows("cae", (0.5, 1.0, 2.0)) + _rows("bpg", (1, 1, 4)) + _rows("jpeg", images=("x",) * 3)
-  row = next(x for x in rate_distortion.at_own_rates(rows) if x.setting == 2)
+  row = next(x for x in bd_rates.at_own_rates(rows) if x.setting == 2)
   assert (row.codec, row.n_images, row.quality_db) == ("cae", 3, pytest.approx(25))
   assert row.rate_bpp == pytest.approx(0.5 * 3.5 / 3)
   # Image by image 6 dB less, the same and 6 dB less.
@@ -228,14 +213,14 @@ def test_baselines_at_our_rates_image_by_image():
 
 def test_our_rates_outside_a_baseline_have_no_value():
   rows = _rows("cae") + _rows("bpg", rates=(0.2, 0.3, 0.4, 1.0))
-  values = [x.baselines_db["bpg"] for x in rate_distortion.at_own_rates(rows)]
+  values = [x.baselines_db["bpg"] for x in bd_rates.at_own_rates(rows)]
   assert [value is None for value in values] == [True, False, False, False, True]
 
 
 def test_compare_takes_every_codec_of_ours_with_enough_points():
   rows = _rows("cae") + _rows("paper", rates=(9.0,)) + _rows("bpg", (2, 2, 2))
   rows += _rows("webp", rates=(0.1, 0.2)) + _rows("jpeg", shift_db=30) + [Record("jxl", None, None)]
-  results = rate_distortion.compare(rows)
+  results = bd_rates.compare(rows)
   pairs = [(r.test, r.anchor, type(r)) for r in results]
   assert pairs == [("cae", "jpeg", Refused), ("cae", "bpg", BdRate)] * 3
   assert [r.headline_percent for r in results[1::2]] == pytest.approx([-50] * 3)
@@ -249,7 +234,7 @@ def _kodak_rows():
 
 
 def test_published_curves_are_compared_by_their_means_and_named():
-  results = rate_distortion.compare(_kodak_rows(), published.load(("vtm",)))
+  results = bd_rates.compare(_kodak_rows(), published.load(("vtm",)))
   (result,) = [r for r in results if r.anchor_source]
   assert result.convention.metric == "psnr_db"
   assert result.per_image_percent == ()
@@ -261,7 +246,7 @@ def test_published_curves_are_compared_by_their_means_and_named():
 
 def test_json_is_plain_and_complete():
   result, refused = bd_rate(_curve("cae", (2, 2, 4)), _curve("bpg")), Refused("cae", "x", "m", "no")
-  fields = json.loads(json.dumps(rate_distortion.to_json(result), allow_nan=False))
+  fields = json.loads(json.dumps(bd_rates.to_json(result), allow_nan=False))
   assert fields["headline_percent"] == pytest.approx(500 / 3)
   assert fields["per_image_percent"] == pytest.approx({"a": 100, "b": 100, "c": 300})
   expected = {
@@ -277,14 +262,14 @@ def test_json_is_plain_and_complete():
   assert fields["overlap_db"] == pytest.approx([31 + 6 * math.log2(0.1), 37])
   assert len(fields["interval_percent"]) == 2
   assert fields["library"].startswith("bjontegaard 1.")
-  assert rate_distortion.to_json(refused)["reason"] == "no"
+  assert bd_rates.to_json(refused)["reason"] == "no"
 
 
 def test_section_of_measured_published_and_refused():
   rates, images = (0.7, 1.0, 1.5, 2.0), published.KODAK_IMAGES
   rows = _kodak_rows() + _rows("jpeg", (1,) * 24, rates, images, shift_db=90)
-  results = rate_distortion.compare(rows, published.load(("vtm", "elic2022")))
-  text = rd_tables.section(results, rate_distortion.at_own_rates(rows))
+  results = bd_rates.compare(rows, published.load(("vtm", "elic2022")))
+  text = rd_tables.section(results, bd_rates.at_own_rates(rows))
   measured, literature = text.split("### BD-rates against published curves")
   assert "published" not in measured
   assert "| cae | BPG | -50.0 % | -50.0 to -50.0 % (95 %) | -50.0 % |" in measured
@@ -299,7 +284,7 @@ def test_section_of_measured_published_and_refused():
 
 def test_section_without_results_says_what_they_need():
   rows = _rows("paper", rates=(46.5,)) + _rows("bpg")
-  text = rd_tables.section(rate_distortion.compare(rows), rate_distortion.at_own_rates(rows))
+  text = rd_tables.section(bd_rates.compare(rows), bd_rates.at_own_rates(rows))
   assert text == (
     "### BD-rates\n\nNone: they need 4 rate points or more of a codec of ours, and of a baseline, "
     "at fixed settings.\n"
@@ -307,7 +292,9 @@ def test_section_without_results_says_what_they_need():
 
 
 def test_no_jax_is_needed():
-  code = "import sys, cae_jax.evaluation.rd_tables, cae_jax.evaluation.published as p; p.load(); "
+  code = (
+    "import sys, cae_jax.evaluation.rd.tables, cae_jax.evaluation.rd.published as p; p.load(); "
+  )
   code += "assert not {'jax', 'flax'} & set(sys.modules)"
   subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -12,17 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cae_jax.evaluation import (
-  published,
-  rd_tables,
-  report,
-  report_data,
-  report_gallery,
-  report_tables,
-)
-from cae_jax.evaluation.codecs import FileCodec, Missing
+from cae_jax.evaluation import report
+from cae_jax.evaluation.codecs.base import FileCodec, Missing
 from cae_jax.evaluation.pictures import Picture, at_own_size, at_size
+from cae_jax.evaluation.rd import published
+from cae_jax.evaluation.rd import tables as rd_tables
 from cae_jax.evaluation.records import Record
+from cae_jax.evaluation.report import document
+from cae_jax.evaluation.report import gallery as report_gallery
+from cae_jax.evaluation.report import plots as report_data
+from cae_jax.evaluation.report import tables as report_tables
 
 EVIL = '</script><img src=x onerror="alert(1)">&'
 
@@ -56,7 +55,7 @@ class _Loads(html.parser.HTMLParser):
 
 
 def without_plotly(monkeypatch, text="var Plotly;"):
-  monkeypatch.setattr(report, "plotly_js", lambda: text)
+  monkeypatch.setattr(document, "plotly_js", lambda: text)
 
 
 def page_data(text):
@@ -124,7 +123,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 def test_it_needs_no_jax():
   code = (
-    "import sys; from cae_jax.evaluation import report, report_gallery;"
+    "import sys; from cae_jax.evaluation.report import document, gallery;"
     "assert 'jax' not in sys.modules and 'flax' not in sys.modules"
   )
   subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from cae_jax.evaluation import drawing, run_charts
+from cae_jax.evaluation.figures import drawing, runs
 
 LINES = [
   {"step": 10, "split": "train", "loss": 3.0, "steps_per_s": 2.0},
@@ -13,7 +13,7 @@ LINES = [
 
 
 def test_seconds_are_those_of_the_steps():
-  train, valid = (run_charts.loss_curve(LINES, split) for split in ("train", "valid"))
+  train, valid = (runs.loss_curve(LINES, split) for split in ("train", "valid"))
   np.testing.assert_allclose(train.seconds, [5.0, 7.0])
   np.testing.assert_array_equal(train.losses, [3.0, 2.0])
   np.testing.assert_allclose((valid.steps[0], valid.seconds[0], valid.losses[0]), (20, 7.0, 2.5))
@@ -22,7 +22,7 @@ def test_seconds_are_those_of_the_steps():
 def test_runs_are_drawn(tmp_path):
   for name in ("a", "b"):
     (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in LINES))
-  figure = run_charts.compare({"a": tmp_path / "a", "b": tmp_path / "b"})
+  figure = runs.compare({"a": tmp_path / "a", "b": tmp_path / "b"})
   drawing.save(figure, tmp_path / "c.png")
   assert (tmp_path / "c.png").stat().st_size > 5000
 
@@ -30,4 +30,4 @@ def test_runs_are_drawn(tmp_path):
 def test_a_run_without_validation(tmp_path):
   (tmp_path / "a").write_text("".join(json.dumps(line) + "\n" for line in LINES[:2]))
   with pytest.raises(ValueError, match="has no validation yet"):
-    run_charts.compare({"a": tmp_path / "a"})
+    runs.compare({"a": tmp_path / "a"})

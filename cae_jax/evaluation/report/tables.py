@@ -6,9 +6,10 @@ import re
 import statistics
 from collections.abc import Iterable, Sequence
 
-from cae_jax.evaluation import rate_distortion, rd_tables
 from cae_jax.evaluation.names import in_order, is_baseline, label
-from cae_jax.evaluation.rd_curves import METRICS, Curve
+from cae_jax.evaluation.rd import bd_rates
+from cae_jax.evaluation.rd import tables as rd_tables
+from cae_jax.evaluation.rd.curves import METRICS, Curve
 from cae_jax.evaluation.records import Record
 
 _NUMBER = re.compile(r"[-+−]?[\d.]+( %)?|—|∞")
@@ -22,8 +23,8 @@ def rate_distortion_html(records: Sequence[Record], published: Sequence[Curve] =
     records: any.
     published: further anchors.
   """
-  compared = rate_distortion.compare(records, published)
-  at_rates = [row for metric in METRICS for row in rate_distortion.at_own_rates(records, metric)]
+  compared = bd_rates.compare(records, published)
+  at_rates = [row for metric in METRICS for row in bd_rates.at_own_rates(records, metric)]
   first, *others = rd_tables.tables(compared, at_rates)
   return "\n".join([_section(first, " open"), *map(_section, others)])
 

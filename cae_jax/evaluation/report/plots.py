@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from cae_jax.evaluation import drawing
+from cae_jax.evaluation.figures import drawing
 from cae_jax.evaluation.names import in_order, is_baseline, label
-from cae_jax.evaluation.rd_curves import (
-  MEAN_OF_IMAGES,
-  Convention,
+from cae_jax.evaluation.rd.curves import (
   Curve,
   complete_settings,
   mean_point,
 )
 from cae_jax.evaluation.records import Record
 
-# What is drawn, of `rd_curves.METRICS`, and the title of its axis.
+# What is drawn, of `curves.METRICS`, and the title of its axis.
 AXES = {"psnr_db": "PSNR of RGB (dB)", "ms_ssim_db": "MS-SSIM (dB)"}
 MEAN = ""  # the name the mean over the images has among theirs
 # Matplotlib's markers, as `drawing.style` gives them, in plotly's words.
@@ -104,12 +102,11 @@ def _points(records: Sequence[Record], codec: str, metric: str) -> dict[str, dic
   images, settings = complete_settings(records, codec, metric)
   if not settings:
     return {}
-  convention = Convention(metric, MEAN_OF_IMAGES, images)
-  means = [(*mean_point(rows, convention), str(setting)) for setting, rows in settings.items()]
+  means = [(*mean_point(rows, metric), str(setting)) for setting, rows in settings.items()]
   result = {MEAN: _columns(means)}
   for index, image in enumerate(images):
     of_image = [
-      (*mean_point([rows[index]], convention), str(setting)) for setting, rows in settings.items()
+      (*mean_point([rows[index]], metric), str(setting)) for setting, rows in settings.items()
     ]
     result[image] = _columns(of_image)
   return result

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from cae_jax.evaluation import drawing
-from cae_jax.evaluation.codecs import ImageCodec
+from cae_jax.evaluation.codecs.base import ImageCodec
+from cae_jax.evaluation.figures import drawing
 from cae_jax.evaluation.names import label
+from cae_jax.evaluation.paper.table_1 import PAPER_TABLE_1
 from cae_jax.evaluation.records import Setting
-from cae_jax.evaluation.tables import PAPER_TABLE_1, markdown
+from cae_jax.evaluation.tables import markdown
 from cae_jax.images import color, metrics
 
 # A middle quality of each; the slips' figures hardly depend on it.
@@ -175,7 +176,7 @@ def _spread_words(slips: Sequence[Slip]) -> str:
 def _printed(codec: str) -> tuple[float, float] | None:
   for row in PAPER_TABLE_1:
     if row.method == label(codec):
-      return row.low_db, row.high_db
+      return min(row.psnr_db), max(row.psnr_db)
   return None
 
 

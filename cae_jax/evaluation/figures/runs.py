@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from cae_jax.evaluation import drawing
-from cae_jax.evaluation.charts import json_lines
+from cae_jax.evaluation.figures import drawing
+from cae_jax.metrics_file import read_metrics
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#777777")
 
@@ -52,7 +52,7 @@ def compare(runs: Mapping[str, str | PathLike]) -> Figure:
   panels = figure.subplots(1, 2, sharey=True)
   highest, lowest = 0.0, math.inf
   for colour, (name, metrics) in zip(_COLOURS, runs.items()):
-    curve = loss_curve(json_lines(metrics), "valid")
+    curve = loss_curve(read_metrics(metrics), "valid")
     if not curve.steps.size:
       raise ValueError(f"{metrics} has no validation yet; train for --validate_every steps first")
     for axes, xs in zip(panels, (curve.steps, curve.seconds / 60)):

@@ -1,4 +1,4 @@
-"""The paper's figures 5 to 8 and rate-distortion curves, to be shown or saved; no global state."""
+"""Pictures beside pictures: the paper's figures 5 and 7."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cae_jax.evaluation import drawing
-from cae_jax.evaluation.charts import curves, psnr_per_image, rate_distortion
-from cae_jax.evaluation.drawing import save
-
-__all__ = [
-  "curves",
-  "methods_on_images",
-  "psnr_per_image",
-  "rate_distortion",
-  "reconstructions",
-  "save",
-]
+from cae_jax.evaluation.figures import drawing
 
 # A row of an image figure: what is shown for one image by one method.
 Shown = tuple[np.ndarray | None, str]

@@ -1,8 +1,6 @@
 """Charts: training curves, PSNR of each image, rate-distortion."""
 
 import collections
-import json
-import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -12,11 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cae_jax.evaluation import drawing
+from cae_jax.evaluation.figures import drawing
 from cae_jax.evaluation.names import image_stem, in_order, is_baseline, label
-from cae_jax.evaluation.rd_curves import Curve, ms_ssim_db
+from cae_jax.evaluation.rd.curves import Curve, ms_ssim_db
 from cae_jax.evaluation.records import Record
 from cae_jax.evaluation.tables import at_target
+from cae_jax.metrics_file import read_metrics
 
 
 def curves(metrics_jsonl: str | PathLike) -> Figure:
@@ -28,7 +27,7 @@ def curves(metrics_jsonl: str | PathLike) -> Figure:
   Raises:
     ValueError: there is no line with a loss.
   """
-  lines = [line for line in json_lines(metrics_jsonl) if line.get("loss") is not None]
+  lines = [line for line in read_metrics(metrics_jsonl) if line.get("loss") is not None]
   if not lines:
     raise ValueError(f"{metrics_jsonl} has no line with a loss; train for a few steps first")
   names = [("loss", "loss"), ("psnr_db", "PSNR (dB)")]
@@ -112,19 +111,6 @@ def rate_distortion(records: Sequence[Record], published: Sequence[Curve] = ()) 
     panels[1].set_ylabel("mean MS-SSIM (dB, −10 log10(1 − MS-SSIM))")
   drawing.legend(figure, panels[0])
   return figure
-
-
-def json_lines(path: str | PathLike) -> list[dict[str, Any]]:
-  """The lines of a metrics.jsonl; other lines and a broken last one are passed over."""
-  lines = []
-  for text in pathlib.Path(path).read_text(encoding="utf-8").splitlines():
-    try:
-      line = json.loads(text)
-    except ValueError:
-      continue
-    if isinstance(line, dict) and "step" in line:
-      lines.append(line)
-  return lines
 
 
 def _curve(axes: Axes, lines: Sequence[Mapping[str, Any]], name: str) -> None:

@@ -1,46 +1,16 @@
-"""The baselines by name, and the measurement of any codec on real files."""
+"""Measures any codec on one image, from the bytes of real files."""
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from cae_jax.evaluation import bpg, library_codecs, pillow_codecs
-from cae_jax.evaluation.codecs import (
-  CodecError,
-  FileCodec,
-  Folder,
-  ImageCodec,
-  Missing,
-)
-from cae_jax.evaluation.names import LABELS
+from cae_jax.evaluation.codecs.base import CodecError, ImageCodec
 from cae_jax.evaluation.records import OK, Record, Setting
 from cae_jax.images import metrics
 
-__all__ = [
-  "CodecError",
-  "FileCodec",
-  "ImageCodec",
-  "Match",
-  "Missing",
-  "baselines",
-  "evaluate_image",
-  "match_size",
-  "measure",
-]
-
-_FACTORIES: Mapping[str, Callable[[], FileCodec | Missing]] = {
-  "jpeg": pillow_codecs.jpeg,
-  "jpeg_444": pillow_codecs.jpeg_444,
-  "jpeg2000": pillow_codecs.jpeg2000,
-  "webp": pillow_codecs.webp,
-  "jxl": library_codecs.jxl,
-  "heic": library_codecs.heic,
-  "avif": pillow_codecs.avif,
-}
 TOO_SMALL = "size not met: the file at the best quality is still smaller than the target"
 TOO_LARGE = "size not met: the smallest file is larger than the target"
 
@@ -58,27 +28,6 @@ class Match(NamedTuple):
   data: bytes
   status: str
   next_data: bytes | None = None
-
-
-def baselines(
-  names: str | Sequence[str] = "all", bpg_dir: Folder = None
-) -> list[ImageCodec | Missing]:
-  """The classical codecs, each at its strong settings.
-
-  Args:
-    names: "all", or names with commas between them, or a sequence of names; see `LABELS`.
-    bpg_dir: the folder of `bpgenc` and `bpgdec`; None looks on the PATH.
-  Returns:
-    A codec for each name, or a `Missing` that says what is not there and how to get it.
-  Raises:
-    ValueError: a name is unknown.
-  """
-  if isinstance(names, str):
-    names = list(LABELS) if names == "all" else [name.strip() for name in names.split(",")]
-  unknown = [name for name in names if name not in LABELS]
-  if unknown:
-    raise ValueError(f"unknown codec {unknown[0]!r}; expected 'all' or some of {','.join(LABELS)}")
-  return [bpg.bpg(bpg_dir) if name == "bpg" else _FACTORIES[name]() for name in names]
 
 
 def evaluate_image(codec: ImageCodec, setting: Setting, name: str, x_uint8: np.ndarray) -> Record:

@@ -10,11 +10,8 @@ from scipy.interpolate import PchipInterpolator
 
 from cae_jax.errors import Error
 from cae_jax.evaluation.records import Record, Setting, of_last_versions
-from cae_jax.images import metrics
 
 MEAN_OF_IMAGES = "mean of per-image values"
-PSNR_OF_MEAN_MSE = "PSNR of mean MSE"
-AVERAGINGS = (MEAN_OF_IMAGES, PSNR_OF_MEAN_MSE)
 METRICS: Mapping[str, str] = {
   "psnr_db": "PSNR of RGB",
   "psnr_y_db": "PSNR of Y",
@@ -30,25 +27,22 @@ class NotComparable(Error, ValueError):
 class Convention:
   """What the points of a curve are means of; only equal conventions are compared.
 
+  The mean curve has the mean of the images' rates and of their qualities in dB.
+
   Attributes:
     metric: one of `METRICS`.
-    averaging: one of `AVERAGINGS`, of the mean curve; rates are always the mean of the images' bpp.
     images: their names, sorted.
   """
 
   metric: str
-  averaging: str
   images: tuple[str, ...]
 
   def __post_init__(self):
-    if self.metric not in METRICS or self.averaging not in AVERAGINGS:
-      raise ValueError(
-        f"expected a metric of {list(METRICS)} and an averaging of {list(AVERAGINGS)}, got "
-        f"{self.metric!r} and {self.averaging!r}"
-      )
+    if self.metric not in METRICS:
+      raise ValueError(f"expected a metric of {list(METRICS)}, got {self.metric!r}")
 
   def __str__(self) -> str:
-    return f"{METRICS[self.metric]}, {self.averaging}, {len(self.images)} images"
+    return f"{METRICS[self.metric]}, {MEAN_OF_IMAGES}, {len(self.images)} images"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,12 +112,7 @@ def rising_points(pairs: Iterable[tuple[float, float]]) -> Points:
   return Points(rates, values, len(ordered) - len(kept))
 
 
-def measured_curve(
-  records: Sequence[Record],
-  codec: str,
-  metric: str = "psnr_db",
-  averaging: str = MEAN_OF_IMAGES,
-) -> Curve:
+def measured_curve(records: Sequence[Record], codec: str, metric: str = "psnr_db") -> Curve:
   """The curve of one codec from its rows at fixed settings.
 
   Args:
@@ -131,17 +120,14 @@ def measured_curve(
       measured, with a finite value, on every image any of them is measured on.
     codec: its name.
     metric: one of `METRICS`.
-    averaging: one of `AVERAGINGS`; the PSNR of a mean MSE is known of RGB alone.
   Returns:
     The curve, with the points of every image; it may have a single point.
   Raises:
     NotComparable: no setting is complete.
-    ValueError: unknown metric or averaging, or the two do not fit.
+    ValueError: unknown metric.
   """
-  if averaging == PSNR_OF_MEAN_MSE and metric != "psnr_db":
-    raise ValueError(f"{PSNR_OF_MEAN_MSE} is known for psnr_db alone, not for {metric}")
   images, settings = complete_settings(records, codec, metric)
-  convention = Convention(metric, averaging, images)
+  convention = Convention(metric, images)
   if not settings:
     raise NotComparable(
       f"{codec} has no setting with a finite {METRICS[metric]} on all its {len(images)} images"
@@ -149,7 +135,7 @@ def measured_curve(
   return Curve(
     name=codec,
     convention=convention,
-    mean=rising_points(mean_point(rows, convention) for rows in settings.values()),
+    mean=rising_points(mean_point(rows, metric) for rows in settings.values()),
     per_image=tuple(
       rising_points(
         (rows[i].rate_bpp or 0.0, _quality(rows[i], metric)) for rows in settings.values()
@@ -199,9 +185,7 @@ def _quality(record: Record, metric: str) -> float:
   return ms_ssim_db(value) if metric == "ms_ssim_db" else value
 
 
-def mean_point(rows: Sequence[Record], convention: Convention) -> tuple[float, float]:
-  """Mean rate in bpp, and quality in dB averaged as the convention says."""
+def mean_point(rows: Sequence[Record], metric: str) -> tuple[float, float]:
+  """Averages rows: mean rate in bpp, and mean of the images' qualities in dB."""
   rate_bpp = statistics.fmean(row.rate_bpp or 0.0 for row in rows)
-  if convention.averaging == PSNR_OF_MEAN_MSE:
-    return rate_bpp, metrics.psnr_from_mse(statistics.fmean(row.mse or 0.0 for row in rows))
-  return rate_bpp, statistics.fmean(_quality(row, convention.metric) for row in rows)
+  return rate_bpp, statistics.fmean(_quality(row, metric) for row in rows)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cae_jax.evaluation.codecs import CodecError, FileCodec, Folder, Missing
+from cae_jax.evaluation.codecs.base import CodecError, FileCodec, Folder, Missing
 from cae_jax.images import files
 
 _HOW_TO_GET = (

@@ -1,8 +1,8 @@
 """The interactive report: one HTML file that needs no network.
 
-The page is made of `report_page/` (its text, style and program), the plotting library plotly.js as
+The page is made of `assets/` (its text, style and program), the plotting library plotly.js as
 the package plotly brings it, and the figures of the records as JSON. Nothing here needs JAX;
-pictures come ready made (`report_gallery`).
+pictures come ready made (`gallery`).
 """
 
 import html
@@ -13,10 +13,11 @@ from os import PathLike
 from string import Template
 from typing import Any
 
-from cae_jax.evaluation import published, report_data, report_tables
 from cae_jax.evaluation.names import in_order, is_baseline
-from cae_jax.evaluation.rd_tables import Table
+from cae_jax.evaluation.rd import published
+from cae_jax.evaluation.rd.tables import Table
 from cae_jax.evaluation.records import Record
+from cae_jax.evaluation.report import plots, tables
 from cae_jax.images.files import replace_atomically
 
 Gallery = Sequence[Mapping[str, Any]]
@@ -46,7 +47,7 @@ def page(
   Args:
     records: of `experiments.evaluate`.
     dataset: name of the data set; published curves appear where it and the images fit.
-    gallery: images of `report_gallery.image`; without any the page says how to get them.
+    gallery: images of `gallery.image`; without any the page says how to get them.
     timing: of `timing.read`, shown instead of the records' times.
   Returns:
     HTML with everything inlined.
@@ -60,7 +61,7 @@ def page(
       "expected records with figures, got none; write them with python -m experiments.evaluate"
     )
   literature = published.load_for(dataset, {record.image or "" for record in measured})
-  data = {**report_data.plots(measured, literature), "gallery": list(gallery)}
+  data = {**plots.plots(measured, literature), "gallery": list(gallery)}
   return Template(_file("page.html")).substitute(
     title=html.escape(_title(measured)),
     lead=html.escape(_lead(measured, dataset)),
@@ -69,11 +70,11 @@ def page(
     program=_file("page.js"),
     data=json_in_html(data),
     image_options=_options(data["images"]),
-    bd_rates=report_tables.rate_distortion_html(records, literature),
+    bd_rates=tables.rate_distortion_html(records, literature),
     gallery_hidden="" if gallery else "hidden",
     gallery_missing="hidden" if gallery else "",
-    times=report_tables.times_html(measured, timing),
-    codecs=report_tables.codecs_html(records),
+    times=tables.times_html(measured, timing),
+    codecs=tables.codecs_html(records),
   )
 
 
@@ -125,5 +126,5 @@ def _options(names: Sequence[str]) -> str:
 
 
 def _file(name: str) -> str:
-  folder = resources.files("cae_jax.evaluation").joinpath("report_page")
+  folder = resources.files("cae_jax.evaluation.report").joinpath("assets")
   return folder.joinpath(name).read_text(encoding="utf-8")

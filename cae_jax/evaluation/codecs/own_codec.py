@@ -7,7 +7,7 @@ import numpy as np
 
 import cae_jax
 from cae_jax.codec import Codec, windows
-from cae_jax.evaluation.codecs import FileCodec
+from cae_jax.evaluation.codecs.base import FileCodec
 from cae_jax.evaluation.names import EFFORT
 
 _SIDES = np.dtype("<u4")

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-from cae_jax.evaluation.rd_curves import MEAN_OF_IMAGES, Convention, Curve, Points
+from cae_jax.evaluation.rd.curves import Convention, Curve, Points
 
 KODAK_IMAGES = tuple(f"kodim{number:02d}" for number in range(1, 25))
 # A few to draw, from a classical codec and the first learned ones to the best.
 DRAWN = ("vtm", "bmshj2018-hyperprior", "mbt2018-mean", "elic2022", "hpcm-large")
 _METRICS = {"psnr_db (RGB, 8 bit)": "psnr_db"}
-_AVERAGINGS = {"mean of per-image PSNR": MEAN_OF_IMAGES}
+_AVERAGING = "mean of per-image PSNR"  # as ours
 
 
 def names() -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def load_for(dataset: str, images: Iterable[str], wanted: Sequence[str] = DRAWN)
 
 
 def _folder() -> Iterable[Traversable]:
-  return resources.files("cae_jax.evaluation").joinpath("published").iterdir()
+  return resources.files("cae_jax.evaluation.rd").joinpath("literature").iterdir()
 
 
 def _is_curve(file: Traversable) -> bool:
@@ -56,15 +56,16 @@ def _is_curve(file: Traversable) -> bool:
 
 def _parse(name: str, text: str) -> Curve:
   fields = json.loads(text)
-  metric, averaging = _METRICS.get(fields["metric"]), _AVERAGINGS.get(fields["averaging"])
-  if fields["dataset"] != "kodak" or not (metric and averaging and fields["source"]):
+  metric = _METRICS.get(fields["metric"])
+  known = fields["averaging"] == _AVERAGING and fields["source"]
+  if fields["dataset"] != "kodak" or metric is None or not known:
     raise ValueError(
-      f"{name}.json: expected dataset kodak, a metric of {list(_METRICS)}, an averaging of "
-      f"{list(_AVERAGINGS)} and a source; state them or leave the curve out"
+      f"{name}.json: expected dataset kodak, a metric of {list(_METRICS)}, the averaging "
+      f"{_AVERAGING!r} and a source; state them or leave the curve out"
     )
   return Curve(
     name=fields["label"],
-    convention=Convention(metric, averaging, KODAK_IMAGES),
+    convention=Convention(metric, KODAK_IMAGES),
     mean=Points(tuple(fields["bpp"]), tuple(fields["psnr_db"])),
     source=fields["source"],
   )

@@ -8,7 +8,7 @@ import numpy as np
 import PIL
 from PIL import Image, features
 
-from cae_jax.evaluation.codecs import FileCodec, Missing
+from cae_jax.evaluation.codecs.base import FileCodec, Missing
 from cae_jax.evaluation.records import Setting
 
 _JPEG_SWEEP = (1, 5, 10, 20, 30, 40, 50, 65, 80, 90, 95)

@@ -21,7 +21,8 @@ import bjontegaard
 import numpy as np
 
 from cae_jax.evaluation.names import in_order, is_baseline
-from cae_jax.evaluation.rd_curves import (
+from cae_jax.evaluation.rd.curves import (
+  MEAN_OF_IMAGES,
   METRICS,
   Convention,
   Curve,
@@ -215,7 +216,7 @@ def at_own_rates(records: Sequence[Record], metric: str = "psnr_db") -> list[AtR
     images, settings = complete_settings(records, curve.name, metric)
     others = [other for other in baselines if other.convention.images == images]
     for setting, rows in settings.items():
-      rate_bpp, quality_db = mean_point(rows, curve.convention)
+      rate_bpp, quality_db = mean_point(rows, curve.convention.metric)
       values = {other.name: _mean_at(other, rows) for other in others}
       result.append(AtRate(curve.name, setting, metric, len(images), rate_bpp, quality_db, values))
   return sorted(result, key=lambda row: (row.codec, row.rate_bpp))
@@ -247,6 +248,7 @@ def to_json(result: BdRate | Refused) -> dict[str, Any]:
   ranges = fields.pop("per_image_overlap_db")
   return {
     **fields.pop("convention"),
+    "averaging": MEAN_OF_IMAGES,
     "n_images": len(names),
     "headline": result.headline,
     "headline_percent": result.headline_percent,

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from cae_jax.evaluation.codecs import FileCodec, Missing
+from cae_jax.evaluation.codecs.base import FileCodec, Missing
 
 # Butteraugli distances, in steps of two percent, from a very small file to nearly lossless.
 _JXL_SEARCH = tuple(float(f"{25 * 1.02**-i:.4g}") for i in range(314))

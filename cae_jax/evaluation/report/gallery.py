@@ -11,7 +11,7 @@ from PIL import Image
 
 from cae_jax.evaluation.names import is_baseline, label
 from cae_jax.evaluation.pictures import Picture
-from cae_jax.evaluation.rd_curves import ms_ssim_db
+from cae_jax.evaluation.rd.curves import ms_ssim_db
 
 # With four images of six codecs the page stays below 15 MB.
 CROP_SIDE = 448

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cae_jax.evaluation.names import in_order, label
-from cae_jax.evaluation.rate_distortion import (
+from cae_jax.evaluation.rd.bd_rates import (
   INTERVAL_LEVEL,
   LIBRARY,
   METHOD,
@@ -13,7 +13,7 @@ from cae_jax.evaluation.rate_distortion import (
   BdRate,
   Refused,
 )
-from cae_jax.evaluation.rd_curves import METRICS
+from cae_jax.evaluation.rd.curves import METRICS
 from cae_jax.evaluation.tables import markdown
 
 _HEAD = (

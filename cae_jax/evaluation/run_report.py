@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from cae_jax.codec import Codec
 from cae_jax.data.sources import ImageSource
-from cae_jax.evaluation import evaluate, figures, own_codec, records, tables
+from cae_jax.evaluation import evaluate, figures, records, tables
+from cae_jax.evaluation.codecs import own_codec
 from cae_jax.images.files import replace_atomically
 
 

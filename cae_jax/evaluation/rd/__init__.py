@@ -1,0 +1,1 @@
+"""Rate-distortion curves, BD-rates between them, and published curves."""
