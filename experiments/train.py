@@ -26,12 +26,8 @@ from cae_jax.data.patches import PatchIterator, center_patches, random_blocks, t
 from cae_jax.data.sources import ImageSource, cached, load_source, rescaled
 from cae_jax.evaluation import figures, run_report
 from cae_jax.images.files import replace_atomically
-from cae_jax.images.preprocessing import PREPROCESSINGS
-from cae_jax.models import MODELS, Model, build_model, init_params
-from cae_jax.models.block_transforms import BLOCK, klt
-from cae_jax.models.context import ContextModel, start_from_klt
-from cae_jax.models.growth import grown
-from cae_jax.models.paper import PaperAutoencoder
+from cae_jax.models import Model, build_model, init_params, model_class, settings
+from cae_jax.models.base import setting_fields
 from cae_jax.training import losses, portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import LoopConfig, Result, train
@@ -41,14 +37,9 @@ from cae_jax.weights import Weights, load_weights, save_weights, shipped
 from experiments import cli
 from experiments import train_flags as flags
 
-# Where codec models of variable rate are validated, as trade-offs.
-VALID_TRADEOFFS = (-0.9, -0.3, 0.3, 0.9)
-FIXED_TRADEOFF = (0.0,)
 # What shows how large a codec model's activations get.
 CALIBRATION_IMAGES = 48
 CALIBRATION_SIDE = 256
-# Enough blocks for a KLT of 768 x 768.
-KLT_BLOCKS = 1 << 15
 
 
 def main(argv: Sequence[str]) -> None:
@@ -97,11 +88,8 @@ def _cache_bytes() -> int:
 
 def _config() -> dict:
   """The network's and the codec's settings, as weights files keep them."""
-  module = MODELS[flags.MODEL.value]
-  fields = {name: flags.model_setting(name, getattr(module, name)) for name in module.CONFIG_FIELDS}
-  if module is PaperAutoencoder:
-    fields["coding_bits"] = flags.LATENT_BITS.value or flags.CODING_BITS.value
-    fields["preprocessing"] = flags.PREPROCESSING.value
+  defaults = setting_fields(model_class(flags.MODEL.value))
+  fields = {name: flags.model_setting(name, default) for name, default in defaults.items()}
   return {"model": flags.MODEL.value, **fields}
 
 
@@ -169,38 +157,27 @@ def _carried(batches: PatchIterator, start: tuple[TrainState, Any]) -> tuple[Tra
 
 def _objectives(model: Model) -> tuple[losses.LossFn, Callable]:
   """What training minimises and what validation measures."""
-  if isinstance(model, PaperAutoencoder):
-    preprocessing = PREPROCESSINGS[flags.PREPROCESSING.value]
-    return losses.mse_loss(model, preprocessing), losses.image_errors(model, preprocessing)
-  distortion = flags.DISTORTION.value
-  tradeoffs = VALID_TRADEOFFS if isinstance(model, ContextModel) else FIXED_TRADEOFF
-  return (
-    losses.rate_distortion_loss(model, distortion, flags.COST_POWER.value),
-    losses.rate_distortion_errors(model, tradeoffs, distortion),
-  )
+  objective, distortion = losses.OBJECTIVES[model.objective], flags.DISTORTION.value
+  loss_fn = objective.loss(model, distortion, flags.COST_POWER.value)
+  return loss_fn, objective.errors(model, distortion)
 
 
 def _initial_params(model: Model, source: ImageSource) -> Any:
   params = init_params(model, flags.SEED.value)
   if flags.START_WEIGHTS.value:
     return _params_of(flags.START_WEIGHTS.value, model, params)
-  if isinstance(model, ContextModel) and flags.BLOCK_TRANSFORM.value == "klt":
-    blocks = random_blocks(source, KLT_BLOCKS, BLOCK, flags.SEED.value)
-    return start_from_klt(model, params, *klt(blocks, sum(model.groups), sum(model.fine_groups)))
+  if flags.BLOCK_TRANSFORM.value == "klt":
+    blocks = lambda count, side: random_blocks(source, count, side, flags.SEED.value)
+    return model.start(params, blocks)
   return params
 
 
 def _params_of(name_or_path: str, model: Model, params: Any) -> Any:
   """The parameters of trained weights, of the same network or of a smaller one that can grow."""
-  weights, ours = load_weights(shipped.find(name_or_path)), _config()
-  trained, theirs = weights.params, weights.config
-  different = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k)]
-  smaller = build_model(theirs) if different else model
-  if different and isinstance(model, ContextModel) and isinstance(smaller, ContextModel):
-    trained = grown(model, params, smaller, trained)
-  elif different:
-    values = ", ".join(f"{k} {theirs.get(k)} instead of {ours.get(k)}" for k in different)
-    raise ValueError(f"{name_or_path} is of another network ({values}); give the flags of its run")
+  weights = load_weights(shipped.find(name_or_path))
+  trained, smaller = weights.params, build_model(weights.config)
+  if (type(smaller), settings(smaller)) != (type(model), settings(model)):
+    trained = model.grow(params, smaller, trained)
   return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), trained)
 
 
@@ -241,7 +218,7 @@ def _export(workdir: Path, best: TrainState, source: ImageSource) -> Weights:
 
 def _calibration_images(model: Model, source: ImageSource) -> Iterator[np.ndarray]:
   """Of the paper's model all images, whose latents it counts; of others some, cut to one size."""
-  if isinstance(model, PaperAutoencoder):
+  if model.objective == "reconstruction":
     yield from (example["image"] for example in source)
     return
   side = -(-CALIBRATION_SIDE // model.multiple) * model.multiple

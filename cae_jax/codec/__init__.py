@@ -4,45 +4,34 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from cae_jax.codec.coder import Coded, LatentCoder
 from cae_jax.codec.info import DEFAULT_MAX_PIXELS, Info, info
 
 if TYPE_CHECKING:
   from cae_jax.codec.calibration import calibrate_weights
-  from cae_jax.codec.context import ContextCoder
+  from cae_jax.codec.coders.base import Coded, LatentCoder
   from cae_jax.codec.encoding import Encoded
   from cae_jax.codec.image import Codec
-  from cae_jax.codec.paper import PaperCoder
   from cae_jax.weights import Weights
 
 __all__ = [
   "DEFAULT_MAX_PIXELS",
   "Codec",
   "Coded",
-  "ContextCoder",
   "Encoded",
   "Info",
   "LatentCoder",
-  "PaperCoder",
   "calibrate_weights",
   "from_weights",
   "info",
   "load",
 ]
 
-# By the model's name, which is also that of the module.
-_CODERS = {
-  "context": "ContextCoder",
-  "factorized": "FactorizedCoder",
-  "hyperprior": "HyperpriorCoder",
-  "paper": "PaperCoder",
-}
 # Imported when asked for: they bring JAX with them.
 _LAZY = {
   "Codec": "image",
-  "ContextCoder": "context",
+  "Coded": "coders.base",
   "Encoded": "encoding",
-  "PaperCoder": "paper",
+  "LatentCoder": "coders.base",
   "calibrate_weights": "calibration",
 }
 
@@ -64,18 +53,10 @@ def load(name_or_path: str | os.PathLike | None = None) -> "Codec":
 
 def from_weights(weights: "Weights") -> "Codec":
   """A codec from weights in memory; raises WeightsError if their model is not known."""
+  from cae_jax.codec.coders import make_coder
   from cae_jax.codec.image import Codec
 
-  return Codec(weights, _coder(weights))
-
-
-def _coder(weights: "Weights") -> LatentCoder:
-  from cae_jax.weights import WeightsError
-
-  model = weights.config.get("model")
-  if model not in _CODERS:
-    raise WeightsError(f"unknown model {model!r}; expected one of {', '.join(_CODERS)}")
-  return getattr(importlib.import_module(f"{__name__}.{model}"), _CODERS[model])(weights)
+  return Codec(weights, make_coder(weights))
 
 
 def __getattr__(name: str) -> Any:

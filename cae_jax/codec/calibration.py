@@ -6,15 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from cae_jax.codec.arrays import on_device
-from cae_jax.codec.context import calibrate_context
-from cae_jax.codec.factorized import calibrate_factorized
-from cae_jax.codec.hyperprior import calibrate_hyperprior
-from cae_jax.codec.paper import calibrate
+from cae_jax.codec.coders import module_of
+from cae_jax.codec.coders.programs import on_device
 from cae_jax.models import build_model
-from cae_jax.models.context import ContextModel
-from cae_jax.models.factorized import FactorizedModel
-from cae_jax.models.hyperprior import HyperpriorModel
 from cae_jax.weights import Weights
 
 
@@ -35,17 +29,6 @@ def calibrate_weights(
       `model.multiple`.
   """
   params = jax.device_get(params)
-  return Weights(name, config, params, _tables(config, on_device(params), images), card or {})
-
-
-def _tables(config, params, images) -> dict[str, Any]:
-  model = build_model(config)
-  match model:
-    case ContextModel():
-      return calibrate_context(config, params, images)
-    case FactorizedModel():
-      return calibrate_factorized(model, params, images)
-    case HyperpriorModel():
-      return calibrate_hyperprior(model, params, images)
-    case _:
-      return calibrate(model, params, config["preprocessing"], images, config["coding_bits"])
+  calibrate = module_of(config["model"]).calibrate
+  tables = calibrate(build_model(config), on_device(params), images)
+  return Weights(name, config, params, tables, card or {})

@@ -4,7 +4,7 @@ import numpy as np
 
 from cae_jax.codec import windows
 from cae_jax.codec.alpha import decode_alpha
-from cae_jax.codec.coder import LatentCoder
+from cae_jax.codec.coders.base import LatentCoder
 from cae_jax.codec.info import unpack_rate
 from cae_jax.codec.kinds import Planes, has_alpha, put_together
 from cae_jax.codec.threads import in_threads

@@ -9,7 +9,7 @@ import numpy as np
 
 from cae_jax.codec import windows
 from cae_jax.codec.alpha import encode_alpha
-from cae_jax.codec.coder import Coded, LatentCoder
+from cae_jax.codec.coders.base import Coded, LatentCoder
 from cae_jax.codec.info import pack_rate
 from cae_jax.codec.kinds import take_apart, visible_psnr_db
 from cae_jax.codec.rate_search import largest_within

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from cae_jax.codec import encoding
-from cae_jax.codec.coder import LatentCoder
+from cae_jax.codec.coders.base import LatentCoder
 from cae_jax.codec.decoding import decode_container
 from cae_jax.codec.encoding import DEFAULT_QUALITY, Analysed, Encoded
 from cae_jax.codec.info import DEFAULT_MAX_PIXELS, info

@@ -1,8 +1,8 @@
 """Tiles coded at the same time, each on a thread of its own."""
 
 import contextlib
-import functools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -14,9 +14,34 @@ R = TypeVar("R")
 
 _MOST = 8  # each takes some 100 MiB
 
-# Where threads of BLAS belong to the process, one call is enough; where they belong to the calling
-# thread, each has to ask.
-_one_blas_thread = functools.partial(threadpoolctl.threadpool_limits, 1, "blas")
+
+class _BlasLimit:
+  """Keeps BLAS to one thread for as long as anybody asks for it.
+
+  The limit belongs to the process: of several users at once the first one sets it and the last one
+  takes it back, whichever that is.
+  """
+
+  def __init__(self):
+    self._lock = threading.Lock()
+    self._users = 0
+    self._limit: threadpoolctl.threadpool_limits | None = None
+
+  def __enter__(self) -> None:
+    with self._lock:
+      if not self._users:
+        self._limit = threadpoolctl.threadpool_limits(1, "blas")
+      self._users += 1
+
+  def __exit__(self, *exception) -> None:
+    with self._lock:
+      self._users -= 1
+      if not self._users and self._limit is not None:
+        self._limit.restore_original_limits()
+        self._limit = None
+
+
+_one_blas_thread = _BlasLimit()
 
 
 def in_threads(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
@@ -26,12 +51,17 @@ def in_threads(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
   where nothing else runs, and wait for one another at every product where something does.
   """
   workers = min(_cores(), len(items), _MOST)
-  with _one_blas_thread():
+  with _one_blas_thread:
     if workers < 2:
       yield from map(function, items)
     else:
-      with ThreadPoolExecutor(workers, initializer=_one_blas_thread) as pool:
+      with ThreadPoolExecutor(workers, initializer=_limit_this_thread) as pool:
         yield from pool.map(function, items)
+
+
+def _limit_this_thread() -> None:
+  """Asks again in a worker: in some builds of BLAS the limit belongs to the calling thread."""
+  threadpoolctl.threadpool_limits(1, "blas")
 
 
 def _cores() -> int:

@@ -6,7 +6,7 @@ networks' output on the whole image, up to float rounding.
 
 import numpy as np
 
-from cae_jax.codec.coder import LatentCoder
+from cae_jax.codec.coders.base import LatentCoder
 from cae_jax.images.tiling import Window, best_size, split_axis
 
 # Sides of windows in pixels. Few sizes are few programs to compile; an axis takes the one that
@@ -62,10 +62,15 @@ def _windows(coder: LatentCoder, height: int, width: int) -> list[tuple[Window, 
   axes = []
   for side in (height, width):
     padded = -(-side // align) * align
-    sizes = [pixels // coder.stride for pixels in WINDOW_SIDES]
-    size = best_size(padded, sizes, coder.margin, align)
+    size = best_size(padded, _sizes(coder, align), coder.margin, align)
     axes.append(split_axis(padded, size, coder.margin, align))
   return [(rows, columns) for rows in axes[0] for columns in axes[1]]
+
+
+def _sizes(coder: LatentCoder, align: int) -> list[int]:
+  """Sides of windows in latent positions: of each at least half is kept, however wide margins."""
+  least = -(-4 * coder.margin // align) * align
+  return [max(pixels // coder.stride, least) for pixels in WINDOW_SIDES]
 
 
 def _pixels(window: Window, stride: int) -> slice:

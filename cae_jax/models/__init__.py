@@ -1,55 +1,56 @@
 """Networks and probabilities, in pure JAX and Flax."""
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from cae_jax.models.context import ContextModel
-from cae_jax.models.factorized import FactorizedModel
-from cae_jax.models.hyperprior import HyperpriorModel
-from cae_jax.models.paper import PaperAutoencoder
+from cae_jax.errors import UsageError
+from cae_jax.models.base import Model, init_params, setting_fields, settings
 
-Model = PaperAutoencoder | ContextModel | FactorizedModel | HyperpriorModel
-MODELS: dict[str, type[Model]] = {
-  "paper": PaperAutoencoder,
-  "context": ContextModel,
-  "factorized": FactorizedModel,
-  "hyperprior": HyperpriorModel,
+__all__ = ["MODELS", "Model", "build_model", "init_params", "model_class", "settings"]
+
+# Name, as in weights files -> module and class. The coder of a name is `codec.coders.NAME`.
+MODELS: Mapping[str, str] = {
+  "paper": "cae_jax.models.paper:PaperAutoencoder",
+  "context": "cae_jax.models.context:ContextModel",
+  "factorized": "cae_jax.models.factorized:FactorizedModel",
+  "hyperprior": "cae_jax.models.hyperprior:HyperpriorModel",
 }
 
 
-def build_model(config: Mapping[str, Any], dtype: jnp.dtype = jnp.float32) -> Model:
-  """The network a configuration describes.
+def model_class(name: Any) -> Any:
+  """Returns the class of a model, a `Model`, imported when asked for.
+
+  Raises:
+    UsageError: an unknown model.
+  """
+  if name not in MODELS:
+    raise UsageError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
+  module, _, attribute = MODELS[name].partition(":")
+  return getattr(importlib.import_module(module), attribute)
+
+
+def build_model(config: Mapping[str, Any], dtype: Any = jnp.float32) -> Model:
+  """Returns the network that a configuration describes.
 
   Args:
-    config: JSON-able; "model" names one of `MODELS`, and every field of that module is there.
+    config: JSON-able; "model" names one of `MODELS`, the rest are settings of that module. Those
+      that are not given have their defaults, as in older weights files.
     dtype: of the network's computations.
   Raises:
-    ValueError: an unknown model.
+    UsageError: an unknown model or setting.
   """
-  name = config.get("model")
-  if name not in MODELS:
-    raise ValueError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
-  module = MODELS[name]
-  fields: dict[str, Any] = {field: config[field] for field in module.CONFIG_FIELDS}
-  return module(dtype=dtype, **{k: _hashable(v) for k, v in fields.items()})
-
-
-def init_params(model: Model, seed: int) -> Any:
-  """The model's random parameters, the same on every device.
-
-  Compiled without optimisation: on CPU, XLA takes 14 s to optimise the random generators of a
-  network that then run for milliseconds.
-  """
-  x = jnp.zeros((1, model.multiple, model.multiple, 3))
-  inputs = (x,) if isinstance(model, PaperAutoencoder) else (x, jnp.zeros(1))
-  init = jax.jit(lambda key: model.init(key, *inputs)["params"])
-  options: dict[str, Any] = (
-    {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
-  )
-  return init.lower(jax.random.key(seed)).compile(options)(jax.random.key(seed))
+  module = model_class(config.get("model"))
+  fields: dict[str, Any] = {k: _hashable(v) for k, v in config.items() if k != "model"}
+  unknown = sorted(fields.keys() - setting_fields(module).keys())
+  if unknown:
+    raise UsageError(
+      f"the model {config['model']!r} has no setting {', '.join(unknown)}; expected some of "
+      f"{', '.join(setting_fields(module))}. Weights of a newer version?"
+    )
+  return module(dtype=dtype, **fields)
 
 
 def _hashable(value: Any) -> Any:

@@ -7,23 +7,22 @@
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cae_jax.models.context import CodedOutput
+from cae_jax.models.base import CodedOutput, Model
 from cae_jax.models.entropy import FactorizedPrior, bits_per_image
+from cae_jax.models.paper_transforms import PaperAnalysis, PaperSynthesis
 from cae_jax.models.quantization import straight_through, unit_noise
-from cae_jax.models.transforms import PaperAnalysis, PaperSynthesis
 
 # The paper's latents start about as large as pixels of unit range; with this they are rounded to
 # steps of about eight grey levels.
 _START_GAIN = 32.0
 
 
-class FactorizedModel(nn.Module):
+class FactorizedModel(Model):
   """See the module's docstring.
 
   Attributes:
@@ -32,9 +31,6 @@ class FactorizedModel(nn.Module):
     fixed_lmbda: of rate_bpp + lmbda * MSE (0-255), the one trade-off.
     dtype: of the transforms; all that concerns probabilities is float32.
   """
-
-  CONFIG_FIELDS: ClassVar = ("channels", "kernel_size", "bottleneck", "upsampling", "fixed_lmbda")
-  tradeoff_range: ClassVar = (0.0, 0.0)  # one rate
 
   channels: Sequence[int] = (32, 64, 128)
   kernel_size: int = 3
@@ -71,28 +67,27 @@ class FactorizedModel(nn.Module):
       key: for the noise.
     """
     del tradeoff
-    y = self.encode(x)
+    y = self.analyse(x)
     y_bits = bits_per_image(self.prior(y + unit_noise(key, y)))
-    x_hat = self.decode(straight_through(y, jnp.round(y)))
+    x_hat = self.synthesise(straight_through(y, jnp.round(y)))
     return CodedOutput(x_hat, y_bits, jnp.zeros_like(y_bits))
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
     """For validation: everything rounded, as in a file."""
     del tradeoff
-    y_hat = jnp.round(self.encode(x))
+    y_hat = jnp.round(self.analyse(x))
     y_bits = bits_per_image(self.prior(y_hat))
-    return CodedOutput(self.decode(y_hat), y_bits, jnp.zeros_like(y_bits))
-
-  __call__ = rounded
+    return CodedOutput(self.synthesise(y_hat), y_bits, jnp.zeros_like(y_bits))
 
   def lmbda(self, tradeoff: jax.Array) -> jax.Array:
     """The one lmbda there is: [B] -> [B]."""
     return jnp.full_like(tradeoff, self.fixed_lmbda)
 
-  def encode(self, x: jax.Array) -> jax.Array:
-    """x [B, H, W, 3] in [0, 1] -> y [B, H/4, W/4, M] in steps, not rounded."""
+  def analyse(self, x: jax.Array) -> jax.Array:
+    """Turns x [B, H, W, 3] in [0, 1] into y [B, H/4, W/4, M] in steps, not rounded."""
     return self.analysis(x) * jnp.exp(self.log_gain)
 
-  def decode(self, y_hat: jax.Array) -> jax.Array:
-    """y_hat [B, h, w, M] in steps -> x_hat [B, 4h, 4w, 3] near [0, 1], not clipped."""
+  def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array | None = None) -> jax.Array:
+    """Turns y_hat [B, h, w, M] in steps into x_hat [B, 4h, 4w, 3] near [0, 1], not clipped."""
+    del tradeoff
     return self.synthesis(y_hat * jnp.exp(-self.log_inverse_gain))

@@ -87,6 +87,12 @@ def zero_sum_init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> 
   return kernel - jnp.mean(kernel, axis=(0, 1, 2), keepdims=True)
 
 
+def polynomial(coefficients: jax.Array, tradeoff: jax.Array, ndim: int = 4) -> jax.Array:
+  """c0 + c1 u + c2 u^2 + ...: coefficients [N, C] and u [B] -> [B, 1, ..., 1, C] of `ndim` axes."""
+  powers = jnp.stack([tradeoff**n for n in range(len(coefficients))], axis=-1)
+  return jnp.expand_dims(powers @ coefficients, tuple(range(1, ndim - 1)))
+
+
 class UpsampleConv(nn.Module):
   """Nearest-neighbour 2x up-sampling and a k x k convolution, evaluated at the lower resolution.
 

@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from cae_jax.models import Model
-from cae_jax.models.context import ContextModel
-from cae_jax.models.paper import PaperAutoencoder
 
 
 def macs_per_pixel(model: Model, side: int = 256) -> tuple[float, float]:
@@ -21,14 +19,12 @@ def macs_per_pixel(model: Model, side: int = 256) -> tuple[float, float]:
   side = -(-side // model.multiple) * model.multiple
   x = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
   u = jax.ShapeDtypeStruct((1,), jnp.float32)
-  inputs = (x,) if isinstance(model, PaperAutoencoder) else (x, u)
-  params = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+  params = jax.eval_shape(model.init, jax.random.key(0), x, u)["params"]
   apply = lambda method: lambda params, *a: model.apply({"params": params}, *a, method=method)
-  y = jax.eval_shape(apply("encode"), params, x)
-  latents = (y, u) if isinstance(model, ContextModel) else (y,)
-  everything = count_macs(apply("__call__" if len(inputs) == 1 else "rounded"), params, *inputs)
-  analysis = count_macs(apply("encode"), params, x)
-  synthesis = count_macs(apply("decode"), params, *latents)
+  y = jax.eval_shape(apply("analyse"), params, x)
+  everything = count_macs(apply("__call__"), params, x, u)
+  analysis = count_macs(apply("analyse"), params, x)
+  synthesis = count_macs(apply("synthesise"), params, y, u)
   return (everything - synthesis) / side**2, (everything - analysis) / side**2
 
 

@@ -3,32 +3,43 @@
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from cae_jax.images.preprocessing import PREPROCESSINGS, Preprocessing
+from cae_jax.models.base import Model
+from cae_jax.models.paper_transforms import PaperAnalysis, PaperSynthesis
 from cae_jax.models.quantization import (
   clip_inward,
   dequantize_uniform,
   quantize_uniform,
   straight_through,
 )
-from cae_jax.models.transforms import PaperAnalysis, PaperSynthesis
 
 
 class PaperOutput(NamedTuple):
-  """One pass: reconstruction x_hat [B, H, W, 3], latents y and what was decoded, y_hat."""
+  """One pass through the network.
+
+  Attributes:
+    x_hat: [B, H, W, 3] RGB near [0, 1].
+    y, y_hat: latents, and what was decoded of them.
+    seen, seen_hat: [B, H, W, 3], what the network sees of the image and its reconstruction, both
+      normalised to [0, 1]: the mean square of their difference is the paper's loss.
+  """
 
   x_hat: jax.Array
   y: jax.Array
   y_hat: jax.Array
+  seen: jax.Array
+  seen_hat: jax.Array
 
 
-class PaperAutoencoder(nn.Module):
+class PaperAutoencoder(Model):
   """Autoencoder of "Convolution Neural Network Based Autoencoder model for Lossless Image
   Compression", with two things the paper lacks, both off by default.
 
-      x -> analysis -> y -> (quantised to latent_bits) -> y_hat -> synthesis -> x_hat
+      x -> seen -> analysis -> y -> (quantised to latent_bits) -> y_hat -> synthesis -> x_hat
 
   With the defaults the latents of a 512x768x3 image are 128x192x128 numbers, 2.7 times as many as
   the image has: the paper's network, which does not compress.
@@ -40,16 +51,20 @@ class PaperAutoencoder(nn.Module):
     upsampling: "nearest" (neighbour, then a convolution) or "subpixel", which it is a case of.
     latent_bits: 0 trains with unquantised latents. Otherwise training rounds them to 2^latent_bits
       levels between -1 and 1, straight through.
+    coding_bits: that files round the latents of such a network to.
+    preprocessing: what the network sees of the image, of `images.preprocessing.PREPROCESSINGS`.
     dtype: of the convolutions; parameters, latents and output are float32.
   """
 
-  CONFIG_FIELDS: ClassVar = ("channels", "kernel_size", "bottleneck", "upsampling", "latent_bits")
+  objective: ClassVar[str] = "reconstruction"
 
   channels: Sequence[int] = (32, 64, 128)
   kernel_size: int = 3
   bottleneck: int = 0
   upsampling: str = "subpixel"
   latent_bits: int = 0
+  coding_bits: int = 8
+  preprocessing: str = "ycbcr"
   dtype: jnp.dtype = jnp.float32
 
   def setup(self):
@@ -58,27 +73,47 @@ class PaperAutoencoder(nn.Module):
     self.synthesis = PaperSynthesis(*shape, self.upsampling, self.dtype)
 
   @property
+  def steps(self) -> Preprocessing:
+    """The preprocessing."""
+    return PREPROCESSINGS[self.preprocessing]
+
+  @property
+  def stride(self) -> int:
+    """Pixels that a latent position stands for, across and down."""
+    return 2 ** (len(self.channels) - 1)
+
+  @property
   def multiple(self) -> int:
     """Height and width have to be multiples of this."""
-    return 2 ** (len(self.channels) - 1)
+    return int(np.lcm(self.stride, self.steps.multiple))
 
   @property
   def latent_channels(self) -> int:
     """M, the channels of the latents."""
     return self.bottleneck or self.channels[-1]
 
-  def encode(self, x: jax.Array) -> jax.Array:
-    """x [B, H, W, 3] in [0, 1] -> latents y [B, H/4, W/4, M], not quantised."""
-    return self.analysis(x)
+  @property
+  def file_bits(self) -> int:
+    """Bits that files round a latent to."""
+    return self.latent_bits or self.coding_bits
 
-  def decode(self, y_hat: jax.Array) -> jax.Array:
-    """y_hat [B, h, w, M] -> x_hat [B, 4h, 4w, 3], near [0, 1], not clipped."""
-    return self.synthesis(y_hat)
+  def analyse(self, x: jax.Array) -> jax.Array:
+    """Turns x [B, H, W, 3] into latents y [B, H/4, W/4, M], not quantised."""
+    return self.analysis(self.steps.forward(255 * x))
 
-  def __call__(self, x: jax.Array) -> PaperOutput:
-    y = self.encode(x)
+  def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array | None = None) -> jax.Array:
+    """Turns y_hat [B, h, w, M] into x_hat [B, 4h, 4w, 3], near [0, 1], not clipped."""
+    del tradeoff
+    return self.steps.inverse(self.synthesis(y_hat)) / 255
+
+  def __call__(self, x: jax.Array, tradeoff: jax.Array | None = None) -> PaperOutput:
+    """Passes images through; latents are rounded straight through if there are `latent_bits`."""
+    del tradeoff
+    seen = self.steps.forward(255 * x)
+    y = self.analysis(seen)
     y_hat = self._round(y) if self.latent_bits else y
-    return PaperOutput(self.decode(y_hat), y, y_hat)
+    seen_hat = self.synthesis(y_hat)
+    return PaperOutput(self.steps.inverse(seen_hat) / 255, y, y_hat, seen, seen_hat)
 
   def _round(self, y):
     low, high = -jnp.ones(y.shape[-1:]), jnp.ones(y.shape[-1:])

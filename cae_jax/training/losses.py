@@ -1,23 +1,25 @@
 """Objectives: (params, batch, key) -> (loss, named figures)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from cae_jax.images.metrics import ms_ssim, psnr_from_mse
-from cae_jax.images.preprocessing import Preprocessing, to_uint8
+from cae_jax.images.preprocessing import to_uint8
+from cae_jax.models.base import Model
 from cae_jax.models.entropy import LMBDA_UNIT
 
 Batch = Mapping[str, jax.Array]
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 
 
-def mse_loss(model: nn.Module, preprocessing: Preprocessing) -> LossFn:
+def mse_loss(model: Model) -> LossFn:
   """The paper's loss: mean squared error of what the network sees, normalised to [0, 1].
 
+  Args:
+    model: whose output has `seen` and `seen_hat`, see `models.paper.PaperOutput`.
   Returns:
     loss_fn(params, batch, *, key) -> (loss, {"psnr_db"}), with batch["image"] uint8 [B, H, W, 3].
     The PSNR is of RGB, over all the batch, neither rounded nor clipped to 8 bits.
@@ -25,17 +27,17 @@ def mse_loss(model: nn.Module, preprocessing: Preprocessing) -> LossFn:
 
   def loss_fn(params: Any, batch: Batch, *, key: jax.Array):
     del key  # nothing here is random
-    rgb = batch["image"].astype(jnp.float32)
-    x = preprocessing.forward(rgb)
-    x_hat = _reconstruct(model, params, x)
-    error = preprocessing.inverse(jax.lax.stop_gradient(x_hat)) - rgb
-    return jnp.mean(jnp.square(x_hat - x)), {"psnr_db": psnr_from_mse(jnp.mean(jnp.square(error)))}
+    x = batch["image"].astype(jnp.float32) / 255
+    output = _through(model, params, x)
+    error = 255 * (jax.lax.stop_gradient(output.x_hat) - x)
+    loss = jnp.mean(jnp.square(output.seen_hat - output.seen))
+    return loss, {"psnr_db": psnr_from_mse(jnp.mean(jnp.square(error)))}
 
   return loss_fn
 
 
-def image_errors(model: nn.Module, preprocessing: Preprocessing) -> Callable:
-  """What validation measures, image by image.
+def image_errors(model: Model) -> Callable:
+  """Returns what validation measures for `mse_loss`, image by image.
 
   Returns:
     errors_fn(params, batch) -> {"loss": [B], "psnr_db": [B]}: the loss, and the PSNR of RGB after
@@ -43,36 +45,33 @@ def image_errors(model: nn.Module, preprocessing: Preprocessing) -> Callable:
   """
 
   def errors_fn(params: Any, batch: Batch):
-    x = preprocessing.forward(batch["image"])
-    x_hat = _reconstruct(model, params, x)
-    decoded = to_uint8(preprocessing.inverse(x_hat)).astype(jnp.float32)
+    rgb = batch["image"].astype(jnp.float32)
+    output = _through(model, params, rgb / 255)
+    decoded = to_uint8(255 * output.x_hat).astype(jnp.float32)
     return {
-      "loss": _mean_square(x_hat - x),
-      "psnr_db": psnr_from_mse(_mean_square(decoded - batch["image"].astype(jnp.float32))),
+      "loss": _mean_square(output.seen_hat - output.seen),
+      "psnr_db": psnr_from_mse(_mean_square(decoded - rgb)),
     }
 
   return errors_fn
 
 
-def _reconstruct(model: nn.Module, params: Any, x: jax.Array) -> jax.Array:
-  output: Any = model.apply({"params": params}, x)
-  return output.x_hat
+def _through(model: Model, params: Any, x: jax.Array) -> Any:
+  return model.apply({"params": params}, x, jnp.zeros(x.shape[0]))
 
 
 def _mean_square(error):
   return jnp.mean(jnp.square(error), axis=(1, 2, 3))
 
 
-def rate_distortion_loss(
-  model: nn.Module, distortion: str = "mse", cost_power: float = 1.0
-) -> LossFn:
+def rate_distortion_loss(model: Model, distortion: str = "mse", cost_power: float = 1.0) -> LossFn:
   """Rate plus lmbda times distortion, of every image at a random trade-off.
 
   The images of a batch share out the range of the trade-off evenly. The cost of an image is
   J / sqrt(lmbda / 0.009): J grows about like the root of lmbda, so all rates weigh the same.
 
   Args:
-    model: with `noisy`, `lmbda` and `tradeoff_range`, see `models.context.ContextModel`.
+    model: with a rate, see `models.base.Model`.
     distortion: "mse", on the scale of 0 to 255, or "ms_ssim", 1 - MS-SSIM.
     cost_power: what is minimised is the mean of cost^p / p. With 1 smooth images hardly count, as
       they cost little; the closer to 0, the more a per cent of every image counts the same.
@@ -97,17 +96,18 @@ def rate_distortion_loss(
   return loss_fn
 
 
-def rate_distortion_errors(
-  model: nn.Module, tradeoffs: Sequence[float], distortion: str = "mse"
-) -> Callable:
-  """What validation measures of codec models, image by image: means over some trade-offs.
+def rate_distortion_errors(model: Model, distortion: str = "mse") -> Callable:
+  """Returns what validation measures for `rate_distortion_loss`, image by image.
+
+  Means over the model's `valid_tradeoffs`.
+
 
   Returns:
     errors_fn(params, batch) -> {"loss", "psnr_db", "rate_bpp", "z_bpp"} and the last three again
     for each trade-off, as in "psnr_db@0.5"; [B] each. Everything is rounded as in a file; the rate
     is the information content.
   """
-  measure = DISTORTIONS[distortion]
+  measure, tradeoffs = DISTORTIONS[distortion], model.valid_tradeoffs
 
   def errors_fn(params: Any, batch: Batch):
     figures: dict[str, jax.Array] = {}
@@ -147,4 +147,21 @@ def _spread_evenly(key: jax.Array, count: int, low: float, high: float) -> jax.A
 DISTORTIONS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
   "mse": lambda rgb, decoded: _mean_square(decoded - rgb),
   "ms_ssim": lambda rgb, decoded: 1 - ms_ssim(rgb, decoded),
+}
+
+
+class Objective(NamedTuple):
+  """What training minimises and what validation measures, for (model, distortion, cost_power)."""
+
+  loss: Callable[[Model, str, float], LossFn]
+  errors: Callable[[Model, str], Callable]
+
+
+# By `Model.objective`.
+OBJECTIVES: Mapping[str, Objective] = {
+  "rate_distortion": Objective(rate_distortion_loss, rate_distortion_errors),
+  "reconstruction": Objective(
+    lambda model, distortion, cost_power: mse_loss(model),
+    lambda model, distortion: image_errors(model),
+  ),
 }

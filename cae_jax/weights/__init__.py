@@ -50,6 +50,17 @@ class Weights:
       digest.update(np.ascontiguousarray(array).tobytes())
     return digest.digest()[:_HASH_BYTES]
 
+  def table(self, name: str) -> Any:
+    """Returns one of the tables.
+
+    Raises:
+      WeightsError: they have none of that name.
+    """
+    if name not in self.tables:
+      found = ", ".join(self.tables) or "none"
+      raise WeightsError(f"the weights {self.name!r} lack the table {name!r}; they have {found}")
+    return self.tables[name]
+
   def _arrays(self) -> dict[str, np.ndarray]:
     flat = flatten_dict({"params": self.params, "tables": self.tables}, sep="/")
     return {key: np.asarray(array) for key, array in flat.items()}

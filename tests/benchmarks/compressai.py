@@ -35,7 +35,7 @@ from jax.sharding import Mesh
 from training import cpu_model
 
 from cae_jax.codec.calibration import calibrate_weights
-from cae_jax.codec.hyperprior import HyperpriorCoder
+from cae_jax.codec.coders.hyperprior import Coder
 from cae_jax.evaluation.tables import markdown
 from cae_jax.models import build_model, init_params
 from cae_jax.models.hyperprior import HyperpriorModel
@@ -165,7 +165,7 @@ def our_side(picture, patches) -> tuple[dict[str, Callable[[], float]], int]:
   }
   model = build_model(config)
   params = _spread_latents(model, jax.device_get(init_params(model, 0)), picture)
-  coder = HyperpriorCoder(calibrate_weights("benchmark", config, params, [picture]))
+  coder = Coder(calibrate_weights("benchmark", config, params, [picture]))
   coded = coder.encode(coder.analyse(picture))
   shape = coded.y_hat.shape[:2]
   compress = lambda: coder.encode(coder.analyse(picture))
@@ -181,7 +181,7 @@ def our_side(picture, patches) -> tuple[dict[str, Callable[[], float]], int]:
 def _spread_latents(model, params, picture):
   """As `compressai_worker` does it; our hyper-synthesis gives logarithms of scales."""
   x = picture[None] / np.float32(255)
-  analyse = jax.jit(functools.partial(model.apply, method="encode"))
+  analyse = jax.jit(functools.partial(model.apply, method="analyse"))
   last = params["analysis"]["conv_3"]
   last["kernel"] = last["kernel"] * np.float32(_SPREAD / np.std(analyse({"params": params}, x)))
   bias = np.repeat([0.0, np.log(_SPREAD)], _LATENT.value).astype(np.float32)
@@ -222,7 +222,7 @@ def check(reference: dict[str, np.ndarray]) -> None:
   means, log_scales = run("conditional", out["z_hat"])
   ours = {
     "y": run("encode", out["x"]),
-    "z": run("hyper_encode", out["y"]),
+    "z": run("hyper_analyse", out["y"]),
     "params": jnp.concatenate([log_scales, means], -1),  # scales come first there
     "x_hat": run("decode", out["y_hat"]),
   }

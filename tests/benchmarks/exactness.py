@@ -94,14 +94,12 @@ def _child(args: argparse.Namespace) -> int:
 
 def _codec(path: Path):
   from cae_jax import codec
-  from cae_jax.codec.context import ContextCoder
+  from cae_jax.codec.coders.context import Coder
   from cae_jax.weights import load_weights
 
   weights = load_weights(path)
   dtype = os.environ.get("CAE_JAX_TEST_DTYPE")
-  return (
-    codec.Codec(weights, ContextCoder(weights, dtype)) if dtype else codec.from_weights(weights)
-  )
+  return codec.Codec(weights, Coder(weights, dtype)) if dtype else codec.from_weights(weights)
 
 
 def _table(folder: Path, names: list[str], images: int) -> str:

@@ -29,7 +29,6 @@ from jax.sharding import Mesh
 
 from cae_jax.data import patches, sources
 from cae_jax.evaluation.tables import markdown
-from cae_jax.images.preprocessing import PREPROCESSINGS
 from cae_jax.models.layers import UpsampleConv, max_pool_2x2
 from cae_jax.models.paper import PaperAutoencoder
 from cae_jax.training import losses, sharding
@@ -239,7 +238,7 @@ def step_and_inputs(dtype, batch_size: int) -> tuple[Any, Any, Any]:
   params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *shape[1:])))["params"]
   optimizer = optax.adam(1e-4)
   mesh = one_device()
-  step_fn = make_train_step(losses.mse_loss(model, PREPROCESSINGS["ycbcr"]), optimizer, mesh)
+  step_fn = make_train_step(losses.mse_loss(model), optimizer, mesh)
   state = jax.device_put(create_state(params, optimizer), sharding.replicated(mesh))
   image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
   return step_fn, state, sharding.to_global({"image": image}, mesh)

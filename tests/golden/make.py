@@ -11,8 +11,8 @@ import numpy as np
 from cae_jax.codec import Codec, calibrate_weights, from_weights, load
 from cae_jax.images.files import write_image
 from cae_jax.models import build_model, init_params
-from cae_jax.models.block_transforms import klt
 from cae_jax.models.context import ContextModel, start_from_klt
+from cae_jax.models.context.transforms import klt
 from cae_jax.weights import save_weights
 from tests.golden import FOLDER
 from tests.models import paper_codec, photo

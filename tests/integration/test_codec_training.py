@@ -11,7 +11,7 @@ from absl.testing import flagsaver
 from cae_jax import codec
 from cae_jax.images.files import read_rgb
 from cae_jax.metrics_file import read_metrics
-from cae_jax.models import MODELS, build_model
+from cae_jax.models import build_model, model_class
 from cae_jax.weights import load_weights
 from experiments import train
 
@@ -66,4 +66,4 @@ def test_flags_are_the_settings_of_the_model(given, expected):
     flags.FLAGS(["train", *given])
     config = train._config()
   assert config.items() >= expected.items()
-  assert type(build_model(config)) is MODELS[config["model"]]
+  assert type(build_model(config)) is model_class(config["model"])

@@ -59,7 +59,7 @@ def test_another_process_decodes_the_same_picture(folder):
 
 def test_compiled_programs_are_kept(folder):
   [machine] = (folder / "cache").iterdir()
-  assert any(path.name.startswith("jit__analyse") for path in machine.iterdir())
+  assert any(path.name.startswith("jit_analyse") for path in machine.iterdir())
 
 
 def test_info_and_import_are_light(folder):

@@ -10,7 +10,6 @@ import optax
 import pytest
 
 from cae_jax.data.patches import center_patches, training_patches
-from cae_jax.images.preprocessing import PREPROCESSINGS
 from cae_jax.metrics_file import read_metrics
 from cae_jax.models import init_params
 from cae_jax.models.paper import PaperAutoencoder
@@ -21,7 +20,6 @@ from cae_jax.training.state import create_state
 
 STEPS = 10
 MODEL = PaperAutoencoder(channels=(4, 6, 8))
-PREPROCESSING = PREPROCESSINGS["ycbcr"]
 
 
 class _Noise:
@@ -52,12 +50,12 @@ class _Cut:
 
 def _train(workdir, cut=None, optimizer=None, poison=None, start=None, **config):
   batches = training_patches(_Noise(), patch_size=16, batch_size=4, seed=1)
-  loss_fn = losses.mse_loss(MODEL, PREPROCESSING)
+  loss_fn = losses.mse_loss(MODEL)
   return train(
     LoopConfig(steps=STEPS, log_every=2, validate_every=4, seed=1, **config),
     params=init_params(MODEL, 0),
     loss_fn=loss_fn if poison is None else _poisoned(loss_fn, poison),
-    errors_fn=losses.image_errors(MODEL, PREPROCESSING),
+    errors_fn=losses.image_errors(MODEL),
     optimizer=optimizer or optax.adam(1e-2),
     batches=_Cut(batches, cut) if cut else batches,
     valid_batches=center_patches(_Noise(), patch_size=32, batch_size=2),

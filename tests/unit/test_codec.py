@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cae_jax import codec
-from cae_jax.codec import Codec, PaperCoder, windows
+from cae_jax.codec import Codec, windows
+from cae_jax.codec.coders import paper
 from cae_jax.coding.bitstream import Kind, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.symbols import information_bits
@@ -38,9 +39,9 @@ def test_trained_rounding_is_the_coders():
   """With latent_bits the network decodes in training exactly what a file holds."""
   ours = paper_codec(bottleneck=3, latent_bits=4, coding_bits=4)
   image = _image(16, 16)
-  x = ours.coder.preprocessing.forward(image)[None]
+  x = image[None] / np.float32(255)
   x_hat = jax.jit(ours.coder.model.apply)({"params": ours.weights.params}, x).x_hat[0]
-  expected = np.asarray(ours.coder.preprocessing.inverse(x_hat))
+  expected = 255 * np.asarray(x_hat)
   decoded = ours.decompress(ours.compress(image))
   np.testing.assert_allclose(decoded, np.clip(expected, 0, 255), atol=0.51)
 
@@ -142,13 +143,15 @@ def test_load(tmp_path):
   path = tmp_path / "tiny.safetensors"
   save_weights(path, paper_codec().weights)
   loaded = codec.load(path)
-  assert isinstance(loaded.coder, PaperCoder)
+  assert isinstance(loaded.coder, paper.Coder)
   data = paper_codec().compress(_image())
   np.testing.assert_array_equal(loaded.decompress(data), paper_codec().decompress(data))
 
 
 def test_unknown_model():
-  with pytest.raises(WeightsError, match="unknown model 'gan'; expected one of context, factor"):
+  with pytest.raises(
+    WeightsError, match="unknown model 'gan'; expected one of paper, context, fac"
+  ):
     codec.from_weights(Weights("x", {"model": "gan"}, {}, {}))
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from cae_jax.models import context, init_params
-from cae_jax.models.block_transforms import join_levels, klt, polynomial, split_levels
 from cae_jax.models.context import ContextModel, start_from_klt
+from cae_jax.models.context.transforms import join_levels, klt, polynomial, split_levels
 from cae_jax.models.entropy import symbol_bits
-from cae_jax.models.passes import PATTERNS, at_cells, cells_mask, from_cells
+from cae_jax.models.exact.cells import PATTERNS, at_cells, cells_mask, from_cells
 
 SMALL = ContextModel(
   channels=(16, 16), blocks=(1, 1), groups=(4, 4), group_steps=(2, 1), width=16,
@@ -109,13 +109,15 @@ def _quantizable(params, y, tradeoff):
 def test_starts_as_the_block_transform(params):
   """Before the first step, analysis and synthesis are the KLT and its inverse."""
   x = photos(2).astype(np.float32) / 255
-  y = jax.jit(lambda x: SMALL.apply({"params": params}, x, method="encode"))(x)
+  y = jax.jit(lambda x: SMALL.apply({"params": params}, x, method="analyse"))(x)
   axes, _ = klt(blocks_of(photos(24)), 8, 4)
   blocks = (blocks_of(x) - 0.5).reshape(-1, 768) * 255
   np.testing.assert_allclose(y.reshape(-1, 24), blocks @ axes, atol=0.05)
   tradeoff = jnp.array([-0.5, 0.5])
   steps, _ = _quantizable(params, y, tradeoff)
-  x_hat = jax.jit(lambda y: SMALL.apply({"params": params}, y, tradeoff, method="decode"))(steps)
+  x_hat = jax.jit(lambda y: SMALL.apply({"params": params}, y, tradeoff, method="synthesise"))(
+    steps
+  )
   expected = (blocks @ axes @ axes.T).reshape(-1, 16, 16, 3) / 255 + 0.5
   np.testing.assert_allclose(blocks_of(x_hat), expected, atol=1e-3)
 

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cae_jax.models import exact
-from cae_jax.models.entropy_stack import Cells, EntropyStack, Layer
-from cae_jax.models.passes import at_cells, cells_mask
+from cae_jax.models.exact import integers
+from cae_jax.models.exact.cells import Cells, at_cells, cells_mask
+from cae_jax.models.exact.stack import EntropyStack, Layer
 
 SPECS = (Layer(3, 16, 2), Layer(1, 12), Layer(3, 6))
 
@@ -21,7 +21,7 @@ def make_stack(seed=0, channels=5):
 
 
 def make_integer_stack(params, channels=5, unit=1 / 16, out_unit=1 / 64):
-  return exact.calibrate_stack(
+  return integers.calibrate_stack(
     params,
     SPECS,
     np.full(channels, unit),
@@ -39,7 +39,7 @@ def test_integers_follow_the_float_network(tradeoff):
   stack, params = make_stack()
   layers = make_integer_stack(params)
   x = inputs()
-  y = exact.evaluate(layers, SPECS, tradeoff, x) / 64
+  y = integers.evaluate(layers, SPECS, tradeoff, x) / 64
   expected = jax.jit(stack.apply)(
     {"params": params}, x[None] / np.float32(16), jnp.full(1, tradeoff, jnp.float32)
   )[0]
@@ -51,7 +51,7 @@ def test_result_is_that_of_plain_integer_arithmetic():
   _, params = make_stack()
   layers = make_integer_stack(params)
   x = inputs(size=40_000)  # beyond 16 bits: is clipped
-  y = exact.evaluate(layers, SPECS, 0.5, x)
+  y = integers.evaluate(layers, SPECS, 0.5, x)
   np.testing.assert_array_equal(y, _evaluate_in_int64(layers, 0.5, x))
 
 
@@ -81,14 +81,16 @@ def test_some_positions_and_channels_of_a_map(monkeypatch, cells):
   specs = Layer(5, 16), Layer(1, 6)
   stack = EntropyStack(specs, zero_last=False)
   params = stack.init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)), jnp.zeros(1))["params"]
-  layers = exact.calibrate_stack(params, specs, np.full(3, 1 / 16), np.full(6, 1 / 64), [200.0, 0])
+  layers = integers.calibrate_stack(
+    params, specs, np.full(3, 1 / 16), np.full(6, 1 / 64), [200.0, 0]
+  )
   x = inputs(shape=(24, 8, 9))
   rows, columns = positions = np.stack(np.nonzero(cells_mask(24, 8, cells)))
-  padded, seen = exact.PaddedMap(x, 2 * cells.spacing), slice(4, 7)
-  y = exact.evaluate_at(layers, 0.5, padded, positions, cells.spacing, seen)
+  padded, seen = integers.PaddedMap(x, 2 * cells.spacing), slice(4, 7)
+  y = integers.evaluate_at(layers, 0.5, padded, positions, cells.spacing, seen)
   assert y.shape == (len(rows), 6)
-  monkeypatch.setattr(exact, "_MOST_NUMBERS", 200)  # some at a time
-  few = exact.evaluate_at(layers, 0.5, padded, positions, cells.spacing, seen)
+  monkeypatch.setattr(integers, "_MOST_NUMBERS", 200)  # some at a time
+  few = integers.evaluate_at(layers, 0.5, padded, positions, cells.spacing, seen)
   np.testing.assert_array_equal(few, y)
   as_float = x[None, ..., seen] / np.float32(16)
   expected = stack.apply({"params": params}, as_float, jnp.full(1, 0.5), cells)
@@ -100,11 +102,11 @@ def test_some_positions_and_channels_of_a_map(monkeypatch, cells):
 def test_sums_stay_exact_for_the_largest_inputs():
   """Weights at their bound and extreme inputs."""
   kernel = np.full((3, 3, 64, 1), 1.0)
-  layer = exact.quantize_layer(kernel, np.zeros((3, 1)), np.ones(64), np.full(1, 512.0))
+  layer = integers.quantize_layer(kernel, np.zeros((3, 1)), np.ones(64), np.full(1, 512.0))
   assert np.abs(layer.weights).sum() <= 2**15
-  x = np.full((5, 5, 64), -exact.ACTIVATION_MAX, np.int32)
-  y = exact.evaluate([layer], [Layer(3, 1)], 0.0, x)
-  accumulator = -exact.ACTIVATION_MAX * int(layer.weights.sum())
+  x = np.full((5, 5, 64), -integers.ACTIVATION_MAX, np.int32)
+  y = integers.evaluate([layer], [Layer(3, 1)], 0.0, x)
+  accumulator = -integers.ACTIVATION_MAX * int(layer.weights.sum())
   expected = max((accumulator + (1 << layer.shift[0] >> 1)) >> layer.shift[0], -32767)
   assert y[2, 2, 0] == expected
 
@@ -120,11 +122,11 @@ def test_weights_use_the_precision_there_is():
 
 def test_too_large_weights_are_refused():
   with pytest.raises(ValueError, match="too large for its units"):
-    exact.quantize_layer(np.full((1, 1, 2, 1), 1e6), np.zeros((3, 1)), np.ones(2), np.ones(1))
+    integers.quantize_layer(np.full((1, 1, 2, 1), 1e6), np.zeros((3, 1)), np.ones(2), np.ones(1))
 
 
 def test_biases_are_the_polynomial():
-  layer = exact.quantize_layer(
+  layer = integers.quantize_layer(
     np.ones((1, 1, 1, 1)), np.array([[8.0], [4.0], [2.0]]), np.ones(1), np.ones(1)
   )
   for tradeoff, value in ((0.0, 8), (1.0, 14), (-1.0, 6), (0.5, 10.5)):

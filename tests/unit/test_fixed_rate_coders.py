@@ -4,20 +4,19 @@ import jax
 import numpy as np
 import pytest
 
-from cae_jax.codec.arrays import channel_indexes
-from cae_jax.codec.factorized import FactorizedCoder
-from cae_jax.codec.hyperprior import HyperpriorCoder
+from cae_jax.codec.coders import factorized, hyperprior
+from cae_jax.codec.coders.arrays import channel_indexes
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.symbols import information_bits
 from cae_jax.images.tiling import pad_to_multiple
 from cae_jax.models.entropy import scale_levels
-from cae_jax.models.exact_hyperprior import quantize_hyper_synthesis
 from cae_jax.models.hyperprior import HyperpriorModel
+from cae_jax.models.hyperprior.exact import quantize_hyper_synthesis
 from cae_jax.weights import load_weights
 from tests.golden import FOLDER
 from tests.trained import pictures
 
-CODERS = {"hyperprior": HyperpriorCoder, "factorized": FactorizedCoder}
+CODERS = {"hyperprior": hyperprior.Coder, "factorized": factorized.Coder}
 NAMES = sorted(CODERS)
 IMAGE = pictures(1, 128, seed=5)[0]
 
@@ -74,7 +73,7 @@ def test_size_is_near_the_information_content(name):
 
 
 def _indexes_and_tables(ours, coded):
-  if isinstance(ours, FactorizedCoder):
+  if isinstance(ours, factorized.Coder):
     return [channel_indexes(coded.symbols[0].shape)], [ours._prior]
   z_hat, y = coded.symbols
   _, indexes = ours._means_and_indexes(z_hat, y.shape[:2])

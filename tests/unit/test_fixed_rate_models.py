@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cae_jax.models.entropy_stack import EntropyStack
-from cae_jax.models.exact_hyperprior import as_stack
+from cae_jax.models.exact.stack import EntropyStack
 from cae_jax.models.hyperprior import HyperpriorModel
+from cae_jax.models.hyperprior.exact import as_stack
 from tests.trained import CONFIGS, passes, pictures, trained
 
 NAMES = sorted(CONFIGS)
@@ -53,7 +53,7 @@ def test_factorized_rate_counts_latents_alone():
 
 def test_factorized_gains_scale_the_latents():
   model, params = trained("factorized").model, trained("factorized").params
-  encode = jax.jit(lambda p: model.apply({"params": p}, pictures(1, 8) / 255.0, method="encode"))
+  encode = jax.jit(lambda p: model.apply({"params": p}, pictures(1, 8) / 255.0, method="analyse"))
   doubled = {**params, "log_gain": params["log_gain"] + np.log(2)}
   y = encode(params)
   assert y.shape == (1, 2, 2, 10)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cae_jax.models import gdn
+from cae_jax.models.hyperprior import gdn
 
 
 def _normal(seed, *shape):

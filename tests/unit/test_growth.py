@@ -7,7 +7,7 @@ import pytest
 
 from cae_jax.models import init_params
 from cae_jax.models.context import ContextModel
-from cae_jax.models.growth import _model_of, grown
+from cae_jax.models.context.growth import _model_of, grown
 
 SMALL = ContextModel(
   channels=(8, 8), blocks=(1, 1), groups=(2, 2), group_steps=(4, 1), pass_kernel_size=3, width=6,

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import cae_jax
 from cae_jax import codec
-from cae_jax.codec import Codec, context, encoding, windows
+from cae_jax.codec import Codec, encoding, windows
+from cae_jax.codec.coders import context
 from cae_jax.coding.bitstream import Header, Kind, pack, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.images.metrics import psnr_db
@@ -172,13 +173,13 @@ def test_targets_of_psnr_are_met_from_above(ours, share):
 
 def test_a_search_codes_few_times(ours, monkeypatch):
   levels = []
-  encode = context.ContextCoder.encode
+  encode = context.Coder.encode
 
   def counted(self, y, rate_level, aim):
     levels.append(rate_level)
     return encode(self, y, rate_level, aim)
 
-  monkeypatch.setattr(context.ContextCoder, "encode", counted)
+  monkeypatch.setattr(context.Coder, "encode", counted)
   low = len(ours.compress(IMAGE, quality=0))
   levels.clear()
   ours.compress(IMAGE, size_bytes=3 * low)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cae_jax.models import strided
+from cae_jax.models.hyperprior import strided
 from cae_jax.models.layers import depth_to_space
 
 

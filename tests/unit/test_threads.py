@@ -32,6 +32,15 @@ def test_blas_has_one_thread_meanwhile(two_threads):
   assert blas_threads() == two_threads
 
 
+def test_of_users_at_once_the_last_one_gives_the_threads_back(two_threads):
+  first, second = in_threads(str, range(3)), in_threads(str, range(3))
+  next(first), next(second)
+  assert list(first) == ["1", "2"]  # the first to come is the first to go
+  assert blas_threads() <= {1}
+  assert list(second) == ["1", "2"]
+  assert blas_threads() == two_threads
+
+
 def test_an_error_ends_it(two_threads):
   done = []
 

@@ -17,18 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.layers import depth_to_space, space_to_depth
+from cae_jax.models.layers import depth_to_space, polynomial, space_to_depth
 
 BLOCK = 16  # pixels; one latent position
 _SAMPLES = 3 * BLOCK**2  # of a block
 _PEAK = 255.0
 _SLOPE = 0.1  # of the leaky ReLUs
-
-
-def polynomial(coefficients: jax.Array, tradeoff: jax.Array, ndim: int = 4) -> jax.Array:
-  """c0 + c1 u + c2 u^2 + ...: coefficients [N, C] and u [B] -> [B, 1, ..., 1, C] of `ndim` axes."""
-  powers = jnp.stack([tradeoff**n for n in range(len(coefficients))], axis=-1)
-  return jnp.expand_dims(powers @ coefficients, tuple(range(1, ndim - 1)))
 
 
 class ConditionalConv(nn.Module):

@@ -1,18 +1,15 @@
 """`FactorizedModel` as a coder."""
 
-import functools
 from collections.abc import Iterable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.codec.arrays import channel_indexes, on_device, pmf_tables
-from cae_jax.codec.coder import Coded
+from cae_jax.codec.coders import programs
+from cae_jax.codec.coders.arrays import channel_indexes, pmf_tables
+from cae_jax.codec.coders.base import Coded
 from cae_jax.coding import rans
 from cae_jax.coding.tables import CodingTables
-from cae_jax.images.preprocessing import to_uint8
 from cae_jax.images.tiling import pad_to_multiple
 from cae_jax.models import build_model
 from cae_jax.models.entropy import factorized_pmfs
@@ -20,7 +17,7 @@ from cae_jax.models.factorized import FactorizedModel
 from cae_jax.weights import Weights
 
 
-class FactorizedCoder:
+class Coder:
   """See `LatentCoder`: image -> y -> rounded -> coded by a table for each channel."""
 
   rate_levels = 0
@@ -30,14 +27,15 @@ class FactorizedCoder:
     assert isinstance(model, FactorizedModel)
     self.model = model
     self.stride = self.multiple = model.multiple
-    # As far as `PaperCoder`: the transforms are the same.
+    # As far as that of `paper`: the transforms are the same.
     self.margin = 4 * (model.kernel_size // 2)
-    self._params = on_device(weights.params)
-    self._prior = CodingTables.from_arrays(weights.tables["prior"])
+    self._params = programs.on_device(weights.params)
+    self._prior = CodingTables.from_arrays(weights.table("prior"))
 
   def analyse(self, image: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] -> y [h, w, M] float32, before rounding."""
-    return np.asarray(self._analyse(self._params, pad_to_multiple(image, self.multiple)))
+    image = pad_to_multiple(image, self.multiple)
+    return np.asarray(programs.analyse(self.model, self._params, image))
 
   def refine(self, *arguments) -> tuple[np.ndarray, np.ndarray]:
     """Not for models of one rate."""
@@ -62,22 +60,11 @@ class FactorizedCoder:
   def synthesise(self, y_hat: np.ndarray, rate_level: int = 0) -> np.ndarray:
     """y_hat [h, w, M] -> uint8 [h * stride, w * stride, 3]."""
     del rate_level
-    return np.asarray(self._synthesise(self._params, y_hat))
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def _analyse(self, params, image):
-    x = image[None].astype(jnp.float32) / 255
-    return self.model.apply({"params": params}, x, method="encode")[0]
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def _synthesise(self, params, y_hat):
-    x_hat = self.model.apply({"params": params}, y_hat[None], method="decode")[0]
-    return to_uint8(x_hat * 255)
+    x = programs.synthesise(self.model, self._params, y_hat, programs.ONE_RATE)
+    return np.asarray(x)
 
 
-def calibrate_factorized(
-  model: FactorizedModel, params: Any, images: Iterable[np.ndarray]
-) -> dict[str, Any]:
-  """Coding tables of trained parameters, as weights files keep them; the images are not needed."""
+def calibrate(model: FactorizedModel, params: Any, images: Iterable[np.ndarray]) -> dict[str, Any]:
+  """Returns coding tables of trained parameters, as weights files keep them."""
   del model, images
   return {"prior": pmf_tables(factorized_pmfs(params["prior"]))}

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.images.tiling import pad_to
-from cae_jax.models.block_transforms import BLOCK
 from cae_jax.models.context import ContextModel
+from cae_jax.models.context.transforms import BLOCK
 
 _FIRST_SHARE = 0.4  # of the way to Newton's latents
 
@@ -88,7 +88,7 @@ def _mask(shape: tuple[int, ...], height: int, width: int) -> np.ndarray:
 
 @functools.cache
 def _compiled_step():
-  """`_step`, compiled for quick compilation where that costs no speed."""
+  """Returns `_step`, compiled for quick compilation where that costs no speed."""
   on_cpu = jax.default_backend() == "cpu"
   options = {"xla_llvm_disable_expensive_passes": True} if on_cpu else None
   return jax.jit(_step, static_argnums=0, compiler_options=options)

@@ -1,35 +1,35 @@
 """`ContextModel` as a coder: latents to bytes and back, the same symbols on every machine."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.codec.arrays import (
+from cae_jax.codec.coders import programs
+from cae_jax.codec.coders.arrays import (
   channel_indexes,
   largest_activations,
   networks_from_arrays,
   networks_to_arrays,
-  on_device,
   pmf_tables,
 )
-from cae_jax.codec.coder import Coded
-from cae_jax.codec.refine import refine
+from cae_jax.codec.coders.base import Coded
+from cae_jax.codec.coders.refine import refine
 from cae_jax.coding import rans, sign_hiding
 from cae_jax.coding.tables import CodingTables
-from cae_jax.images.preprocessing import to_uint8
 from cae_jax.images.tiling import pad_to
-from cae_jax.models import build_model, exact
-from cae_jax.models.block_transforms import BLOCK, join_levels, split_levels
+from cae_jax.models import build_model, settings
 from cae_jax.models.context import ContextModel
+from cae_jax.models.context.exact import LevelInputs, as_written, quantize_networks
+from cae_jax.models.context.transforms import BLOCK, join_levels, split_levels
 from cae_jax.models.entropy import CAUTION, dead_zone, factorized_pmfs, scale_levels, size_pmfs
-from cae_jax.models.exact_conditional import FRACTION_BITS, Networks, means_and_indexes
-from cae_jax.models.exact_context import LevelInputs, as_written, quantize_networks
+from cae_jax.models.exact import integers
+from cae_jax.models.exact.cells import cells_mask
+from cae_jax.models.exact.conditional import FRACTION_BITS, Networks, means_and_indexes
 from cae_jax.models.layers import depth_to_space
-from cae_jax.models.passes import cells_mask
 from cae_jax.models.quantization import dead_zone_rounding
 from cae_jax.weights import Weights
 
@@ -77,7 +77,7 @@ class _Coding(NamedTuple):
   y_hat: np.ndarray
 
 
-class ContextCoder:
+class Coder:
   """Analysis, coding and synthesis of one image (or tile); see `LatentCoder`."""
 
   stride = BLOCK
@@ -89,26 +89,25 @@ class ContextCoder:
     assert isinstance(model, ContextModel)
     self.model = model
     self.multiple = model.multiple
-    # Two 3x3 convolutions in each residual block, at an eighth and a sixteenth of the resolution.
-    self.margin = model.blocks[0] + 2 * model.blocks[1]
-    self._params = on_device(weights.params)
-    self._networks = _as_written(model, networks_from_arrays(weights.tables["networks"]))
-    self._size_tables = CodingTables.from_arrays(weights.tables["sizes"])
+    self.margin = model.margin
+    self._params = programs.on_device(weights.params)
+    self._networks = _as_written(model, networks_from_arrays(weights.table("networks")))
+    self._size_tables = CodingTables.from_arrays(weights.table("sizes"))
     self._size_bits = self._size_tables.slot_bits()
-    self._prior = CodingTables.from_arrays(weights.tables["prior"])
+    self._prior = CodingTables.from_arrays(weights.table("prior"))
 
   def analyse(self, image: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] -> y [h, w, M] float32 in grey levels, h = ceil(H / 16); for all rates."""
     height, width = (-(-side // BLOCK) for side in image.shape[:2])
     x = pad_to(image, BLOCK * _padded_side(height), BLOCK * _padded_side(width))
-    return np.asarray(self._analyse(self._params, x))[:height, :width]
+    return np.asarray(programs.analyse(self.model, self._params, x))[:height, :width]
 
   def refine(
     self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int
   ) -> tuple[np.ndarray, np.ndarray]:
     """Latents of `analyse` made better for a rate level, and their aims; see `codec.refine`."""
     tradeoff = self._tradeoffs(rate_level)
-    gain = np.asarray(self._gain(self._params, tradeoff))
+    gain = np.asarray(_gain(self.model, self._params, tradeoff))
     found = refine(self.model, self._params, image, _padded(y * gain), tradeoff, steps)
     refined, aim = (latents[: y.shape[0], : y.shape[1]] / gain for latents in found)
     return refined, aim
@@ -136,11 +135,11 @@ class ContextCoder:
     height, width, _ = y.shape
     tradeoff = self._tradeoffs(rate_level)
     levels = functools.partial(split_levels, coarse=self.model.levels[0].channels)
-    steps, z = self._quantizable(self._params, _padded(y), tradeoff)
+    steps, z = _quantizable(self.model, self._params, _padded(y), tradeoff)
     steps = levels(np.asarray(steps)[:height, :width])
     if aim is not None:
-      aims = levels(aim * np.asarray(self._gain(self._params, tradeoff)))
-    dead_zones, curvature = map(np.asarray, self._rounding(self._params, tradeoff))
+      aims = levels(aim * np.asarray(_gain(self.model, self._params, tradeoff)))
+    dead_zones, curvature = map(np.asarray, _rounding(self.model, self._params, tradeoff))
     z_hat = np.rint(np.asarray(z)[: _hyper_side(height), : _hyper_side(width)]).astype(np.int32)
     parts: list[rans.Part] = [(z_hat, channel_indexes(z_hat.shape), self._prior)]
     coded = [z_hat]
@@ -205,13 +204,13 @@ class ContextCoder:
     height, width = (BLOCK * side for side in y_hat.shape[:2])
     # Beyond the border is more of the same: zeros, a grey, would show at its edges.
     y_hat = pad_to(y_hat, *map(_padded_side, y_hat.shape[:2]))
-    x = self._synthesise(self._params, y_hat, self._tradeoffs(rate_level))
+    x = programs.synthesise(self.model, self._params, y_hat, self._tradeoffs(rate_level))
     return np.asarray(x)[:height, :width]
 
   def _run_passes(self, z_hat, shape, rate_level, code_pass: _CodePass) -> np.ndarray:
     """All passes over h x w positions; `code_pass` codes or decodes the symbols of each."""
     tradeoff, levels = self._tradeoff(rate_level), self.model.levels
-    features = exact.evaluate(
+    features = integers.evaluate(
       self._networks["hyper_synthesis"], self.model.hyper_layers, tradeoff, z_hat
     )
     decoded: list[np.ndarray] = []
@@ -252,47 +251,35 @@ class ContextCoder:
   def _tradeoffs(self, rate_level: int) -> np.ndarray:
     return np.full(1, self._tradeoff(rate_level), np.float32)
 
-  @functools.partial(jax.jit, static_argnums=0)
-  def _analyse(self, params, image):
-    x = image[None].astype(jnp.float32) / 255
-    return self.model.apply({"params": params}, x, method="encode")[0]
 
-  @functools.partial(jax.jit, static_argnums=0)
-  def _quantizable(self, params, y, tradeoff):
-    pair: Any = self.model.apply({"params": params}, y[None], tradeoff, method="quantizable")
-    return pair[0][0], pair[1][0]
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def _gain(self, params, tradeoff):
-    return self.model.apply({"params": params}, tradeoff, method="gain")[0]
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def _rounding(self, params, tradeoff):
-    """Dead zones [L, C + F], for each of the scales of symbols, and curvature [C + F]."""
-    curvature: Any = self.model.apply({"params": params}, tradeoff, 2, method="curvature")
-    scales = jnp.asarray(scale_levels(), jnp.float32)[:, None]
-    return dead_zone(scales, curvature), curvature[0]
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def _synthesise(self, params, y_hat, tradeoff):
-    x_hat = self.model.apply({"params": params}, y_hat[None], tradeoff, method="decode")[0]
-    return to_uint8(x_hat * 255)
+@functools.partial(jax.jit, static_argnums=0)
+def _quantizable(model: ContextModel, params: Any, y: jax.Array, tradeoff: jax.Array):
+  pair = programs.apply(model, params, "quantizable", y[None], tradeoff)
+  return pair[0][0], pair[1][0]
 
 
-def calibrate_context(
-  config: Mapping[str, Any], params: Any, images: Iterable[np.ndarray]
-) -> dict[str, Any]:
-  """Integer networks and coding tables of trained parameters, as weights files keep them.
+@functools.partial(jax.jit, static_argnums=0)
+def _gain(model: ContextModel, params: Any, tradeoff: jax.Array) -> jax.Array:
+  return programs.apply(model, params, "gain", tradeoff)[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _rounding(model: ContextModel, params: Any, tradeoff: jax.Array):
+  """Dead zones [L, C + F], for each of the scales of symbols, and curvature [C + F]."""
+  curvature = programs.apply(model, params, "curvature", tradeoff, 2)
+  scales = jnp.asarray(scale_levels(), jnp.float32)[:, None]
+  return dead_zone(scales, curvature), curvature[0]
+
+
+def calibrate(model: ContextModel, params: Any, images: Iterable[np.ndarray]) -> dict[str, Any]:
+  """Returns integer networks and coding tables of trained parameters, as weights files keep them.
 
   Sizes of symbols are not quite distributed as training assumes: they are counted.
 
   Args:
-    config: of the model.
     images: uint8 [H, W, 3], for the sizes of activations and of symbols; sides multiples of
       `model.multiple`.
   """
-  model = build_model(config)
-  assert isinstance(model, ContextModel)
   images = list(images)
   low, high = model.tradeoff_range
   maxima = largest_activations(model, params, images, (low, (low + high) / 2, high))
@@ -301,7 +288,8 @@ def calibrate_context(
     "sizes": _size_tables(size_pmfs()),
     "prior": pmf_tables(factorized_pmfs(params["prior"])),
   }
-  coder = ContextCoder(Weights("", config, params, tables, {}))
+  config = {"model": "context", **settings(model)}
+  coder = Coder(Weights("", config, params, tables, {}))
   counts = np.sum([_count_sizes(coder, image) for image in images], axis=0)
   assumed = zip(size_pmfs(), counts, strict=True)
   return tables | {"sizes": _size_tables(counted_pmf(pmf, row) for pmf, row in assumed)}
@@ -318,7 +306,7 @@ def counted_pmf(assumed: np.ndarray, counts: np.ndarray) -> np.ndarray:
   return (_ASSUMED_COUNT * assumed + counts[:size]) / (_ASSUMED_COUNT + counts.sum())
 
 
-def _count_sizes(coder: ContextCoder, image: np.ndarray) -> np.ndarray:
+def _count_sizes(coder: Coder, image: np.ndarray) -> np.ndarray:
   y = coder.analyse(image)
   return np.sum([coder.count_sizes(y, level) for level in _COUNTED_LEVELS], axis=0)
 

@@ -5,33 +5,31 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.codec.arrays import (
+from cae_jax.codec.coders import programs
+from cae_jax.codec.coders.arrays import (
   channel_indexes,
   largest_activations,
   networks_from_arrays,
   networks_to_arrays,
-  on_device,
   pmf_tables,
 )
-from cae_jax.codec.coder import Coded
+from cae_jax.codec.coders.base import Coded
 from cae_jax.coding import rans
 from cae_jax.coding.tables import CodingTables
-from cae_jax.images.preprocessing import to_uint8
 from cae_jax.images.tiling import pad_to_multiple
 from cae_jax.models import build_model
 from cae_jax.models.entropy import factorized_pmfs, gaussian_pmfs
-from cae_jax.models.exact_conditional import FRACTION_BITS
-from cae_jax.models.exact_hyperprior import exact_conditional, quantize_hyper_synthesis
+from cae_jax.models.exact.conditional import FRACTION_BITS
 from cae_jax.models.hyperprior import HyperpriorModel
+from cae_jax.models.hyperprior.exact import exact_conditional, quantize_hyper_synthesis
 from cae_jax.weights import Weights
 
 _HYPER = 4  # latent positions across and down that a position of z stands for
 
 
-class HyperpriorCoder:
+class Coder:
   """See `LatentCoder`.
 
   image -> y -> z -> rounded, coded -> integer hyper-synthesis -> means, scales
@@ -48,15 +46,15 @@ class HyperpriorCoder:
     self.model = model
     self.multiple = model.multiple
     self.stride = model.multiple // _HYPER
-    self._params = on_device(weights.params)
-    self._layers = networks_from_arrays(weights.tables["networks"])["hyper_synthesis"]
-    self._gaussians = CodingTables.from_arrays(weights.tables["gaussian"])
-    self._prior = CodingTables.from_arrays(weights.tables["prior"])
+    self._params = programs.on_device(weights.params)
+    self._layers = networks_from_arrays(weights.table("networks"))["hyper_synthesis"]
+    self._gaussians = CodingTables.from_arrays(weights.table("gaussian"))
+    self._prior = CodingTables.from_arrays(weights.table("prior"))
 
   def analyse(self, image: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] -> y [h, w, M] float32, before rounding."""
     height, width = (-(-side // self.stride) for side in image.shape[:2])
-    y = self._analyse(self._params, pad_to_multiple(image, self.multiple))
+    y = programs.analyse(self.model, self._params, pad_to_multiple(image, self.multiple))
     return np.asarray(y)[:height, :width]
 
   def refine(self, *arguments) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +64,7 @@ class HyperpriorCoder:
   def encode(self, y: np.ndarray, rate_level: int = 0, aim: np.ndarray | None = None) -> Coded:
     """The bytes of latents."""
     del rate_level, aim
-    z = self._hyper_analyse(self._params, pad_to_multiple(y, _HYPER))
+    z = _hyper_analyse(self.model, self._params, pad_to_multiple(y, _HYPER))
     z_hat = np.rint(np.asarray(z)).astype(np.int32)
     means, indexes = self._means_and_indexes(z_hat, y.shape[:2])
     symbols = np.rint(y - _in_steps(means)).astype(np.int32)
@@ -93,7 +91,8 @@ class HyperpriorCoder:
     """y_hat [h, w, M] -> uint8 [16h, 16w, 3]."""
     del rate_level
     height, width = (self.stride * side for side in y_hat.shape[:2])
-    x = self._synthesise(self._params, pad_to_multiple(y_hat, _HYPER))
+    y_hat = pad_to_multiple(y_hat, _HYPER)
+    x = programs.synthesise(self.model, self._params, y_hat, programs.ONE_RATE)
     return np.asarray(x)[:height, :width]
 
   def _means_and_indexes(self, z_hat, shape) -> tuple[np.ndarray, np.ndarray]:
@@ -102,25 +101,14 @@ class HyperpriorCoder:
     means, indexes = exact_conditional(self.model, self._layers, z_hat)
     return means[:height, :width], indexes[:height, :width]
 
-  @functools.partial(jax.jit, static_argnums=0)
-  def _analyse(self, params, image):
-    x = image[None].astype(jnp.float32) / 255
-    return self.model.apply({"params": params}, x, method="encode")[0]
 
-  @functools.partial(jax.jit, static_argnums=0)
-  def _hyper_analyse(self, params, y):
-    return self.model.apply({"params": params}, y[None], method="hyper_encode")[0]
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def _synthesise(self, params, y_hat):
-    x_hat = self.model.apply({"params": params}, y_hat[None], method="decode")[0]
-    return to_uint8(x_hat * 255)
+@functools.partial(jax.jit, static_argnums=0)
+def _hyper_analyse(model: HyperpriorModel, params: Any, y: jax.Array) -> jax.Array:
+  return programs.apply(model, params, "hyper_analyse", y[None])[0]
 
 
-def calibrate_hyperprior(
-  model: HyperpriorModel, params: Any, images: Iterable[np.ndarray]
-) -> dict[str, Any]:
-  """The integer network and coding tables of trained parameters, as weights files keep them.
+def calibrate(model: HyperpriorModel, params: Any, images: Iterable[np.ndarray]) -> dict[str, Any]:
+  """Returns integer network and coding tables of trained parameters, as weights files keep them.
 
   Args:
     images: uint8 [H, W, 3], for the sizes of activations; padded as need be.

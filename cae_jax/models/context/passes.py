@@ -1,28 +1,12 @@
 """The passes that latents are coded in: which channels and positions, one after the other."""
 
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.entropy_stack import Cells, Layer
-from cae_jax.models.layers import depth_to_space
-
-# The positions of each step, by number of steps: everywhere; the colours of a checkerboard; the
-# corners of 2x2 cells; these for a grid of half the resolution first, then for the whole.
-_CORNERS = (0, 0), (1, 1), (0, 1), (1, 0)
-PATTERNS = {
-  1: (Cells(2, _CORNERS),),
-  2: (Cells(2, _CORNERS[:2]), Cells(2, _CORNERS[2:])),
-  4: tuple(Cells(2, (corner,)) for corner in _CORNERS),
-  7: (
-    *(Cells(4, ((2 * row, 2 * column),)) for row, column in _CORNERS),
-    *(Cells(2, (corner,)) for corner in _CORNERS[1:]),
-  ),
-}
+from cae_jax.models.exact.cells import PATTERNS, Cells
+from cae_jax.models.exact.stack import Layer
 
 
 class Pass(NamedTuple):
@@ -79,26 +63,3 @@ def list_passes(groups: Sequence[int], steps: Sequence[int]) -> list[Pass]:
     for size, stop, count in zip(groups, stops, steps, strict=True)
     for step in range(count)
   ]
-
-
-def cells_mask(height: int, width: int, cells: Cells) -> np.ndarray:
-  """Which positions of height x width are the cells': bool [height, width]."""
-  mask = np.zeros((height, width), bool)
-  for row, column in cells.offsets:
-    mask[row :: cells.stride, column :: cells.stride] = True
-  return mask
-
-
-def at_cells(x: jax.Array, cells: Cells) -> jax.Array:
-  """[B, h, w, C] -> [B, n, h / stride, w / stride, C], the cells' positions."""
-  stride = cells.stride
-  return jnp.stack([x[:, row::stride, column::stride] for row, column in cells.offsets], axis=1)
-
-
-def from_cells(x: jax.Array, cells: Cells) -> jax.Array:
-  """The inverse of `at_cells`, zero at all other positions."""
-  positions = dict(zip(cells.offsets, jnp.moveaxis(x, 1, 0), strict=True))
-  nothing = jnp.zeros_like(x[:, 0])
-  sides = range(cells.stride), range(cells.stride)
-  corners = [positions.get(offset, nothing) for offset in itertools.product(*sides)]
-  return depth_to_space(jnp.concatenate(corners, axis=-1), cells.stride)

@@ -4,16 +4,14 @@ A stack is convolutions with leaky ReLUs between them, and biases that are polyn
 trade-off. `exact.py` evaluates the same stacks in integers: what is here is for training.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from cae_jax.models.block_transforms import polynomial
-from cae_jax.models.layers import depth_to_space
+from cae_jax.models.exact.cells import EVERYWHERE, patches
+from cae_jax.models.layers import depth_to_space, polynomial
 
 SLOPE_SHIFT = 3  # the leaky ReLUs' slope is 2^-3
 
@@ -24,58 +22,6 @@ class Layer(NamedTuple):
   kernel_size: int
   features: int
   upsample: int = 1
-
-
-class Cells(NamedTuple):
-  """Positions (row + stride * i, column + stride * j) for each offset (row, column).
-
-  Their neighbours are half a stride apart: the positions that such a grid is refined to.
-  """
-
-  stride: int
-  offsets: tuple[tuple[int, int], ...]
-
-  @property
-  def spacing(self) -> int:
-    """Of neighbours."""
-    return max(self.stride // 2, 1)
-
-
-EVERYWHERE = Cells(1, ((0, 0),))
-
-
-def patches(x: jax.Array, size: int, cells: Cells) -> jax.Array:
-  """Neighbourhoods of the cells' positions, with zeros outside of x.
-
-  Args:
-    x: [..., h, w, C]; h and w multiples of the stride.
-    size: side of a neighbourhood, odd.
-    cells: whose middles are wanted.
-  Returns:
-    [..., h, w, size * size * C] everywhere, else [..., n, h / stride, w / stride, size * size * C].
-  """
-  *batch, height, width, channels = x.shape
-  stride, radius = cells.stride, size // 2
-  count, columns = height // stride, width // stride
-  # Maps of one position of each cell, so that a neighbour is a shift by whole cells: slices with
-  # strides are slow, and their gradients slower.
-  x = x.reshape(*batch, count, stride, columns, stride, channels)
-  border = -(-radius * cells.spacing // stride)
-  margin = [(0, 0)] * len(batch) + [(border, border)] * 2 + [(0, 0)]
-  map_of = functools.cache(lambda i, j: jnp.pad(x[..., i, :, j, :], margin))
-
-  def neighbour(row, column):
-    (down, i), (right, j) = divmod(row, stride), divmod(column, stride)
-    down, right = down + border, right + border
-    return map_of(i, j)[..., down : down + count, right : right + columns, :]
-
-  distances = [cells.spacing * n for n in range(-radius, radius + 1)]
-  around = lambda row, column: jnp.concatenate(
-    [neighbour(row + i, column + j) for i in distances for j in distances], axis=-1
-  )
-  if cells is EVERYWHERE:
-    return around(0, 0)
-  return jnp.stack([around(row, column) for row, column in cells.offsets], axis=-4)
 
 
 class EntropyStack(nn.Module):

@@ -6,7 +6,7 @@
 
 u is the trade-off, log10(lmbda / 0.009): one model, every rate.
 
-Latents have two resolutions, see `block_transforms`: coarse ones at 1/16, fine ones at 1/8. The
+Latents have two resolutions, see `transforms`: coarse ones at 1/16, fine ones at 1/8. The
 context model codes first the coarse, then the fine ones, in passes: channel groups, the strong ones
 first, and within each group some positions after others, see `passes`. A pass knows all that
 earlier passes of its level coded: of the strongest channels the values, of all the logarithms of
@@ -17,20 +17,23 @@ of the coarse one. No pass depends on its own symbols.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.block_transforms import (
+from cae_jax.models.base import CodedOutput, Model, RandomBlocks
+from cae_jax.models.context.growth import grown
+from cae_jax.models.context.passes import Level, list_passes
+from cae_jax.models.context.transforms import (
   BLOCK,
   BlockAnalysis,
   BlockSynthesis,
   activation,
   join_levels,
-  polynomial,
+  klt,
   split_levels,
 )
 from cae_jax.models.entropy import (
@@ -43,9 +46,9 @@ from cae_jax.models.entropy import (
   relaxed_symbol_bits,
   symbol_bits,
 )
-from cae_jax.models.entropy_stack import EntropyStack, Layer
-from cae_jax.models.layers import space_to_depth
-from cae_jax.models.passes import Level, at_cells, from_cells, list_passes
+from cae_jax.models.exact.cells import at_cells, from_cells
+from cae_jax.models.exact.stack import EntropyStack, Layer
+from cae_jax.models.layers import polynomial, space_to_depth
 from cae_jax.models.quantization import (
   dead_zone_rounding,
   straight_through,
@@ -58,22 +61,10 @@ _Quantize = Callable[[jax.Array, jax.Array, int], tuple[jax.Array, jax.Array]]
 
 
 _LEAST_CURVATURE = 0.7
+_KLT_BLOCKS = 1 << 15  # enough for a KLT of 768 x 768
 
 
-class CodedOutput(NamedTuple):
-  """One pass through a codec model.
-
-  Attributes:
-    x_hat: [B, H, W, 3] near [0, 1].
-    y_bits, z_bits: [B] float32, information content of latents and hyper-latents.
-  """
-
-  x_hat: jax.Array
-  y_bits: jax.Array
-  z_bits: jax.Array
-
-
-class ContextModel(nn.Module):
+class ContextModel(Model):
   """See the module's docstring.
 
   Attributes:
@@ -91,11 +82,7 @@ class ContextModel(nn.Module):
     dtype: of the transforms; all that concerns probabilities is float32.
   """
 
-  CONFIG_FIELDS: ClassVar = (
-    "channels", "blocks", "groups", "group_steps", "pass_kernel_size", "width", "value_channels",
-    "fine_groups", "fine_group_steps", "fine_pass_kernel_size", "fine_width", "fine_value_channels",
-    "fine_features", "hyper_channels", "hyper_features", "lmbda_min", "lmbda_max",
-  )  # fmt: skip
+  valid_tradeoffs: ClassVar[tuple[float, ...]] = (-0.9, -0.3, 0.3, 0.9)
 
   channels: Sequence[int] = (96, 128)
   blocks: Sequence[int] = (2, 1)
@@ -126,6 +113,12 @@ class ContextModel(nn.Module):
   def multiple(self) -> int:
     """Height and width have to be multiples of this."""
     return 4 * BLOCK
+
+  @property
+  def margin(self) -> int:
+    """Latent positions that analysis and synthesis look around."""
+    # Two 3x3 convolutions in each residual block, at an eighth and a sixteenth of the resolution.
+    return self.blocks[0] + 2 * self.blocks[1]
 
   @property
   def latent_channels(self) -> int:
@@ -202,7 +195,7 @@ class ContextModel(nn.Module):
 
     y_hat, y_bits = self._code(y, z_hat, tradeoff, quantize)
     bits = jnp.sum(y_bits, axis=(1, 2)), bits_per_image(z_bits)
-    return CodedOutput(self.decode(y_hat, tradeoff), *bits)
+    return CodedOutput(self.synthesise(y_hat, tradeoff), *bits)
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
     """For validation: everything rounded, as in a file."""
@@ -230,13 +223,11 @@ class ContextModel(nn.Module):
     y_hat, y_bits = self._code(y, z_hat, tradeoff, quantize)
     z_bits = jnp.sum(self.prior(z_hat), axis=-1)
     bits = [jnp.sum(part, axis=(1, 2)) for part in (y_bits, z_bits)]
-    output = CodedOutput(self.decode(y_hat, tradeoff), *bits)
+    output = CodedOutput(self.synthesise(y_hat, tradeoff), *bits)
     return output, y_hat, y_bits + z_bits
 
-  __call__ = rounded
-
-  def encode(self, x: jax.Array) -> jax.Array:
-    """x [B, H, W, 3] in [0, 1] -> y [B, H/16, W/16, M] in grey levels, for all trade-offs."""
+  def analyse(self, x: jax.Array) -> jax.Array:
+    """Turns x [B, H, W, 3] into y [B, H/16, W/16, M] in grey levels, for all trade-offs."""
     return self.analysis(x)
 
   def quantizable(self, y: jax.Array, tradeoff: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -248,8 +239,8 @@ class ContextModel(nn.Module):
     """Quantisation steps of the encoder in a grey level: [B] -> [B, 1, 1, M]."""
     return self.in_cells(jnp.exp(polynomial(self.log_gain, tradeoff))) / self._base_step(tradeoff)
 
-  def decode(self, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
-    """y_hat [B, h, w, M] in steps, tradeoff [B] -> x_hat [B, 16h, 16w, 3], not clipped."""
+  def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
+    """Turns y_hat [B, h, w, M] in steps into x_hat [B, 16h, 16w, 3], not clipped."""
     step = self.in_cells(jnp.exp(polynomial(self.log_step, tradeoff))) * self._base_step(tradeoff)
     return self.synthesis(y_hat, step, tradeoff)
 
@@ -266,6 +257,17 @@ class ContextModel(nn.Module):
     """[..., C + F] -> [..., C + 4F]: what is said of a fine channel, for its four cells."""
     coarse = sum(self.groups)
     return jnp.concatenate([values[..., :coarse]] + 4 * [values[..., coarse:]], axis=-1)
+
+  def start(self, params: Any, random_blocks: RandomBlocks) -> Any:
+    """Returns parameters whose linear paths are a KLT of the training images."""
+    blocks = random_blocks(_KLT_BLOCKS, BLOCK)
+    return start_from_klt(self, params, *klt(blocks, sum(self.groups), sum(self.fine_groups)))
+
+  def grow(self, params: Any, smaller: Model, trained: Any) -> Any:
+    """Returns parameters that compute what those of a smaller network do; see `growth`."""
+    if not isinstance(smaller, ContextModel):
+      return super().grow(params, smaller, trained)
+    return grown(self, params, smaller, trained)
 
   def _base_step(self, tradeoff):
     return (STEP / jnp.sqrt(self.lmbda(tradeoff)))[:, None, None, None]

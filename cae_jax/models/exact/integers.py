@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from cae_jax.models.entropy_stack import SLOPE_SHIFT, Layer, stack_layers
+from cae_jax.models.exact.stack import SLOPE_SHIFT, Layer, stack_layers
 from cae_jax.models.layers import depth_to_space
 
 ACTIVATION_MAX = 2**15 - 1

@@ -1,6 +1,5 @@
 """What coders of entropy models share: networks and tables as arrays, and their calibration."""
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,14 +10,8 @@ import numpy as np
 
 from cae_jax.coding.tables import tables_from_pmfs
 from cae_jax.models.entropy import Pmfs
-from cae_jax.models.exact import IntegerLayer
-from cae_jax.models.exact_conditional import Networks, activation_maxima
-
-
-def on_device(params: Mapping[str, Any]) -> Any:
-  """Parameters of a weights file, which may be in half precision, for the networks."""
-  # Not jnp.asarray, which would compile a program for each shape.
-  return jax.device_put(jax.tree.map(lambda a: np.asarray(a, np.float32), dict(params)))
+from cae_jax.models.exact.conditional import Networks, activation_maxima
+from cae_jax.models.exact.integers import IntegerLayer
 
 
 def channel_indexes(shape: tuple[int, ...]) -> np.ndarray:
@@ -71,10 +64,14 @@ def largest_activations(
     images: uint8 [H, W, 3], sides multiples of `model.multiple`.
   """
   maxima: dict[str, list[float]] = {}
-  measure = jax.jit(functools.partial(activation_maxima, model))
   for image in images:
     for tradeoff in tradeoffs:
-      found = measure(params, image[None].astype(np.float32) / 255, jnp.full(1, tradeoff))
+      found = _activation_maxima(
+        model, params, image[None].astype(np.float32) / 255, jnp.full(1, tradeoff)
+      )
       for name, sizes in found.items():
         maxima[name] = np.maximum(maxima.get(name, 0.0), [*map(float, sizes)]).tolist()
   return maxima
+
+
+_activation_maxima = jax.jit(activation_maxima, static_argnums=0)

@@ -6,10 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models import exact
-from cae_jax.models.entropy_stack import SLOPE_SHIFT, stack_layers
-from cae_jax.models.exact import IntegerLayer
-from cae_jax.models.exact_conditional import (
+from cae_jax.models.exact import integers
+from cae_jax.models.exact.conditional import (
   HEADROOM,
   LOG_SCALE_UNIT,
   MEAN_UNIT,
@@ -17,8 +15,10 @@ from cae_jax.models.exact_conditional import (
   means_and_indexes,
   scales_from_floor,
 )
+from cae_jax.models.exact.integers import IntegerLayer
+from cae_jax.models.exact.stack import SLOPE_SHIFT, stack_layers
 from cae_jax.models.hyperprior import HyperpriorModel
-from cae_jax.models.strided import fold_transposed
+from cae_jax.models.hyperprior.strided import fold_transposed
 
 
 def quantize_hyper_synthesis(
@@ -40,7 +40,7 @@ def quantize_hyper_synthesis(
   stack = scales_from_floor(as_stack(params["hyper_synthesis"]), channels)
   reach = _reach(stack, maxima["hyper_synthesis"])
   ones = np.ones(model.hidden_channels)
-  layers = exact.calibrate_stack(stack, model.hyper_layers, ones, units, reach)
+  layers = integers.calibrate_stack(stack, model.hyper_layers, ones, units, reach)
   return {"hyper_synthesis": layers}
 
 
@@ -54,7 +54,7 @@ def _reach(stack: Mapping[str, Any], maxima: Sequence[float]) -> list[float]:
   for (kernel, _), size in zip(stack_layers(stack), maxima, strict=True):
     least = 2 * unit * float(np.abs(kernel).sum(axis=(0, 1, 2)).max())
     result.append(max(HEADROOM * size, least))
-    unit = result[-1] / exact.ACTIVATION_MAX
+    unit = result[-1] / integers.ACTIVATION_MAX
   return result
 
 
@@ -80,4 +80,4 @@ def exact_conditional(
   Returns:
     means [4h, 4w, M] int32 in sixteenths, and uint8 indexes of the scale tables.
   """
-  return means_and_indexes(exact.evaluate(layers, model.hyper_layers, 0.0, z_hat))
+  return means_and_indexes(integers.evaluate(layers, model.hyper_layers, 0.0, z_hat))

@@ -8,13 +8,18 @@ before that knew as much of its neighbourhood.
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from cae_jax.models.context import ContextModel
-from cae_jax.models.passes import PATTERNS, Level, Pass, cells_mask
+from cae_jax.errors import UsageError
+from cae_jax.models.base import setting_fields
+from cae_jax.models.context.passes import Level, Pass
+from cae_jax.models.exact.cells import PATTERNS, cells_mask
+
+if TYPE_CHECKING:
+  from cae_jax.models.context.model import ContextModel
 
 # What may be larger; of the trade-offs the range may be another, all else has to be the same.
 _SIZES = (
@@ -25,14 +30,14 @@ _STEPS = "group_steps", "fine_group_steps"
 _FREE = "lmbda_min", "lmbda_max"
 
 
-def grown(model: ContextModel, params: Any, smaller: ContextModel, trained: Any) -> Any:
-  """Parameters of a larger model that go on from those of a smaller one.
+def grown(model: "ContextModel", params: Any, smaller: "ContextModel", trained: Any) -> Any:
+  """Returns parameters of a larger model that go on from those of a smaller one.
 
   Args:
     params: random ones of `model`.
     trained: parameters of `smaller`.
   Raises:
-    ValueError: `model` has a setting that `smaller` cannot grow to.
+    UsageError: `model` has a setting that `smaller` cannot grow to.
   """
   _check_larger(model, smaller)
   result = dict(params) | {name: trained[name] for name in trained if name in params}
@@ -56,13 +61,13 @@ def grown(model: ContextModel, params: Any, smaller: ContextModel, trained: Any)
   return jax.tree.map(lambda a: np.asarray(a, np.float32), result)
 
 
-def _check_larger(model: ContextModel, smaller: ContextModel) -> None:
-  for name in model.CONFIG_FIELDS:
+def _check_larger(model: "ContextModel", smaller: "ContextModel") -> None:
+  for name in setting_fields(type(model)):
     ours, theirs = np.array(getattr(model, name)), np.array(getattr(smaller, name))
     if name in _FREE or (ours.shape == theirs.shape and (ours == theirs).all()):
       continue
     if name not in (*_SIZES, *_STEPS) or ours.shape != theirs.shape or (ours < theirs).any():
-      raise ValueError(f"{name} {theirs.tolist()} cannot grow to {ours.tolist()}")
+      raise UsageError(f"{name} {theirs.tolist()} cannot grow to {ours.tolist()}")
 
 
 def _with_more_blocks(params: Any, trained: Any, counts: Iterable[tuple[int, int]]) -> Any:

@@ -11,18 +11,17 @@ straight through, not noisy ones; kernels start larger where latents are made (`
 """
 
 import math
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cae_jax.models.context import CodedOutput
+from cae_jax.models.base import CodedOutput, Model
 from cae_jax.models.entropy import FactorizedPrior, bits_per_image, gaussian_bits
-from cae_jax.models.entropy_stack import SLOPE_SHIFT, Layer
-from cae_jax.models.gdn import GDN
+from cae_jax.models.exact.stack import SLOPE_SHIFT, Layer
+from cae_jax.models.hyperprior.gdn import GDN
+from cae_jax.models.hyperprior.strided import StridedConv, TransposedConv
 from cae_jax.models.quantization import straight_through, unit_noise
-from cae_jax.models.strided import StridedConv, TransposedConv
 
 _STAGES = 4
 # Latents start with a spread of some steps, or rounding would silence them; what follows them
@@ -30,19 +29,16 @@ _STAGES = 4
 _LATENT_GAIN = 8.0
 
 
-class HyperpriorModel(nn.Module):
+class HyperpriorModel(Model):
   """See the module's docstring.
 
   Attributes:
     hidden_channels: N, of the transforms and of z.
     latent_channels: M. CompressAI has N, M = 128, 192 for low rates and 192, 320 for high ones.
-    slope: of the leaky ReLUs. CompressAI has 0.01; files need 2^-3, what `exact.py` evaluates.
+    slope: of the leaky ReLUs. CompressAI has 0.01; files need 2^-3, what `models.exact` evaluates.
     fixed_lmbda: of rate_bpp + lmbda * MSE (0-255), the one trade-off.
     dtype: of analysis and synthesis; all that concerns probabilities is float32.
   """
-
-  CONFIG_FIELDS: ClassVar = ("hidden_channels", "latent_channels", "slope", "fixed_lmbda")
-  tradeoff_range: ClassVar = (0.0, 0.0)  # one rate
 
   hidden_channels: int = 128
   latent_channels: int = 192
@@ -78,37 +74,35 @@ class HyperpriorModel(nn.Module):
     """
     del tradeoff
     key_y, key_z = jax.random.split(key)
-    y = self.encode(x)
+    y = self.analyse(x)
     z = self.hyper_analysis(y)
     z_bits = self.prior(z + unit_noise(key_z, z))
     means, log_scales = self.conditional(straight_through(z, jnp.round(z)))
     y_hat = straight_through(y, jnp.round(y - means) + means)
     y_bits = gaussian_bits(y + unit_noise(key_y, y), means, jnp.exp(log_scales))
-    return CodedOutput(self.decode(y_hat), bits_per_image(y_bits), bits_per_image(z_bits))
+    return CodedOutput(self.synthesise(y_hat), bits_per_image(y_bits), bits_per_image(z_bits))
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
     """For validation: everything rounded, as in a file."""
     del tradeoff
-    y = self.encode(x)
+    y = self.analyse(x)
     z_hat = jnp.round(self.hyper_analysis(y))
     means, log_scales = self.conditional(z_hat)
     y_hat = jnp.round(y - means) + means
     y_bits = gaussian_bits(y_hat, means, jnp.exp(log_scales))
     z_bits = self.prior(z_hat)
-    return CodedOutput(self.decode(y_hat), bits_per_image(y_bits), bits_per_image(z_bits))
-
-  __call__ = rounded
+    return CodedOutput(self.synthesise(y_hat), bits_per_image(y_bits), bits_per_image(z_bits))
 
   def lmbda(self, tradeoff: jax.Array) -> jax.Array:
     """The one lmbda there is: [B] -> [B]."""
     return jnp.full_like(tradeoff, self.fixed_lmbda)
 
-  def encode(self, x: jax.Array) -> jax.Array:
-    """x [B, H, W, 3] in [0, 1] -> latents y [B, H/16, W/16, M], not rounded."""
+  def analyse(self, x: jax.Array) -> jax.Array:
+    """Turns x [B, H, W, 3] in [0, 1] into latents y [B, H/16, W/16, M], not rounded."""
     return self.analysis(x)
 
-  def hyper_encode(self, y: jax.Array) -> jax.Array:
-    """y [B, h, w, M] -> z [B, h/4, w/4, N], not rounded."""
+  def hyper_analyse(self, y: jax.Array) -> jax.Array:
+    """Turns y [B, h, w, M] into z [B, h/4, w/4, N], not rounded."""
     return self.hyper_analysis(y)
 
   def conditional(self, z_hat: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -116,8 +110,9 @@ class HyperpriorModel(nn.Module):
     means, log_scales = jnp.split(self.hyper_synthesis(z_hat), 2, axis=-1)
     return means, log_scales
 
-  def decode(self, y_hat: jax.Array) -> jax.Array:
-    """y_hat [B, h, w, M] -> x_hat [B, 16h, 16w, 3] near [0, 1], not clipped."""
+  def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array | None = None) -> jax.Array:
+    """Turns y_hat [B, h, w, M] into x_hat [B, 16h, 16w, 3] near [0, 1], not clipped."""
+    del tradeoff
     return self.synthesis(y_hat)
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from cae_jax.models import exact
 from cae_jax.models.context import ContextModel
-from cae_jax.models.exact import IntegerLayer, PaddedMap
-from cae_jax.models.exact_conditional import (
+from cae_jax.models.context.passes import Level, Pass
+from cae_jax.models.exact import integers
+from cae_jax.models.exact.conditional import (
   FRACTION_BITS,
   HEADROOM,
   LOG_SCALE_UNIT,
@@ -17,7 +17,7 @@ from cae_jax.models.exact_conditional import (
   Networks,
   scales_from_floor,
 )
-from cae_jax.models.passes import Level, Pass
+from cae_jax.models.exact.integers import IntegerLayer, PaddedMap
 
 _BRIDGE_REACH = 1  # of its neighbourhoods
 _LOG_BITS = 8  # behind the point, of the logarithms of sizes
@@ -32,10 +32,10 @@ def quantize_networks(
     maxima: for each stack the largest size of each layer's outputs, as `activation_maxima` finds.
   """
   reach = {name: [HEADROOM * size for size in sizes] for name, sizes in maxima.items()}
-  feature_unit = reach["hyper_synthesis"][-1] / exact.ACTIVATION_MAX
+  feature_unit = reach["hyper_synthesis"][-1] / integers.ACTIVATION_MAX
   hyper = model.hyper_layers
   networks = {
-    "hyper_synthesis": exact.calibrate_stack(
+    "hyper_synthesis": integers.calibrate_stack(
       params["hyper_synthesis"],
       hyper,
       np.ones(model.hyper_channels),
@@ -49,7 +49,7 @@ def quantize_networks(
     units = MEAN_UNIT / spread[level.first : level.first + level.channels]
     for number, p in level.passes.items():
       name, channels = f"context_{number}", p.stop - p.start
-      networks[name] = exact.calibrate_stack(
+      networks[name] = integers.calibrate_stack(
         scales_from_floor(params[name], channels),
         level.pass_layers(p),
         _input_units(level, feature_unit, units, p.known),
@@ -57,8 +57,8 @@ def quantize_networks(
         reach[name],
       )
     if level is not levels[-1]:
-      bridge_unit = reach["bridge"][-1] / exact.ACTIVATION_MAX
-      networks["bridge"] = exact.calibrate_stack(
+      bridge_unit = reach["bridge"][-1] / integers.ACTIVATION_MAX
+      networks["bridge"] = integers.calibrate_stack(
         params["bridge"],
         model.bridge_layers,
         _input_units(level, feature_unit, units, level.channels),
@@ -104,7 +104,7 @@ class LevelInputs:
     """What pass p has coded at positions [2, N]: [N, C] in sixteenths of a step."""
     seen = self._map.inside()
     rows, columns = positions
-    latents = np.clip(latents, -exact.ACTIVATION_MAX, exact.ACTIVATION_MAX)
+    latents = np.clip(latents, -integers.ACTIVATION_MAX, integers.ACTIVATION_MAX)
     first_size = self._values + self._level.features
     seen[rows, columns, first_size + p.start : first_size + p.stop] = exact_log_size(latents)
     stop = min(p.stop, self._values)
@@ -120,11 +120,11 @@ class LevelInputs:
     positions: np.ndarray,
     spacing: int = 1,
   ) -> np.ndarray:
-    """A network of `as_written`, see `exact.evaluate_at`; `known`: channels it can know of."""
+    """A network of `as_written`, see `integers.evaluate_at`; `known`: channels it can know of."""
     start = self._values - min(known, self._values)
     stop = self._values + self._level.features + known
     channels = slice(start, stop)
-    return exact.evaluate_at(layers, tradeoff, self._map, positions, spacing, channels)
+    return integers.evaluate_at(layers, tradeoff, self._map, positions, spacing, channels)
 
 
 def as_written(layers: Sequence[IntegerLayer], level: Level, known: int) -> list[IntegerLayer]:
@@ -143,7 +143,7 @@ def exact_log_size(x: np.ndarray) -> np.ndarray:
 
 def _log_sizes() -> np.ndarray:
   """[2^15], for each size in sixteenths: the leading bit's place and the rest."""
-  size = (1 << FRACTION_BITS) + np.arange(exact.ACTIVATION_MAX + 1)
+  size = (1 << FRACTION_BITS) + np.arange(integers.ACTIVATION_MAX + 1)
   exponent = np.frexp(size)[1] - 1
   mantissa = (size << _LOG_BITS >> exponent) - (1 << _LOG_BITS)
   return ((exponent - FRACTION_BITS) << _LOG_BITS) + mantissa

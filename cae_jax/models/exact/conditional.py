@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from cae_jax.models.entropy import SCALE_CEILING, SCALE_FLOOR, SCALE_LEVELS
-from cae_jax.models.exact import IntegerLayer
+from cae_jax.models.exact.integers import IntegerLayer
 
 FRACTION_BITS = 4  # of means and decoded latents: they count in sixteenths of a step
 HEADROOM = 2.0  # of activations, over the largest that calibration saw

@@ -1,0 +1,138 @@
+"""What training, calibration, the counting of MACs and the codec ask of a network."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cae_jax.errors import UsageError
+
+_NOT_SETTINGS = ("parent", "name", "dtype")
+
+# (how many, side in pixels) -> random squares of the training images, uint8 [N, side, side, 3]
+RandomBlocks = Callable[[int, int], np.ndarray]
+
+
+class CodedOutput(NamedTuple):
+  """One pass through a model with a rate.
+
+  Attributes:
+    x_hat: [B, H, W, 3] near [0, 1].
+    y_bits, z_bits: [B] float32, information content of latents and hyper-latents.
+  """
+
+  x_hat: jax.Array
+  y_bits: jax.Array
+  z_bits: jax.Array
+
+
+class Model(nn.Module):
+  """A network that compresses images: an analysis, a synthesis, and what lies between them.
+
+      x -> analyse -> y -> quantised, coded -> y_hat -> synthesise -> x_hat
+
+  A model is one of these in a module of its own, an entry of `models.MODELS`, and a coder in
+  `codec/coders/`. The fields of the dataclass, but for dtype, are its settings: weights files keep
+  them, and flags of `experiments.train` of the same names set them.
+
+  x is [B, H, W, 3] RGB in [0, 1], H and W multiples of `multiple`; tradeoff is [B] float, from one
+  end of `tradeoff_range` to the other. `noisy` and `lmbda` are asked for by the objective
+  "rate_distortion" only.
+
+  Attributes:
+    objective: what it is trained for, a key of `training.losses.OBJECTIVES`.
+    valid_tradeoffs: where it is validated.
+  """
+
+  objective: ClassVar[str] = "rate_distortion"
+  valid_tradeoffs: ClassVar[tuple[float, ...]] = (0.0,)
+
+  @property
+  def multiple(self) -> int:
+    """Height and width have to be multiples of this."""
+    raise NotImplementedError
+
+  @property
+  def tradeoff_range(self) -> tuple[float, float]:
+    """The ends of the trade-off; equal for models of one rate."""
+    return 0.0, 0.0
+
+  def __call__(self, x: jax.Array, tradeoff: jax.Array) -> Any:
+    """Passes images through, rounded as in a file: a record that has `x_hat` at least."""
+    return self.rounded(x, tradeoff)
+
+  def analyse(self, x: jax.Array) -> jax.Array:
+    """Turns x into latents y [B, h, w, M], not rounded, for all trade-offs."""
+    raise NotImplementedError
+
+  def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
+    """Turns y_hat [B, h, w, M] into x_hat [B, H, W, 3] near [0, 1], not clipped."""
+    raise NotImplementedError
+
+  def noisy(self, x: jax.Array, tradeoff: jax.Array, *, key: jax.Array) -> CodedOutput:
+    """Passes images through with noise or straight-through rounding, for training."""
+    raise NotImplementedError
+
+  def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
+    """Passes images through with everything rounded, as in a file, for validation."""
+    raise NotImplementedError
+
+  def lmbda(self, tradeoff: jax.Array) -> jax.Array:
+    """Returns the lmbda of rate_bpp + lmbda * MSE (0-255) at trade-offs: [B] -> [B]."""
+    raise NotImplementedError
+
+  def start(self, params: Any, random_blocks: RandomBlocks) -> Any:
+    """Returns the parameters that training starts from: the random ones, or better.
+
+    Args:
+      params: random ones.
+      random_blocks: of the training images.
+    """
+    del random_blocks
+    return params
+
+  def grow(self, params: Any, smaller: "Model", trained: Any) -> Any:
+    """Returns parameters that go on from those of another network.
+
+    Args:
+      params: random ones.
+      smaller: the other network.
+      trained: its parameters.
+    Raises:
+      UsageError: this network cannot go on from that one.
+    """
+    del params, trained
+    ours, theirs = settings(self), settings(smaller)
+    different = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k)]
+    values = ", ".join(f"{k} {theirs.get(k)} instead of {ours.get(k)}" for k in different)
+    raise UsageError(f"the weights are of another network ({values}); give the flags of its run")
+
+
+def setting_fields(model: type[Model]) -> dict[str, Any]:
+  """Returns the names of a model's settings and their defaults."""
+  fields = dataclasses.fields(model)
+  return {field.name: field.default for field in fields if field.name not in _NOT_SETTINGS}
+
+
+def settings(model: Model) -> dict[str, Any]:
+  """Returns the settings of a model, JSON-able."""
+  values = {name: getattr(model, name) for name in setting_fields(type(model))}
+  return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+
+def init_params(model: Model, seed: int) -> Any:
+  """Returns the model's random parameters, the same on every device.
+
+  Compiled without optimisation: on CPU, XLA takes 14 s to optimise the random generators of a
+  network that then run for milliseconds.
+  """
+  x = jnp.zeros((1, model.multiple, model.multiple, 3))
+  init = jax.jit(lambda key: model.init(key, x, jnp.zeros(1))["params"])
+  options: dict[str, Any] = (
+    {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+  )
+  return init.lower(jax.random.key(seed)).compile(options)(jax.random.key(seed))

@@ -1,0 +1,1 @@
+"""Networks between bits and coding tables, evaluated exactly: the same bits on every machine."""

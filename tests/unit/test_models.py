@@ -1,0 +1,146 @@
+"""The contract of `models.base.Model`, for every model there is."""
+
+import gc
+import weakref
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cae_jax.codec import calibrate_weights, from_weights, windows
+from cae_jax.codec.coders import make_coder, programs
+from cae_jax.errors import UsageError
+from cae_jax.images.tiling import Window
+from cae_jax.models import MODELS, build_model, init_params, model_class, settings
+from cae_jax.models.base import setting_fields
+from cae_jax.training.losses import OBJECTIVES
+from cae_jax.weights import Weights, WeightsError
+from tests.models import PAPER, context_weights, paper_codec, photo
+from tests.trained import CONFIGS
+
+TINY = {
+  "paper": {**PAPER},
+  "context": dict(context_weights().config),
+  **CONFIGS,
+}
+_U = np.zeros(2, np.float32)
+
+
+def test_every_model_is_tried():
+  assert TINY.keys() == MODELS.keys()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_settings_are_the_fields(name):
+  model = build_model(TINY[name])
+  assert {"model": name, **settings(model)} == TINY[name]
+  assert build_model({"model": name}) == model_class(name)()
+  assert "dtype" not in setting_fields(type(model))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_setting_that_older_weights_lack_has_its_default(name):
+  first, *_ = setting_fields(model_class(name))
+  config = {k: v for k, v in TINY[name].items() if k != first}
+  assert getattr(build_model(config), first) == getattr(model_class(name)(), first)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_unknown_setting_is_named(name):
+  with pytest.raises(
+    UsageError, match=f"the model '{name}' has no setting colour; expected some of"
+  ):
+    build_model({**TINY[name], "colour": 1})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_transforms_have_the_shapes_of_the_contract(name):
+  model = build_model(TINY[name])
+  side = 2 * model.multiple
+  x = jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
+  params = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(x.shape), _U))["params"]
+  call = lambda method, *args: jax.eval_shape(
+    lambda p, *a: programs.apply(model, p, method, *a), params, *args
+  )
+  y = call("analyse", x)
+  assert call("synthesise", y, _U).shape == x.shape
+  assert call("__call__", x, _U).x_hat.shape == x.shape
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_objectives_measure_every_image_and_have_gradients(name):
+  model = build_model(TINY[name])
+  objective = OBJECTIVES[model.objective]
+  loss_fn, errors_fn = objective.loss(model, "mse", 1.0), objective.errors(model, "mse")
+  params, batch = init_params(model, 0), {"image": photo(64, 64)[None].repeat(2, axis=0)}
+
+  def both(params):
+    (loss, figures), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
+      params, batch, key=jax.random.key(0)
+    )
+    return loss, figures, gradient, errors_fn(params, batch)
+
+  loss, figures, gradient, errors = jax.jit(both)(params)
+  assert np.isfinite([loss, figures["psnr_db"]]).all()
+  assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
+  assert {"loss", "psnr_db"} <= errors.keys()
+  assert all(values.shape == (2,) for values in errors.values())
+
+
+@pytest.mark.parametrize("name", ["paper", "hyperprior"])
+def test_weights_of_another_network_do_not_grow(name):
+  model, other = build_model(TINY[name]), build_model(TINY["factorized"])
+  with pytest.raises(UsageError, match=r"of another network \(.* instead of .*give the flags"):
+    model.grow({}, other, {})
+
+
+def test_an_unknown_model_is_named():
+  with pytest.raises(UsageError, match="unknown model 'gan'; choose one of paper, context"):
+    build_model({"model": "gan"})
+
+
+def test_weights_that_are_not_whole_say_what_they_lack():
+  weights = context_weights()
+  tables = {k: v for k, v in weights.tables.items() if k != "sizes"}
+  with pytest.raises(WeightsError, match="lack the table 'sizes'; they have"):
+    from_weights(Weights("tiny", weights.config, weights.params, tables))
+  with pytest.raises(WeightsError, match="'tiny': the model 'context' has no setting colour"):
+    from_weights(Weights("tiny", {**weights.config, "colour": 1}, weights.params, weights.tables))
+
+
+def test_coders_of_one_network_share_their_programs_and_are_freed():
+  first = paper_codec.__wrapped__()
+  image = photo(16, 16)
+  first.decompress(first.compress(image))
+  compiled = programs.analyse._cache_size(), programs.synthesise._cache_size()
+  params = jax.tree.map(lambda a: a * np.float32(1.5), first.weights.params)
+  second = make_coder(Weights("other", first.weights.config, params, first.weights.tables))
+  second.synthesise(second.encode(second.analyse(image), 0).y_hat)
+  assert (programs.analyse._cache_size(), programs.synthesise._cache_size()) == compiled
+  gone = weakref.ref(second)
+  del second
+  gc.collect()
+  assert gone() is None
+
+
+@pytest.mark.parametrize("margin", [2, 23, 40, 500])
+def test_windows_leave_room_however_wide_the_margins(margin):
+  class Wide:
+    stride, multiple = 16, 64
+
+  Wide.margin = margin
+  for rows, columns in windows._windows(Wide, 300, 40):
+    for window, length in ((rows, 300), (columns, 40)):
+      assert isinstance(window, Window)
+      assert window.inner_start == 0 or window.inner_start - window.start >= margin
+      assert window.inner_stop >= length or window.stop - window.inner_stop >= margin
+
+
+def test_weights_can_be_made_of_any_model():
+  config = TINY["factorized"]
+  model = build_model(config)
+  weights = calibrate_weights("tiny", config, init_params(model, 0), [])
+  assert from_weights(weights).decompress(from_weights(weights).compress(photo(9, 7))).shape == (
+    9, 7, 3,
+  )  # fmt: skip
