@@ -23,7 +23,8 @@ import numpy as np
 
 import cae_jax
 from cae_jax.data.sources import load_source
-from cae_jax.evaluation import baselines, figures, pictures
+from cae_jax.evaluation import figures, pictures
+from cae_jax.evaluation.codecs import baselines
 from cae_jax.images.files import write_image
 from cae_jax.images.metrics import psnr_db
 
@@ -63,10 +64,8 @@ def show_codec(folder: Path, image: np.ndarray) -> str:
   ours = f"{8 * len(data) / image[..., 0].size:.2f} bpp, {psnr_db(image, decoded):.2f} dB"
   [jpeg] = baselines.baselines("jpeg")
   other = pictures.at_size(jpeg, PHOTOGRAPH, image, len(data), search=True)
-  shown = {
-    "cae_jax": {PHOTOGRAPH: (decoded, ours)},
-    "JPEG": {PHOTOGRAPH: (other.x_hat, other.words)},
-  }
+  methods = {"cae_jax": (decoded, ours), "JPEG": (other.x_hat, other.words)}
+  shown = {method: {PHOTOGRAPH: picture} for method, picture in methods.items()}
   figure = figures.methods_on_images({PHOTOGRAPH: image}, shown)
   figures.save(figure, folder / f"{PHOTOGRAPH}_compared.png")
   return f"{folder / PHOTOGRAPH}.cae: {len(data)} bytes, {ours}; JPEG of that size: {other.words}"
