@@ -89,7 +89,7 @@ def measure_slip(
 
 
 def slip_table(slips: Sequence[Slip], notes: Sequence[str] = ()) -> str:
-  """Ranges beside the paper's, then the values image by image.
+  """Writes ranges beside the paper's, then the values image by image.
 
   Args:
     slips: one for each codec that ran, all of the same images.
@@ -111,7 +111,7 @@ def slip_table(slips: Sequence[Slip], notes: Sequence[str] = ()) -> str:
 
 
 def slip_figure(slips: Sequence[Slip]) -> Figure:
-  """A panel for each codec (at least one): PSNRs, right and wrong, over the paper's range."""
+  """Draws a panel for each codec (at least one): PSNRs, right and wrong, over the paper's range."""
   figure = drawing.figure(4.2 * len(slips), 5.2)
   panels = figure.subplots(1, len(slips), sharey=True, squeeze=False)[0]
   for axes, slip in zip(panels, slips):
