@@ -89,7 +89,7 @@ class Container:
 
 
 def symbol_checksum(arrays: Iterable[np.ndarray], start: int = 0) -> int:
-  """CRC-32 of integer arrays as int32, little-endian, C order, one array after the other.
+  """Returns the CRC-32 of integer arrays as int32, little-endian, C order, one after the other.
 
   `start` is the checksum of the arrays before them.
   """
@@ -102,7 +102,7 @@ def symbol_checksum(arrays: Iterable[np.ndarray], start: int = 0) -> int:
 def pack(
   header: Header, sections: Sequence[bytes], metadata: Mapping[str, bytes] | None = None
 ) -> bytes:
-  """Container bytes.
+  """Returns the bytes of a container.
 
   Args:
     header: of the image.
@@ -136,7 +136,7 @@ def pack(
 
 
 def unpack(data: bytes) -> Container:
-  """The inverse of `pack`.
+  """Reads a container: the inverse of `pack`.
 
   Raises:
     BitstreamError: any byte is wrong, missing or extra, or the format is another or a newer one.

@@ -27,7 +27,7 @@ _MAX_ROWS = 1 << 14  # symbols of a lane, so that no file takes long to read
 
 
 def encode(symbols: np.ndarray, indexes: np.ndarray, tables: CodingTables) -> bytes:
-  """Huffman-codes symbols.
+  """Codes symbols by Huffman's codes.
 
   Args:
     symbols: integers of int32's range, any shape.
@@ -52,7 +52,7 @@ def encode(symbols: np.ndarray, indexes: np.ndarray, tables: CodingTables) -> by
 
 
 def decode(data: bytes, indexes: np.ndarray, tables: CodingTables) -> np.ndarray:
-  """The inverse of `encode`.
+  """Decodes a section: the inverse of `encode`.
 
   Args:
     data: the section.

@@ -7,7 +7,7 @@ import numpy as np
 
 
 def quantize_pmf(pmf: np.ndarray, precision: int = 16) -> np.ndarray:
-  """Integer frequencies of the smallest coding cost: all >= 1, with sum 2^precision.
+  """Returns the integer frequencies of least coding cost: all >= 1, with sum 2^precision.
 
   Minimises -sum(pmf * log2(frequencies)). The cost is convex in each frequency, so single units are
   moved from where they are missed least to where they help most until no move pays. Only the basic

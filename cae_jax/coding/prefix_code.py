@@ -27,7 +27,7 @@ class PrefixCode:
 
 
 def code_lengths(frequencies: np.ndarray, max_bits: int = MAX_CODE_BITS) -> np.ndarray:
-  """Lengths of an optimal prefix code of at most `max_bits`, by package-merge.
+  """Finds the lengths of an optimal prefix code of at most `max_bits`, by package-merge.
 
   Larmore and Hirschberg 1990, "A fast algorithm for optimal length-limited Huffman codes". Equal
   frequencies are taken in the order of their index, symbols before packages.
@@ -61,7 +61,7 @@ def code_lengths(frequencies: np.ndarray, max_bits: int = MAX_CODE_BITS) -> np.n
 
 
 def canonical_codes(lengths: np.ndarray) -> np.ndarray:
-  """[L] uint32 right-aligned codes, given out by length and then by index."""
+  """Gives out codes by length and then by index: [L] uint32, right-aligned."""
   order = np.argsort(lengths, kind="stable")
   widths = lengths[order].astype(np.int64)
   spans = 1 << (MAX_CODE_BITS - widths)
@@ -72,7 +72,7 @@ def canonical_codes(lengths: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def prefix_code(tables: CodingTables) -> PrefixCode:
-  """The codes of all tables, built once per content."""
+  """Returns the codes of all tables, built once per content."""
   shape = tables.frequencies.shape
   lengths, codes = np.zeros(shape, np.uint8), np.zeros(shape, np.uint32)
   for t, count in enumerate(tables.lengths):
@@ -83,7 +83,7 @@ def prefix_code(tables: CodingTables) -> PrefixCode:
 
 @lru_cache(maxsize=4)
 def lookup_table(tables: CodingTables) -> np.ndarray:
-  """[T * 2^width] int32: slot << 5 | code length, for the next `width` bits under each table."""
+  """Lists slot << 5 | code length for any next `width` bits: int32 [T * 2^width]."""
   code = prefix_code(tables)
   if len(tables) << code.width > _MAX_LOOKUP_ENTRIES:
     raise ValueError(

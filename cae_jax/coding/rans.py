@@ -29,7 +29,7 @@ Part = tuple[np.ndarray, np.ndarray, CodingTables]
 
 
 def encode(symbols: np.ndarray, indexes: np.ndarray, tables: CodingTables) -> bytes:
-  """rANS-codes symbols.
+  """Codes symbols by rANS.
 
   Args:
     symbols: integers of int32's range, any shape.
@@ -44,7 +44,7 @@ def encode(symbols: np.ndarray, indexes: np.ndarray, tables: CodingTables) -> by
 
 
 def decode(data: bytes, indexes: np.ndarray, tables: CodingTables) -> np.ndarray:
-  """The inverse of `encode`.
+  """Decodes a section: the inverse of `encode`.
 
   Args:
     data: the section.
@@ -90,14 +90,14 @@ class Decoder:
   """
 
   def __init__(self, data: bytes):
-    """Raises BitstreamError if `data` cannot be a section."""
+    """Reads the section's frame; raises BitstreamError if `data` cannot be a section."""
     self._codes, reader = split_section(data, "rans")
     self._body_offset = reader.position
     self._coder = _from_bytes(reader)
     self._codes_read = 0
 
   def decode(self, indexes: np.ndarray, tables: CodingTables) -> np.ndarray:
-    """The next part: int32 of the shape of `indexes`; raises BitstreamError."""
+    """Returns the next part, int32 of the shape of `indexes`; raises BitstreamError."""
     order = order_by_table(indexes, tables)
     slots = _pop(self._coder, order, tables)
     start = self._codes_read

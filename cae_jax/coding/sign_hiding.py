@@ -36,7 +36,7 @@ Cost = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def group_numbers(indexes: np.ndarray, tables: CodingTables) -> np.ndarray:
-  """The group of each symbol: [N] int64, never falling.
+  """Returns the group of each symbol: [N] int64, never falling.
 
   Args:
     indexes: any shape of N elements, the table of each symbol's size.
@@ -50,7 +50,7 @@ def group_numbers(indexes: np.ndarray, tables: CodingTables) -> np.ndarray:
 def hide_signs(
   symbols: np.ndarray, groups: np.ndarray, targets: np.ndarray, cost: Cost
 ) -> np.ndarray:
-  """Symbols near those given, whose signs are as the checks tell.
+  """Finds symbols near those given, whose signs are as the checks tell.
 
   Args:
     symbols: int32 of any shape.
@@ -84,7 +84,7 @@ def hide_signs(
 def parts(
   symbols: np.ndarray, groups: np.ndarray, indexes: np.ndarray, tables: CodingTables
 ) -> list[Part]:
-  """What `rans.encode_parts` has to code of symbols of `hide_signs`: sizes, and the signs told.
+  """Returns what `rans.encode_parts` has to code of `hide_signs`' symbols: sizes, and signs told.
 
   Args:
     symbols: int32, any shape.
@@ -99,7 +99,7 @@ def parts(
 
 
 def decode(decoder: Decoder, indexes: np.ndarray, tables: CodingTables) -> np.ndarray:
-  """The inverse of `parts`: int32 symbols of the shape of `indexes`.
+  """Decodes the symbols of `parts`: int32 of the shape of `indexes`.
 
   Raises:
     BitstreamError: the section is damaged.

@@ -26,18 +26,18 @@ class TableOrder:
   shape: tuple[int, ...]
 
   def spread(self, per_table: np.ndarray) -> np.ndarray:
-    """[T] -> [N]: the value of each symbol's table, in coding order."""
+    """Gives each symbol its table's value, in coding order: [T] -> [N]."""
     return np.repeat(per_table, self.counts)
 
   def restore(self, values: np.ndarray) -> np.ndarray:
-    """[N] in coding order -> int32 in the original positions and shape."""
+    """Puts values back: [N] in coding order -> int32 in the original positions and shape."""
     result = np.empty(self.order.size, np.int32)
     result[self.order] = values
     return result.reshape(self.shape)
 
 
 def order_by_table(indexes: np.ndarray, tables: CodingTables) -> TableOrder:
-  """Coding order: all symbols of table 0 first, then table 1, ...; C order within a table.
+  """Finds the coding order: all symbols of table 0, then table 1, ...; C order within a table.
 
   Raises:
     ValueError: the indexes are not integers in [0, T).
@@ -57,7 +57,7 @@ def order_by_table(indexes: np.ndarray, tables: CodingTables) -> TableOrder:
 def symbols_to_slots(
   symbols: np.ndarray, order: TableOrder, tables: CodingTables
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Symbols to slots of their tables.
+  """Turns symbols into slots of their tables.
 
   Args:
     symbols: integers of int32's range, of the shape of the indexes.
@@ -93,7 +93,7 @@ def symbols_to_slots(
 def slots_to_symbols(
   slots: np.ndarray, codes: np.ndarray, order: TableOrder, tables: CodingTables
 ) -> np.ndarray:
-  """The inverse of `symbols_to_slots`.
+  """Turns slots into symbols: the inverse of `symbols_to_slots`.
 
   Args:
     slots: [N] in coding order, each within its table.
@@ -114,7 +114,7 @@ def slots_to_symbols(
 
 
 def escape_positions(slots: np.ndarray, order: TableOrder, tables: CodingTables) -> np.ndarray:
-  """Where, in coding order, the slot is an escape."""
+  """Finds where, in coding order, the slot is an escape."""
   if not tables.has_escape:
     return np.empty(0, np.int64)
   return np.flatnonzero(slots == order.spread(tables.regular_lengths))
@@ -130,13 +130,13 @@ def _escape_values(codes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def join_section(codes: np.ndarray, body: bytes) -> bytes:
-  """A coder's section: varint size of the escapes, the escapes as varints, the coder's body."""
+  """Builds a coder's section: varint size of the escapes, the escapes as varints, the body."""
   escapes = write_varints(codes)
   return write_varint(len(escapes)) + escapes + body
 
 
 def split_section(data: bytes, coder: str) -> tuple[np.ndarray, ByteReader]:
-  """The inverse of `join_section`: [E] int64 codes, and a reader at the body of `coder`."""
+  """Reads a section of `join_section`: [E] int64 codes, and a reader at the body of `coder`."""
   reader = ByteReader(bytes(data), "escapes")
   size = reader.varint(len(data), "size of the escapes")
   start = reader.position
@@ -146,7 +146,7 @@ def split_section(data: bytes, coder: str) -> tuple[np.ndarray, ByteReader]:
 
 
 def information_bits(symbols: np.ndarray, indexes: np.ndarray, tables: CodingTables) -> float:
-  """The ideal cost of symbols under the integer tables, escaped values (as bytes) included.
+  """Returns the ideal cost of symbols under the integer tables, escaped values (as bytes) included.
 
   Args:
     symbols: integers, any shape.

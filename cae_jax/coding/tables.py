@@ -77,7 +77,7 @@ class CodingTables:
     return self.lengths.astype(np.int64) - self.has_escape
 
   def slot_bits(self) -> np.ndarray:
-    """[T, L] float64, what each slot costs; that of an escape's value, a byte or more, is not in.
+    """Returns what each slot costs, [T, L] float64; of an escape without its value, a byte or more.
 
     Infinite beyond each table's slots.
     """
@@ -85,7 +85,7 @@ class CodingTables:
       return self.precision - np.log2(self.frequencies)
 
   def to_arrays(self) -> dict[str, np.ndarray]:
-    """The content as named arrays, fit for a safetensors file."""
+    """Returns the content as named arrays, fit for a safetensors file."""
     settings = np.array([self.precision, self.has_escape], np.int32)
     return {
       "cdf": self.cdf.astype(np.int32),
@@ -96,7 +96,7 @@ class CodingTables:
 
   @classmethod
   def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "CodingTables":
-    """The inverse of `to_arrays`.
+    """Builds tables from the arrays of `to_arrays`.
 
     Raises:
       ValueError: an array is missing, or the content is not a valid set of tables.
@@ -149,7 +149,7 @@ def _validate(tables: CodingTables) -> None:
 def tables_from_frequencies(
   frequencies: Sequence[np.ndarray], offsets: Sequence[int], precision: int, has_escape: bool
 ) -> CodingTables:
-  """Tables from rows of integer frequencies (each of sum 2^precision), of equal length or not."""
+  """Builds tables from rows of integer frequencies (each of sum 2^precision), of any lengths."""
   lengths = np.array([len(row) for row in frequencies], np.int32)
   cdf = np.full((len(lengths), lengths.max(initial=0) + 1), 1 << precision, np.uint32)
   for row, values in zip(cdf, frequencies):
@@ -161,7 +161,7 @@ def tables_from_frequencies(
 def tables_from_pmfs(
   pmfs: Sequence[np.ndarray], offsets: Sequence[int], precision: int = 16, escape: bool = True
 ) -> CodingTables:
-  """Tables from probabilities.
+  """Builds tables from probabilities.
 
   Args:
     pmfs: T arrays [L_t] of float64 probabilities of offsets[t], offsets[t] + 1, ...
@@ -186,7 +186,7 @@ def tables_from_pmfs(
 def tables_from_counts(
   counts: np.ndarray, precision: int = 16, *, offset: int = 0, smoothing: float = 0.5
 ) -> CodingTables:
-  """Tables from how often each symbol was seen, without an escape.
+  """Builds tables from how often each symbol was seen, without an escape.
 
   Args:
     counts: [T, L] integers >= 0, of the symbols offset ... offset + L - 1 (b bits: L = 2^b).

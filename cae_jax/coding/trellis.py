@@ -10,7 +10,7 @@ import numpy as np
 def cheapest_changes(
   costs: np.ndarray, patterns: np.ndarray, wrong: np.ndarray, told: np.ndarray, reach: int
 ) -> np.ndarray:
-  """Which changes to make, in many chains at once, by Viterbi's algorithm.
+  """Finds which changes to make, in many chains at once, by Viterbi's algorithm.
 
   A state says which checks of the group at hand and the next ones the changes so far turn over.
 

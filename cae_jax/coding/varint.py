@@ -10,7 +10,7 @@ _MAX_ARRAY_BYTES = 5  # 35 bits: enough for the distance of any two 32-bit integ
 
 
 def write_varint(value: int) -> bytes:
-  """Unsigned LEB128: seven bits a byte, low bits first, high bit set on all bytes but the last."""
+  """Writes unsigned LEB128: seven bits a byte, low first, high bit set on all but the last."""
   if value < 0:
     raise ValueError(f"expected an integer >= 0, got {value}")
   groups = []
@@ -29,11 +29,11 @@ class ByteReader:
   position: int = 0
 
   def fail(self, message: str, offset: int | None = None) -> BitstreamError:
-    """The error to raise for a fault at `offset` (by default, the current position)."""
+    """Returns the error to raise for a fault at `offset` (by default, the current position)."""
     return BitstreamError(self.section, self.position if offset is None else offset, message)
 
   def read(self, count: int, what: str) -> bytes:
-    """The next `count` bytes, exactly."""
+    """Reads the next `count` bytes, exactly."""
     left = len(self.data) - self.position
     if count > left:
       raise self.fail(f"{what} needs {count} bytes, {left} are left")
@@ -41,11 +41,11 @@ class ByteReader:
     return self.data[start : self.position]
 
   def rest(self) -> bytes:
-    """Everything that is left."""
+    """Reads everything that is left."""
     return self.read(len(self.data) - self.position, "rest")
 
   def varint(self, maximum: int, what: str) -> int:
-    """The next varint, which must be in shortest form and at most `maximum`."""
+    """Reads the next varint, which must be in shortest form and at most `maximum`."""
     start, value, shift = self.position, 0, 0
     while True:
       byte = self.read(1, what)[0]
@@ -63,7 +63,7 @@ class ByteReader:
 
 
 def write_varints(values: np.ndarray) -> bytes:
-  """The varints of a whole array.
+  """Writes the varints of a whole array.
 
   Args:
     values: [N] integers in [0, 2^35).
@@ -82,7 +82,7 @@ def write_varints(values: np.ndarray) -> bytes:
 
 
 def read_varints(data: bytes, section: str, offset: int = 0) -> np.ndarray:
-  """All varints of `data`, the inverse of `write_varints`.
+  """Reads all varints of `data`: the inverse of `write_varints`.
 
   Args:
     data: varints in shortest form, of at most 5 bytes each, and nothing else.

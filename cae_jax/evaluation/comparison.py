@@ -109,13 +109,13 @@ def _measure(comparison: Comparison, images: Images, done, on_record: OnRecord, 
 
 @functools.cache
 def own(comparison: Comparison) -> codecs.Codec:
-  """Our codec, loaded once in a process."""
+  """Returns our codec, loaded once in a process."""
   return codecs.load(comparison.weights)
 
 
 @functools.cache
 def others(comparison: Comparison) -> list[ImageCodec | Missing]:
-  """The baselines, see `baselines.baselines`."""
+  """Returns the baselines, see `baselines.baselines`."""
   if comparison.codecs == "none":
     return []
   return baselines.baselines(comparison.codecs, comparison.bpg_dir)

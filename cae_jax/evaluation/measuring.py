@@ -92,7 +92,7 @@ def measure(
 
 
 def match_size(codec: ImageCodec, x_uint8: np.ndarray, target_bytes: int) -> Match:
-  """The largest file of a codec that is not above a size, by bisection over its settings.
+  """Finds a codec's largest file that is not above a size, by bisection over its settings.
 
   Args:
     codec: its `search` must run from the smallest file to the largest.
@@ -123,7 +123,7 @@ def match_size(codec: ImageCodec, x_uint8: np.ndarray, target_bytes: int) -> Mat
 
 
 def match_image(codec: ImageCodec, name: str, x_uint8: np.ndarray, target: Record) -> Record:
-  """The record of a codec at the size of another codec's file of the same image.
+  """Measures a codec at the size of another codec's file of the same image.
 
   Args:
     codec: the one to match.

@@ -22,22 +22,22 @@ EFFORT = "-effort"  # between the name of weights and the effort they were used 
 
 
 def label(codec: str) -> str:
-  """The name people know a codec by; our own keep theirs, with their effort in words."""
+  """Returns the name people know a codec by; our own keep theirs, with their effort in words."""
   return LABELS.get(codec, codec.replace(EFFORT, ", effort "))
 
 
 def is_baseline(codec: str) -> bool:
-  """Whether the codec is one of the classical ones, not ours."""
+  """Says whether the codec is one of the classical ones, not ours."""
   return codec in LABELS
 
 
 def in_order(codecs: Iterable[str]) -> list[str]:
-  """Each codec once: ours first, by name, then the baselines in the order of `LABELS`."""
+  """Lists each codec once: ours first, by name, then the baselines in the order of `LABELS`."""
   order = list(LABELS)
   place = lambda codec: order.index(codec) if codec in LABELS else -1
   return sorted(set(codecs), key=lambda codec: (place(codec), codec))
 
 
 def image_stem(record: Record) -> str:
-  """The image's name without folder and suffix; empty for a row that stands for no image."""
+  """Returns the image's name without folder and suffix; empty for a row that is of no image."""
   return pathlib.PurePath(record.image or "").stem

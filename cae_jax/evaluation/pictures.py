@@ -54,7 +54,7 @@ def at_size(
   rows: Iterable[Record] = (),
   search: bool = False,
 ) -> Picture:
-  """The picture of a codec whose file is to have a size.
+  """Makes the picture of a codec whose file is to have a size.
 
   Args:
     codec: may be a `Missing`.
@@ -90,7 +90,7 @@ def at_own_size(
   rows: Sequence[Record] = (),
   search: bool = False,
 ) -> list[Picture]:
-  """Our picture at a setting, and the others' at the size of its file; arguments as in `at_size`.
+  """Makes our picture at a setting, and the others' at its file's size; arguments as in `at_size`.
 
   Raises:
     CodecError: our codec failed.

@@ -83,12 +83,12 @@ class Record:
 
 
 def to_json(record: Record) -> str:
-  """One line of records.jsonl, without the newline."""
+  """Returns one line of records.jsonl, without the newline."""
   return json.dumps(_finite(dataclasses.asdict(record)), allow_nan=False)
 
 
 def from_json(line: str) -> Record:
-  """The inverse of `to_json`; fields it does not know are left out, so that older code reads on.
+  """Reads a line of `to_json`; unknown fields are left out, so that older code can read it.
 
   Raises:
     ValueError: the line is not a JSON object, or lacks `codec`, `setting` or `image`.
@@ -139,7 +139,7 @@ def read_records(path: str | PathLike) -> list[Record]:
 
 
 def resume_records(path: str | PathLike) -> list[Record]:
-  """The records to go on from: those with figures, of a file an earlier run may have left half-way.
+  """Reads the records to go on from: those with figures, of a file that may end half-way.
 
   A last line without its newline (a run ended while writing) is dropped, and so are rows without
   figures, since the missing codec may be there by now. The file is rewritten to match.
@@ -160,13 +160,13 @@ def resume_records(path: str | PathLike) -> list[Record]:
 
 
 def of_last_versions(records: Sequence[Record]) -> list[Record]:
-  """Of each codec the records of the last version that has any, and those without a version."""
+  """Returns each codec's records of the last version that has any, and those without a version."""
   last = {record.codec: record.version for record in records if record.version}
   return [r for r in records if not r.version or r.version == last[r.codec]]
 
 
 def summary(records: Sequence[Record]) -> dict[str, Any]:
-  """Means over the images, for each codec and setting, ready for JSON.
+  """Averages over the images, for each codec and setting, ready for JSON.
 
   Both ways to average PSNR are given, since they differ: `mean_psnr_db` is the mean of the images'
   PSNRs, `psnr_of_mean_mse_db` the PSNR of the mean MSE (they are named so in every table). Infinite

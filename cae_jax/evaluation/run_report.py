@@ -30,7 +30,7 @@ def write(folder: Path, codec: Codec, source: ImageSource) -> dict[str, Any]:
 
 
 def reconstructions(codec: Codec, images, rows) -> Figure:
-  """Figure 5 for our codec: the first images beside their decoded files."""
+  """Draws figure 5 for our codec: the first images beside their decoded files."""
   ours, setting = own_codec.coded(codec), own_codec.shown_setting(codec)
   captions = {
     row.image: f"{row.rate_bpp:.2f} bpp, {row.psnr_db:.2f} dB"

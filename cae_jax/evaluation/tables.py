@@ -27,7 +27,7 @@ _GROUP_HEAD = (
 
 
 def table(records: Sequence[Record]) -> str:
-  """Means over the images of every codec and setting, and the versions measured.
+  """Writes means over the images of every codec and setting, and the versions measured.
 
   Args:
     records: any.
@@ -45,13 +45,13 @@ def table(records: Sequence[Record]) -> str:
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-  """A Markdown table of cells that are text already."""
+  """Writes a Markdown table of cells that are text already."""
   lines = [head, ["---"] * len(head), *rows]
   return "\n".join("| " + " | ".join(_escape(cell) for cell in line) + " |" for line in lines)
 
 
 def at_target(record: Record) -> Record:
-  """The row as it would be at exactly the size to match."""
+  """Returns the row as it would be at exactly the size to match."""
   if record.psnr_db_at_target is None or not record.width or not record.height:
     return record
   rate_bpp = 8 * (record.target_bytes or 0) / (record.width * record.height)
@@ -91,7 +91,7 @@ def _groups(means: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]
 
 
 def missing(records: Sequence[Record]) -> list[Record]:
-  """Rows of codecs that could not run."""
+  """Returns the rows of codecs that could not run."""
   return [record for record in records if record.image is None]
 
 
@@ -101,7 +101,7 @@ def missing_row(record: Record, width: int) -> tuple[str, ...]:
 
 
 def notes(records: Sequence[Record]) -> str:
-  """What was measured, and which rows do not stand for what they were asked for."""
+  """Says what was measured, and which rows are not what was asked for."""
   versions = {record.codec: record.version for record in records if record.version}
   lines = [f"- {label(codec)}: {versions[codec]}" for codec in in_order(versions)]
   bad = [record for record in records if not record.ok and record.image is not None]
@@ -113,7 +113,7 @@ def notes(records: Sequence[Record]) -> str:
 
 
 def db(value: float | None) -> str:
-  """A PSNR; None and inf both stand for a picture without loss (see `Record`)."""
+  """Writes a PSNR; None and inf both stand for a picture without loss (see `Record`)."""
   return "∞" if value is None or math.isinf(value) else f"{value:.2f}"
 
 

@@ -211,7 +211,7 @@ def write(folder: str | PathLike, timings: Sequence[Timing], image: str, size: s
 
 
 def hardware() -> str:
-  """This machine, in words."""
+  """Describes this machine in words."""
   device = jax.devices()[0]
   what = "CPU" if device.platform == "cpu" else device.device_kind
   return f"{_processor()}, {os.cpu_count()} CPU cores, JAX {jax.__version__} on {what}"
@@ -226,7 +226,7 @@ def _processor() -> str:
 
 
 def read(path: str | PathLike) -> Table:
-  """The timing.json of a `write`.
+  """Reads the timing.json of a `write`.
 
   Raises:
     ValueError: the file is something else.

@@ -6,7 +6,7 @@ _CENTRE = 128.0
 
 
 def rgb_to_ycbcr(rgb):
-  """RGB to full-range BT.601 YCbCr, the colour space of JPEG (JFIF 1.02, section 7).
+  """Converts RGB to full-range BT.601 YCbCr, the colour space of JPEG (JFIF 1.02, section 7).
 
   Args:
     rgb: [..., 3] float, 0-255.
@@ -22,7 +22,7 @@ def rgb_to_ycbcr(rgb):
 
 
 def ycbcr_to_rgb(ycbcr):
-  """The inverse of `rgb_to_ycbcr`.
+  """Converts YCbCr to RGB: the inverse of `rgb_to_ycbcr`.
 
   Args:
     ycbcr: [..., 3] float, 0-255.

@@ -41,7 +41,7 @@ class MseSplit:
 
 
 def mse(x, x_hat):
-  """Mean squared error over all pixels and channels, in float64.
+  """Averages the squared error over all pixels and channels, in float64.
 
   Args:
     x, x_hat: arrays of one shape, any numeric type (uint8 is widened first).
@@ -54,7 +54,7 @@ def mse(x, x_hat):
 
 
 def mse_split(x, x_hat):
-  """MSE = variance + squared bias, of the error image x_hat - x, channel by channel.
+  """Splits the MSE into variance and squared bias of the error x_hat - x, channel by channel.
 
   The split the paper gives beside its PSNR. The bias is the mean error of a channel (a shift in
   brightness or tint), the variance is what is left; both are averaged over the channels, as the
@@ -82,7 +82,7 @@ def mse_split(x, x_hat):
 
 
 def psnr_from_mse(mse, max_value=255.0):
-  """PSNR = 20 log10(max_value) - 10 log10(MSE), the paper's formula.
+  """Returns PSNR = 20 log10(max_value) - 10 log10(MSE), the paper's formula.
 
   Args:
     mse: float, or a NumPy or JAX array, >= 0.
@@ -99,7 +99,7 @@ def psnr_from_mse(mse, max_value=255.0):
 
 
 def psnr_db(x_uint8, x_hat_uint8):
-  """PSNR of one picture from the MSE over its three channels, in dB; inf if the pictures are equal.
+  """Returns the PSNR in dB, from the MSE over all three channels; inf if the pictures are equal.
 
   Args:
     x_uint8, x_hat_uint8: arrays of one shape on the 0-255 scale.
@@ -110,7 +110,7 @@ def psnr_db(x_uint8, x_hat_uint8):
 
 
 def psnr_y_db(x_uint8, x_hat_uint8):
-  """PSNR of the luma of `rgb_to_ycbcr`, not rounded, in dB; inf if the pictures are equal.
+  """Returns the PSNR in dB of luma by `rgb_to_ycbcr`, not rounded; inf if the pictures are equal.
 
   Args:
     x_uint8, x_hat_uint8: [..., 3] RGB arrays of one shape on the 0-255 scale.
@@ -123,7 +123,7 @@ def psnr_y_db(x_uint8, x_hat_uint8):
 
 
 def ms_ssim(x, x_hat, max_value=255.0):
-  """Multi-scale structural similarity (Wang, Simoncelli and Bovik 2003).
+  """Returns the multi-scale structural similarity (Wang, Simoncelli and Bovik 2003).
 
   Five scales, an 11 x 11 Gaussian window (sigma 1.5), valid positions only, each channel on its own
   and then their mean; negative contrast terms count as zero; an odd side gets a border of zeros

@@ -28,7 +28,7 @@ class Preprocessing:
 
 
 def block_dct(x: jax.Array, block: int = DCT_BLOCK) -> jax.Array:
-  """Orthonormal DCT-II of every block x block square, each coefficient where its pixel was.
+  """Takes the orthonormal DCT-II of every block x block square, coefficients in pixels' places.
 
   Args:
     x: [..., H, W, C] float, H and W multiples of `block`.
@@ -40,7 +40,7 @@ def block_dct(x: jax.Array, block: int = DCT_BLOCK) -> jax.Array:
 
 
 def block_idct(x: jax.Array, block: int = DCT_BLOCK) -> jax.Array:
-  """The inverse of `block_dct`."""
+  """Undoes `block_dct`."""
   return _blockwise(x, _dct_matrix(block).T)
 
 

@@ -64,7 +64,7 @@ def split_axis(length: int, size: int, margin: int, align: int = 1) -> list[Wind
 
 
 def best_size(length: int, sizes: Sequence[int], margin: int, align: int = 1) -> int:
-  """The window size that covers an axis with the least work; of equal ones, the largest."""
+  """Returns the window size that covers an axis with the least work; of equal ones, the largest."""
   return min(sizes, key=lambda size: (size * _count(length, size, margin, align), -size))
 
 

@@ -249,6 +249,14 @@ def test_slip_compares_with_the_wrong_original(tmp_path):
   _check_figure(figure, tmp_path / "a.png")
 
 
+def test_what_is_said_of_the_papers_baselines():
+  _, *rows = table_1.PAPER_TABLE_1
+  printed = {row.method: np.array(row.psnr_db) for row in rows}
+  near = np.abs(printed["JPEG 2000"] - printed["BPG"]) < 0.1
+  assert near.sum() == 5
+  assert not (near & (np.abs(printed["JPEG"] - printed["BPG"]) < 0.1)).any()
+
+
 def test_slip_needs_images_of_one_size():
   images = [("a", _photo(40, 60)), ("b", _photo(40, 61))]
   with pytest.raises(ValueError, match="expected two or more images of one size, got 2 of"):

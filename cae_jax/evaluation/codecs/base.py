@@ -36,10 +36,10 @@ class ImageCodec(Protocol):
   def search(self) -> tuple[Setting, ...]: ...
 
   def encode(self, x_uint8: np.ndarray, setting: Any, /) -> bytes:
-    """uint8 [H, W, 3] -> the bytes of a whole file."""
+    """Encodes uint8 [H, W, 3] as the bytes of a whole file."""
 
   def decode(self, data: bytes, /) -> np.ndarray:
-    """The bytes of a file -> uint8 [H, W, 3]."""
+    """Decodes the bytes of a file to uint8 [H, W, 3]."""
 
 
 @dataclasses.dataclass(frozen=True)

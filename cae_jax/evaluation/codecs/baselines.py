@@ -20,7 +20,7 @@ _FACTORIES: Mapping[str, Callable[[], FileCodec | Missing]] = {
 def baselines(
   names: str | Sequence[str] = "all", bpg_dir: Folder = None
 ) -> list[ImageCodec | Missing]:
-  """The classical codecs, each at its strong settings.
+  """Returns the classical codecs, each at its strong settings.
 
   Args:
     names: "all", or names with commas between them, or a sequence of names; see `LABELS`.

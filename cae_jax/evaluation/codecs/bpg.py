@@ -21,7 +21,7 @@ _TIMEOUT_S = 600
 
 
 def bpg(bpg_dir: Folder = None) -> FileCodec | Missing:
-  """BPG 4:4:4, level 8; setting = QP. The encoder is x265, or JCTVC in a build without x265.
+  """Sets up BPG 4:4:4, level 8; setting = QP. The encoder is x265, or JCTVC in a build without it.
 
   Args:
     bpg_dir: the folder of the two programs; None looks on the PATH.

@@ -12,7 +12,7 @@ _JXL_SEARCH = tuple(float(f"{25 * 1.02**-i:.4g}") for i in range(314))
 
 
 def jxl() -> FileCodec | Missing:
-  """JPEG XL by libjxl, VarDCT, effort 7; setting = distance. Its aim is perceptual, not PSNR."""
+  """Sets up JPEG XL by libjxl: VarDCT, effort 7; setting = distance. It aims at the eye."""
   install = "pip install imagecodecs"
   try:
     imagecodecs = importlib.import_module("imagecodecs")
@@ -38,7 +38,7 @@ def jxl() -> FileCodec | Missing:
 
 
 def heic() -> FileCodec | Missing:
-  """HEVC intra by x265 in a HEIF file, 4:4:4, tuned for PSNR (its default aims at SSIM)."""
+  """Sets up HEVC intra by x265 in a HEIF file: 4:4:4, tuned for PSNR (its default aims at SSIM)."""
   install = "pip install pillow-heif"
   try:
     pillow_heif = importlib.import_module("pillow_heif")

@@ -18,14 +18,14 @@ _SHOWN = "50"
 
 
 def file_codecs(codec: Codec, efforts: Sequence[int] = ()) -> list[FileCodec]:
-  """The codec itself, also at efforts, and, as the paper measures it, the paper's network alone."""
+  """Lists the codec itself, also at efforts, and, as the paper measures it, its network alone."""
   if codec.weights.config["model"] == "paper":
     return [coded(codec), uncoded(codec)]
   return [coded(codec), *(coded(codec, effort) for effort in efforts)]
 
 
 def coded(codec: Codec, effort: int = 0) -> FileCodec:
-  """The codec itself: its whole files, at qualities if it has any.
+  """Wraps the codec itself: its whole files, at qualities if it has any.
 
   Args:
     codec: ours.
@@ -55,13 +55,13 @@ def _only_setting(config: Mapping[str, Any]) -> str:
 
 
 def shown_setting(codec: Codec) -> str:
-  """The setting of `coded` that pictures are drawn at."""
+  """Returns the setting of `coded` that pictures are drawn at."""
   settings = coded(codec).settings
   return str(_SHOWN if _SHOWN in settings else settings[0])
 
 
 def uncoded(codec: Codec) -> FileCodec:
-  """The network alone, as the paper measures it: its latents stored as raw float32 numbers."""
+  """Wraps the network alone, as the paper measures it: latents stored as raw float32 numbers."""
   return FileCodec(
     name=f"{codec.weights.name}-float",
     version=version_of(codec),
@@ -73,7 +73,7 @@ def uncoded(codec: Codec) -> FileCodec:
 
 
 def version_of(codec: Codec) -> str:
-  """The package's and the weights', as records have them."""
+  """Names the package's and the weights' version, as records have it."""
   return f"cae_jax {cae_jax.__version__}, weights {codec.weights.hash().hex()}"
 
 

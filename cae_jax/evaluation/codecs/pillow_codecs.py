@@ -17,17 +17,17 @@ _JPEG2000_SEARCH = tuple(float(f"{1000 * 1.005**-i:.5g}") for i in range(1304))
 
 
 def jpeg() -> FileCodec | Missing:
-  """JPEG with 4:2:0 chroma (the usual choice), progressive, optimised Huffman tables."""
+  """Sets up JPEG with 4:2:0 chroma (the usual choice), progressive, optimised Huffman tables."""
   return _jpeg("jpeg", "4:2:0")
 
 
 def jpeg_444() -> FileCodec | Missing:
-  """JPEG with 4:4:4 chroma, which is the better of the two at high quality."""
+  """Sets up JPEG with 4:4:4 chroma, which is the better of the two at high quality."""
   return _jpeg("jpeg_444", "4:4:4")
 
 
 def jpeg2000() -> FileCodec | Missing:
-  """JPEG 2000 by OpenJPEG: 9/7 wavelet, its own colour transform; setting = compression ratio."""
+  """Sets up JPEG 2000 by OpenJPEG: 9/7 wavelet, colour transform; setting = compression ratio."""
   return _pillow_codec(
     name="jpeg2000",
     feature="jpg_2000",
@@ -42,7 +42,7 @@ def jpeg2000() -> FileCodec | Missing:
 
 
 def webp() -> FileCodec | Missing:
-  """Lossy WebP, method 6 (the slowest); its chroma is always 4:2:0."""
+  """Sets up lossy WebP, method 6 (the slowest); its chroma is always 4:2:0."""
   return _pillow_codec(
     name="webp",
     feature="webp",
@@ -57,7 +57,7 @@ def webp() -> FileCodec | Missing:
 
 
 def avif() -> FileCodec | Missing:
-  """AVIF by libaom, 4:4:4, tuned for PSNR; one thread and no tiles, which cost bits."""
+  """Sets up AVIF by libaom: 4:4:4, tuned for PSNR; one thread and no tiles, which cost bits."""
   return _pillow_codec(
     name="avif",
     feature="avif",

@@ -19,7 +19,7 @@ from cae_jax.metrics_file import read_metrics
 
 
 def curves(metrics_jsonl: str | PathLike) -> Figure:
-  """Training and validation loss, and PSNR where it was logged, against the step (figure 6).
+  """Draws training and validation loss, and PSNR if it was logged, against the step (figure 6).
 
   Args:
     metrics_jsonl: one JSON object a line with `step`, `split` ("train" or "valid"), `loss`, and
@@ -40,7 +40,7 @@ def curves(metrics_jsonl: str | PathLike) -> Figure:
 
 
 def psnr_per_image(records: Sequence[Record]) -> Figure:
-  """PSNR of each image under each method, all at the same rate (figure 8).
+  """Draws the PSNR of each image under each method, all at the same rate (figure 8).
 
   Matched baselines are drawn at exactly our rate (`Record.psnr_db_at_target`), or hollow where
   none of their files is as large (or as small) as ours.
@@ -80,7 +80,7 @@ def psnr_per_image(records: Sequence[Record]) -> Figure:
 
 
 def rate_distortion(records: Sequence[Record], published: Sequence[Curve] = ()) -> Figure:
-  """Mean PSNR, and mean MS-SSIM where it is defined, against mean rate, a curve a codec.
+  """Draws mean PSNR, and mean MS-SSIM where it is defined, against mean rate, a curve a codec.
 
   Args:
     records: at fixed settings; matched rows are left out, and so are settings measured on fewer

@@ -47,7 +47,7 @@ class _Picture(Figure):
 
 
 def figure(width: float, height: float) -> Figure:
-  """An empty figure of a size in inches, drawn by Agg."""
+  """Makes an empty figure of a size in inches, drawn by Agg."""
   picture = _Picture(figsize=(width, height), dpi=_DPI, layout="constrained")
   FigureCanvasAgg(picture)
   return picture
@@ -62,7 +62,7 @@ def save(figure: Figure, path: str | PathLike) -> None:
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-  """The legend of one panel, below the figure."""
+  """Draws the legend of one panel below the figure."""
   handles, names = axes.get_legend_handles_labels()
   width = max(1.6, 0.7 + 0.09 * max(map(len, names), default=0))
   columns = max(1, int(figure.get_figwidth() // width))
@@ -70,19 +70,19 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 
 def plain_ticks(axis: Axis) -> None:
-  """Of a logarithmic axis: 0.2, 0.5, 1, 2 instead of powers of ten."""
+  """Labels a logarithmic axis 0.2, 0.5, 1, 2 instead of by powers of ten."""
   axis.set_major_formatter("{x:g}")
   axis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "25" else "")
 
 
 def dashed_styles(count: int) -> list[tuple[str, tuple]]:
-  """Colour and line style of curves in the background: greys and dashes, told apart by both."""
+  """Returns greys and dashes for curves in the background, told apart by both."""
   greys = [str(round(0.15 + 0.4 * i / max(1, count - 1), 2)) for i in range(count)]
   return [(grey, _DASHES[i % len(_DASHES)]) for i, grey in enumerate(greys)]
 
 
 def style(codec: str, codecs: Sequence[str]) -> tuple[str, str]:
-  """Colour and marker of a codec; `codecs` are all that share the figure."""
+  """Returns colour and marker of a codec; `codecs` are all that share the figure."""
   if codec in _STYLES:
     return _STYLES[codec]
   own = [name for name in codecs if name not in _STYLES]

@@ -19,7 +19,7 @@ def reconstructions(
   decoded: Sequence[np.ndarray],
   captions: Sequence[str],
 ) -> Figure:
-  """Originals beside reconstructions, and the spot with the largest error enlarged (figure 5).
+  """Draws originals, reconstructions, and the spot with the largest error enlarged (figure 5).
 
   Args:
     originals, decoded: uint8 [H, W, 3] each; the first four are shown.
@@ -50,7 +50,7 @@ def reconstructions(
 def methods_on_images(
   originals: Mapping[str, np.ndarray], methods: Mapping[str, Mapping[str, Shown]]
 ) -> Figure:
-  """Each method's reconstruction of each image, side by side (figure 7).
+  """Draws each method's reconstruction of each image, side by side (figure 7).
 
   Args:
     originals: name of the image -> uint8 [H, W, 3]; the paper shows three.

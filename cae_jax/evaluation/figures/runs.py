@@ -29,7 +29,7 @@ class LossCurve(NamedTuple):
 
 
 def loss_curve(lines: Sequence[Mapping], split: str) -> LossCurve:
-  """The curve of a split ("train" or "valid") in the lines of a metrics.jsonl."""
+  """Returns the curve of a split ("train" or "valid") in the lines of a metrics.jsonl."""
   train = [line for line in lines if line["split"] == "train"]
   steps = np.array([0, *(line["step"] for line in train)])
   speeds = np.array([line["steps_per_s"] for line in train])

@@ -51,7 +51,7 @@ _DOUBTS = (
 
 
 def paper_table(records: Sequence[Record], images: Sequence[str] = TEST_IMAGES) -> str:
-  """The paper's Table 1 twice: as printed, and measured here with the rate beside every PSNR.
+  """Writes the paper's Table 1 twice: as printed, and as measured here, with rates.
 
   Args:
     records: of our codec, and of the baselines at its sizes and at fixed settings.

@@ -149,7 +149,7 @@ class AtRate:
 
 
 def bd_rate(test: Curve, anchor: Curve, method: str = METHOD) -> BdRate:
-  """BD-rate of one curve against another, by the package bjontegaard.
+  """Returns the BD-rate of one curve against another, by the package bjontegaard.
 
   Args:
     test, anchor: curves of one convention; a negative result means fewer bits for `test`.
@@ -189,7 +189,7 @@ def bd_rate(test: Curve, anchor: Curve, method: str = METHOD) -> BdRate:
 def bootstrap_interval(
   values: Sequence[float], level: float = INTERVAL_LEVEL, n_resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float] | None:
-  """Percentile bootstrap interval of the mean (Efron 1979); None of fewer than two values.
+  """Returns the percentile bootstrap interval of the mean (Efron 1979); None for one value.
 
   It says how much the mean hangs on the choice of images, not how exact each value is.
   """
@@ -202,7 +202,7 @@ def bootstrap_interval(
 
 
 def at_own_rates(records: Sequence[Record], metric: str = "psnr_db") -> list[AtRate]:
-  """Every setting of our codecs, and each baseline interpolated at its rates, image by image.
+  """Interpolates each baseline at the rates of every setting of our codecs, image by image.
 
   Args:
     records: any; at fixed settings.
@@ -223,7 +223,7 @@ def at_own_rates(records: Sequence[Record], metric: str = "psnr_db") -> list[AtR
 
 
 def compare(records: Sequence[Record], published: Sequence[Curve] = ()) -> list[BdRate | Refused]:
-  """BD-rates of every codec of ours against every baseline, under every metric.
+  """Compares every codec of ours with every baseline, under every metric, by BD-rates.
 
   Args:
     records: any; codecs with fewer than `MIN_POINTS` points at fixed settings are passed over.
@@ -240,7 +240,7 @@ def compare(records: Sequence[Record], published: Sequence[Curve] = ()) -> list[
 
 
 def to_json(result: BdRate | Refused) -> dict[str, Any]:
-  """A result as summary.json has it: plain types, per-image values by name of the image."""
+  """Returns a result as summary.json has it: plain types, per-image values by image name."""
   fields = dataclasses.asdict(result)
   if isinstance(result, Refused):
     return fields

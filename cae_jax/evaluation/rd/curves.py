@@ -97,12 +97,12 @@ class Curve:
 
 
 def ms_ssim_db(ms_ssim: float) -> float:
-  """-10 log10(1 - MS-SSIM), which spreads the values near one; inf at one."""
+  """Returns -10 log10(1 - MS-SSIM), which spreads the values near one; inf at one."""
   return -10 * math.log10(1 - ms_ssim) if ms_ssim < 1 else math.inf
 
 
 def rising_points(pairs: Iterable[tuple[float, float]]) -> Points:
-  """(bpp, dB) pairs in any order -> `Points`, without those another point makes pointless."""
+  """Sorts (bpp, dB) pairs into `Points`, without those that another one dominates."""
   ordered = sorted(set(pairs), key=lambda pair: (pair[0], -pair[1]))
   kept = ordered[:1]
   for pair in ordered[1:]:
@@ -113,7 +113,7 @@ def rising_points(pairs: Iterable[tuple[float, float]]) -> Points:
 
 
 def measured_curve(records: Sequence[Record], codec: str, metric: str = "psnr_db") -> Curve:
-  """The curve of one codec from its rows at fixed settings.
+  """Builds the curve of one codec from its rows at fixed settings.
 
   Args:
     records: any; of the codec those of its last version count, and of its settings those that are
@@ -146,7 +146,7 @@ def measured_curve(records: Sequence[Record], codec: str, metric: str = "psnr_db
 
 
 def quality_at(points: Points, rate_bpp: float) -> float | None:
-  """Quality of a curve at a rate, by PCHIP over the logarithm of the rate; None outside it."""
+  """Interpolates a curve's quality at a rate, by PCHIP over log rate; None outside of it."""
   if not points.rate_bpp[0] <= rate_bpp <= points.rate_bpp[-1]:
     return None
   if len(points) == 1:
@@ -157,7 +157,7 @@ def quality_at(points: Points, rate_bpp: float) -> float | None:
 def complete_settings(
   records: Sequence[Record], codec: str, metric: str
 ) -> tuple[tuple[str, ...], dict[Setting | None, list[Record]]]:
-  """What a curve is made of; arguments as in `measured_curve`.
+  """Returns what a curve is made of; arguments as in `measured_curve`.
 
   Returns:
     The codec's images, sorted; and setting -> its rows in the order of the images.

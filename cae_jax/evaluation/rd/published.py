@@ -15,12 +15,12 @@ _AVERAGING = "mean of per-image PSNR"  # as ours
 
 
 def names() -> tuple[str, ...]:
-  """All curves there are."""
+  """Lists all curves there are."""
   return tuple(sorted(file.name[: -len(".json")] for file in _folder() if _is_curve(file)))
 
 
 def load(wanted: Sequence[str] = DRAWN) -> tuple[Curve, ...]:
-  """Published curves by name, in the order given.
+  """Reads published curves by name, in the order given.
 
   Raises:
     ValueError: there is no such curve, or its file does not state its source and convention.
@@ -33,7 +33,7 @@ def load(wanted: Sequence[str] = DRAWN) -> tuple[Curve, ...]:
 
 
 def load_for(dataset: str, images: Iterable[str], wanted: Sequence[str] = DRAWN) -> list[Curve]:
-  """The curves that may stand beside measurements of these images.
+  """Reads the curves that may stand beside measurements of these images.
 
   Args:
     dataset: its name, as in `--dataset`.

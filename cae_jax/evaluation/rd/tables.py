@@ -41,7 +41,7 @@ class Table(NamedTuple):
 
 
 def section(results: Sequence[BdRate | Refused], rows: Sequence[AtRate]) -> str:
-  """The part of table.md on rate-distortion; arguments as in `tables`.
+  """Writes the part of table.md on rate-distortion; arguments as in `tables`.
 
   Returns:
     Markdown; with no results it says what they need.
@@ -54,7 +54,7 @@ def section(results: Sequence[BdRate | Refused], rows: Sequence[AtRate]) -> str:
 
 
 def tables(results: Sequence[BdRate | Refused], rows: Sequence[AtRate]) -> list[Table]:
-  """BD-rates, the baselines at our rates, and BD-rates against published curves.
+  """Builds three tables: BD-rates, baselines at our rates, BD-rates against published curves.
 
   Args:
     results: of `rate_distortion.compare`.

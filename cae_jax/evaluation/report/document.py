@@ -42,7 +42,7 @@ def page(
   gallery: Gallery = (),
   timing: Table | None = None,
 ) -> str:
-  """The report as one HTML file.
+  """Writes the report as one HTML document.
 
   Args:
     records: of `experiments.evaluate`.
@@ -79,13 +79,13 @@ def page(
 
 
 def json_in_html(data: Any) -> str:
-  """JSON that cannot end the script element it stands in."""
+  """Writes JSON that cannot end the script element it stands in."""
   text = json.dumps(data, allow_nan=False, separators=(",", ":"))
   return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def plotly_js() -> str:
-  """The plotting library as JavaScript.
+  """Returns the plotting library as JavaScript.
 
   Raises:
     ModuleNotFoundError: plotly is not installed.

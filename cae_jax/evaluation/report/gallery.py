@@ -20,7 +20,7 @@ CROP_SIDE = 448
 def image(
   name: str, x_uint8: np.ndarray, pictures: Sequence[Picture], crop_side: int = CROP_SIDE
 ) -> dict[str, Any]:
-  """One image of the gallery, ready for JSON.
+  """Prepares one image of the gallery for JSON.
 
   Args:
     name: of the image.
@@ -49,13 +49,13 @@ def image(
 
 
 def middle(height: int, width: int, side: int) -> tuple[int, int, int, int]:
-  """Top, left, height and width of the crop at the middle, no side longer than `side`."""
+  """Returns top, left, height and width of the crop at the middle, no side above `side`."""
   crop_height, crop_width = min(height, side), min(width, side)
   return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
 
 
 def data_uri(x_uint8: np.ndarray) -> str:
-  """uint8 [H, W, 3] -> a data URI of lossless WebP."""
+  """Writes uint8 [H, W, 3] as a data URI of lossless WebP."""
   buffer = io.BytesIO()
   image_of = Image.fromarray(np.ascontiguousarray(x_uint8))
   image_of.save(buffer, "WEBP", lossless=True, quality=60, method=4)

@@ -44,7 +44,7 @@ _DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def plots(records: Sequence[Record], published: Sequence[Curve] = ()) -> dict[str, Any]:
-  """Every curve under every metric, of the mean and of each image, ready for JSON.
+  """Returns every curve under every metric, of the mean and of each image, ready for JSON.
 
   Args:
     records: with figures.

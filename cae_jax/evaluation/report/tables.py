@@ -17,7 +17,7 @@ _NUMBER_CLASS = ' class="number"'
 
 
 def rate_distortion_html(records: Sequence[Record], published: Sequence[Curve] = ()) -> str:
-  """BD-rates and the baselines at our rates, with the conventions they depend on.
+  """Writes BD-rates and the baselines at our rates, with the conventions they depend on.
 
   Args:
     records: any.
@@ -37,7 +37,7 @@ processes of their own; MiB are the largest memory of these. MACs are of encoder
 
 
 def times_html(records: Sequence[Record], timing: rd_tables.Table | None = None) -> str:
-  """How long each codec takes: as timed side by side, or else medians over the records.
+  """Writes how long each codec takes: timed side by side, or else medians over the records.
 
   Args:
     records: with figures; matched rows count as well, each is a file that was made and read.
@@ -53,14 +53,14 @@ def times_html(records: Sequence[Record], timing: rd_tables.Table | None = None)
 
 
 def codecs_html(records: Sequence[Record]) -> str:
-  """Version and settings of every codec, and why one has no figures."""
+  """Writes version and settings of every codec, and why one has no figures."""
   codecs = in_order(record.codec for record in records)
   rows = [_codec_row(codec, [r for r in records if r.codec == codec]) for codec in codecs]
   return table_html(("codec", "version and options", "settings", "notes"), rows, "Codecs")
 
 
 def table_html(head: Sequence[str], rows: Iterable[Sequence[str]], name: str) -> str:
-  """A table of plain text that scrolls within itself where the screen is narrow.
+  """Writes a table of plain text that scrolls within itself where the screen is narrow.
 
   Args:
     head, rows: text of the cells.

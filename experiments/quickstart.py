@@ -1,0 +1,81 @@
+"""Shows the package at work: a photograph through the codec, then the paper's network in training.
+
+    python -m experiments.quickstart
+
+Needs no download and takes about two minutes on two CPU cores. It fills runs/quickstart:
+
+    coffee.png, coffee.cae   a photograph of scikit-image's wheel, and the file made of it
+    coffee_decoded.png       that file, decoded
+    coffee_compared.png      both, beside a JPEG of the same size
+    paper/                   a training run of flags/sample_paper.flags: curves.png,
+                             reconstructions.png, table.md, weights.safetensors
+
+Arguments are passed on to the training: --steps=100 makes it shorter. Started again, the program
+compresses the photograph anew and goes on with the training where it was.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import cae_jax
+from cae_jax.data.sources import load_source
+from cae_jax.evaluation import figures, pictures
+from cae_jax.evaluation.codecs import baselines
+from cae_jax.images.files import write_image
+from cae_jax.images.metrics import psnr_db
+
+OUTPUT = Path("runs/quickstart")
+PHOTOGRAPH = "coffee"
+RATE_BPP = 0.3
+_FLAGFILE = Path(__file__).parent / "flags" / "sample_paper.flags"
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Runs both parts; returns the exit status of the training."""
+  print(show_codec(OUTPUT, _photograph()), flush=True)
+  run = OUTPUT / "paper"
+  command = ["-m", "experiments.train", f"--flagfile={_FLAGFILE}", f"--workdir={run}", *arguments]
+  status = subprocess.run([sys.executable, *command], check=False).returncode
+  if status == 0:
+    print(f"to look at: {OUTPUT}/{PHOTOGRAPH}_compared.png, {run}/curves.png, reconstructions.png")
+  return status
+
+
+def show_codec(folder: Path, image: np.ndarray) -> str:
+  """Compresses and decompresses an image, and writes it, its file and both pictures to a folder.
+
+  Args:
+    folder: made if it is not there.
+    image: uint8 [H, W, 3].
+  Returns:
+    What was done, in one line.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  codec = cae_jax.load()
+  data = codec.compress(image, bpp=RATE_BPP)
+  decoded = codec.decompress(data)
+  write_image(folder / f"{PHOTOGRAPH}.png", image)
+  (folder / f"{PHOTOGRAPH}.cae").write_bytes(data)
+  write_image(folder / f"{PHOTOGRAPH}_decoded.png", decoded)
+  ours = f"{8 * len(data) / image[..., 0].size:.2f} bpp, {psnr_db(image, decoded):.2f} dB"
+  [jpeg] = baselines.baselines("jpeg")
+  other = pictures.at_size(jpeg, PHOTOGRAPH, image, len(data), search=True)
+  methods = {"cae_jax": (decoded, ours), "JPEG": (other.x_hat, other.words)}
+  shown = {method: {PHOTOGRAPH: picture} for method, picture in methods.items()}
+  figure = figures.methods_on_images({PHOTOGRAPH: image}, shown)
+  figures.save(figure, folder / f"{PHOTOGRAPH}_compared.png")
+  return f"{folder / PHOTOGRAPH}.cae: {len(data)} bytes, {ours}; JPEG of that size: {other.words}"
+
+
+def _photograph() -> np.ndarray:
+  """The test photograph `PHOTOGRAPH` of `sample_photos`."""
+  source = load_source("sample_photos", "test")
+  return next(example["image"] for example in source if example["name"] == PHOTOGRAPH)
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))
