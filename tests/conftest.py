@@ -3,8 +3,10 @@ folders.
 """
 
 import atexit
+import gc
 import os
 import shutil
+import sys
 import tempfile
 
 import pytest
@@ -31,3 +33,12 @@ def pytest_configure(config):
 def _own_data_dir(tmp_path_factory):
   """No test reads or writes the user's prepared data sets."""
   os.environ["CAE_JAX_DATA_DIR"] = str(tmp_path_factory.mktemp("datasets"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_are_let_go():
+  """Compiled programs take most of the memory; the next module finds its own on disk."""
+  yield
+  if "jax" in sys.modules:
+    sys.modules["jax"].clear_caches()
+    gc.collect()
