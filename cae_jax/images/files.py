@@ -1,18 +1,27 @@
 """Image files <-> arrays: every kind of file becomes 8-bit grey or RGB, or a plain error."""
 
-import contextlib
 import dataclasses
 import io
 import os
 import pathlib
-import secrets
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
+from cae_jax.atomic import replace_atomically
 from cae_jax.errors import Error
+
+__all__ = [
+  "ImageError",
+  "ImageFile",
+  "check_pixels",
+  "read_image",
+  "read_rgb",
+  "replace_atomically",
+  "to_rgb",
+  "write_image",
+]
 
 # Of 16-bit colours Pillow keeps one byte of each, which one by the order of bytes it is told: told
 # the other order, it gives the other byte.
@@ -140,28 +149,6 @@ def check_pixels(pixels: np.ndarray) -> None:
   good_shape = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 2, 3, 4))
   if dtype != np.uint8 or not good_shape or 0 in shape:
     raise ImageError(f"expected uint8 pixels [H, W] or [H, W, 1 to 4], got {dtype} {list(shape)}")
-
-
-@contextlib.contextmanager
-def replace_atomically(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-  """Gives a temporary path that becomes `path` at the end of the block.
-
-  Readers see the old file or the whole new one. If the block raises, the temporary file is removed
-  and `path` stays as it was.
-
-  Args:
-    path: the file to write; its folder must exist.
-  Yields:
-    A new path in the same folder with the same suffix.
-  """
-  target = pathlib.Path(path)
-  # No more of the name than its suffix: a long name must not become too long.
-  temporary = target.with_name(f".tmp-{secrets.token_hex(8)}{target.suffix}")
-  try:
-    yield temporary
-    os.replace(temporary, target)
-  finally:
-    temporary.unlink(missing_ok=True)
 
 
 def _name_and_bytes(file: str | os.PathLike | bytes) -> tuple[str, bytes]:

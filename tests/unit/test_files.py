@@ -1,7 +1,6 @@
 """Every kind of image file has one defined outcome."""
 
 import io
-import os
 import struct
 import zlib
 
@@ -273,29 +272,3 @@ def test_format_that_cannot_hold_the_pixels(tmp_path, name):
 def test_missing_folder_is_the_systems_error(tmp_path):
   with pytest.raises(FileNotFoundError, match="absent"):
     files.write_image(tmp_path / "absent" / "image.png", RGB)
-
-
-def test_replace_atomically_keeps_the_old_file_on_failure(tmp_path):
-  path = tmp_path / "file.txt"
-  path.write_text("old")
-
-  def fail():
-    with files.replace_atomically(path) as temporary:
-      temporary.write_text("half of the n")
-      assert temporary.suffix == ".txt"
-      raise KeyboardInterrupt
-
-  with pytest.raises(KeyboardInterrupt):
-    fail()
-  assert path.read_text() == "old"
-  assert os.listdir(tmp_path) == ["file.txt"]
-
-
-def test_replace_atomically_replaces(tmp_path):
-  path = tmp_path / ("n" * 240 + ".txt")
-  path.write_text("old")
-  with files.replace_atomically(path) as temporary:
-    temporary.write_text("new")
-    assert path.read_text() == "old"
-  assert path.read_text() == "new"
-  assert os.listdir(tmp_path) == [path.name]
