@@ -53,6 +53,15 @@ def heif_facts(data: bytes) -> Facts:
   return facts
 
 
+def without_exif(data: bytes) -> bytes | None:
+  """Gives the EXIF item of an AVIF or HEIF file a name that nobody knows; None if there is none."""
+  for meta in _inside(data, b"meta"):
+    hidden = meta.replace(b"Exif", b"exif")
+    if hidden != meta:
+      return data.replace(meta, hidden, 1)
+  return None
+
+
 def jp2_facts(data: bytes) -> Facts:
   """What a JPEG 2000 file says, with or without boxes.
 

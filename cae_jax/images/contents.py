@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from cae_jax.images import boxes, metadata, png, srgb
+from cae_jax.images import boxes, jpeg, metadata, png, srgb
 from cae_jax.images.pixels import ImageError
 
 # TIFF: how samples lie in the file, and what Pillow reads itself.
@@ -22,7 +22,7 @@ _JPEG_SEGMENTS = {
   b"JFIF": None,
   b"JFXX": None,  # a thumbnail
   b"Adobe": None,
-  b"Exif\0\0": None,
+  jpeg.HIDDEN_EXIF: None,
   b"http://ns.adobe.com/xap/1.0/\0": None,
   b"ICC_PROFILE\0": None,
   b"MPF\0": None,  # the other frames

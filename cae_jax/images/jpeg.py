@@ -1,15 +1,33 @@
-"""JPEG files that break off."""
+"""JPEG files: EXIF that Pillow need not see, and files that break off."""
 
 import re
-import struct
+from collections.abc import Iterator
 
+START = b"\xff\xd8"
 _END = b"\xff\xd9"
-_START = b"\xff\xd8"
+_EXIF = b"Exif\0\0"
+HIDDEN_EXIF = b"exif\0\0"
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # what ends the bits of a scan
 _FILLER = b"\x55" * 4096
-_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SCAN = 0xDA
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+_SCAN, _APP1 = 0xDA, 0xE1
+
+
+def split(data: bytes) -> tuple[bytes, bytes | None]:
+  """Hides EXIF from Pillow, which reads it while it opens a file and stumbles over damage.
+
+  Returns:
+    The file with another name on its EXIF segments, and the EXIF block; None if there is none.
+  """
+  changed, block = bytearray(data), b""
+  for marker, start, end in _segments(data):
+    if marker == _SCAN:
+      break
+    if marker == _APP1 and data.startswith(_EXIF, start):
+      block += data[start + len(_EXIF) : end]
+      changed[start : start + len(_EXIF)] = HIDDEN_EXIF
+  return (bytes(changed), block) if block else (data, None)
 
 
 def ended(data: bytes) -> tuple[bytes, bytes] | None:
@@ -21,23 +39,33 @@ def ended(data: bytes) -> tuple[bytes, bytes] | None:
   Returns:
     Two files; None if this is no JPEG file without an end, or if one of its scans has not begun.
   """
-  if not data.startswith(_START) or data.endswith(_END):
+  if not data.startswith(START) or data.endswith(_END):
     return None
   body = data.removesuffix(b"\xff")
   return (body + _END, body + _FILLER + _END) if _has_all_scans(body) else None
 
 
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+  """Marker, start and end of the content of each segment; ends where there is no whole one."""
+  at = len(START)
+  while data[at : at + 1] == b"\xff" and len(data) - at >= 4:
+    marker, start, end = data[at + 1], at + 4, at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    if not start <= end <= len(data):
+      return
+    yield marker, start, end
+    at = end
+    if marker == _SCAN:
+      found = _MARKER.search(data, end)
+      at = found.start() if found else len(data)
+
+
 def _has_all_scans(data: bytes) -> bool:
   """Whether every coefficient of every component has begun to come with its last bit."""
   missing: set[tuple[int, int]] | None = None
-  at = 2
+  is_progressive = False
   try:
-    while at < len(data):
-      if data[at] != 0xFF:
-        return False
-      marker, size = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
-      segment = data[at + 4 : at + 2 + size]
-      at += 2 + size
+    for marker, start, end in _segments(data):
+      segment = data[start:end]
       if marker in _FRAMES:
         identities = segment[6 : 6 + 3 * segment[5] : 3]
         missing = {(identity, k) for identity in identities for k in range(64)}
@@ -48,8 +76,6 @@ def _has_all_scans(data: bytes) -> bool:
         if bits & 15 == 0:
           identities = segment[1 : 1 + 2 * count : 2]
           missing -= {(i, k) for i in identities for k in range(first, last + 1)}
-        found = _MARKER.search(data, at)
-        at = found.start() if found else len(data)
-  except (struct.error, IndexError, ValueError):
+  except (IndexError, ValueError):
     return False
   return missing == set()

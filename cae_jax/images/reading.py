@@ -190,11 +190,28 @@ def _decode(data: bytes) -> ImageFile:
 
 def _open_with_contents(data: bytes) -> tuple[Image.Image, Contents, bytes]:
   """An image to be loaded, what else the file holds, and the bytes to load the image from."""
-  if not data.startswith(png.SIGNATURE):
+  if data.startswith(png.SIGNATURE):
+    chunks = png.split(data)
+    return _open(chunks.pixels), contents.of_png(chunks), chunks.pixels
+  if data.startswith(jpeg.START):
+    data, exif = jpeg.split(data)
+    image = _open(data)
+    holds = contents.of(image, data)
+    holds.exif = exif
+    return image, holds, data
+  try:
     image = _open(data)
     return image, contents.of(image, data), data
-  chunks = png.split(data)
-  return _open(chunks.pixels), contents.of_png(chunks), chunks.pixels
+  except ImageError:
+    raise
+  except Exception:  # AVIF's reader stumbles over EXIF, too
+    hidden = boxes.without_exif(data)
+    if hidden is None:
+      raise
+  image = _open(hidden)
+  holds = contents.of(image, hidden)
+  holds.lost.append("unreadable EXIF")
+  return image, holds, hidden
 
 
 def _open(data: bytes) -> Image.Image:

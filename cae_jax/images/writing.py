@@ -73,7 +73,7 @@ FORMATS: Mapping[str, Format] = {
   ".qoi": Format("QOI", _COLOUR, options={"colorspace": "sRGB"}),
   ".sgi": _SGI,
   ".rgb": _SGI,
-  ".pcx": Format("PCX", _only("L", "RGB"), max_side=65535),
+  ".pcx": Format("PCX", _only("L", "RGB"), max_side=65534),
   ".gif": Format("GIF", _only("L", "RGB"), is_exact=False, max_side=65535),
 }
 
