@@ -141,8 +141,7 @@ def _tiff(contents: Contents, image: Any, data: bytes) -> None:
   if orientation in range(2, 9):
     contents.notes.append(f"EXIF orientation {orientation} applied")
   try:
-    kept = metadata.descriptive(image.getexif())
-    contents.exif = kept.tobytes() if len(kept) else None
+    contents.exif = metadata.exif_of_tiff(image)
   except Exception:  # Pillow's parsers raise nearly every type of exception
     contents.lost.append("unreadable EXIF")
   others = set(tags) - _STRUCTURAL_TAGS - metadata.DESCRIPTIVE_TAGS

@@ -8,7 +8,8 @@ _END = b"\xff\xd9"
 _EXIF = b"Exif\0\0"
 HIDDEN_EXIF = b"exif\0\0"
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # what ends the bits of a scan
-_FILLER = b"\x55" * 4096
+_NOISE = bytes(i * i * 151 % 255 for i in range(4096))
+_FILLERS = (b"", b"\x55" + _NOISE, b"\xaa" + _NOISE, b"\xfe" + _NOISE)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _SCAN, _APP1 = 0xDA, 0xE1
@@ -30,19 +31,19 @@ def split(data: bytes) -> tuple[bytes, bytes | None]:
   return (bytes(changed), block) if block else (data, None)
 
 
-def ended(data: bytes) -> tuple[bytes, bytes] | None:
-  """Ends a JPEG file that breaks off, in two ways.
+def ended(data: bytes) -> list[bytes]:
+  """Ends a JPEG file that breaks off, in several ways.
 
-  A decoder that needs bits beyond the end of the file sees other ones in each; if both files give
+  A decoder that needs bits beyond the end of the file sees other ones in each. So if all files give
   the same pixels, nothing but the end was missing.
 
   Returns:
-    Two files; None if this is no JPEG file without an end, or if one of its scans has not begun.
+    The files; none if this is no JPEG file without an end, or if one of its scans has not begun.
   """
   if not data.startswith(START) or data.endswith(_END):
-    return None
+    return []
   body = data.removesuffix(b"\xff")
-  return (body + _END, body + _FILLER + _END) if _has_all_scans(body) else None
+  return [body + filler + _END for filler in _FILLERS] if _has_all_scans(body) else []
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

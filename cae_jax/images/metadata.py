@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import struct
+from typing import Any
 
 from PIL import ExifTags, Image
 
@@ -38,7 +39,7 @@ def profile_fault(profile: bytes, space: str) -> str | None:
   """
   if len(profile) < 132 or profile[36:40] != b"acsp" or profile[12:16] not in _PICTURE_CLASSES:
     return "unreadable ICC profile"
-  found = _PROFILE_SPACES.get(profile[16:20], profile[16:20].decode("ascii", "replace").strip())
+  found = _PROFILE_SPACES.get(profile[16:20], "another kind")
   return None if found == space else f"ICC profile for {found}, which does not fit {space} pixels"
 
 
@@ -87,24 +88,30 @@ def read_exif(block: bytes) -> Exif | None:
   return Exif(_EXIF_PREFIX + bytes(body), tags, orientation)
 
 
-def descriptive(tags: Image.Exif) -> Image.Exif:
-  """The tags of a TIFF file or an EXIF block that speak of the picture."""
-  kept = Image.Exif()
-  for tag in DESCRIPTIVE_TAGS & set(tags):
-    is_directory = tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-    kept[tag] = dict(tags.get_ifd(tag)) if is_directory else tags[tag]
+def descriptive(tags: Image.Exif) -> dict[int, Any]:
+  """The tags of a TIFF file or an EXIF block that speak of the picture; directories as dicts."""
+  kept: dict[int, Any] = {tag: tags[tag] for tag in DESCRIPTIVE_TAGS & set(tags)}
+  for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+    if tag in kept:
+      kept[tag] = dict(tags.get_ifd(tag))
+  if ExifTags.IFD.Interop in kept.get(ExifTags.IFD.Exif, {}):
+    kept[ExifTags.IFD.Exif][ExifTags.IFD.Interop] = dict(tags.get_ifd(ExifTags.IFD.Interop))
   return kept
 
 
-def tags_for_tiff(exif: bytes | None, xmp: bytes | None) -> Image.Exif:
+def exif_of_tiff(image: Image.Image) -> bytes | None:
+  """Makes an EXIF block of the tags of a TIFF file that speak of the picture; None without any."""
+  block = Image.Exif()
+  block.update(descriptive(image.getexif()))
+  return block.tobytes() if len(block) else None
+
+
+def tags_for_tiff(exif: bytes | None, xmp: bytes | None) -> dict[int, Any]:
   """EXIF and XMP as the tags of a TIFF file, without those on how samples lie in a file."""
   tags = Image.Exif()
   if exif is not None:
     tags.load(exif)
-  kept = descriptive(tags)
-  if xmp is not None:
-    kept[XMP_TAG] = xmp
-  return kept
+  return descriptive(tags) | ({XMP_TAG: xmp} if xmp is not None else {})
 
 
 def xmp_orientation(xmp: bytes) -> int:

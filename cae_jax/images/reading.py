@@ -147,10 +147,10 @@ def _decode_to_the_end(data: bytes) -> ImageFile:
     return _decode(data)
   except OSError:
     files = jpeg.ended(data)
-    if files is None:
+    if not files:
       raise
-    image, other = map(_decode, files)
-    if not np.array_equal(image.pixels, other.pixels):
+    image, *others = map(_decode, files)
+    if not all(np.array_equal(image.pixels, other.pixels) for other in others):
       raise
     return dataclasses.replace(image, notes=(*image.notes, "end of the file missing"))
 

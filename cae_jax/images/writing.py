@@ -156,10 +156,9 @@ def _fault(path: pathlib.Path, form: Format, mode: str, name: str, block: bytes)
   try:
     read = read_image(_encode(form, Image.new(mode, (1, 1)), {name: block}))
   except Exception as error:  # Pillow's parsers raise nearly every type
-    return f"{_NAMES[name]} left out ({' '.join(str(error).split()) or type(error).__name__})"
-  if getattr(read, name) is None:
-    return f"unreadable {_NAMES[name]} left out"
-  return None
+    reason = f", too long for {path.suffix}" if "too long" in str(error) else ""
+    return f"{'' if reason else 'unreadable '}{_NAMES[name]} left out{reason}"
+  return None if getattr(read, name) is not None else f"unreadable {_NAMES[name]} left out"
 
 
 def _encode_or_say(
@@ -178,10 +177,10 @@ def _encode_or_say(
 def _encode(form: Format, image: Image.Image, blocks: Mapping[str, bytes]) -> bytes:
   """A file, in memory: what goes wrong here is a matter of the image, never of a full disk."""
   arguments: dict[str, Any] = {**form.options, **blocks}
-  xmp = arguments.get("xmp")
-  if form.name == "TIFF" and arguments.keys() & {"exif", "xmp"}:
-    arguments["exif"] = metadata.tags_for_tiff(arguments.get("exif"), arguments.pop("xmp", None))
-  elif form.name == "PNG" and xmp is not None:
+  if form.name == "TIFF":
+    exif, xmp = arguments.pop("exif", None), arguments.pop("xmp", None)
+    arguments["tiffinfo"] = metadata.tags_for_tiff(exif, xmp)
+  elif form.name == "PNG" and "xmp" in arguments:
     arguments["pnginfo"] = PngImagePlugin.PngInfo()
     arguments["pnginfo"].add_itxt("XML:com.adobe.xmp", arguments.pop("xmp").decode("utf-8"))
   buffer = io.BytesIO()

@@ -1,48 +1,26 @@
-"""Every kind of image file has one defined outcome."""
+"""Every kind of image file has one defined outcome; see test_image_tables.py, too."""
 
 import io
 import struct
+import sys
 import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, PngImagePlugin
 
+from cae_jax.errors import UsageError
 from cae_jax.images import files
+from tests.image_files import encode, png, png_chunk, profile
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
 RGB = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
 RGBA = RNG.integers(0, 256, (6, 9, 4), dtype=np.uint8)
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+SRGB = profile()
 ORIENTATION = ExifTags.Base.Orientation
-
-
-def encode(image, image_format="PNG", **kwargs):
-  image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-  buffer = io.BytesIO()
-  image.save(buffer, image_format, **kwargs)
-  return buffer.getvalue()
-
-
-def png_chunk(kind, data):
-  return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png_16_bit(values, colour_type, *more_chunks):
-  """A PNG of 16-bit values [H, W, C], by the letter of the standard."""
-  height, width = values.shape[:2]
-  header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-  rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-  chunks = [
-    png_chunk(b"IHDR", header),
-    *more_chunks,
-    png_chunk(b"IDAT", zlib.compress(rows)),
-    png_chunk(b"IEND", b""),
-  ]
-  return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 @pytest.mark.parametrize("pixels", [GREY, RGB, RGBA], ids=["grey", "rgb", "rgba"])
@@ -56,20 +34,13 @@ def test_written_pixels_are_read_back(tmp_path, pixels, suffix):
   assert image.notes == ()
 
 
-@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (6, 4)])
-def test_16_bit_values_are_rounded_not_cut(colour_type, channels):
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bit_values_are_rounded_not_cut(channels):
   values = RNG.integers(0, 65536, (5, 7, channels))
   values[0, 0] = 65535
-  image = files.read_image(png_16_bit(values, colour_type))
+  image = files.read_image(png(values, 16))
   expected = np.rint(values / 257).astype(np.uint8)
   np.testing.assert_array_equal(image.pixels.reshape(expected.shape), expected)
-  assert image.notes == ("16-bit reduced to 8",)
-
-
-def test_16_bit_grey_with_alpha_is_exact():
-  values = RNG.integers(0, 65536, (5, 7, 2))
-  image = files.read_image(png_16_bit(values, 4))
-  np.testing.assert_array_equal(image.pixels, np.rint(values / 257))
   assert image.notes == ("16-bit reduced to 8",)
 
 
@@ -78,7 +49,7 @@ def test_16_bit_turned_by_its_orientation():
   exif = Image.Exif()
   exif[ORIENTATION] = 6
   block = png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
-  pixels = files.read_image(png_16_bit(values, 2, block)).pixels
+  pixels = files.read_image(png(values, 16, block)).pixels
   np.testing.assert_array_equal(pixels, np.rot90(np.rint(values / 257), -1))
 
 
@@ -190,10 +161,108 @@ def test_truncated_file_is_an_error_that_names_it(tmp_path, image_format):
     files.read_image(path)
 
 
-@pytest.mark.parametrize("data", [b"", b"text", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_image(data):
-  with pytest.raises(files.ImageError, match=f"image of {len(data)} bytes: not a readable image"):
+@pytest.mark.parametrize(
+  ("data", "words"),
+  [
+    (b"", "an empty file"),
+    (b"text", "of a format that Pillow does not know, or damaged where it begins"),
+    (b"\x89PNG\r\n\x1a\n", "of a format that Pillow does not know, or damaged where it begins"),
+    (b"\n<svg/>", "SVG, a drawing; render it to PNG first"),
+    (b"%PDF-1.7", "PDF, a document; render it to PNG first"),
+    (b"\xff\x0a" + bytes(9), "JPEG XL, which no extra of this package reads; `djxl` makes a PNG"),
+  ],
+)
+def test_what_is_no_image(tmp_path, data, words):
+  path = tmp_path / "file.image"
+  path.write_bytes(data)
+  for file, name in ((path, "file.image"), (data, f"image of {len(data)} bytes")):
+    with pytest.raises(
+      files.ImageError, match=rf"{name}: not a readable image \({words}"
+    ) as caught:
+      files.read_image(file)
+    assert "object at 0x" not in str(caught.value)
+
+
+def test_heic_names_what_reads_it(monkeypatch):
+  monkeypatch.setitem(sys.modules, "pillow_heif", None)
+  data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
+  with pytest.raises(files.ImageError, match="HEIC, which `pip install pillow-heif` reads"):
     files.read_image(data)
+
+
+@pytest.mark.parametrize(
+  "kind", ["str", "Path", "bytes", "bytearray", "memoryview", "BytesIO", "file"]
+)
+def test_what_can_be_read(tmp_path, kind):
+  path, data = tmp_path / "image.png", encode(RGB)
+  path.write_bytes(data)
+  with path.open("rb") as opened:
+    file = {
+      "str": str(path), "Path": path, "bytes": data, "bytearray": bytearray(data),
+      "memoryview": memoryview(data), "BytesIO": io.BytesIO(data), "file": opened,
+    }[kind]  # fmt: skip
+    np.testing.assert_array_equal(files.read_rgb(file), RGB)
+
+
+def test_an_opened_file_is_named(tmp_path):
+  (tmp_path / "broken.png").write_bytes(b"text")
+  with (
+    (tmp_path / "broken.png").open("rb") as opened,
+    pytest.raises(files.ImageError, match=r"broken\.png: not a readable image"),
+  ):
+    files.read_image(opened)
+
+
+@pytest.mark.parametrize("file", [RGB, Image.fromarray(RGB), io.StringIO("text"), 3, None])
+def test_what_is_no_file(file):
+  words = (
+    f"expected a path, the bytes of an image file or a file opened .* got {type(file).__name__}"
+  )
+  with pytest.raises(UsageError, match=words):
+    files.read_rgb(file)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(640, 480), (33, 17)])
+def test_jpeg_without_its_end(progressive, size):
+  image = Image.fromarray(RGB).resize(size, Image.Resampling.BICUBIC)
+  data = encode(image, "JPEG", progressive=progressive)
+  whole = files.read_image(data)
+  for cut in (1, 2):
+    read = files.read_image(data[:-cut])
+    np.testing.assert_array_equal(read.pixels, whole.pixels)
+    assert read.notes == ("end of the file missing",)
+  scan = data.rindex(b"\xff\xda")
+  for size in (*range(len(data) - 40, len(data) - 3), scan + 14, scan, scan - 9, len(data) // 2):
+    try:
+      read = files.read_image(data[:size])
+    except files.ImageError:
+      continue
+    np.testing.assert_array_equal(read.pixels, whole.pixels)  # nothing but padding was missing
+
+
+def test_pillows_limits_stay(monkeypatch):
+  chunk = png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2_000_000)))
+  before = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+  limits = []
+  monkeypatch.setattr(Image.Image, "load", _noting(limits, Image.Image.load))
+  np.testing.assert_array_equal(files.read_rgb(png(RGB, 8, *[chunk] * 40)), RGB)
+  assert set(limits) == {before}
+
+
+def _noting(limits, method):
+  def noting(image, *args):
+    limits.append((PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY))
+    return method(image, *args)
+
+  return noting
+
+
+def test_a_bomb_in_a_profile_is_left_out():
+  chunk = png_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(20 << 20)))
+  read = files.read_image(png(RGB, 8, chunk))
+  assert read.icc_profile is None
+  assert read.notes == ("left out: unreadable ICC profile",)
 
 
 def test_missing_file_is_not_an_image_error(tmp_path):
