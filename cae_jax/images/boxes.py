@@ -22,6 +22,7 @@ class Facts:
     bits: of a sample.
     cicp: primaries and transfer (ITU-T H.273); None if they are not said.
     icc_profile, exif, xmp: blocks that Pillow does not read.
+    is_grey: there are no colours.
     is_cropped: a part of the decoded picture is to be shown.
     lost: what else there is, in words.
   """
@@ -31,6 +32,7 @@ class Facts:
   icc_profile: bytes | None = None
   exif: bytes | None = None
   xmp: bytes | None = None
+  is_grey: bool = False
   is_cropped: bool = False
   lost: list[str] = dataclasses.field(default_factory=list)
 
@@ -42,8 +44,9 @@ def heif_facts(data: bytes) -> Facts:
     if kind == b"pixi" and len(content) > 5:
       facts.bits = max(content[5 : 5 + content[4]])
     elif kind == b"av1C" and len(content) > 2:
-      high, twelve = content[2] & 0x40, content[2] & 0x20
+      high, twelve, monochrome = (content[2] & bit for bit in (0x40, 0x20, 0x10))
       facts.bits = max(facts.bits, (12 if twelve else 10) if high else 8)
+      facts.is_grey = bool(monochrome)
     elif kind == b"colr" and content[:4] == b"nclx" and len(content) >= 8:
       facts.cicp = struct.unpack_from(">HH", content, 4)
     elif kind == b"clap":

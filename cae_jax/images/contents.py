@@ -52,6 +52,7 @@ class Contents:
     transparent: the transparent colour, as one or three samples of `bits` bits.
     icc_profile, exif, xmp: blocks, unchecked.
     has_byte_pairs: channels are the high and low bytes of 16-bit samples, in turn.
+    is_grey: there are no colours, even if Pillow gives three channels.
     is_upright: Pillow has applied the orientation already.
     lost: names of what the result will not hold.
     notes: what else to say.
@@ -64,6 +65,7 @@ class Contents:
   exif: bytes | None = None
   xmp: bytes | None = None
   has_byte_pairs: bool = False
+  is_grey: bool = False
   is_upright: bool = False
   lost: list[str] = dataclasses.field(default_factory=list)
   notes: list[str] = dataclasses.field(default_factory=list)
@@ -153,7 +155,7 @@ def _tiff(contents: Contents, image: Any, data: bytes) -> None:
 
 def _heif(contents: Contents, image: Any, data: bytes) -> None:
   facts = boxes.heif_facts(data)
-  contents.bits = facts.bits
+  contents.bits, contents.is_grey = facts.bits, facts.is_grey
   contents.lost += facts.lost
   if facts.is_cropped and image.format == "AVIF":  # libavif leaves it to its users, libheif crops
     contents.lost.append("cropping")

@@ -295,6 +295,8 @@ def _bytes(image: Image.Image, holds: Contents) -> tuple[np.ndarray, list[str]]:
     raise ImageError("floating-point pixels; convert the file to 8 or 16 bits first")
   if image.mode in ("CMYK", "LAB"):
     return _by_profile(image, holds)
+  if holds.is_grey:
+    image = image.convert("LA" if image.mode == "RGBA" else "L")
   mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
   if image.has_transparency_data:
     mode += "A"
