@@ -53,6 +53,7 @@ class Contents:
     icc_profile, exif, xmp: blocks, unchecked.
     has_byte_pairs: channels are the high and low bytes of 16-bit samples, in turn.
     is_grey: there are no colours, even if Pillow gives three channels.
+    is_inverted: 0 is white, and Pillow does not know.
     is_upright: Pillow has applied the orientation already.
     lost: names of what the result will not hold.
     notes: what else to say.
@@ -66,6 +67,7 @@ class Contents:
   xmp: bytes | None = None
   has_byte_pairs: bool = False
   is_grey: bool = False
+  is_inverted: bool = False
   is_upright: bool = False
   lost: list[str] = dataclasses.field(default_factory=list)
   notes: list[str] = dataclasses.field(default_factory=list)
@@ -133,6 +135,13 @@ def _tiff(contents: Contents, image: Any, data: bytes) -> None:
   contents.is_upright = True
   bits = tags.get(ExifTags.Base.BitsPerSample, 1)
   contents.bits = max(bits) if isinstance(bits, tuple) else bits
+  # What Pillow reads wrong: the numbers of bytes of planes, and white as 0 in more than 8 bits.
+  in_planes = tags.get(ExifTags.Base.PlanarConfiguration, 1) == 2
+  is_packed = tags.get(ExifTags.Base.Compression, 1) != 1
+  if in_planes and (image.mode == "LA" or (contents.bits > 8 and not is_packed)):
+    raise ImageError("planes of samples; convert the file to samples side by side first")
+  white_is_0 = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
+  contents.is_inverted = white_is_0 and contents.bits > 8
   extra = tags.get(ExifTags.Base.ExtraSamples, ())
   extra = extra if isinstance(extra, tuple) else (extra,)
   if 0 in extra:
@@ -192,7 +201,7 @@ def _bmp(contents: Contents, image: Any, data: bytes) -> None:
 
 
 def _ppm(contents: Contents, image: Any, data: bytes) -> None:
-  arguments = image.tile[0].args
+  arguments, start = image.tile[0].args, image.tile[0].offset
   if isinstance(arguments, tuple) and image.mode != "F":
     maximum = arguments[-1]
     contents.bits = maximum.bit_length()
@@ -200,6 +209,10 @@ def _ppm(contents: Contents, image: Any, data: bytes) -> None:
       contents.notes.append(f"values up to {maximum} stretched to 255")
   elif arguments == "I;16B":
     contents.bits = 16
+  row = (image.width * len(image.getbands()) * (1 if image.mode == "1" else 8) + 7) // 8
+  rest = data[start + image.height * row * (2 if contents.bits > 8 else 1) :]
+  if data[1:2] in b"456" and rest.lstrip()[:1] == b"P":
+    contents.notes.append("first frame of several")
 
 
 def _tga(contents: Contents, image: Any, data: bytes) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import os
 import pathlib
+import sys
 from typing import IO, Any
 
 import numpy as np
@@ -17,14 +18,12 @@ from cae_jax.images.pixels import ImageError, to_8_bits, to_rgb, turn
 Source = str | os.PathLike | bytes | bytearray | memoryview | IO[bytes]
 
 # Of 16-bit colours Pillow keeps one byte of each, which one by the order of bytes it is told: told
-# the other order, it gives the other byte.
+# the other order, it gives the other byte. Orders: big, little, and the machine's own.
+_OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 _OTHER_BYTE = {
-  "RGB;16B": "RGB;16L",
-  "RGB;16L": "RGB;16B",
-  "RGBA;16B": "RGBA;16L",
-  "RGBA;16L": "RGBA;16B",
-  "RGBX;16B": "RGBX;16L",
-  "RGBX;16L": "RGBX;16B",
+  f"{colours};{order}": f"{colours};{other}"
+  for colours in ("RGB", "RGBA", "RGBX")
+  for order, other in _OTHER_ORDER.items()
 }
 _CONVERSIONS = {
   "1": "black and white expanded to grey",
@@ -34,16 +33,17 @@ _CONVERSIONS = {
   "PA": "palette expanded",
   "RGB": "transparent colour expanded to alpha",
 }
+# What Pillow does not open, by how it begins.
 _UNREAD = {
-  b"\xff\x0a": "JPEG XL",
-  b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL",
-  b"%PDF": "PDF",
-  b"<svg": "SVG",
-}
-_WAYS_OUT = {
-  "JPEG XL": "which no extra of this package reads; `djxl` makes a PNG file of it",
-  "PDF": "a document; render it to PNG first",
-  "SVG": "a drawing; render it to PNG first",
+  b"\xff\x0a": "JPEG XL, which no extra of this package reads; `djxl` makes a PNG file of it",
+  b"\0\0\0\x0cJXL ": "JPEG XL, which no extra of this package reads; `djxl` makes a PNG file of it",
+  b"%PDF": "PDF, a document; render it to PNG first",
+  b"<svg": "SVG, a drawing; render it to PNG first",
+  b"II*\0": "a kind of TIFF that Pillow does not read, or damaged",
+  b"MM\0*": "a kind of TIFF that Pillow does not read, or damaged",
+  jpeg.START: "a kind of JPEG that Pillow does not read, or damaged",
+  png.SIGNATURE: "a kind of PNG that Pillow does not read, or damaged",
+  b"8BPS": "a kind of PSD that Pillow does not read, or damaged",
 }
 
 
@@ -134,10 +134,11 @@ def _kind_of(data: bytes) -> str:
     return "an empty file"
   if boxes.is_heic(data):
     return "HEIC, which `pip install pillow-heif` reads"
-  start = data[:1024].lstrip()
-  for signature, name in _UNREAD.items():
-    if start.startswith(signature) or (name == "SVG" and signature in start):
-      return f"{name}, {_WAYS_OUT[name]}"
+  for signature, words in _UNREAD.items():
+    if data.startswith(signature):
+      return words
+  if b"<svg" in data[:1024]:
+    return _UNREAD[b"<svg"]
   return "of a format that Pillow does not know, or damaged where it begins"
 
 
@@ -256,7 +257,7 @@ def _samples(
     low = np.asarray(_load_as(data, _OTHER_BYTE[raw_mode]))
     samples = np.asarray(image).astype(np.uint16) << 8 | low
   elif image.mode.startswith("I"):
-    samples = _integers(image, raw_mode)
+    samples = _integers(image, raw_mode, holds)
   else:
     samples, notes = _bytes(image, holds)
   if holds.transparent is None:
@@ -281,12 +282,14 @@ def _load_as(data: bytes, raw_mode: str) -> Image.Image:
   return image
 
 
-def _integers(image: Image.Image, raw_mode: str) -> np.ndarray:
+def _integers(image: Image.Image, raw_mode: str, holds: Contents) -> np.ndarray:
   """Grey of 16 bits, or of 12."""
   if image.mode == "I" and image.format != "PPM":
     raise ImageError("signed or 32-bit integers; convert the file to 8 or 16 bits first")
   values = np.asarray(image).astype(np.uint16)
-  return values << 4 | values >> 8 if raw_mode == "I;12" else values
+  if raw_mode == "I;12":
+    values = values << 4 | values >> 8
+  return np.invert(values) if holds.is_inverted else values
 
 
 def _bytes(image: Image.Image, holds: Contents) -> tuple[np.ndarray, list[str]]:

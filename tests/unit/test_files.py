@@ -166,8 +166,9 @@ def test_truncated_file_is_an_error_that_names_it(tmp_path, image_format):
   [
     (b"", "an empty file"),
     (b"text", "of a format that Pillow does not know, or damaged where it begins"),
-    (b"\x89PNG\r\n\x1a\n", "of a format that Pillow does not know, or damaged where it begins"),
-    (b"\n<svg/>", "SVG, a drawing; render it to PNG first"),
+    (b"\x89PNG\r\n\x1a\n", "a kind of PNG that Pillow does not read, or damaged"),
+    (b"II*\0" + bytes(20), "a kind of TIFF that Pillow does not read, or damaged"),
+    (b"\n <?xml?><svg/>", "SVG, a drawing; render it to PNG first"),
     (b"%PDF-1.7", "PDF, a document; render it to PNG first"),
     (b"\xff\x0a" + bytes(9), "JPEG XL, which no extra of this package reads; `djxl` makes a PNG"),
   ],

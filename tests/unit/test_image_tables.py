@@ -269,6 +269,21 @@ def _(name):
   return Sample(data, np.rint(values * 2.55).astype(np.uint8), tolerance=1)
 
 
+@sample("0 for white", "TIFF")
+def _(name):
+  return Sample(make.tiff(255 - GREY, 8, photometric=0), GREY)
+
+
+@sample("0 for white, 16 bits a sample", "TIFF")
+def _(name):
+  return Sample(make.tiff(65535 - GREY.astype(int) * 257, 16, photometric=0), GREY)
+
+
+@sample("planes of samples, of 16 bits or with grey and alpha", "TIFF")
+def _(name):
+  return Sample(make.tiff(deep(16), 16, [(284, 3, [2]), (278, 3, [24])]))
+
+
 @sample("floating-point samples", "TIFF", "PPM")
 def _(name):
   return Sample(save(name, GREY.astype(np.float32)))
@@ -645,6 +660,11 @@ def _(name):
     both[0], "MPO" if name == "JPEG" else name, save_all=True, append_images=both[1:]
   )
   return Sample(data, RGB, tolerance=9 if name == "JPEG" else 0)
+
+
+@sample("several pictures in a row", "PPM")
+def _(name):
+  return Sample(2 * (b"P5 32 24 65535\n" + (GREY.astype(">u2") * 257).tobytes() + b"\n"), GREY)
 
 
 @sample("several sizes", "ICO")
