@@ -65,7 +65,7 @@ def packed(values, bits):
   return np.packbits((values[:, None].astype(np.uint32) >> places) & 1).tobytes()
 
 
-def tiff(samples, bits, tags=(), *, photometric=None):
+def tiff(samples, bits, tags=(), *, photometric=None, deflate=False):
   """A TIFF file of one strip, little-endian; `tags` are (number, type, values)."""
   samples = samples[..., None] if samples.ndim == 2 else samples
   height, width, channels = samples.shape
@@ -73,9 +73,10 @@ def tiff(samples, bits, tags=(), *, photometric=None):
     strip = samples.astype("<u2").tobytes()
   else:
     strip = b"".join(packed(row.reshape(-1), bits) for row in samples)
+  strip = zlib.compress(strip) if deflate else strip
   photometric = (1 if channels < 3 else 2) if photometric is None else photometric
   entries = {
-    256: (3, [width]), 257: (3, [height]), 258: (3, [bits] * channels), 259: (3, [1]),
+    256: (3, [width]), 257: (3, [height]), 258: (3, [bits] * channels), 259: (3, [8 if deflate else 1]),
     262: (3, [photometric]), 273: (4, [8]), 277: (3, [channels]), 278: (3, [height]),
     279: (4, [len(strip)]),
   }  # fmt: skip

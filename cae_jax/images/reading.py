@@ -4,35 +4,19 @@ import dataclasses
 import io
 import os
 import pathlib
-import sys
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from cae_jax.errors import UsageError
 from cae_jax.images import boxes, contents, jpeg, metadata, png, srgb
 from cae_jax.images.contents import Contents
 from cae_jax.images.pixels import ImageError, to_8_bits, to_rgb, turn
+from cae_jax.images.samples import load
 
 Source = str | os.PathLike | bytes | bytearray | memoryview | IO[bytes]
 
-# Of 16-bit colours Pillow keeps one byte of each, which one by the order of bytes it is told: told
-# the other order, it gives the other byte. Orders: big, little, and the machine's own.
-_OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
-_OTHER_BYTE = {
-  f"{colours};{order}": f"{colours};{other}"
-  for colours in ("RGB", "RGBA", "RGBX")
-  for order, other in _OTHER_ORDER.items()
-}
-_CONVERSIONS = {
-  "1": "black and white expanded to grey",
-  "L": "transparent grey expanded to alpha",
-  "La": "",  # said by the reader of TIFF
-  "P": "palette expanded",
-  "PA": "palette expanded",
-  "RGB": "transparent colour expanded to alpha",
-}
 # What Pillow does not open, by how it begins.
 _UNREAD = {
   b"\xff\x0a": "JPEG XL, which no extra of this package reads; `djxl` makes a PNG file of it",
@@ -120,12 +104,8 @@ def _name_and_bytes(file: Any) -> tuple[str, bytes]:
 def _reason(error: Exception, data: bytes) -> str:
   if isinstance(error, UnidentifiedImageError):
     return _kind_of(data)
-  message = " ".join(str(error).split())
-  return (
-    f"unsupported kind {message}"
-    if isinstance(error, KeyError)
-    else message or str(type(error).__name__)
-  )
+  words = " ".join(str(error).split()) or type(error).__name__
+  return f"unsupported kind {words}" if isinstance(error, KeyError) else words
 
 
 def _kind_of(data: bytes) -> str:
@@ -159,9 +139,7 @@ def _decode_to_the_end(data: bytes) -> ImageFile:
 def _decode(data: bytes) -> ImageFile:
   image, holds, data = _open_with_contents(data)
   with image:
-    raw_mode = _raw_mode(image)
-    image.load()
-    samples, notes = _samples(image, data, raw_mode, holds)
+    samples, notes = load(image, data, holds)
     notes += holds.notes + _frames(image, data)
   if holds.bits > 8:
     notes.append(f"{holds.bits}-bit reduced to 8")
@@ -172,9 +150,8 @@ def _decode(data: bytes) -> ImageFile:
   if orientation != 1:
     notes.append(f"EXIF orientation {orientation} applied")
   if holds.icc_profile is not None:
-    fault = metadata.profile_fault(
-      holds.icc_profile, "RGB" if samples.shape[2:] >= (3,) else "grey"
-    )
+    space = "RGB" if samples.shape[2:] >= (3,) else "grey"
+    fault = metadata.profile_fault(holds.icc_profile, space)
     if fault is not None:
       holds.icc_profile = None
       holds.lost.append(fault)
@@ -225,14 +202,13 @@ def _open(data: bytes) -> Image.Image:
       from pillow_heif import HeifImageFile
     except ImportError as error:
       raise UnidentifiedImageError from error
-    return HeifImageFile(io.BytesIO(data))
-
-
-def _raw_mode(image: Image.Image) -> str:
-  """The layout of the values in the file in Pillow's terms, such as "RGB;16B"."""
-  tiles = getattr(image, "tile", [])
-  arguments = tiles[0].args if tiles else ""
-  return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+    image = HeifImageFile(io.BytesIO(data))
+  limit = Image.MAX_IMAGE_PIXELS
+  if limit is not None and image.width * image.height > 2 * limit:
+    raise ImageError(
+      f"{image.width} x {image.height} pixels, more than Pillow's limit of {2 * limit}"
+    )
+  return image
 
 
 def _frames(image: Image.Image, data: bytes) -> list[str]:
@@ -243,97 +219,6 @@ def _frames(image: Image.Image, data: bytes) -> list[str]:
       return [f"first frame of {again.n_frames}"]  # type: ignore[attr-defined]
   except Exception:  # a later frame is damaged
     return ["first frame of several"]
-
-
-def _samples(
-  image: Image.Image, data: bytes, raw_mode: str, holds: Contents
-) -> tuple[np.ndarray, list[str]]:
-  """The samples, uint8 or uint16, [H, W] or [H, W, 2 to 4], as they lie in the file, and notes."""
-  if holds.has_byte_pairs:
-    pairs = np.asarray(image).astype(np.uint16)
-    return pairs[..., ::2] << 8 | pairs[..., 1::2], []
-  notes: list[str] = []
-  if raw_mode in _OTHER_BYTE:
-    low = np.asarray(_load_as(data, _OTHER_BYTE[raw_mode]))
-    samples = np.asarray(image).astype(np.uint16) << 8 | low
-  elif image.mode.startswith("I"):
-    samples = _integers(image, raw_mode, holds)
-  else:
-    samples, notes = _bytes(image, holds)
-  if holds.transparent is None:
-    return samples, notes
-  top = np.iinfo(samples.dtype).max
-  key = np.array(holds.transparent) * top // ((1 << holds.bits) - 1)
-  colours = samples[..., None] if samples.ndim == 2 else samples
-  alpha = np.where((colours == key).all(-1, keepdims=True), 0, top).astype(samples.dtype)
-  kind = "grey" if samples.ndim == 2 else "colour"
-  return np.concatenate([colours, alpha], -1), [*notes, f"transparent {kind} expanded to alpha"]
-
-
-def _load_as(data: bytes, raw_mode: str) -> Image.Image:
-  """Reads the file as if its values were laid out as `raw_mode`."""
-  image = Image.open(io.BytesIO(data))
-
-  def change(arguments):
-    return (raw_mode, *arguments[1:]) if isinstance(arguments, tuple) else raw_mode
-
-  image.tile = [tile._replace(args=change(tile.args)) for tile in image.tile]
-  image.load()
-  return image
-
-
-def _integers(image: Image.Image, raw_mode: str, holds: Contents) -> np.ndarray:
-  """Grey of 16 bits, or of 12."""
-  if image.mode == "I" and image.format != "PPM":
-    raise ImageError("signed or 32-bit integers; convert the file to 8 or 16 bits first")
-  values = np.asarray(image).astype(np.uint16)
-  if raw_mode == "I;12":
-    values = values << 4 | values >> 8
-  return np.invert(values) if holds.is_inverted else values
-
-
-def _bytes(image: Image.Image, holds: Contents) -> tuple[np.ndarray, list[str]]:
-  """8-bit samples of every other mode."""
-  if image.mode == "F":
-    raise ImageError("floating-point pixels; convert the file to 8 or 16 bits first")
-  if image.mode in ("CMYK", "LAB"):
-    return _by_profile(image, holds)
-  if holds.is_grey:
-    image = image.convert("LA" if image.mode == "RGBA" else "L")
-  mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
-  if image.has_transparency_data:
-    mode += "A"
-  if image.format == "JPEG2000" and holds.bits > 8 and 0 in np.asarray(image):
-    # Its rounding to 8 bits makes 0 of 255.6.
-    raise ImageError(
-      f"{holds.bits}-bit JPEG 2000, where Pillow takes white for black; convert it to PNG first"
-    )
-  if image.mode == mode:
-    return np.array(image), []
-  note = _CONVERSIONS.get(image.mode, f"{image.mode} converted to {mode}")
-  return np.array(image.convert(mode)), [note] if note else []
-
-
-def _by_profile(image: Image.Image, holds: Contents) -> tuple[np.ndarray, list[str]]:
-  """CMYK by its profile, if there is a good one, and CIELab to sRGB."""
-  profile, holds.icc_profile = holds.icc_profile, None
-  if image.mode == "LAB":
-    return _to_srgb(image, ImageCms.createProfile("LAB")), ["CIELab converted to sRGB"]
-  fault = metadata.profile_fault(profile, "CMYK") if profile else None
-  if profile and fault is None:
-    try:
-      source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-      return _to_srgb(image, source), ["CMYK converted to sRGB by its profile"]
-    except (ImageCms.PyCMSError, OSError):
-      fault = "unreadable ICC profile"
-  if fault is not None:
-    holds.lost.append(fault)
-  return np.array(image.convert("RGB")), ["CMYK converted to sRGB"]
-
-
-def _to_srgb(image: Image.Image, source: Any) -> np.ndarray:
-  target = ImageCms.createProfile("sRGB")
-  return np.array(ImageCms.profileToProfile(image, source, target, outputMode="RGB"))
 
 
 def _put_upright(holds: Contents) -> int:

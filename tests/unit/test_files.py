@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from cae_jax.errors import UsageError
 from cae_jax.images import files
-from tests.image_files import encode, png, png_chunk, profile
+from tests.image_files import encode, png, png_chunk, profile, tiff
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
@@ -56,6 +56,14 @@ def test_16_bit_turned_by_its_orientation():
 def test_16_bit_tiff():
   values = RNG.integers(0, 65536, (5, 7)).astype(np.uint16)
   pixels = files.read_image(encode(values, "TIFF")).pixels
+  np.testing.assert_array_equal(pixels, np.rint(values / 257))
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_tiff_that_is_compressed(channels):
+  """Of which Pillow gets the values in the machine's order of bytes."""
+  values = RNG.integers(0, 65536, (5, 7, channels))
+  pixels = files.read_image(tiff(values, 16, deflate=True)).pixels
   np.testing.assert_array_equal(pixels, np.rint(values / 257))
 
 
