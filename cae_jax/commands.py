@@ -19,7 +19,6 @@ _KINDS = {
   Kind.RGB: "RGB",
   Kind.RGBA: "RGBA",
 }
-_LOSSLESS = (".png", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".tga")
 
 # (source, target) -> a line that says what was done
 Command = Callable[[Path, Path], str]
@@ -40,15 +39,14 @@ def compress_file(
     source: any image file that Pillow reads.
     target: the .cae file to write.
     weights: a shipped name or a file; the default ones if None.
-    strip: leaves out colour profile and EXIF.
+    strip: leaves out colour profile, EXIF and XMP.
     effort: of `Codec.encode`.
     **goal: of `Codec.encode`, at most one that is not None.
   Returns:
     What was done, with the true rate and PSNR.
   """
   image = read_image(source)
-  metadata = {"icc": image.icc_profile, "exif": image.exif}
-  kept = {name: value for name, value in metadata.items() if value is not None and not strip}
+  kept = {} if strip else image.metadata
   encoded = load_codec(weights).encode(image.pixels, metadata=kept, effort=effort, **goal)
   with replace_atomically(target) as temporary:
     temporary.write_bytes(encoded.data)
@@ -80,12 +78,16 @@ def decompress_file(
   data = source.read_bytes()
   image = _codec_for(data, weights).decompress(data, max_pixels=max_pixels)
   metadata = unpack(data).metadata
-  write_image(target, image, icc_profile=metadata.get("icc"), exif=metadata.get("exif"))
+  notes = write_image(
+    target,
+    image,
+    icc_profile=metadata.get("icc"),
+    exif=metadata.get("exif"),
+    xmp=metadata.get("xmp"),
+  )
   height, width = image.shape[:2]
   line = f"{source} -> {target}: {width} x {height} {_KINDS[info(data).kind]}"
-  if target.suffix.lower() in _LOSSLESS:
-    return line
-  return f"{line}; {target.suffix} may lose some more quality, .png does not"
+  return "; ".join([line, *notes])
 
 
 def describe_file(source: Path) -> str:

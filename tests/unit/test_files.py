@@ -1,48 +1,26 @@
-"""Every kind of image file has one defined outcome."""
+"""Every kind of image file has one defined outcome; see test_image_tables.py, too."""
 
 import io
-import os
 import struct
+import sys
 import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
+from cae_jax.errors import UsageError
 from cae_jax.images import files
+from tests.image_files import encode, png, png_chunk, profile, tiff
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
 RGB = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
 RGBA = RNG.integers(0, 256, (6, 9, 4), dtype=np.uint8)
+SRGB = profile()
 ORIENTATION = ExifTags.Base.Orientation
-
-
-def encode(image, image_format="PNG", **kwargs):
-  image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-  buffer = io.BytesIO()
-  image.save(buffer, image_format, **kwargs)
-  return buffer.getvalue()
-
-
-def png_chunk(kind, data):
-  return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png_16_bit(values, colour_type, *more_chunks):
-  """A PNG of 16-bit values [H, W, C], by the letter of the standard."""
-  height, width = values.shape[:2]
-  header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-  rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-  chunks = [
-    png_chunk(b"IHDR", header),
-    *more_chunks,
-    png_chunk(b"IDAT", zlib.compress(rows)),
-    png_chunk(b"IEND", b""),
-  ]
-  return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 @pytest.mark.parametrize("pixels", [GREY, RGB, RGBA], ids=["grey", "rgb", "rgba"])
@@ -56,29 +34,14 @@ def test_written_pixels_are_read_back(tmp_path, pixels, suffix):
   assert image.notes == ()
 
 
-@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (6, 4)])
-def test_16_bit_values_are_rounded_not_cut(colour_type, channels):
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bit_values_are_rounded_not_cut(channels):
   values = RNG.integers(0, 65536, (5, 7, channels))
   values[0, 0] = 65535
-  image = files.read_image(png_16_bit(values, colour_type))
+  image = files.read_image(png(values, 16))
   expected = np.rint(values / 257).astype(np.uint8)
   np.testing.assert_array_equal(image.pixels.reshape(expected.shape), expected)
   assert image.notes == ("16-bit reduced to 8",)
-
-
-def test_16_bit_grey_with_alpha_is_within_one():
-  values = RNG.integers(0, 65536, (5, 7, 2))
-  image = files.read_image(png_16_bit(values, 4))
-  expected = np.rint(values / 257).astype(int)[..., [0, 0, 0, 1]]
-  assert np.abs(image.pixels.astype(int) - expected).max() <= 1
-  assert "16-bit reduced to 8" in image.notes
-
-
-def test_16_bit_transparent_colour_leaves_the_colours_alone():
-  values = RNG.integers(0, 65536, (5, 7, 3))
-  transparency = png_chunk(b"tRNS", values[0, 0].astype(">u2").tobytes())
-  pixels = files.read_image(png_16_bit(values, 2, transparency)).pixels
-  np.testing.assert_array_equal(pixels, np.rint(values / 257).astype(np.uint8))
 
 
 def test_16_bit_turned_by_its_orientation():
@@ -86,13 +49,21 @@ def test_16_bit_turned_by_its_orientation():
   exif = Image.Exif()
   exif[ORIENTATION] = 6
   block = png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
-  pixels = files.read_image(png_16_bit(values, 2, block)).pixels
+  pixels = files.read_image(png(values, 16, block)).pixels
   np.testing.assert_array_equal(pixels, np.rot90(np.rint(values / 257), -1))
 
 
 def test_16_bit_tiff():
   values = RNG.integers(0, 65536, (5, 7)).astype(np.uint16)
   pixels = files.read_image(encode(values, "TIFF")).pixels
+  np.testing.assert_array_equal(pixels, np.rint(values / 257))
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_tiff_that_is_compressed(channels):
+  """Of which Pillow gets the values in the machine's order of bytes."""
+  values = RNG.integers(0, 65536, (5, 7, channels))
+  pixels = files.read_image(tiff(values, 16, deflate=True)).pixels
   np.testing.assert_array_equal(pixels, np.rint(values / 257))
 
 
@@ -132,7 +103,9 @@ def test_cmyk_becomes_rgb_without_its_profile():
 
 def test_cmyk_with_a_broken_profile_is_still_read():
   data = encode(Image.new("CMYK", (8, 8)), "JPEG", icc_profile=b"no profile")
-  np.testing.assert_array_equal(files.read_rgb(data), 255)
+  read = files.read_image(data)
+  np.testing.assert_array_equal(read.pixels, 255)
+  assert read.notes == ("CMYK converted to sRGB", "left out: unreadable ICC profile")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -163,9 +136,12 @@ def test_profile_and_exif_are_kept(tmp_path):
   exif = Image.Exif()
   exif[ExifTags.Base.Artist] = "someone"
   path = tmp_path / "image.png"
-  files.write_image(path, RGB, icc_profile=b"profile", exif=exif.tobytes())
+  notes = files.write_image(path, RGB, icc_profile=SRGB, exif=exif.tobytes(), xmp=b"<x/>")
   read = files.read_image(path)
-  assert read.icc_profile == b"profile"
+  assert notes == read.notes == ()
+  assert read.icc_profile == SRGB
+  assert read.xmp == b"<x/>"
+  assert read.metadata.keys() == {"icc", "exif", "xmp"}
   kept = Image.Exif()
   kept.load(read.exif)
   assert kept[ExifTags.Base.Artist] == "someone"
@@ -193,10 +169,109 @@ def test_truncated_file_is_an_error_that_names_it(tmp_path, image_format):
     files.read_image(path)
 
 
-@pytest.mark.parametrize("data", [b"", b"text", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_image(data):
-  with pytest.raises(files.ImageError, match=f"image of {len(data)} bytes: not a readable image"):
+@pytest.mark.parametrize(
+  ("data", "words"),
+  [
+    (b"", "an empty file"),
+    (b"text", "of a format that Pillow does not know, or damaged where it begins"),
+    (b"\x89PNG\r\n\x1a\n", "a kind of PNG that Pillow does not read, or damaged"),
+    (b"II*\0" + bytes(20), "a kind of TIFF that Pillow does not read, or damaged"),
+    (b"\n <?xml?><svg/>", "SVG, a drawing; render it to PNG first"),
+    (b"%PDF-1.7", "PDF, a document; render it to PNG first"),
+    (b"\xff\x0a" + bytes(9), "JPEG XL, which no extra of this package reads; `djxl` makes a PNG"),
+  ],
+)
+def test_what_is_no_image(tmp_path, data, words):
+  path = tmp_path / "file.image"
+  path.write_bytes(data)
+  for file, name in ((path, "file.image"), (data, f"image of {len(data)} bytes")):
+    with pytest.raises(
+      files.ImageError, match=rf"{name}: not a readable image \({words}"
+    ) as caught:
+      files.read_image(file)
+    assert "object at 0x" not in str(caught.value)
+
+
+def test_heic_names_what_reads_it(monkeypatch):
+  monkeypatch.setitem(sys.modules, "pillow_heif", None)
+  data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
+  with pytest.raises(files.ImageError, match="HEIC, which `pip install pillow-heif` reads"):
     files.read_image(data)
+
+
+@pytest.mark.parametrize(
+  "kind", ["str", "Path", "bytes", "bytearray", "memoryview", "BytesIO", "file"]
+)
+def test_what_can_be_read(tmp_path, kind):
+  path, data = tmp_path / "image.png", encode(RGB)
+  path.write_bytes(data)
+  with path.open("rb") as opened:
+    file = {
+      "str": str(path), "Path": path, "bytes": data, "bytearray": bytearray(data),
+      "memoryview": memoryview(data), "BytesIO": io.BytesIO(data), "file": opened,
+    }[kind]  # fmt: skip
+    np.testing.assert_array_equal(files.read_rgb(file), RGB)
+
+
+def test_an_opened_file_is_named(tmp_path):
+  (tmp_path / "broken.png").write_bytes(b"text")
+  with (
+    (tmp_path / "broken.png").open("rb") as opened,
+    pytest.raises(files.ImageError, match=r"broken\.png: not a readable image"),
+  ):
+    files.read_image(opened)
+
+
+@pytest.mark.parametrize("file", [RGB, Image.fromarray(RGB), io.StringIO("text"), 3, None])
+def test_what_is_no_file(file):
+  words = (
+    f"expected a path, the bytes of an image file or a file opened .* got {type(file).__name__}"
+  )
+  with pytest.raises(UsageError, match=words):
+    files.read_rgb(file)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(640, 480), (33, 17)])
+def test_jpeg_without_its_end(progressive, size):
+  image = Image.fromarray(RGB).resize(size, Image.Resampling.BICUBIC)
+  data = encode(image, "JPEG", progressive=progressive)
+  whole = files.read_image(data)
+  for cut in (1, 2):
+    read = files.read_image(data[:-cut])
+    np.testing.assert_array_equal(read.pixels, whole.pixels)
+    assert read.notes == ("end of the file missing",)
+  scan = data.rindex(b"\xff\xda")
+  for size in (*range(len(data) - 40, len(data) - 3), scan + 14, scan, scan - 9, len(data) // 2):
+    try:
+      read = files.read_image(data[:size])
+    except files.ImageError:
+      continue
+    np.testing.assert_array_equal(read.pixels, whole.pixels)  # nothing but padding was missing
+
+
+def test_pillows_limits_stay(monkeypatch):
+  chunk = png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2_000_000)))
+  before = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+  limits = []
+  monkeypatch.setattr(Image.Image, "load", _noting(limits, Image.Image.load))
+  np.testing.assert_array_equal(files.read_rgb(png(RGB, 8, *[chunk] * 40)), RGB)
+  assert set(limits) == {before}
+
+
+def _noting(limits, method):
+  def noting(image, *args):
+    limits.append((PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY))
+    return method(image, *args)
+
+  return noting
+
+
+def test_a_bomb_in_a_profile_is_left_out():
+  chunk = png_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(20 << 20)))
+  read = files.read_image(png(RGB, 8, chunk))
+  assert read.icc_profile is None
+  assert read.notes == ("left out: unreadable ICC profile",)
 
 
 def test_missing_file_is_not_an_image_error(tmp_path):
@@ -265,7 +340,7 @@ def test_what_are_no_pixels(tmp_path, pixels):
 
 @pytest.mark.parametrize("name", ["image.jpg", "image.xyz", "image"])
 def test_format_that_cannot_hold_the_pixels(tmp_path, name):
-  with pytest.raises(files.ImageError, match=rf"{name}: cannot write RGBA pixels .* \.png"):
+  with pytest.raises(files.ImageError, match=rf"{name}: cannot write RGBA pixels to .* \.png"):
     files.write_image(tmp_path / name, RGBA)
   assert not list(tmp_path.iterdir())
 
@@ -273,29 +348,3 @@ def test_format_that_cannot_hold_the_pixels(tmp_path, name):
 def test_missing_folder_is_the_systems_error(tmp_path):
   with pytest.raises(FileNotFoundError, match="absent"):
     files.write_image(tmp_path / "absent" / "image.png", RGB)
-
-
-def test_replace_atomically_keeps_the_old_file_on_failure(tmp_path):
-  path = tmp_path / "file.txt"
-  path.write_text("old")
-
-  def fail():
-    with files.replace_atomically(path) as temporary:
-      temporary.write_text("half of the n")
-      assert temporary.suffix == ".txt"
-      raise KeyboardInterrupt
-
-  with pytest.raises(KeyboardInterrupt):
-    fail()
-  assert path.read_text() == "old"
-  assert os.listdir(tmp_path) == ["file.txt"]
-
-
-def test_replace_atomically_replaces(tmp_path):
-  path = tmp_path / ("n" * 240 + ".txt")
-  path.write_text("old")
-  with files.replace_atomically(path) as temporary:
-    temporary.write_text("new")
-    assert path.read_text() == "old"
-  assert path.read_text() == "new"
-  assert os.listdir(tmp_path) == [path.name]

@@ -1,0 +1,61 @@
+"""Arrays of pixels: which are images, 16 bits to 8, any kind to RGB."""
+
+import numpy as np
+
+from cae_jax.errors import Error
+
+
+class ImageError(Error, ValueError):
+  """A file or an array that is not an image this package can use."""
+
+
+def check_pixels(pixels: np.ndarray) -> None:
+  """Raises ImageError unless `pixels` is uint8 [H, W] or [H, W, 1 to 4] and not empty."""
+  shape, dtype = np.shape(pixels), getattr(pixels, "dtype", type(pixels))
+  good_shape = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 2, 3, 4))
+  if dtype != np.uint8 or not good_shape or 0 in shape:
+    raise ImageError(f"expected uint8 pixels [H, W] or [H, W, 1 to 4], got {dtype} {list(shape)}")
+
+
+def to_rgb(pixels: np.ndarray) -> np.ndarray:
+  """Makes RGB of all kinds of pixels: grey is replicated, alpha is blended over white.
+
+  Args:
+    pixels: uint8 [H, W] or [H, W, 1 to 4].
+  Returns:
+    uint8 [H, W, 3]; the argument itself if it is RGB already.
+  Raises:
+    ImageError: another shape or type.
+  """
+  check_pixels(pixels)
+  colours = pixels[..., None] if pixels.ndim == 2 else pixels
+  if colours.shape[2] in (2, 4):
+    alpha = colours[..., -1:].astype(np.uint32)
+    blended = colours[..., :-1] * alpha + 255 * (255 - alpha)
+    colours = ((blended + 127) // 255).astype(np.uint8)
+  return colours if colours.shape[2] == 3 else np.repeat(colours, 3, axis=2)
+
+
+def to_8_bits(samples: np.ndarray) -> np.ndarray:
+  """Reduces uint16 samples to uint8 by round(v / 257), so that 65535 becomes 255; keeps uint8."""
+  if samples.dtype == np.uint8:
+    return samples
+  return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def turn(samples: np.ndarray, orientation: int) -> np.ndarray:
+  """Turns an image upright.
+
+  Args:
+    samples: [H, W] or [H, W, C].
+    orientation: 1 to 8, as EXIF's tag 274 counts them: where the first row and column are.
+  Returns:
+    [H, W, ...] or [W, H, ...], contiguous.
+  """
+  if orientation in (5, 6, 7, 8):
+    samples = samples.swapaxes(0, 1)
+  if orientation in (2, 3, 6, 7):
+    samples = samples[:, ::-1]
+  if orientation in (3, 4, 7, 8):
+    samples = samples[::-1]
+  return np.ascontiguousarray(samples)

@@ -1,0 +1,166 @@
+"""The chunks of a PNG file: pixels for Pillow, everything else for us.
+
+Pillow refuses a whole file for a damaged or large chunk of text or profile, and takes text by the
+name of "gamma" for a gamma. So it is given the chunks that the pixels need, and no others.
+"""
+
+import dataclasses
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MAX_INFLATED_BYTES = 1 << 24  # as much metadata as a .cae file holds
+_XMP = b"XML:com.adobe.xmp"
+_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+_GREY, _RGB, _GREY_ALPHA, _RGBA = 0, 2, 4, 6
+
+
+@dataclasses.dataclass
+class Png:
+  """What a PNG file holds.
+
+  Attributes:
+    pixels: a PNG file of the critical chunks, and of the transparency of a palette. 16-bit grey
+      with alpha, for which Pillow has no mode, is declared as 8-bit RGBA, whose channels are then
+      the high and low bytes of grey and of alpha; `has_byte_pairs` says so.
+    bits: of a sample.
+    transparent: the transparent colour, as one or three samples of `bits` bits.
+    icc_profile, exif, xmp: the blocks as they are.
+    gamma: of gAMA, where 1 is linear.
+    chromaticities: of cHRM, x and y of white, red, green and blue.
+    cicp: primaries, transfer, matrix and range of cICP.
+    is_srgb: there is an sRGB chunk.
+    frames: of the animation; 1 if there is none.
+    lost: what else there is, in words.
+  """
+
+  pixels: bytes
+  bits: int = 8
+  has_byte_pairs: bool = False
+  transparent: tuple[int, ...] | None = None
+  icc_profile: bytes | None = None
+  exif: bytes | None = None
+  xmp: bytes | None = None
+  gamma: float | None = None
+  chromaticities: tuple[float, ...] | None = None
+  cicp: tuple[int, ...] | None = None
+  is_srgb: bool = False
+  frames: int = 1
+  lost: list[str] = dataclasses.field(default_factory=list)
+
+
+def split(data: bytes) -> Png:
+  """Takes a PNG file apart.
+
+  Args:
+    data: the file; damaged chunks that the pixels need are left for Pillow to find.
+  """
+  png = Png(b"")
+  kept = [SIGNATURE]
+  colour_type = None
+  for kind, content, chunk in _chunks(data):
+    if kind == b"IHDR" and len(content) == 13:
+      png.bits, colour_type = content[8], content[9]
+      if (png.bits, colour_type) == (16, _GREY_ALPHA):
+        png.has_byte_pairs = True
+        chunk = _chunk(kind, content[:8] + bytes([8, _RGBA]) + content[10:])
+    if kind == b"tRNS" and colour_type in (_GREY, _RGB):
+      png.transparent = _transparent(content, colour_type, png.bits)
+    elif kind == b"tRNS" or not kind[0] & 0x20:
+      kept.append(chunk)
+    else:
+      _read_ancillary(png, kind, content, _is_whole(chunk))
+  png.pixels = b"".join(kept)
+  return png
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+  """Kind, content and whole bytes of every chunk; the last one may be short."""
+  start = len(SIGNATURE)
+  while len(data) - start >= 8:
+    size = int.from_bytes(data[start : start + 4], "big")
+    end = start + 12 + size
+    yield data[start + 4 : start + 8], data[start + 8 : min(end - 4, len(data))], data[start:end]
+    start = end
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+  checksum = zlib.crc32(kind + content)
+  return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+def _is_whole(chunk: bytes) -> bool:
+  return chunk == _chunk(chunk[4:8], chunk[8:-4])
+
+
+def _transparent(content: bytes, colour_type: int, bits: int) -> tuple[int, ...] | None:
+  count = 1 if colour_type == _GREY else 3
+  if len(content) < 2 * count:
+    return None
+  return tuple(value & (1 << bits) - 1 for value in struct.unpack_from(f">{count}H", content))
+
+
+def _read_ancillary(png: Png, kind: bytes, content: bytes, whole: bool) -> None:
+  if not whole:
+    _add(png.lost, f"damaged chunk {_name(kind)}")
+  elif kind == b"sRGB":
+    png.is_srgb = True
+  elif kind == b"iCCP":
+    png.icc_profile = _inflate(content.partition(b"\0")[2][1:])
+    if png.icc_profile is None:
+      _add(png.lost, "unreadable ICC profile")
+  elif kind == b"eXIf":
+    png.exif = content
+  elif kind == b"gAMA" and len(content) == 4:
+    png.gamma = int.from_bytes(content, "big") / 100_000
+  elif kind == b"cHRM" and len(content) == 32:
+    png.chromaticities = tuple(value / 100_000 for value in struct.unpack(">8I", content))
+  elif kind == b"cICP" and len(content) == 4:
+    png.cicp = tuple(content)
+  elif kind == b"acTL" and len(content) == 8:
+    png.frames = max(1, int.from_bytes(content[:4], "big"))
+  elif kind in _TEXT:
+    _read_text(png, kind, content)
+  elif kind == b"pHYs":
+    _add(png.lost, "resolution")
+  elif kind not in (b"fcTL", b"fdAT"):  # frames
+    _add(png.lost, f"chunk {_name(kind)}")
+
+
+def _read_text(png: Png, kind: bytes, content: bytes) -> None:
+  """Takes XMP, and EXIF as ImageMagick hides it; other text is lost."""
+  keyword, _, rest = content.partition(b"\0")
+  if kind == b"iTXt" and keyword == _XMP:
+    _, _, text = rest[2:].split(b"\0", 2) if rest.count(b"\0", 2) >= 2 else (b"", b"", b"")
+    png.xmp = _inflate(text) if rest[:1] == b"\1" else text
+  elif keyword in (b"Raw profile type exif", b"Raw profile type APP1") and png.exif is None:
+    png.exif = _raw_profile(_inflate(rest[1:]) if kind == b"zTXt" else rest)
+  else:
+    _add(png.lost, "text")
+
+
+def _raw_profile(text: bytes | None) -> bytes | None:
+  """The bytes of a name, a length and hexadecimal digits on many lines."""
+  digits = re.fullmatch(rb"\s*\w+\s+\d+\s+((?:[0-9a-fA-F]{2}\s*)+)", text or b"")
+  return bytes.fromhex(digits[1].decode()) if digits else None
+
+
+def _inflate(data: bytes) -> bytes | None:
+  """None if it does not inflate, or to more than a file of ours could hold."""
+  inflater = zlib.decompressobj()
+  try:
+    inflated = inflater.decompress(data, _MAX_INFLATED_BYTES)
+  except zlib.error:
+    return None
+  return inflated if inflater.eof else None
+
+
+def _name(kind: bytes) -> str:
+  return kind.decode("ascii", "replace")
+
+
+def _add(words: list[str], word: str) -> None:
+  if word not in words:
+    words.append(word)

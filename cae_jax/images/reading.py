@@ -1,0 +1,235 @@
+"""Image files to arrays: every kind of file becomes 8-bit grey or RGB, or a plain error."""
+
+import dataclasses
+import io
+import os
+import pathlib
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from cae_jax.errors import UsageError
+from cae_jax.images import boxes, contents, jpeg, metadata, png, srgb
+from cae_jax.images.contents import Contents
+from cae_jax.images.pixels import ImageError, to_8_bits, to_rgb, turn
+from cae_jax.images.samples import load
+
+Source = str | os.PathLike | bytes | bytearray | memoryview | IO[bytes]
+
+# What Pillow does not open, by how it begins.
+_UNREAD = {
+  b"\xff\x0a": "JPEG XL, which no extra of this package reads; `djxl` makes a PNG file of it",
+  b"\0\0\0\x0cJXL ": "JPEG XL, which no extra of this package reads; `djxl` makes a PNG file of it",
+  b"%PDF": "PDF, a document; render it to PNG first",
+  b"<svg": "SVG, a drawing; render it to PNG first",
+  b"II*\0": "a kind of TIFF that Pillow does not read, or damaged",
+  b"MM\0*": "a kind of TIFF that Pillow does not read, or damaged",
+  jpeg.START: "a kind of JPEG that Pillow does not read, or damaged",
+  png.SIGNATURE: "a kind of PNG that Pillow does not read, or damaged",
+  b"8BPS": "a kind of PSD that Pillow does not read, or damaged",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+  """An image as read from a file.
+
+  Attributes:
+    pixels: uint8 [H, W] grey, [H, W, 3] RGB, or with alpha (not premultiplied) [H, W, 2] or
+      [H, W, 4], upright.
+    icc_profile: the colour profile the pixels are in; None where the file has none (sRGB).
+    exif: the EXIF block without its orientation; None where there is none.
+    xmp: the XMP block, likewise.
+    notes: what was changed or lost on reading, in words; empty if the pixels are the file's own
+      and everything else is here.
+  """
+
+  pixels: np.ndarray
+  icc_profile: bytes | None
+  exif: bytes | None
+  xmp: bytes | None
+  notes: tuple[str, ...]
+
+  @property
+  def metadata(self) -> dict[str, bytes]:
+    """The blocks there are, by the names that files of this package give them."""
+    blocks = {"icc": self.icc_profile, "exif": self.exif, "xmp": self.xmp}
+    return {name: block for name, block in blocks.items() if block is not None}
+
+
+def read_image(file: Source) -> ImageFile:
+  """Reads an image file of any format that Pillow decodes, and HEIC with `pillow-heif` installed.
+
+  What a file holds is kept, or a note says that it is not; docs/images.md has the table.
+
+  Args:
+    file: a path, the bytes of a file, or a file opened for binary reading.
+  Returns:
+    The image, its metadata, and notes on what was changed.
+  Raises:
+    ImageError: the file is truncated, broken, of an unknown format or kind of pixels (HDR, floating
+      point), or larger than Pillow's limit against decompression bombs (about 179 megapixels).
+    UsageError: the argument is none of the above.
+    OSError: the file cannot be read at all.
+  """
+  name, data = _name_and_bytes(file)
+  try:
+    # Pillow's decoders raise nearly every type of exception on damaged files.
+    return _decode_to_the_end(data)
+  except Exception as error:
+    raise ImageError(f"{name}: not a readable image ({_reason(error, data)})") from error
+
+
+def read_rgb(file: Source) -> np.ndarray:
+  """Reads an image file as uint8 [H, W, 3]; see `read_image` and `to_rgb`."""
+  return to_rgb(read_image(file).pixels)
+
+
+def _name_and_bytes(file: Any) -> tuple[str, bytes]:
+  if isinstance(file, bytes | bytearray | memoryview):
+    return f"image of {len(file)} bytes", bytes(file)
+  if isinstance(file, str | os.PathLike):
+    return os.fspath(file), pathlib.Path(file).read_bytes()
+  data = file.read() if callable(getattr(file, "read", None)) else None
+  if not isinstance(data, bytes):
+    raise UsageError(
+      "expected a path, the bytes of an image file or a file opened for binary reading, got "
+      f"{type(file).__name__}"
+    )
+  name = getattr(file, "name", None)
+  return name if isinstance(name, str) else f"image of {len(data)} bytes", data
+
+
+def _reason(error: Exception, data: bytes) -> str:
+  if isinstance(error, UnidentifiedImageError):
+    return _kind_of(data)
+  words = " ".join(str(error).split()) or type(error).__name__
+  return f"unsupported kind {words}" if isinstance(error, KeyError) else words
+
+
+def _kind_of(data: bytes) -> str:
+  """Says what a file is that Pillow does not know."""
+  if not data:
+    return "an empty file"
+  if boxes.is_heic(data):
+    return "HEIC, which `pip install pillow-heif` reads"
+  for signature, words in _UNREAD.items():
+    if data.startswith(signature):
+      return words
+  if b"<svg" in data[:1024]:
+    return _UNREAD[b"<svg"]
+  return "of a format that Pillow does not know, or damaged where it begins"
+
+
+def _decode_to_the_end(data: bytes) -> ImageFile:
+  """Decodes a file; a JPEG may lack its last marker, if only that."""
+  try:
+    return _decode(data)
+  except OSError:
+    files = jpeg.ended(data)
+    if not files:
+      raise
+    image, *others = map(_decode, files)
+    if not all(np.array_equal(image.pixels, other.pixels) for other in others):
+      raise
+    return dataclasses.replace(image, notes=(*image.notes, "end of the file missing"))
+
+
+def _decode(data: bytes) -> ImageFile:
+  image, holds, data = _open_with_contents(data)
+  with image:
+    samples, notes = load(image, data, holds)
+    notes += holds.notes + _frames(image, data)
+  if holds.bits > 8:
+    notes.append(f"{holds.bits}-bit reduced to 8")
+  if holds.colours is not None:
+    samples = srgb.to_srgb(samples, holds.colours)
+    notes.append(f"{holds.colours.name} converted to sRGB")
+  orientation = _put_upright(holds)
+  if orientation != 1:
+    notes.append(f"EXIF orientation {orientation} applied")
+  if holds.icc_profile is not None:
+    space = "RGB" if samples.shape[2:] >= (3,) else "grey"
+    fault = metadata.profile_fault(holds.icc_profile, space)
+    if fault is not None:
+      holds.icc_profile = None
+      holds.lost.append(fault)
+  if holds.lost:
+    notes.append(f"left out: {', '.join(holds.lost)}")
+  return ImageFile(
+    pixels=turn(to_8_bits(samples), orientation),
+    icc_profile=holds.icc_profile,
+    exif=holds.exif,
+    xmp=holds.xmp,
+    notes=tuple(notes),
+  )
+
+
+def _open_with_contents(data: bytes) -> tuple[Image.Image, Contents, bytes]:
+  """An image to be loaded, what else the file holds, and the bytes to load the image from."""
+  if data.startswith(png.SIGNATURE):
+    chunks = png.split(data)
+    return _open(chunks.pixels), contents.of_png(chunks), chunks.pixels
+  if data.startswith(jpeg.START):
+    data, exif = jpeg.split(data)
+    image = _open(data)
+    holds = contents.of(image, data)
+    holds.exif = exif
+    return image, holds, data
+  try:
+    image = _open(data)
+    return image, contents.of(image, data), data
+  except ImageError:
+    raise
+  except Exception:  # AVIF's reader stumbles over EXIF, too
+    hidden = boxes.without_exif(data)
+    if hidden is None:
+      raise
+  image = _open(hidden)
+  holds = contents.of(image, hidden)
+  holds.lost.append("unreadable EXIF")
+  return image, holds, hidden
+
+
+def _open(data: bytes) -> Image.Image:
+  try:
+    return Image.open(io.BytesIO(data))
+  except UnidentifiedImageError:
+    if not boxes.is_heic(data):
+      raise
+    try:
+      from pillow_heif import HeifImageFile
+    except ImportError as error:
+      raise UnidentifiedImageError from error
+    image = HeifImageFile(io.BytesIO(data))
+  limit = Image.MAX_IMAGE_PIXELS
+  if limit is not None and image.width * image.height > 2 * limit:
+    raise ImageError(
+      f"{image.width} x {image.height} pixels, more than Pillow's limit of {2 * limit}"
+    )
+  return image
+
+
+def _frames(image: Image.Image, data: bytes) -> list[str]:
+  try:
+    if not getattr(image, "is_animated", False):
+      return []
+    with _open(data) as again:  # counting moves on in the file
+      return [f"first frame of {again.n_frames}"]  # type: ignore[attr-defined]
+  except Exception:  # a later frame is damaged
+    return ["first frame of several"]
+
+
+def _put_upright(holds: Contents) -> int:
+  """Takes the orientation, 1 to 8, out of EXIF and XMP; drops an EXIF block that has no more."""
+  exif = metadata.read_exif(holds.exif) if holds.exif is not None else None
+  if holds.exif is not None and exif is None:
+    holds.lost.append("unreadable EXIF")
+  holds.exif = exif.block if exif is not None and exif.tags else None
+  orientation = exif.orientation if exif is not None else None
+  if holds.xmp is not None:
+    if orientation is None:
+      orientation = metadata.xmp_orientation(holds.xmp)
+    holds.xmp = metadata.upright_xmp(holds.xmp)
+  return 1 if holds.is_upright or orientation is None else orientation

@@ -1,0 +1,166 @@
+"""Colours that a file says by numbers (gAMA and cHRM, cICP, nclx) as sRGB."""
+
+import dataclasses
+
+import numpy as np
+
+from cae_jax.images.pixels import ImageError
+
+# x and y of red, green, blue and white
+Chromaticities = tuple[float, ...]
+_D65 = (0.3127, 0.3290)
+_SRGB_PRIMARIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, *_D65)
+_SMPTE_170M = (0.63, 0.34, 0.31, 0.595, 0.155, 0.07, *_D65)
+# ITU-T H.273, tables 2 and 3. Primaries and curves that are not known are taken for sRGB's, as
+# everybody does, and so is the curve of BT.709, which says how cameras see, not how screens show.
+_UNKNOWN = 2
+_PRIMARIES: dict[int, Chromaticities] = {
+  1: _SRGB_PRIMARIES,
+  _UNKNOWN: _SRGB_PRIMARIES,
+  5: (0.64, 0.33, 0.29, 0.60, 0.15, 0.06, *_D65),
+  6: _SMPTE_170M,
+  7: _SMPTE_170M,
+  9: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, *_D65),
+  11: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351),
+  12: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, *_D65),
+}
+_PRIMARIES_NAMES = {
+  5: "BT.601",
+  6: "BT.601",
+  7: "SMPTE 240M",
+  9: "BT.2020",
+  11: "DCI-P3",
+  12: "Display P3",
+}
+_SRGB_TRANSFERS = (1, _UNKNOWN, 6, 13, 14, 15)
+_GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
+_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+_ROWS_AT_ONCE = 64
+_TOLERANCE = 0.005  # sRGB's own values come rounded in many ways
+_BRADFORD = np.array(
+  [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Colours:
+  """Which colours samples mean.
+
+  Attributes:
+    name: in words.
+    gamma: light is sample ** gamma, both in [0, 1]; None for sRGB's curve.
+    primaries: chromaticities of red, green, blue and white.
+  """
+
+  name: str
+  gamma: float | None = None
+  primaries: Chromaticities = _SRGB_PRIMARIES
+
+
+def from_cicp(primaries: int, transfer: int) -> Colours | None:
+  """The meaning of coding-independent code points (ITU-T H.273); None for sRGB.
+
+  Raises:
+    ImageError: PQ or HLG, which 8 bits of sRGB cannot hold, or code points that are not known.
+  """
+  if transfer in _HDR_TRANSFERS:
+    raise ImageError(
+      f"HDR ({_HDR_TRANSFERS[transfer]}, code points {primaries}/{transfer}): expected an image "
+      "for ordinary screens; map its tones to sRGB first"
+    )
+  if primaries not in _PRIMARIES or transfer not in (*_SRGB_TRANSFERS, *_GAMMAS):
+    raise ImageError(
+      f"colours of code points {primaries}/{transfer}, which are not known here; convert the file "
+      "to sRGB first"
+    )
+  return _colours(_PRIMARIES_NAMES.get(primaries), _PRIMARIES[primaries], _GAMMAS.get(transfer))
+
+
+def from_png(gamma: float | None, chromaticities: tuple[float, ...] | None) -> Colours | None:
+  """The meaning of PNG's gAMA and cHRM; None for sRGB, or if they make no sense.
+
+  Args:
+    gamma: of gAMA: samples are light ** gamma.
+    chromaticities: of cHRM: x and y of white, red, green and blue.
+  """
+  exponent = None if not gamma or abs(gamma - 1 / 2.2) < _TOLERANCE else 1 / gamma
+  if chromaticities is None or not _are_usable(chromaticities):
+    return _colours(None, _SRGB_PRIMARIES, exponent)
+  primaries = (*chromaticities[2:], *chromaticities[:2])
+  if np.allclose(primaries, _SRGB_PRIMARIES, atol=_TOLERANCE):
+    return _colours(None, _SRGB_PRIMARIES, exponent)
+  return _colours("primaries of cHRM", primaries, exponent)
+
+
+def to_srgb(samples: np.ndarray, colours: Colours) -> np.ndarray:
+  """Converts samples to sRGB; colours outside of it are clipped.
+
+  Args:
+    samples: uint8 or uint16, [H, W] or [H, W, 1 to 4]; an alpha channel stays as it is. Of grey
+      only the curve is changed.
+    colours: what the samples mean.
+  Returns:
+    The same type and shape.
+  """
+  top = np.iinfo(samples.dtype).max
+  light = _to_light(np.arange(top + 1, dtype=np.float32) / top, colours.gamma)
+  channels = 1 if samples.ndim == 2 else samples.shape[2]
+  converted = samples.copy()
+  if channels < 3 or colours.primaries == _SRGB_PRIMARIES:
+    table = _quantise(light, samples.dtype)
+    visible = converted if samples.ndim == 2 else converted[..., : 3 if channels >= 3 else 1]
+    visible[...] = table[visible]
+    return converted
+  matrix = (np.linalg.inv(_to_xyz(_SRGB_PRIMARIES)) @ _to_xyz(colours.primaries)).astype(np.float32)
+  for start in range(0, len(samples), _ROWS_AT_ONCE):
+    rows = samples[start : start + _ROWS_AT_ONCE, :, :3]
+    converted[start : start + _ROWS_AT_ONCE, :, :3] = _quantise(light[rows] @ matrix.T, rows.dtype)
+  return converted
+
+
+def _colours(name: str | None, primaries: Chromaticities, gamma: float | None) -> Colours | None:
+  """None if both the primaries (that have no name) and the curve are sRGB's."""
+  curve = None
+  if gamma is not None:
+    curve = "linear" if abs(gamma - 1) < _TOLERANCE else f"gamma {gamma:.3g}"
+  names = [word for word in (name, curve) if word]
+  return Colours(", ".join(names), gamma, primaries) if names else None
+
+
+def _are_usable(chromaticities: tuple[float, ...]) -> bool:
+  """Whether white is a mixture of three colours that differ."""
+  points = np.array(chromaticities).reshape(4, 2)
+  if (points[:, 1] <= 0).any() or (points > 1).any():
+    return False
+  xyz = _xyz_of(points[1:])
+  if abs(np.linalg.det(xyz)) < 1e-4:
+    return False
+  return bool((np.linalg.solve(xyz, _xyz_of(points[:1])) > 0).all())
+
+
+def _xyz_of(points: np.ndarray) -> np.ndarray:
+  """x and y [N, 2] as columns of X, Y and Z [3, N] with Y = 1."""
+  x, y = points.T
+  return np.stack([x / y, np.ones_like(x), (1 - x - y) / y])
+
+
+def _to_xyz(primaries: Chromaticities) -> np.ndarray:
+  """Light of red, green and blue to X, Y and Z seen under D65 (Bradford's adaptation), [3, 3]."""
+  points = np.array(primaries).reshape(4, 2)
+  colours, white = _xyz_of(points[:3]), _xyz_of(points[3:])
+  matrix = colours * np.linalg.solve(colours, white).T
+  cones, wanted = _BRADFORD @ white, _BRADFORD @ _xyz_of(np.array([_D65]))
+  return np.linalg.inv(_BRADFORD) @ (wanted / cones * _BRADFORD) @ matrix
+
+
+def _to_light(values: np.ndarray, gamma: float | None) -> np.ndarray:
+  if gamma is not None:
+    return values**gamma
+  return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def _quantise(light: np.ndarray, dtype: np.dtype) -> np.ndarray:
+  """Light in [0, 1] as samples of sRGB."""
+  light = light.clip(0, 1)
+  values = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+  return np.rint(values * np.iinfo(dtype).max).astype(dtype)

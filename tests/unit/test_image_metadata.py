@@ -1,0 +1,132 @@
+"""Metadata, however broken, ends neither reading nor writing."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image
+
+from cae_jax import commands
+from cae_jax.coding.bitstream import pack, unpack
+from cae_jax.images import files, metadata, writing
+from tests import image_files as make
+from tests.models import context_codec, photo
+
+RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+WITH_METADATA = sorted(
+  {f.name: suffix for suffix, f in writing.FORMATS.items() if f.blocks}.values()
+)
+SRGB = make.profile()
+
+
+def camera_exif():
+  """As cameras write it: directories in directories."""
+  exif = Image.Exif()
+  exif[ExifTags.Base.Artist] = "someone"
+  exif[ExifTags.Base.XResolution] = 300.0
+  exif[ExifTags.IFD.Exif] = {
+    36864: b"0220", 33434: (1, 100), 37500: b"maker's note", 40965: {1: "R03"}
+  }  # fmt: skip
+  exif[ExifTags.IFD.GPSInfo] = {1: "N", 2: (48.0, 12.0, 30.5)}
+  return exif.tobytes()
+
+
+@st.composite
+def damaged(draw, block):
+  """A block with some bytes changed, taken out, put in, or cut off."""
+  data = bytearray(block)
+  for _ in range(draw(st.integers(1, 4))):
+    place = draw(st.integers(0, max(0, len(data) - 1)))
+    taken, put = draw(st.sampled_from([1, 1, 1, 0, 7, 1000])), draw(st.binary(max_size=4))
+    data[place : place + taken] = put
+  return bytes(data)
+
+
+@pytest.mark.parametrize("suffix", WITH_METADATA)
+@settings(max_examples=25)
+@given(
+  exif=damaged(camera_exif()), profile=damaged(SRGB), xmp=damaged(b'<a tiff:Orientation="1"/>')
+)
+def test_damaged_metadata_is_written_or_left_out(tmp_path_factory, suffix, exif, profile, xmp):
+  path = tmp_path_factory.getbasetemp() / f"damaged{suffix}"
+  blocks = {"icc_profile": profile, "exif": exif, "xmp": xmp}
+  notes = files.write_image(path, RGB, **blocks)
+  read = files.read_image(path)
+  assert sorted(read.pixels.shape) == sorted(RGB.shape)  # an orientation may turn it
+  if writing.FORMATS[suffix].is_exact:
+    np.testing.assert_array_equal(np.sort(read.pixels, axis=None), np.sort(RGB, axis=None))
+  for name, label in (("icc_profile", "ICC profile"), ("exif", "EXIF"), ("xmp", "XMP")):
+    said = any(label in note and "left out" in note for note in notes)
+    assert (getattr(read, name) is None) == said
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".avif"])
+def test_a_batch_does_not_end_at_broken_metadata(tmp_path, monkeypatch, suffix):
+  codec = context_codec()
+  monkeypatch.setattr(commands, "load_codec", lambda weights: codec)
+  made = unpack(codec.compress(photo(30, 40)))
+  blocks = {"exif": b"Exif\0\0no TIFF file", "icc": b"no profile", "xmp": b"\xff"}
+  source, target = tmp_path / "a.cae", tmp_path / f"a{suffix}"
+  source.write_bytes(pack(made.header, made.sections, blocks))
+  line = commands.decompress_file(source, target, weights="tiny")
+  assert "unreadable EXIF left out" in line
+  assert "unreadable ICC profile, left out" in line
+  assert files.read_image(target).pixels.shape == (30, 40, 3)
+
+
+def test_what_does_not_fit_a_format_is_said(tmp_path):
+  long = make.exif_block(Artist="x" * 70_000)
+  notes = files.write_image(tmp_path / "a.jpg", RGB, exif=long)
+  assert "EXIF left out, too long for .jpg" in notes
+  notes = files.write_image(tmp_path / "a.png", RGB[..., 0], icc_profile=SRGB)
+  assert notes == ("ICC profile for RGB, which does not fit grey pixels, left out",)
+  assert files.write_image(tmp_path / "b.png", RGB, exif=long) == ()
+
+
+def test_tiff_takes_what_speaks_of_the_picture(tmp_path):
+  exif = Image.Exif()
+  exif.load(camera_exif())
+  exif[ExifTags.Base.PhotometricInterpretation] = 0  # white is 0, in the file that this came from
+  exif[ExifTags.Base.ImageWidth] = 1
+  assert files.write_image(tmp_path / "a.tif", RGB, exif=exif.tobytes()) == ()
+  read = files.read_image(tmp_path / "a.tif")
+  np.testing.assert_array_equal(read.pixels, RGB)
+  kept = Image.Exif()
+  kept.load(read.exif)
+  assert kept[ExifTags.Base.Artist] == "someone"
+  assert kept.get_ifd(ExifTags.IFD.Interop) == {1: "R03"}
+  assert kept.get_ifd(ExifTags.IFD.Exif)[37500] == b"maker's note"
+  assert kept.get_ifd(ExifTags.IFD.GPSInfo)[2] == (48.0, 12.0, 30.5)
+  assert ExifTags.Base.ImageWidth not in kept
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
+def test_only_the_orientation_is_taken_out_of_exif(order, prefix):
+  exif = Image.Exif()
+  exif.endian = order
+  exif.load(camera_exif())
+  exif.endian = order
+  exif[ExifTags.Base.Orientation] = 8
+  read = metadata.read_exif(prefix + exif.tobytes().removeprefix(b"Exif\0\0"))
+  assert read.orientation == 8
+  kept = Image.Exif()
+  kept.load(read.block)
+  assert ExifTags.Base.Orientation not in kept
+  assert set(kept) == read.tags == set(exif) - {ExifTags.Base.Orientation}
+  assert kept.get_ifd(ExifTags.IFD.Exif)[37500] == b"maker's note"
+  assert metadata.read_exif(read.block) == metadata.Exif(read.block, read.tags, None)
+
+
+@given(damaged(camera_exif()))
+def test_damaged_exif_is_read_or_not(block):
+  read = metadata.read_exif(block)
+  assert read is None or len(read.block) <= len(block) + len(b"Exif\0\0")
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_an_orientation_that_is_none_is_ignored(value):
+  data = make.encode(RGB, exif=make.exif_block(Orientation=value))
+  read = files.read_image(data)
+  np.testing.assert_array_equal(read.pixels, RGB)
+  assert read.notes == ()
