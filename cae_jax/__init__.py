@@ -1,12 +1,37 @@
 """Learned image compression with convolutional autoencoders, in JAX and Flax."""
 
+import importlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from cae_jax import backend as _backend  # has to know of every fork from now on
+from cae_jax.errors import Error, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
   from cae_jax.codec.image import Codec
+  from cae_jax.coding.errors import BitstreamError
+  from cae_jax.images.files import ImageError
+  from cae_jax.weights import WeightsError
 
+__all__ = [
+  "BackendError",
+  "BitstreamError",
+  "Error",
+  "ImageError",
+  "MissingExtraError",
+  "UsageError",
+  "WeightsError",
+  "load",
+]
 __version__ = "0.1.0"
+
+BackendError = _backend.BackendError
+# Imported when asked for: they bring NumPy, Pillow or Flax with them.
+_LAZY = {
+  "BitstreamError": "coding.errors",
+  "ImageError": "images.files",
+  "WeightsError": "weights",
+}
 
 
 def load(name_or_path: str | os.PathLike | None = None) -> "Codec":
@@ -18,7 +43,14 @@ def load(name_or_path: str | os.PathLike | None = None) -> "Codec":
 
   Raises:
     WeightsError: there are no such weights, or the file is damaged.
+    BackendError: JAX cannot work here.
   """
   from cae_jax import codec
 
   return codec.load(name_or_path)
+
+
+def __getattr__(name: str) -> Any:
+  if name in _LAZY:
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,43 +5,58 @@ cae compress IN IN ... --output_dir=DIR
 cae decompress IN.cae OUT.png
 cae decompress IN.cae IN.cae ... --output_dir=DIR
 cae info IN.cae ...
+
+The exit status is 0, 2 after errors that a user can mend, 1 after a bug, 130 after Ctrl-C.
 """
 
 import argparse
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import cae_jax
-from cae_jax import commands
+from cae_jax import commands, console
+from cae_jax.backend import BackendError
 from cae_jax.codec import DEFAULT_MAX_PIXELS
+from cae_jax.errors import UsageError
+from cae_jax.paths import shown, user_path
 
-USAGE_STATUS = 2
-INTERRUPT_STATUS = 130
-# What bad input raises; anything else is a bug and shows its traceback.
-INPUT_ERRORS = (ValueError, OSError, RuntimeError, ModuleNotFoundError, MemoryError)
+BROKEN_PIPE_STATUS = 141  # as of a program that the signal ends
 
 Job = tuple[Path, Path]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command and returns its exit status: 0, or 2 after errors of usage or input."""
-  arguments = _parser().parse_args(argv)
+  """Runs the command and returns its exit status."""
+  console.accept_any_text()
+  arguments = _parser().parse_args(_underscored(sys.argv[1:] if argv is None else argv))
   # JAX and XLA speak of devices that are not there and the like.
   if not arguments.debug:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("jax").setLevel(logging.ERROR)
   try:
-    return arguments.run(arguments)
-  except KeyboardInterrupt:
-    return INTERRUPT_STATUS
-  except INPUT_ERRORS as error:
-    _complain(error, arguments.debug)
-    return USAGE_STATUS
+    status = arguments.run(arguments)
+    sys.stdout.flush()
+    return status
+  except BrokenPipeError:  # of standard output: nobody reads on, as with `| head`
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered
+    return BROKEN_PIPE_STATUS
+  except (Exception, KeyboardInterrupt) as error:
+    return console.report(error, debug=arguments.debug)
+
+
+def _underscored(arguments: Sequence[str]) -> list[str]:
+  """Spells options as the parser knows them: --output-dir as --output_dir."""
+  end = [*arguments, "--"].index("--")
+  return [*map(_underscored_option, arguments[:end]), *arguments[end:]]
+
+
+def _underscored_option(argument: str) -> str:
+  name, equals, value = argument.partition("=")
+  return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else argument
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
 
   def error(self, message: str) -> NoReturn:
     print(f"error: {message}; {self.prog} --help explains", file=sys.stderr)
-    sys.exit(USAGE_STATUS)
+    sys.exit(console.USAGE_STATUS)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
   _add_compress(add("compress", _compress, "Image files to .cae files."))
   _add_decompress(add("decompress", _decompress, "The .cae files back to image files."))
   info = add("info", _info, "What .cae files say of themselves.")
-  info.add_argument("files", nargs="+", metavar="FILE.cae", type=Path)
+  info.add_argument("files", nargs="+", metavar="FILE.cae", type=_path)
   return parser
 
 
@@ -102,28 +117,36 @@ def _add_decompress(parser: argparse.ArgumentParser) -> None:
 
 def _add_files(parser: argparse.ArgumentParser, out: str) -> None:
   parser.add_argument(
-    "files", nargs="+", metavar="FILE", type=Path, help=f"IN {out}, or many IN and --output_dir"
+    "files", nargs="+", metavar="FILE", type=_path, help=f"IN {out}, or many IN and --output_dir"
   )
+  parser.add_argument("--output_dir", metavar="DIR", type=_path, help="write there, by IN's names")
   parser.add_argument(
-    "--output_dir", "--output-dir", metavar="DIR", type=Path, help="write there, by IN's names"
+    "--weights", metavar="NAME_OR_FILE", type=_path, help="others than the shipped ones"
   )
-  parser.add_argument("--weights", metavar="NAME_OR_FILE", help="others than the shipped ones")
   parser.add_argument("--force", action="store_true", help="overwrite files")
+
+
+def _path(text: str) -> Path:
+  try:
+    return user_path(text)
+  except UsageError as error:
+    raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _compress(arguments: argparse.Namespace) -> int:
   jobs = _jobs(arguments, commands.SUFFIX)
   if arguments.output_dir is None and jobs[0][1].suffix.lower() != commands.SUFFIX:
-    raise ValueError(
-      f"{jobs[0][1]} does not end in {commands.SUFFIX}; expected IN OUT{commands.SUFFIX}, or "
-      "--output_dir for many files"
+    raise UsageError(
+      f"{shown(jobs[0][1])} does not end in {commands.SUFFIX}; expected IN OUT{commands.SUFFIX}, "
+      "or --output_dir for many files"
     )
   command = lambda source, target: commands.compress_file(
     source,
     target,
-    weights=arguments.weights,
+    weights=_weights(arguments),
     strip=arguments.strip,
     effort=arguments.effort,
+    overwrite=arguments.force,
     quality=arguments.quality,
     bpp=arguments.bpp,
     psnr=arguments.psnr,
@@ -135,12 +158,16 @@ def _compress(arguments: argparse.Namespace) -> int:
 def _decompress(arguments: argparse.Namespace) -> int:
   jobs = _jobs(arguments, ".png")
   if arguments.output_dir is None and jobs[0][1].suffix.lower() in ("", commands.SUFFIX):
-    raise ValueError(
-      f"{jobs[0][1]} is no name of an image file; expected IN{commands.SUFFIX} OUT.png, or "
+    raise UsageError(
+      f"{shown(jobs[0][1])} is no name of an image file; expected IN{commands.SUFFIX} OUT.png, or "
       "--output_dir for many files"
     )
   command = lambda source, target: commands.decompress_file(
-    source, target, weights=arguments.weights, max_pixels=arguments.max_pixels
+    source,
+    target,
+    weights=_weights(arguments),
+    max_pixels=arguments.max_pixels,
+    overwrite=arguments.force,
   )
   return _run(jobs, command, arguments)
 
@@ -150,12 +177,16 @@ def _info(arguments: argparse.Namespace) -> int:
   return _run_all(jobs, lambda source, _: commands.describe_file(source), arguments.debug)
 
 
+def _weights(arguments: argparse.Namespace) -> str | None:
+  return None if arguments.weights is None else str(arguments.weights)
+
+
 def _jobs(arguments: argparse.Namespace, suffix: str) -> list[Job]:
   """IN and OUT of every file; without --output_dir there are exactly these two."""
   files, folder = arguments.files, arguments.output_dir
   if folder is None:
     if len(files) != 2:
-      raise ValueError(
+      raise UsageError(
         f"expected IN and OUT, got {len(files)} name{'s' * (len(files) > 1)}; for many files give "
         "--output_dir"
       )
@@ -164,7 +195,8 @@ def _jobs(arguments: argparse.Namespace, suffix: str) -> list[Job]:
   sources: dict[Path, Path] = {}
   for source, target in jobs:
     if target in sources:
-      raise ValueError(f"{sources[target]} and {source} would both become {target}; rename one")
+      both = f"{shown(sources[target])} and {shown(source)}"
+      raise UsageError(f"{both} would both become {shown(target)}; rename one")
     sources[target] = source
   return jobs
 
@@ -173,11 +205,15 @@ def _run(jobs: list[Job], command: commands.Command, arguments: argparse.Namespa
   """Runs a command that writes files, never over others unless --force says so."""
 
   def guarded(source: Path, target: Path) -> str:
-    if target.exists() and not arguments.force:
-      raise FileExistsError(f"{target} exists; --force overwrites it")
     if not target.parent.is_dir():
-      raise FileNotFoundError(f"{target.parent}: no such folder")
-    return command(source, target)
+      raise UsageError(f"{shown(target.parent)}: no such folder")
+    try:
+      # Seen before the work, if it can be; what is no regular file holds nothing to be lost.
+      if target.is_file() and not arguments.force:
+        raise FileExistsError
+      return command(source, target)
+    except FileExistsError as error:
+      raise UsageError(f"{shown(target)} exists; --force overwrites it") from error
 
   if arguments.output_dir is not None:
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
@@ -185,7 +221,7 @@ def _run(jobs: list[Job], command: commands.Command, arguments: argparse.Namespa
 
 
 def _run_all(jobs: list[Job], command: commands.Command, debug: bool) -> int:
-  """One file after the other; a bad one does not stop the others."""
+  """One file after the other; a bad one, or a bug that it shows, does not stop the others."""
   from tqdm import tqdm
 
   status = 0
@@ -193,28 +229,15 @@ def _run_all(jobs: list[Job], command: commands.Command, debug: bool) -> int:
   for source, target in tqdm(jobs, unit="file", disable=True if len(jobs) == 1 else None):
     try:
       line = command(source, target)
-    except INPUT_ERRORS as error:
-      status = USAGE_STATUS
+    except BackendError:
+      raise  # it would be the same for every file
+    except Exception as error:
       with tqdm.external_write_mode():
-        _complain(error, debug, source)
+        found = console.report(error, debug=debug, source=source)
+      status = console.BUG_STATUS if console.BUG_STATUS in (found, status) else found
     else:
       tqdm.write(line)
   return status
-
-
-def _complain(error: BaseException, debug: bool, source: Path | None = None) -> None:
-  """One line on standard error, after the traceback if that is wanted."""
-  if debug:
-    traceback.print_exception(error)
-  message, *_ = _message(error).strip().splitlines() or [type(error).__name__]
-  known = source is None or str(source) in message
-  print(f"error: {message}" if known else f"error: {source}: {message}", file=sys.stderr)
-
-
-def _message(error: BaseException) -> str:
-  if isinstance(error, OSError) and error.filename is not None:
-    return f"{error.filename}: {error.strerror}"
-  return str(error)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cae_jax.atomic import replace_atomically
 from cae_jax.codec import DEFAULT_MAX_PIXELS, info
-from cae_jax.coding.bitstream import Kind, unpack
-from cae_jax.images.files import read_image, replace_atomically, write_image
+from cae_jax.coding.bitstream import MAX_METADATA_BYTES, Header, Kind, unpack
+from cae_jax.images.files import ImageFile, read_image, write_image
+from cae_jax.paths import shown
 
 if TYPE_CHECKING:
   from cae_jax.codec import Codec
@@ -19,6 +21,7 @@ _KINDS = {
   Kind.RGB: "RGB",
   Kind.RGBA: "RGBA",
 }
+_METADATA = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP"}
 
 # (source, target) -> a line that says what was done
 Command = Callable[[Path, Path], str]
@@ -31,6 +34,7 @@ def compress_file(
   weights: str | None = None,
   strip: bool = False,
   effort: int = 0,
+  overwrite: bool = True,
   **goal: float | None,
 ) -> str:
   """Compresses an image file.
@@ -41,21 +45,26 @@ def compress_file(
     weights: a shipped name or a file; the default ones if None.
     strip: leaves out colour profile, EXIF and XMP.
     effort: of `Codec.encode`.
+    overwrite: False leaves a file of the target's name alone.
     **goal: of `Codec.encode`, at most one that is not None.
   Returns:
     What was done, with the true rate and PSNR.
+  Raises:
+    Error: the source is no image, or the goal cannot be met.
+    OSError: a file cannot be read or written; FileExistsError if there is one, and `overwrite` is
+      False.
   """
   image = read_image(source)
-  kept = {} if strip else image.metadata
+  kept, notes = ({}, []) if strip else _fitting_metadata(image)
   encoded = load_codec(weights).encode(image.pixels, metadata=kept, effort=effort, **goal)
-  with replace_atomically(target) as temporary:
+  with replace_atomically(target, overwrite=overwrite) as temporary:
     temporary.write_bytes(encoded.data)
   quality = "" if encoded.quality is None else f", quality {encoded.quality:.1f}"
   line = (
-    f"{source} -> {target}: {len(encoded.data)} bytes, {encoded.rate_bpp:.4f} bpp, "
+    f"{shown(source)} -> {shown(target)}: {len(encoded.data)} bytes, {encoded.rate_bpp:.4f} bpp, "
     f"{encoded.psnr_db:.2f} dB{quality}"
   )
-  return "; ".join([line, *image.notes])
+  return "; ".join([line, *image.notes, *notes])
 
 
 def decompress_file(
@@ -64,6 +73,7 @@ def decompress_file(
   *,
   weights: str | None = None,
   max_pixels: int = DEFAULT_MAX_PIXELS,
+  overwrite: bool = True,
 ) -> str:
   """Decompresses a .cae file into an image file, whose suffix decides the format.
 
@@ -72,22 +82,29 @@ def decompress_file(
     target: the image file to write.
     weights: a shipped name or a file; if None, the shipped ones that the file was made with.
     max_pixels: larger images are refused.
+    overwrite: False leaves a file of the target's name alone.
   Returns:
     What was done.
+  Raises:
+    Error: the source is no .cae file or damaged, its weights are not at hand, or the target's
+      format cannot hold the image.
+    OSError: a file cannot be read or written; FileExistsError if there is one, and `overwrite` is
+      False.
   """
-  data = source.read_bytes()
-  image = _codec_for(data, weights).decompress(data, max_pixels=max_pixels)
-  metadata = unpack(data).metadata
+  container = unpack(source.read_bytes())
+  codec = _codec_for(container.header) if weights is None else load_codec(weights)
+  decoded = codec.decode(container, max_pixels=max_pixels)
+  metadata = decoded.metadata
   notes = write_image(
     target,
-    image,
+    decoded.image,
     icc_profile=metadata.get("icc"),
     exif=metadata.get("exif"),
     xmp=metadata.get("xmp"),
+    overwrite=overwrite,
   )
-  height, width = image.shape[:2]
-  line = f"{source} -> {target}: {width} x {height} {_KINDS[info(data).kind]}"
-  return "; ".join([line, *notes])
+  image = f"{decoded.info.width} x {decoded.info.height} {_KINDS[decoded.info.kind]}"
+  return "; ".join([f"{shown(source)} -> {shown(target)}: {image}", *notes])
 
 
 def describe_file(source: Path) -> str:
@@ -97,7 +114,7 @@ def describe_file(source: Path) -> str:
   metadata = [f"{name} ({size} bytes)" for name, size in content.metadata_bytes.items()]
   return "\n".join(
     [
-      f"{source}: {content.width} x {content.height} {_KINDS[content.kind]}",
+      f"{shown(source)}: {content.width} x {content.height} {_KINDS[content.kind]}",
       f"  {content.size_bytes} bytes, {content.rate_bpp:.4f} bpp",
       f"  model {content.model_id}, weights {content.model_hash}{level}",
       f"  sections of {', '.join(map(str, content.section_bytes))} bytes",
@@ -115,10 +132,20 @@ def load_codec(weights: str | None) -> "Codec":
   return codec.load(weights)
 
 
-def _codec_for(data: bytes, weights: str | None) -> "Codec":
-  content = info(data)
-  if weights is not None:
-    return load_codec(weights)
+def _codec_for(header: Header) -> "Codec":
+  """The codec of the shipped weights that a file was made with."""
   from cae_jax.weights.shipped import find_for_file
 
-  return load_codec(str(find_for_file(content.model_id, content.model_hash)))
+  return load_codec(str(find_for_file(header.model_id, header.model_hash.hex())))
+
+
+def _fitting_metadata(image: ImageFile) -> tuple[dict[str, bytes], list[str]]:
+  """What of an image's metadata a .cae file can hold, and notes on the rest."""
+  kept: dict[str, bytes] = {}
+  notes = []
+  for name, value in image.metadata.items():
+    if sum(map(len, kept.values())) + len(value) <= MAX_METADATA_BYTES:
+      kept[name] = value
+    else:
+      notes.append(f"{_METADATA[name]} of {len(value)} bytes left out, too large")
+  return kept, notes

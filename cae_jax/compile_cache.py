@@ -33,7 +33,7 @@ def enable() -> None:
 def folder() -> Path | None:
   """Where this machine's programs are kept; None if they are not."""
   root = os.environ.get(ENVIRONMENT, platformdirs.user_cache_dir("cae_jax", appauthor=False))
-  return Path(root) / _machine() if root else None
+  return Path(os.path.expanduser(root)) / _machine() if root else None
 
 
 def _machine() -> str:

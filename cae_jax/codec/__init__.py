@@ -4,11 +4,13 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from cae_jax import backend
 from cae_jax.codec.info import DEFAULT_MAX_PIXELS, Info, info
 
 if TYPE_CHECKING:
   from cae_jax.codec.calibration import calibrate_weights
   from cae_jax.codec.coders.base import Coded, LatentCoder
+  from cae_jax.codec.decoding import Decoded
   from cae_jax.codec.encoding import Encoded
   from cae_jax.codec.image import Codec
   from cae_jax.weights import Weights
@@ -17,6 +19,7 @@ __all__ = [
   "DEFAULT_MAX_PIXELS",
   "Codec",
   "Coded",
+  "Decoded",
   "Encoded",
   "Info",
   "LatentCoder",
@@ -30,6 +33,7 @@ __all__ = [
 _LAZY = {
   "Codec": "image",
   "Coded": "coders.base",
+  "Decoded": "decoding",
   "Encoded": "encoding",
   "LatentCoder": "coders.base",
   "calibrate_weights": "calibration",
@@ -44,6 +48,7 @@ def load(name_or_path: str | os.PathLike | None = None) -> "Codec":
   Raises:
     WeightsError: there are none of that name, or the file is missing, damaged, or of a model that
       this version does not know.
+    BackendError: JAX cannot work here.
   """
   from cae_jax.weights import load_weights
   from cae_jax.weights.shipped import find
@@ -52,10 +57,16 @@ def load(name_or_path: str | os.PathLike | None = None) -> "Codec":
 
 
 def from_weights(weights: "Weights") -> "Codec":
-  """A codec from weights in memory; raises WeightsError if their model is not known."""
+  """Makes a codec of weights in memory.
+
+  Raises:
+    WeightsError: their model is not known.
+    BackendError: JAX cannot work here.
+  """
   from cae_jax.codec.coders import make_coder
   from cae_jax.codec.image import Codec
 
+  backend.require()
   return Codec(weights, make_coder(weights))
 
 

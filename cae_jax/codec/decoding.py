@@ -1,11 +1,14 @@
 """From a file's container to the image."""
 
+import dataclasses
+from collections.abc import Mapping
+
 import numpy as np
 
 from cae_jax.codec import windows
 from cae_jax.codec.alpha import decode_alpha
 from cae_jax.codec.coders.base import LatentCoder
-from cae_jax.codec.info import unpack_rate
+from cae_jax.codec.info import Info, info_of, unpack_rate
 from cae_jax.codec.kinds import Planes, has_alpha, put_together
 from cae_jax.codec.threads import in_threads
 from cae_jax.codec.tiles import coding_tiles
@@ -13,8 +16,23 @@ from cae_jax.coding.bitstream import Container, Header, symbol_checksum
 from cae_jax.coding.errors import BitstreamError
 
 
-def decode_container(coder: LatentCoder, container: Container) -> np.ndarray:
-  """The image of a file that this coder's weights have made.
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+  """All that a file holds.
+
+  Attributes:
+    image: uint8 [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], as it was compressed.
+    metadata: by name, such as "icc" or "exif".
+    info: as `info` reads it without decoding.
+  """
+
+  image: np.ndarray
+  metadata: Mapping[str, bytes]
+  info: Info
+
+
+def decode_container(coder: LatentCoder, container: Container) -> Decoded:
+  """Decodes a file that this coder's weights have made.
 
   Raises:
     BitstreamError: the sections are damaged, or not those of such an image.
@@ -31,7 +49,8 @@ def decode_container(coder: LatentCoder, container: Container) -> np.ndarray:
   y_hat = _decode_tiles(coder, tiles, sections, rate_level, header.symbol_checksum)
   alpha = decode_alpha(sections[-1], height, width) if has_alpha(header.kind) else None
   rgb = windows.synthesise(coder, y_hat, rate_level, height, width)
-  return put_together(Planes(header.kind, rgb, alpha))
+  image = put_together(Planes(header.kind, rgb, alpha))
+  return Decoded(image, container.metadata, info_of(container.outline))
 
 
 def _decode_tiles(coder, tiles, sections, rate_level: int, expected: int) -> np.ndarray:

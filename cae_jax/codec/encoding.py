@@ -1,9 +1,12 @@
 """One image on its way into a file: analysed once, coded at as many rates as a target needs."""
 
+import contextlib
 import dataclasses
 import functools
 import math
+import operator
 from collections.abc import Mapping
+from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
@@ -15,7 +18,8 @@ from cae_jax.codec.kinds import take_apart, visible_psnr_db
 from cae_jax.codec.rate_search import largest_within
 from cae_jax.codec.threads import in_threads
 from cae_jax.codec.tiles import Tile, coding_tiles
-from cae_jax.coding.bitstream import Header, pack, symbol_checksum
+from cae_jax.coding.bitstream import BytesLike, Header, check_metadata, pack, symbol_checksum
+from cae_jax.errors import UsageError
 
 DEFAULT_QUALITY = 50.0
 MAX_QUALITY = 100.0
@@ -37,7 +41,7 @@ class Analysed:
     coder: the model.
     model_id, model_hash: for the header.
     image: uint8, see `kinds.take_apart`.
-    metadata: by name.
+    metadata: by name, see `check_metadata`.
   """
 
   def __init__(
@@ -46,12 +50,12 @@ class Analysed:
     model_id: str,
     model_hash: bytes,
     image: np.ndarray,
-    metadata: Mapping[str, bytes] | None = None,
+    metadata: Mapping[str, BytesLike] | None = None,
   ):
     self.coder = coder
     self.planes = take_apart(image)
-    self._header = Header(model_id, model_hash, self.planes.kind, *image.shape[:2])
-    self._metadata = metadata
+    self._header = Header(model_id, model_hash, self.planes.kind, *self.planes.rgb.shape[:2])
+    self._metadata = check_metadata(metadata)
     self.y = windows.analyse(coder, self.planes.rgb)
     alpha = self.planes.alpha
     self._alpha_sections = [] if alpha is None else [encode_alpha(alpha)]
@@ -119,19 +123,34 @@ class Encoded:
     return visible_psnr_db(source.planes, rgb)
 
 
-def check_target(name: str, value: float) -> None:
-  """Raises ValueError unless the value is one that a target of this name can have."""
+def checked_target(name: str, value: SupportsFloat) -> float:
+  """The value as a number; raises UsageError unless it is one that a target of this name can have.
+
+  NumPy's and JAX's scalars are numbers as well.
+  """
+  number = _as_number(name, value)
   if name == "quality":
-    if not 0 <= value <= MAX_QUALITY:
-      raise ValueError(f"quality {value:g}: expected 0 to {MAX_QUALITY:g}")
-  elif not 0 < value < math.inf:
-    raise ValueError(f"{name} {value:g}: expected a positive number")
+    if not 0 <= number <= MAX_QUALITY:
+      raise UsageError(f"quality {number:g}: expected 0 to {MAX_QUALITY:g}")
+  elif not 0 < number < math.inf:
+    raise UsageError(f"{name} {number:g}: expected a positive number")
+  return number
 
 
-def check_effort(effort: int) -> None:
-  """Raises ValueError unless it is one of the efforts."""
-  if effort not in range(MAX_EFFORT + 1):
-    raise ValueError(f"effort {effort}: expected a whole number from 0 to {MAX_EFFORT}")
+def checked_effort(effort: SupportsIndex) -> int:
+  """The effort as an integer; raises UsageError unless it is one from 0 to 9."""
+  with contextlib.suppress(TypeError):
+    index = operator.index(effort)
+    if not isinstance(effort, bool) and 0 <= index <= MAX_EFFORT:
+      return index
+  raise UsageError(f"effort {effort!r}: expected a whole number from 0 to {MAX_EFFORT}")
+
+
+def _as_number(name: str, value: Any) -> float:
+  with contextlib.suppress(TypeError, ValueError, OverflowError):
+    if not isinstance(value, (bool, np.bool_, str)) and np.ndim(value) == 0:
+      return float(value)
+  raise UsageError(f"{name} {value!r}: expected a number, got {type(value).__name__}")
 
 
 def encode_quality(source: Analysed, quality: float, effort: int = 0) -> Encoded:
@@ -150,7 +169,7 @@ def encode_bytes(source: Analysed, limit_bytes: float, effort: int = 0) -> Encod
   With any effort the search goes on from the level that meets the target without it.
 
   Raises:
-    ValueError: even the smallest file is larger.
+    UsageError: even the smallest file is larger.
   """
   levels = source.coder.rate_levels
 
@@ -158,7 +177,7 @@ def encode_bytes(source: Analysed, limit_bytes: float, effort: int = 0) -> Encod
     return largest_within(
       lambda level: source.encode(level, effort),
       lambda trial: math.log(len(trial.data)),
-      math.log(limit_bytes),
+      math.log(max(limit_bytes, 1)),
       tolerance=-math.log(1 - _SIZE_TOLERANCE),
       levels=levels,
       slope=_LOG_SIZE_RANGE / levels,
@@ -170,7 +189,7 @@ def encode_bytes(source: Analysed, limit_bytes: float, effort: int = 0) -> Encod
     found = search(effort, found.rate_level if found else 0)
   if found is None:
     smallest = source.encode(0)
-    raise ValueError(
+    raise UsageError(
       f"{limit_bytes:.6g} bytes cannot be met: this image takes {len(smallest.data)} bytes "
       f"({smallest.rate_bpp:.4g} bpp) at the lowest quality"
     )
@@ -183,7 +202,7 @@ def encode_psnr(source: Analysed, psnr_db: float, effort: int = 0) -> Encoded:
   With any effort the search goes on from the level that meets the target without it.
 
   Raises:
-    ValueError: the highest quality does not reach it.
+    UsageError: the highest quality does not reach it.
   """
   levels = source.coder.rate_levels
 
@@ -204,7 +223,7 @@ def encode_psnr(source: Analysed, psnr_db: float, effort: int = 0) -> Encoded:
     found = search(effort, levels - found.rate_level if found else 0)
   if found is None:
     best = source.encode(levels, effort)
-    raise ValueError(
+    raise UsageError(
       f"{psnr_db:g} dB cannot be met: this image has {best.psnr_db:.2f} dB at the highest quality"
     )
   return found

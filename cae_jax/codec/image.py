@@ -1,16 +1,23 @@
 """Any image to the bytes of a file and back, with trained weights."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
+from typing import Any, SupportsFloat, SupportsIndex
 
+import jax
 import numpy as np
 
+from cae_jax import backend
 from cae_jax.codec import encoding
+from cae_jax.codec.coders import make_coder
 from cae_jax.codec.coders.base import LatentCoder
-from cae_jax.codec.decoding import decode_container
+from cae_jax.codec.decoding import Decoded, decode_container
 from cae_jax.codec.encoding import DEFAULT_QUALITY, Analysed, Encoded
 from cae_jax.codec.info import DEFAULT_MAX_PIXELS, info
-from cae_jax.coding.bitstream import Header, unpack
+from cae_jax.coding.bitstream import BytesLike, Container, Header, unpack
 from cae_jax.coding.errors import BitstreamError
+from cae_jax.errors import UsageError
 from cae_jax.weights import Weights
 
 _TARGETS: Mapping[str, Callable[[Analysed, float, int], Encoded]] = {
@@ -27,9 +34,11 @@ class Codec:
       image -> RGB -> analysis, in windows -> y -> coder, in tiles -> sections of a file
             -> opacity: lossless -----------------------------------> section
 
+  It can be used in several threads, and sent to other processes unless they were forked from one in
+  which JAX was in use.
+
   Attributes:
     weights: what it was made from.
-    coder: the model.
   """
 
   info = staticmethod(info)
@@ -39,22 +48,36 @@ class Codec:
     self.coder = coder
     self._hash = weights.hash()
 
+  @functools.cached_property
+  def coder(self) -> LatentCoder:
+    """The model; made anew in the process that a codec was sent to."""
+    backend.require()
+    return make_coder(self.weights)
+
+  def __getstate__(self) -> dict[str, Any]:
+    # Without the coder, and without arrays of JAX: unpickling must need no JAX, since a pool of
+    # processes waits for ever for a process in which it fails or hangs.
+    as_numpy = lambda arrays: jax.tree.map(np.asarray, arrays)
+    params, tables = as_numpy(self.weights.params), as_numpy(self.weights.tables)
+    weights = dataclasses.replace(self.weights, params=params, tables=tables)
+    return {"weights": weights, "_hash": self._hash}
+
   def compress(
     self,
     image: np.ndarray,
     *,
-    quality: float | None = None,
-    bpp: float | None = None,
-    psnr: float | None = None,
-    size_bytes: float | None = None,
-    effort: int = 0,
-    metadata: Mapping[str, bytes] | None = None,
+    quality: SupportsFloat | None = None,
+    bpp: SupportsFloat | None = None,
+    psnr: SupportsFloat | None = None,
+    size_bytes: SupportsFloat | None = None,
+    effort: SupportsIndex = 0,
+    metadata: Mapping[str, BytesLike] | None = None,
   ) -> bytes:
     """The file of an image, at a quality or, by a few trials, of a given size or PSNR.
 
     Args:
-      image: uint8 [H, W] grey, [H, W, 3] RGB, or with alpha [H, W, 2] or [H, W, 4]. Alpha is kept
-        exactly, colours under full transparency are not kept.
+      image: uint8 [H, W] grey, [H, W, 3] RGB, or with alpha [H, W, 2] or [H, W, 4], of NumPy or
+        JAX. Alpha is kept exactly, colours under full transparency are not kept.
       quality: 0 to 100; 50 if nothing is asked for.
       bpp: bits of the whole file per pixel, at most; it ends within 1 % below.
       psnr: dB of the decoded image, at least; the smallest such file, within 0.02 dB.
@@ -65,7 +88,7 @@ class Codec:
     Returns:
       The bytes of a .cae file; if a size allows more than the highest quality takes, that one.
     Raises:
-      ValueError: another type or shape, more than one target, or one that cannot be met.
+      UsageError: another type or shape, more than one target, or one that cannot be met.
     """
     return self.encode(
       image,
@@ -81,31 +104,29 @@ class Codec:
     self,
     image: np.ndarray,
     *,
-    quality: float | None = None,
-    bpp: float | None = None,
-    psnr: float | None = None,
-    size_bytes: float | None = None,
-    effort: int = 0,
-    metadata: Mapping[str, bytes] | None = None,
+    quality: SupportsFloat | None = None,
+    bpp: SupportsFloat | None = None,
+    psnr: SupportsFloat | None = None,
+    size_bytes: SupportsFloat | None = None,
+    effort: SupportsIndex = 0,
+    metadata: Mapping[str, BytesLike] | None = None,
   ) -> Encoded:
     """As `compress`; the result has the file as `data`, and its `rate_bpp` and `psnr_db`."""
+    backend.require()
     asked = {"quality": quality, "bpp": bpp, "psnr": psnr, "size_bytes": size_bytes}
     given = {name: value for name, value in asked.items() if value is not None}
     if len(given) > 1:
-      raise ValueError(f"expected one target, got {' and '.join(given)}; leave out all but one")
-    if given and not self.coder.rate_levels:
-      name = next(iter(given))
-      raise ValueError(f"the model {self.weights.name!r} has one rate only; leave {name} out")
-    if effort and not self.coder.rate_levels:
-      raise ValueError(f"the model {self.weights.name!r} cannot refine latents; leave effort out")
-    encoding.check_effort(effort)
+      raise UsageError(f"expected one target, got {' and '.join(given)}; leave out all but one")
+    steps = encoding.checked_effort(effort)
+    if not self.coder.rate_levels:
+      self._check_fixed_rate(given, steps)
     [(name, value)] = given.items() or {"quality": DEFAULT_QUALITY}.items()
-    encoding.check_target(name, value)
+    target = encoding.checked_target(name, value)
     source = Analysed(self.coder, self.weights.name, self._hash, image, metadata)
-    return _TARGETS[name](source, value, effort)
+    return _TARGETS[name](source, target, steps)
 
-  def decompress(self, data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
-    """The image of a file.
+  def decompress(self, data: BytesLike, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
+    """The image of a file; the inverse of `compress`, as far as that keeps it.
 
     Args:
       data: the bytes of a .cae file.
@@ -115,17 +136,33 @@ class Codec:
       uint8 [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], as it was compressed.
     Raises:
       BitstreamError: the file is damaged, or was made with other weights.
-      ValueError: the image is larger than `max_pixels`.
+      UsageError: the image is larger than `max_pixels`, or the argument does not hold bytes.
     """
-    container = unpack(data)
+    return self.decode(data, max_pixels=max_pixels).image
+
+  def decode(self, data: BytesLike | Container, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
+    """As `decompress`; the result has also the file's `metadata` and `info`.
+
+    Args:
+      data: the bytes of a .cae file, or what `coding.unpack` makes of them.
+      max_pixels: as of `decompress`.
+    """
+    backend.require()
+    container = data if isinstance(data, Container) else unpack(data)
     header = container.header
     self._check_model(header)
     if header.height * header.width > max_pixels:
-      raise ValueError(
+      raise UsageError(
         f"the image has {header.width} x {header.height} pixels, more than max_pixels = "
         f"{max_pixels}; if you trust the file, raise that"
       )
     return decode_container(self.coder, container)
+
+  def _check_fixed_rate(self, targets: Mapping[str, Any], effort: int) -> None:
+    for name in targets:
+      raise UsageError(f"the model {self.weights.name!r} has one rate only; leave {name} out")
+    if effort:
+      raise UsageError(f"the model {self.weights.name!r} cannot refine latents; leave effort out")
 
   def _check_model(self, header: Header) -> None:
     ours = self.weights.name, self._hash

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from cae_jax.coding.bitstream import Kind, unpack
+from cae_jax.coding.bitstream import BytesLike, Kind, Outline, outline
 
 DEFAULT_MAX_PIXELS = 1 << 27  # of an image to be decoded
 _RATE_BYTES = 2
@@ -38,24 +38,31 @@ class Info:
     return 8 * self.size_bytes / (self.height * self.width)
 
 
-def info(data: bytes) -> Info:
-  """Reads a file's header.
+def info(data: BytesLike) -> Info:
+  """Reads what a file says of its content; neither image nor metadata are decoded.
 
+  Args:
+    data: the whole file.
   Raises:
     BitstreamError: the file is damaged.
+    UsageError: the argument does not hold bytes.
   """
-  container = unpack(data)
-  header = container.header
+  return info_of(outline(data))
+
+
+def info_of(outline: Outline) -> Info:
+  """What the outline of a file says to those who know the models."""
+  header = outline.header
   return Info(
     kind=header.kind,
     height=header.height,
     width=header.width,
-    size_bytes=len(data),
+    size_bytes=outline.size_bytes,
     model_id=header.model_id,
     model_hash=header.model_hash.hex(),
     rate_level=unpack_rate(header.parameters) if header.parameters else None,
-    section_bytes=tuple(map(len, container.sections)),
-    metadata_bytes={name: len(value) for name, value in container.metadata.items()},
+    section_bytes=outline.section_bytes,
+    metadata_bytes=dict(outline.metadata_bytes),
   )
 
 

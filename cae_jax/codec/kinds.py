@@ -1,14 +1,23 @@
 """Kinds of images, and the RGB pictures that a coder makes of them."""
 
-from typing import NamedTuple
+import os
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cae_jax.coding.bitstream import Kind
+from cae_jax.errors import UsageError
 from cae_jax.images import metrics
 
 _HIDDEN_BLOCK = 16  # pixels
 _STRIP = 256  # rows; errors are in float64
+_LAYOUTS = "uint8 [H, W] grey, [H, W, 3] RGB or, with alpha, [H, W, 2] or [H, W, 4]"
+# Ways from other libraries' images to an array, by the first part of their types' names.
+_TO_ARRAY = {
+  "PIL": 'np.asarray(image.convert("RGB")), or "RGBA", "L", "LA"',
+  "torch": "image.permute(1, 2, 0).cpu().numpy(), if it is [C, H, W]",
+  "tensorflow": "image.numpy()",
+}
 
 
 class Planes(NamedTuple):
@@ -29,10 +38,12 @@ def take_apart(image: np.ndarray) -> Planes:
   """The planes of an image; colours that full transparency hides are smoothed.
 
   Args:
-    image: uint8 [H, W] grey, [H, W, 2] grey and alpha, [H, W, 3] RGB or [H, W, 4] RGBA.
+    image: uint8 [H, W] grey, [H, W, 2] grey and alpha, [H, W, 3] RGB or [H, W, 4] RGBA; of NumPy or
+      JAX.
   Raises:
-    ValueError: another type or shape.
+    UsageError: another type or shape.
   """
+  image = _as_array(image)
   kind = _kind_of(image)
   channels = image[..., None] if kind == Kind.GREY else image
   alpha, colours = None, channels
@@ -71,27 +82,44 @@ def visible_psnr_db(planes: Planes, rgb_hat: np.ndarray) -> float:
   return metrics.psnr_from_mse(total / max(count, 1))
 
 
+def _as_array(image: Any) -> np.ndarray:
+  library = type(image).__module__.partition(".")[0]
+  if isinstance(image, np.ndarray) or library in ("jax", "jaxlib"):
+    return np.asarray(image)
+  if library in _TO_ARRAY:
+    way_out = f"; give {_TO_ARRAY[library]}"
+  elif isinstance(image, (str, os.PathLike)):
+    way_out = "; read the file first: cae_jax.images.files.read_image(name).pixels"
+  else:
+    way_out = "; give np.array(image, np.uint8)" if isinstance(image, (list, tuple)) else ""
+  raise UsageError(f"expected an array, {_LAYOUTS}; got {type(image).__name__}{way_out}")
+
+
 def _kind_of(image: np.ndarray) -> Kind:
-  shape, dtype = np.shape(image), getattr(image, "dtype", type(image).__name__)
-  if dtype == np.uint8 and 0 not in shape:
-    if len(shape) == 2:
+  shape = image.shape
+  if image.dtype == np.uint8 and image.size:
+    if image.ndim == 2:
       return Kind.GREY
-    if len(shape) == 3 and shape[2] in (2, 3, 4):
+    if image.ndim == 3 and shape[2] in (2, 3, 4):
       return Kind(shape[2])
-  raise ValueError(
-    f"expected uint8 [H, W] grey, [H, W, 3] RGB or, with alpha, [H, W, 2] or [H, W, 4]; got "
-    f"{dtype} {list(shape)}{_way_out(dtype, shape)}"
-  )
+  raise UsageError(f"expected {_LAYOUTS}; got {image.dtype} {list(shape)}{_way_out(image)}")
 
 
-def _way_out(dtype, shape: tuple[int, ...]) -> str:
-  if dtype == np.uint16:
+def _way_out(image: np.ndarray) -> str:
+  kind, shape = image.dtype.kind, image.shape
+  if image.dtype == np.uint16:
     return "; reduce it to 8 bits: np.round(image / 257).astype(np.uint8)"
-  if isinstance(dtype, np.dtype) and dtype.kind == "f":
+  if kind == "f":
     return "; scale it to 0-255: np.clip(np.round(255 * image), 0, 255).astype(np.uint8)"
-  if len(shape) == 3 and shape[2] == 1:
+  if kind == "b":
+    return "; scale it to 0-255: np.where(image, 255, 0).astype(np.uint8)"
+  if kind in "iu" and image.dtype != np.uint8:
+    return "; if its values are 0-255, give image.astype(np.uint8)"
+  if image.ndim == 3 and shape[2] == 1:
     return "; drop the last axis: image[..., 0]"
-  return ""
+  if image.ndim == 3 and shape[0] in (1, 2, 3, 4):
+    return "; put the channels last: np.moveaxis(image, 0, -1)"
+  return "; compress one image after the other" if image.ndim == 4 else ""
 
 
 def _hide(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -1,7 +1,16 @@
 """Integers to bytes and back; no JAX in this room."""
 
 from cae_jax.coding import huffman, rans, sign_hiding
-from cae_jax.coding.bitstream import Container, Header, Kind, pack, symbol_checksum, unpack
+from cae_jax.coding.bitstream import (
+  Container,
+  Header,
+  Kind,
+  Outline,
+  outline,
+  pack,
+  symbol_checksum,
+  unpack,
+)
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.pmf import quantize_pmf
 from cae_jax.coding.symbols import information_bits
@@ -18,8 +27,10 @@ __all__ = [
   "Container",
   "Header",
   "Kind",
+  "Outline",
   "huffman",
   "information_bits",
+  "outline",
   "pack",
   "quantize_pmf",
   "rans",

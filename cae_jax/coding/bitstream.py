@@ -3,15 +3,18 @@
 The format is described byte by byte in docs/format.md.
 """
 
+import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.varint import ByteReader, write_varint
+from cae_jax.errors import UsageError
 
 MAGIC = b"\xc1CAE"  # 0xC1 occurs in no text, be it ASCII or UTF-8
 VERSION = 1
@@ -25,6 +28,9 @@ _MAX_NAME_BYTES = 32
 _MAX_PARAMETERS_BYTES = 255
 _METADATA_FLAG = 0x80
 _CRC_BYTES = 4
+
+# Or what else holds them, such as a mapped file.
+BytesLike = bytes | bytearray | memoryview
 
 
 class Kind(IntEnum):
@@ -66,9 +72,9 @@ class Header:
       raise ValueError(f"model hash of {len(self.model_hash)} bytes, expected {MODEL_HASH_BYTES}")
     object.__setattr__(self, "kind", Kind(self.kind))
     if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE):
-      raise ValueError(f"{self.height} x {self.width} pixels: sides must be 1 to {MAX_SIDE}")
+      raise UsageError(f"{self.height} x {self.width} pixels: sides must be 1 to {MAX_SIDE}")
     if self.height * self.width > MAX_PIXELS:
-      raise ValueError(
+      raise UsageError(
         f"{self.height} x {self.width} pixels: more than {MAX_PIXELS}; code the image in parts"
       )
     if len(self.parameters) > _MAX_PARAMETERS_BYTES:
@@ -80,12 +86,55 @@ class Header:
 
 
 @dataclass(frozen=True)
+class Outline:
+  """The header of a file and the sizes, in bytes, of what follows it.
+
+  Attributes:
+    header: of the image.
+    size_bytes: of the whole file.
+    section_bytes: of each of the coders' sections.
+    metadata_bytes: of each entry, inflated.
+  """
+
+  header: Header
+  size_bytes: int
+  section_bytes: tuple[int, ...]
+  metadata_bytes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Container:
-  """The content of a file: header, the coders' sections, and metadata such as "icc" or "exif"."""
+  """The content of a file.
+
+  Attributes:
+    header: of the image.
+    sections: of the coders.
+    metadata: by name, such as "icc" or "exif".
+    size_bytes: of the whole file it was read from.
+  """
 
   header: Header
   sections: tuple[bytes, ...]
   metadata: Mapping[str, bytes] = field(default_factory=dict)
+  size_bytes: int = field(default=0, compare=False)
+
+  @property
+  def outline(self) -> Outline:
+    """As `outline` reads it from the file."""
+    return Outline(
+      self.header,
+      self.size_bytes,
+      tuple(map(len, self.sections)),
+      {name: len(value) for name, value in self.metadata.items()},
+    )
+
+
+class _Entry(NamedTuple):
+  """Metadata as they are in a file; `size_bytes` is that of the inflated value."""
+
+  size_bytes: int
+  deflated: bytes
+  offset: int
 
 
 def symbol_checksum(arrays: Iterable[np.ndarray], start: int = 0) -> int:
@@ -107,26 +156,28 @@ def pack(
   Args:
     header: of the image.
     sections: at most 2^12, of any size (none and empty ones are fine).
-    metadata: at most 16 entries by name (as a model id), of at most 2^24 bytes in all.
+    metadata: see `check_metadata`.
   Returns:
     The whole file. For one section and no metadata its overhead is 25 bytes, the model id, the
     parameters, and two varints of the image's sides (2 bytes each from 128 to 16383 pixels).
   Raises:
-    ValueError: too many sections, or metadata out of bounds.
+    UsageError: the metadata are out of bounds.
+    ValueError: too many sections.
   """
+  entries = check_metadata(metadata)
   if len(sections) > MAX_SECTIONS:
     raise ValueError(f"{len(sections)} sections, at most {MAX_SECTIONS} fit")
   body = b"".join(
     [
       MAGIC,
-      bytes([VERSION, header.kind | (_METADATA_FLAG if metadata else 0)]),
+      bytes([VERSION, header.kind | (_METADATA_FLAG if entries else 0)]),
       _sized(header.model_id.encode("ascii")),
       header.model_hash,
       write_varint(header.height),
       write_varint(header.width),
       _sized(header.parameters),
       header.symbol_checksum.to_bytes(4, "little"),
-      _pack_metadata(metadata) if metadata else b"",
+      _pack_metadata(entries) if entries else b"",
       write_varint(len(sections)),
       *(write_varint(len(section)) for section in sections[:-1]),
       *sections,
@@ -135,19 +186,94 @@ def pack(
   return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "little")
 
 
-def unpack(data: bytes) -> Container:
+def check_metadata(metadata: Mapping[str, BytesLike] | None) -> dict[str, bytes]:
+  """Makes sure that metadata fit into a file.
+
+  Args:
+    metadata: at most 16 entries by name (as a model id), of at most 2^24 bytes in all.
+  Raises:
+    UsageError: they do not, or are of another type.
+  """
+  if not isinstance(metadata, Mapping | None):
+    raise UsageError(f"metadata: expected a mapping of names to bytes, got {_type_of(metadata)}")
+  entries = {_checked_name(name): _checked_value(name, v) for name, v in (metadata or {}).items()}
+  total = sum(map(len, entries.values()))
+  if len(entries) > MAX_METADATA or total > MAX_METADATA_BYTES:
+    raise UsageError(
+      f"{len(entries)} metadata entries of {total} bytes; at most {MAX_METADATA} entries of"
+      f" {MAX_METADATA_BYTES} bytes in all fit"
+    )
+  return entries
+
+
+def _checked_name(name: str) -> str:
+  if not isinstance(name, str) or not _is_name(name):
+    raise UsageError(
+      f"metadata name {name!r}: expected 1 to {_MAX_NAME_BYTES} printable ASCII characters"
+    )
+  return name
+
+
+def _checked_value(name: str, value: BytesLike) -> bytes:
+  if not isinstance(value, BytesLike):
+    raise UsageError(f"metadata {name!r}: expected bytes, got {_type_of(value)}")
+  return bytes(value)
+
+
+def unpack(data: BytesLike) -> Container:
   """Reads a container: the inverse of `pack`.
 
+  Args:
+    data: the whole file.
   Raises:
     BitstreamError: any byte is wrong, missing or extra, or the format is another or a newer one.
+    UsageError: the argument does not hold bytes.
   """
-  body = _checked_body(bytes(data))
-  reader = ByteReader(body, "header", len(MAGIC) + 1)
+  file = _as_bytes(data)
+  reader = ByteReader(_checked_body(file), "header", len(MAGIC) + 1)
+  header, entries = _read_head(reader)
+  metadata = {name: _inflated(name, entry) for name, entry in entries.items()}
+  return Container(header, _read_sections(reader), metadata, len(file))
+
+
+def outline(data: BytesLike) -> Outline:
+  """Reads what a file says of its content; raises as `unpack`, but inflates no metadata."""
+  file = _as_bytes(data)
+  reader = ByteReader(_checked_body(file), "header", len(MAGIC) + 1)
+  header, entries = _read_head(reader)
+  metadata_bytes = {name: entry.size_bytes for name, entry in entries.items()}
+  return Outline(header, len(file), tuple(map(len, _read_sections(reader))), metadata_bytes)
+
+
+def _as_bytes(data: BytesLike) -> bytes:
+  if isinstance(data, bytes):
+    return data
+  try:
+    view = memoryview(data)
+  except TypeError:
+    view = None
+  if view is None or view.ndim != 1 or view.itemsize != 1:
+    raise UsageError(
+      f"expected the bytes of a .cae file, got {_type_of(data)}{_way_to_bytes(data)}"
+    )
+  return view.tobytes()
+
+
+def _type_of(value: object) -> str:
+  return type(value).__name__
+
+
+def _way_to_bytes(data: object) -> str:
+  if isinstance(data, (str, os.PathLike)):
+    return "; read the file first: pathlib.Path(name).read_bytes()"
+  return "; give what its read() returns" if hasattr(data, "read") else ""
+
+
+def _read_head(reader: ByteReader) -> tuple[Header, dict[str, _Entry]]:
+  """Everything before the sections."""
   header, has_metadata = _read_header(reader)
   reader.section = "metadata"
-  metadata = _read_metadata(reader) if has_metadata else {}
-  reader.section = "sections"
-  return Container(header, _read_sections(reader), metadata)
+  return header, _read_metadata(reader) if has_metadata else {}
 
 
 def _checked_body(data: bytes) -> bytes:
@@ -194,6 +320,7 @@ def _read_header(reader: ByteReader) -> tuple[Header, bool]:
 
 def _read_sections(reader: ByteReader) -> tuple[bytes, ...]:
   """The last section has no length: it ends where the checksum starts."""
+  reader.section = "sections"
   count = reader.varint(MAX_SECTIONS, "number of sections")
   limit = len(reader.data)
   sizes = [reader.varint(limit, f"size of section {i}") for i in range(count - 1)]
@@ -206,18 +333,8 @@ def _read_sections(reader: ByteReader) -> tuple[bytes, ...]:
 
 
 def _pack_metadata(metadata: Mapping[str, bytes]) -> bytes:
-  total = sum(len(value) for value in metadata.values())
-  if len(metadata) > MAX_METADATA or total > MAX_METADATA_BYTES:
-    raise ValueError(
-      f"{len(metadata)} metadata entries of {total} bytes; at most {MAX_METADATA} entries of"
-      f" {MAX_METADATA_BYTES} bytes in all fit"
-    )
   parts = [write_varint(len(metadata))]
   for name, value in metadata.items():
-    if not _is_name(name):
-      raise ValueError(
-        f"metadata name {name!r}: expected 1 to {_MAX_NAME_BYTES} printable ASCII characters"
-      )
     deflated = _deflate(value)
     parts += [
       _sized(name.encode("ascii")),
@@ -228,23 +345,28 @@ def _pack_metadata(metadata: Mapping[str, bytes]) -> bytes:
   return b"".join(parts)
 
 
-def _read_metadata(reader: ByteReader) -> dict[str, bytes]:
-  metadata: dict[str, bytes] = {}
+def _read_metadata(reader: ByteReader) -> dict[str, _Entry]:
+  entries: dict[str, _Entry] = {}
   left = MAX_METADATA_BYTES
   for _ in range(reader.varint(MAX_METADATA, "number of metadata entries")):
     start = reader.position
     name = _read_name(reader, "metadata name")
-    if name in metadata:
+    if name in entries:
       raise reader.fail(f"metadata entry {name!r} occurs twice", start)
     size = reader.varint(left, f"size of metadata {name!r}")
     left -= size
     deflated_size = reader.varint(len(reader.data), f"deflated size of metadata {name!r}")
     start = reader.position
-    try:
-      metadata[name] = _inflate(reader.read(deflated_size, f"metadata {name!r}"), size)
-    except zlib.error as error:
-      raise reader.fail(f"metadata {name!r} does not inflate: {error}", start) from error
-  return metadata
+    entries[name] = _Entry(size, reader.read(deflated_size, f"metadata {name!r}"), start)
+  return entries
+
+
+def _inflated(name: str, entry: _Entry) -> bytes:
+  try:
+    return _inflate(entry.deflated, entry.size_bytes)
+  except zlib.error as error:
+    message = f"metadata {name!r} does not inflate: {error}"
+    raise BitstreamError("metadata", entry.offset, message) from error
 
 
 def _deflate(value: bytes) -> bytes:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from cae_jax.coding.pmf import quantize_pmf
+from cae_jax.errors import UsageError
 
 MAX_PRECISION = 24  # bits; the fixed-point precision of constriction's models
 MAX_SYMBOLS = 1 << 16
@@ -99,14 +100,14 @@ class CodingTables:
     """Builds tables from the arrays of `to_arrays`.
 
     Raises:
-      ValueError: an array is missing, or the content is not a valid set of tables.
+      UsageError: an array is missing, or the content is not a valid set of tables.
     """
     missing = {"cdf", "lengths", "offsets", "settings"} - set(arrays)
     if missing:
-      raise ValueError(f"coding tables lack the arrays {sorted(missing)}")
+      raise UsageError(f"coding tables lack the arrays {sorted(missing)}")
     settings = np.asarray(arrays["settings"])
     if settings.shape != (2,) or settings[1] not in (0, 1):
-      raise ValueError(f"expected settings [precision, has_escape], got {settings.tolist()}")
+      raise UsageError(f"expected settings [precision, has_escape], got {settings.tolist()}")
     return cls(
       arrays["cdf"], arrays["lengths"], arrays["offsets"], int(settings[0]), bool(settings[1])
     )
@@ -115,10 +116,10 @@ class CodingTables:
 def _frozen_integers(name: str, array: np.ndarray, dtype: type, ndim: int) -> np.ndarray:
   array = np.asarray(array)
   if array.ndim != ndim or array.dtype.kind not in "iu":
-    raise ValueError(f"{name}: expected {ndim}-d integers, got {array.dtype}{list(array.shape)}")
+    raise UsageError(f"{name}: expected {ndim}-d integers, got {array.dtype}{list(array.shape)}")
   limits = np.iinfo(dtype)
   if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
-    raise ValueError(f"{name}: values do not fit {np.dtype(dtype)}")
+    raise UsageError(f"{name}: values do not fit {np.dtype(dtype)}")
   array = array.astype(dtype, order="C")
   array.flags.writeable = False
   return array
@@ -128,22 +129,22 @@ def _validate(tables: CodingTables) -> None:
   cdf, lengths = tables.cdf.astype(np.int64), tables.lengths
   count, width = len(lengths), cdf.shape[1] - 1
   if not 1 <= tables.precision <= MAX_PRECISION:
-    raise ValueError(f"precision is {tables.precision}, expected 1 to {MAX_PRECISION} bits")
+    raise UsageError(f"precision is {tables.precision}, expected 1 to {MAX_PRECISION} bits")
   if not 1 <= count <= MAX_TABLES or len(cdf) != count or len(tables.offsets) != count:
-    raise ValueError(
+    raise UsageError(
       f"expected 1 to {MAX_TABLES} tables and as many rows, lengths and offsets; got"
       f" {len(cdf)}, {count}, {len(tables.offsets)}"
     )
   if lengths.min() < 1 or lengths.max() != width or width > MAX_SYMBOLS:
-    raise ValueError(f"lengths must be 1 to {MAX_SYMBOLS} with the longest equal to {width}")
+    raise UsageError(f"lengths must be 1 to {MAX_SYMBOLS} with the longest equal to {width}")
   inside = np.arange(width) < lengths[:, None]
   steps = np.diff(cdf, axis=1)
   if (cdf[:, 0] != 0).any() or (cdf[:, -1] != 1 << tables.precision).any():
-    raise ValueError(f"every cdf must start at 0 and end at 2^{tables.precision}")
+    raise UsageError(f"every cdf must start at 0 and end at 2^{tables.precision}")
   if (steps[inside] < 1).any() or steps[~inside].any():
-    raise ValueError("every cdf must rise by 1 or more per symbol and stay constant after its end")
+    raise UsageError("every cdf must rise by 1 or more per symbol and stay constant after its end")
   if (tables.offsets + tables.regular_lengths).max() > 1 << 31:
-    raise ValueError("offsets + lengths must not exceed 2^31")
+    raise UsageError("offsets + lengths must not exceed 2^31")
 
 
 def tables_from_frequencies(

@@ -1,17 +1,27 @@
 import dataclasses
+import fractions
+import io
 import math
+import pickle
+import weakref
+from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cae_jax
-from cae_jax import codec
+from cae_jax import backend, codec
+from cae_jax.backend import BackendError
 from cae_jax.codec import Codec, encoding, windows
 from cae_jax.codec.coders import context
+from cae_jax.coding import bitstream
 from cae_jax.coding.bitstream import Header, Kind, pack, unpack
 from cae_jax.coding.errors import BitstreamError
+from cae_jax.errors import UsageError
 from cae_jax.images.metrics import psnr_db
 from cae_jax.weights import WeightsError, save_weights, shipped
 from tests.models import context_codec, context_weights, paper_codec, photo
@@ -147,10 +157,113 @@ def test_effort_meets_targets(ours):
 
 
 def test_efforts_that_make_no_sense(ours):
-  with pytest.raises(ValueError, match="effort 10: expected a whole number from 0 to 9"):
+  with pytest.raises(UsageError, match="effort 10: expected a whole number from 0 to 9"):
     ours.compress(IMAGE, effort=10)
-  with pytest.raises(ValueError, match="cannot refine latents; leave effort out"):
+  with pytest.raises(UsageError, match="cannot refine latents; leave effort out"):
     paper_codec().compress(IMAGE, effort=1)
+
+
+@pytest.mark.parametrize(
+  ("goal", "same"),
+  [
+    ({"quality": np.float32(60)}, {"quality": 60}),
+    ({"quality": np.int64(60)}, {"quality": 60}),
+    ({"quality": jnp.float32(60)}, {"quality": 60}),
+    ({"bpp": np.array(0.4)}, {"bpp": 0.4}),
+    ({"size_bytes": fractions.Fraction(601)}, {"size_bytes": 601}),
+    ({"effort": np.uint8(1)}, {"effort": 1}),
+    ({"effort": jnp.int32(1)}, {"effort": 1}),
+  ],
+)
+def test_scalars_of_numpy_and_jax_are_numbers(ours, goal, same):
+  assert ours.compress(IMAGE, **goal) == ours.compress(IMAGE, **same)
+
+
+def test_arrays_of_jax_are_images(ours):
+  assert ours.compress(jnp.asarray(IMAGE)) == ours.compress(IMAGE)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ({"quality": "50"}, "quality '50': expected a number, got str"),
+    ({"quality": True}, "quality True: expected a number, got bool"),
+    ({"bpp": [0.5]}, r"bpp \[0.5\]: expected a number, got list"),
+    ({"psnr": 30j}, "psnr 30j: expected a number, got complex"),
+    ({"size_bytes": 10**400}, "expected a number, got int"),
+    ({"effort": 1.0}, "effort 1.0: expected a whole number from 0 to 9"),
+    ({"effort": True}, "effort True: expected a whole number from 0 to 9"),
+    ({"effort": "3"}, "effort '3': expected a whole number from 0 to 9"),
+    ({"effort": -1}, "effort -1: expected a whole number from 0 to 9"),
+    ({"metadata": {"icc": "text"}}, "metadata 'icc': expected bytes, got str"),
+    ({"metadata": {"icc": 5}}, "metadata 'icc': expected bytes, got int"),
+    ({"metadata": {3: b"x"}}, "metadata name 3: expected 1 to 32 printable ASCII characters"),
+    ({"metadata": b"icc"}, "expected a mapping of names to bytes, got bytes"),
+  ],
+)
+def test_arguments_of_other_types_are_refused_before_any_work(arguments, message, monkeypatch):
+  monkeypatch.setattr(windows, "analyse", None)
+  with pytest.raises(UsageError, match=message):
+    context_codec().compress(IMAGE, **arguments)
+
+
+@pytest.mark.parametrize("make", [bytearray, memoryview, lambda data: np.frombuffer(data, "u1")])
+def test_all_that_holds_bytes_is_decompressed(ours, make):
+  data = ours.compress(IMAGE)
+  np.testing.assert_array_equal(ours.decompress(make(data)), ours.decompress(data))
+  assert codec.info(make(data)) == codec.info(data)
+
+
+@pytest.mark.parametrize(
+  ("data", "message"),
+  [
+    ("a.cae", r"bytes of a .cae file, got str; read the file first: pathlib.Path\(name\)"),
+    (Path("a.cae"), "got PosixPath; read the file first"),
+    (io.BytesIO(b"a"), r"got BytesIO; give what its read\(\) returns"),
+    (IMAGE, "got ndarray$"),
+    (5, "got int$"),
+    (None, "got NoneType$"),
+  ],
+)
+def test_what_holds_no_bytes_is_refused(ours, data, message):
+  for read in (ours.decompress, ours.decode, codec.info):
+    with pytest.raises(UsageError, match=message):
+      read(data)
+
+
+def test_decode_gives_back_all_that_encode_was_given(ours):
+  metadata = {"icc": b"profile" * 9, "exif": memoryview(b"12345")}
+  encoded = ours.encode(of_kind(IMAGE, Kind.RGBA), quality=25, metadata=metadata)
+  decoded = ours.decode(encoded.data)
+  np.testing.assert_array_equal(decoded.image, ours.decompress(encoded.data))
+  assert decoded.metadata == metadata
+  assert decoded.info == codec.info(encoded.data)
+  again = ours.encode(decoded.image, quality=25, metadata=decoded.metadata)
+  assert codec.info(again.data).metadata_bytes == {"icc": 63, "exif": 5}
+
+
+def test_info_inflates_nothing(ours, monkeypatch):
+  data = ours.compress(IMAGE, metadata={"icc": bytes(1 << 20)})
+  monkeypatch.setattr(bitstream, "_inflate", None)
+  assert codec.info(data).metadata_bytes == {"icc": 1 << 20}
+
+
+def test_a_codec_that_was_sent_makes_its_coder_when_it_is_used(ours, monkeypatch):
+  arrived = pickle.loads(pickle.dumps(ours))
+  assert "coder" not in vars(arrived)
+  monkeypatch.setattr(backend, "_forked", True)
+  with pytest.raises(BackendError, match="forked"):
+    arrived.coder  # noqa: B018
+  monkeypatch.setattr(backend, "_forked", False)
+  data = ours.compress(IMAGE)
+  np.testing.assert_array_equal(arrived.decompress(data), ours.decompress(data))
+
+
+def test_a_codec_is_sent_without_arrays_of_jax(ours):
+  weights = dataclasses.replace(ours.weights, params=jax.tree.map(jnp.asarray, ours.weights.params))
+  sent = Codec(weights, ours.coder).__getstate__()["weights"]
+  assert not any(isinstance(array, jax.Array) for array in jax.tree.leaves(vars(sent)))
+  assert sent.hash() == weights.hash()
 
 
 def test_metadata_counts(ours):
@@ -191,11 +304,13 @@ def test_targets_beyond_the_ends(ours):
   best, worst = (ours.compress(IMAGE, quality=quality) for quality in (100, 0))
   assert ours.compress(IMAGE, bpp=24) == best
   assert ours.compress(IMAGE, psnr=1) == worst
-  with pytest.raises(ValueError, match=rf"100 bytes cannot be met: this image takes {len(worst)}"):
+  with pytest.raises(UsageError, match=rf"100 bytes cannot be met: this image takes {len(worst)}"):
     ours.compress(IMAGE, size_bytes=100)
-  with pytest.raises(ValueError, match=r"this image takes .* \(.* bpp\) at the lowest quality"):
+  with pytest.raises(UsageError, match=r"this image takes .* \(.* bpp\) at the lowest quality"):
     ours.compress(IMAGE, bpp=0.01)
-  with pytest.raises(ValueError, match=r"80 dB cannot be met: this image has \d+\.\d\d dB at the"):
+  with pytest.raises(UsageError, match=r"bytes cannot be met"):
+    ours.compress(IMAGE[:1, :1], bpp=5e-324)
+  with pytest.raises(UsageError, match=r"80 dB cannot be met: this image has \d+\.\d\d dB at the"):
     ours.compress(IMAGE, psnr=80)
 
 
@@ -204,13 +319,15 @@ def test_targets_beyond_the_ends(ours):
   [
     ({"quality": 101}, "quality 101: expected 0 to 100"),
     ({"quality": math.nan}, "quality nan: expected 0 to 100"),
+    ({"bpp": math.nan}, "bpp nan: expected a positive number"),
+    ({"size_bytes": -1}, "size_bytes -1: expected a positive number"),
     ({"bpp": 0}, "bpp 0: expected a positive number"),
     ({"psnr": math.inf}, "psnr inf: expected a positive number"),
     ({"bpp": 1, "psnr": 30}, "expected one target, got bpp and psnr"),
   ],
 )
 def test_targets_that_make_no_sense(ours, goal, message):
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(UsageError, match=message):
     ours.compress(IMAGE, **goal)
 
 
@@ -339,11 +456,24 @@ def test_hidden_colours_cost_little(ours):
   assert len(ours.compress(noise)) <= len(ours.compress(flat)) + 8
 
 
-def test_searches_keep_one_picture_only(ours):
-  """The latents of rejected trials are dropped."""
-  source = encoding.Analysed(ours.coder, "tiny", bytes(8), IMAGE)
-  assert encoding.encode_bytes(source, 1e9).quality == 100
-  assert source.y.shape == (7, 9, ours.coder.model.latent_channels)
+def test_searches_drop_the_latents_of_rejected_trials(ours, monkeypatch):
+  """At most the best trial and the last one are in memory while another is made."""
+  trials, alive = [], []
+  encode = encoding.Analysed.encode
+
+  def counted(self, rate_level, effort=0):
+    alive.append(sum(trial() is not None for trial in trials))
+    trial = encode(self, rate_level, effort)
+    trials.append(weakref.ref(trial))
+    return trial
+
+  monkeypatch.setattr(encoding.Analysed, "encode", counted)
+  monkeypatch.setattr(encoding, "_SIZE_TOLERANCE", 0.0)
+  low = len(ours.compress(IMAGE, quality=0))
+  alive.clear()
+  ours.compress(IMAGE, size_bytes=2 * low)
+  assert len(alive) > 4
+  assert max(alive) <= 2
 
 
 def test_load_from_a_file(ours, tmp_path):
@@ -378,7 +508,7 @@ def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
 
 def test_too_many_pixels_are_refused_before_any_work(ours):
   image = np.broadcast_to(np.uint8(0), (1 << 14, (1 << 14) + 1, 3))
-  with pytest.raises(ValueError, match="code the image in parts"):
+  with pytest.raises(UsageError, match="code the image in parts"):
     ours.compress(image)
 
 
@@ -397,6 +527,6 @@ def test_header_of_a_file_is_that_of_its_image(ours):
 
 def test_images_beyond_a_limit_are_not_decoded(ours):
   data = ours.compress(photo(20, 30))
-  with pytest.raises(ValueError, match="30 x 20 pixels, more than max_pixels = 599"):
+  with pytest.raises(UsageError, match="30 x 20 pixels, more than max_pixels = 599"):
     ours.decompress(data, max_pixels=599)
   assert ours.decompress(data, max_pixels=600).shape == (20, 30, 3)

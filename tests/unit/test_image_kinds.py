@@ -1,16 +1,20 @@
 import lzma
+from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
 
 from cae_jax.codec.alpha import decode_alpha, encode_alpha
 from cae_jax.codec.kinds import put_together, take_apart, visible_psnr_db
 from cae_jax.codec.rate_search import largest_within
 from cae_jax.coding.bitstream import Kind
 from cae_jax.coding.errors import BitstreamError
+from cae_jax.errors import UsageError
 from cae_jax.images.metrics import psnr_db
 
 RNG = np.random.default_rng(0)
@@ -73,14 +77,47 @@ def test_psnr_is_of_what_can_be_seen():
     (np.zeros((4, 4), np.uint16), r"uint16 \[4, 4\]; reduce it to 8 bits: np.round\(image / 257\)"),
     (np.zeros((4, 4, 3)), r"float64 \[4, 4, 3\]; scale it to 0-255"),
     (np.zeros((4, 4, 1), np.uint8), r"drop the last axis: image\[..., 0\]"),
-    (np.zeros((4, 0, 3), np.uint8), r"uint8 \[4, 0, 3\]$"),
-    (np.zeros((2, 4, 4, 3), np.uint8), r"\[2, 4, 4, 3\]$"),
-    ([[1, 2]], r"got list \[1, 2\]"),
+    (np.zeros((5, 0, 3), np.uint8), r"uint8 \[5, 0, 3\]$"),
+    (np.zeros((3, 4, 5), np.uint8), r"put the channels last: np.moveaxis\(image, 0, -1\)"),
+    (np.zeros((2, 4, 4, 3), np.uint8), r"\[2, 4, 4, 3\]; compress one image after the other"),
+    (np.zeros((4, 4), bool), r"bool \[4, 4\]; scale it to 0-255: np.where\(image, 255, 0\)"),
+    (np.zeros((4, 4), np.int64), r"int64 \[4, 4\]; .* give image.astype\(np.uint8\)"),
   ],
 )
 def test_other_arrays_are_refused_with_a_way_out(image, way_out):
-  with pytest.raises(ValueError, match=r"expected uint8 \[H, W\] grey.*" + way_out):
+  with pytest.raises(UsageError, match=r"^expected uint8 \[H, W\] grey.*" + way_out):
     take_apart(image)
+
+
+def of_library(name):
+  """An object of a type of another library, which need not be installed."""
+  return type("Tensor", (), {"__module__": name})()
+
+
+@pytest.mark.parametrize(
+  ("image", "way_out"),
+  [
+    ([[1, 2]], r"got list; give np.array\(image, np.uint8\)"),
+    (Image.new("P", (4, 4)), r"got Image; give np.asarray\(image.convert\("),
+    (of_library("torch"), r"got Tensor; give image.permute\(1, 2, 0\).cpu\(\).numpy\(\)"),
+    (of_library("tensorflow.python.eager"), r"got Tensor; give image.numpy\(\)"),
+    ("a.png", r"got str; read the file first: cae_jax.images.files.read_image\(name\)"),
+    (Path("a.png"), r"got PosixPath; read the file first"),
+    (b"bytes", "got bytes$"),
+    (np.uint8(3), "got uint8$"),
+    (None, "got NoneType$"),
+  ],
+)
+def test_what_is_no_array_is_refused_with_a_way_out(image, way_out):
+  with pytest.raises(UsageError, match=r"^expected an array, uint8 \[H, W\] grey.*" + way_out):
+    take_apart(image)
+
+
+def test_arrays_of_jax_are_arrays():
+  for image in (jnp.asarray(PIXELS), PIXELS[::-1, ::2]):
+    planes = take_apart(image)
+    np.testing.assert_array_equal(planes.alpha, np.asarray(image)[..., 3])
+    assert isinstance(planes.rgb, np.ndarray)
 
 
 @given(

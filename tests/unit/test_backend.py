@@ -1,0 +1,88 @@
+import subprocess
+import sys
+
+import jax
+import pytest
+
+import cae_jax
+from cae_jax import backend
+from cae_jax.backend import BackendError
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch):
+  monkeypatch.setattr(backend, "_started", False)
+  monkeypatch.setattr(backend, "_forked", False)
+
+
+@pytest.fixture
+def use_platforms():
+  """Sets JAX_PLATFORMS for a while, after JAX has started without."""
+  before = jax.config.jax_platforms
+  yield lambda platforms: jax.config.update("jax_platforms", platforms)
+  jax.config.update("jax_platforms", before)
+
+
+@pytest.mark.parametrize(
+  ("platforms", "raised", "message"),
+  [
+    ("cuda", AssertionError(), r"^JAX_PLATFORMS=cuda: .* \(none is visible\); install its plugin"),
+    (
+      "rocm",
+      RuntimeError("not known: ['cpu']. (set JAX_PLATFORMS='' to automatically choose)"),
+      r"^JAX_PLATFORMS=rocm: JAX finds no such device \(not known: \['cpu'\]\.\); .* or unset JAX_",
+    ),
+    (None, RuntimeError("The TPU is in use"), "^JAX cannot start: The TPU is in use$"),
+  ],
+)
+def test_it_says_what_is_missing(platforms, raised, message, use_platforms, monkeypatch):
+  def devices():
+    raise raised
+
+  use_platforms(platforms)
+  monkeypatch.setattr(jax, "devices", devices)
+  for _ in range(2):
+    with pytest.raises(BackendError, match=message):
+      backend.require()
+
+
+def test_devices_are_looked_for_once(monkeypatch):
+  backend.require()
+  monkeypatch.delattr(jax, "devices")
+  backend.require()
+
+
+def test_a_fork_of_a_process_that_used_jax_is_refused():
+  backend.require()
+  backend._after_fork()
+  with pytest.raises(BackendError, match=r"multiprocessing.get_context\('spawn'\)"):
+    backend.require()
+  with pytest.raises(cae_jax.Error, match="forked"):
+    cae_jax.load()
+
+
+def test_a_fork_before_jax_is_used_works(monkeypatch):
+  monkeypatch.delitem(sys.modules, "jax._src.xla_bridge")
+  backend._after_fork()
+  backend.require()
+
+
+def test_use_of_jax_without_the_codec_is_seen():
+  jax.devices()
+  backend._after_fork()
+  with pytest.raises(BackendError, match="forked"):
+    backend.require()
+
+
+@pytest.mark.skipif(not hasattr(backend.os, "fork"), reason="this system cannot fork")
+def test_forks_are_noticed_from_the_import_on():
+  script = (
+    "import os, sys, types, cae_jax\n"
+    "sys.modules['jax._src.xla_bridge'] = types.SimpleNamespace(_backends={'cpu': None})\n"
+    "child = os.fork()\n"
+    "if child: sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    "from cae_jax import backend\n"
+    "try: backend.require()\n"
+    "except cae_jax.BackendError: os._exit(7)"
+  )
+  assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 7
