@@ -42,10 +42,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.flush()
     return status
   except BrokenPipeError:  # of standard output: nobody reads on, as with `| head`
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered
+    _drop_output()
     return BROKEN_PIPE_STATUS
   except (Exception, KeyboardInterrupt) as error:
+    _drop_output()
     return console.report(error, debug=arguments.debug)
+
+
+def _drop_output() -> None:
+  """Forgets what standard output does not take, or Python would try again and fail at its end."""
+  try:
+    sys.stdout.flush()
+  except OSError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _underscored(arguments: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """The commands as users start them: compress in one process, decompress in another."""
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 
@@ -72,6 +73,34 @@ def test_info_and_import_are_light(folder):
   done = _python(folder, "-c", script)
   assert done.returncode == 0, done.stderr
   assert "130 x 100 RGB" in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_pool_is_told_to_spawn(folder):
+  """Nothing hangs, whether the codec is inherited or sent."""
+  script = (
+    "import multiprocessing, sys, numpy as np, cae_jax\n"
+    "codec = cae_jax.load(sys.argv[1])\n"
+    "def inherited(x): return codec.compress(x)\n"
+    "image = np.zeros((16, 16, 3), np.uint8)\n"
+    "with multiprocessing.get_context('fork').Pool(1) as pool:\n"
+    "  for work in (inherited, codec.compress):\n"
+    "    try: pool.apply_async(work, [image]).get(timeout=60)\n"
+    "    except cae_jax.BackendError as error: print(error)"
+  )
+  done = _python(folder, "-c", script, folder / "tiny.safetensors")
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.count("start processes with multiprocessing.get_context('spawn')") == 2
+
+
+def test_a_device_that_is_not_there_is_one_line(folder):
+  script = "import os, sys; os.environ['JAX_PLATFORMS'] = 'rocm'\n"
+  script += "from cae_jax import cli; sys.exit(cli.main(sys.argv[1:]))"
+  files = folder / "in.png", folder / "c.cae"
+  done = _python(folder, "-c", script, "compress", *files)
+  assert done.returncode == 2
+  assert done.stderr.startswith("error: JAX_PLATFORMS=rocm: JAX finds no such device (")
+  assert done.stderr.count("\n") == 1
 
 
 def test_bad_input_is_one_line_and_status_2(folder):

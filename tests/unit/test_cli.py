@@ -1,12 +1,20 @@
+import io
+import os
 import re
 import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
 from cae_jax import cli, commands, compile_cache
-from cae_jax.coding.bitstream import Kind, unpack
+from cae_jax.backend import BackendError
+from cae_jax.coding import bitstream
+from cae_jax.coding.bitstream import Kind, pack, unpack
 from cae_jax.images.files import read_image, write_image
 from cae_jax.images.metrics import psnr_db
 from cae_jax.weights import save_weights, shipped
@@ -176,6 +184,99 @@ def test_other_numbers_of_names_need_a_folder(names, capsys):
   assert re.search(r"expected IN and OUT, got \d names?; for many files give", one_error(capsys))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_names_in_another_encoding_are_as_good_as_any(tmp_path, monkeypatch):
+  names = [os.fsdecode(name) for name in (b"1", b"caf\xe9  \n2", "é3".encode())]
+  for name in names:
+    write_image(tmp_path / f"{name}.png", photo(16, 16))
+  printed = io.BytesIO()
+  monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, "ascii", errors="strict"))
+  files = lambda folder, suffix: [folder / f"{name}{suffix}" for name in names]
+  cae, back = tmp_path / "cae", tmp_path / "back"
+  assert run("compress", *files(tmp_path, ".png"), f"--output_dir={cae}") == 0
+  assert run("decompress", *files(cae, ".cae"), f"--output_dir={back}") == 0
+  assert run("info", *files(cae, ".cae")) == 0
+  assert sorted(back.iterdir()) == sorted(files(back, ".png"))
+  said = printed.getvalue().decode()
+  assert rf"{tmp_path}/caf\xe9  \n2.png -> {cae}/caf\xe9  \n2.cae: " in said
+  assert rf"{cae}/caf\xe9  \n2.cae: 16 x 16 RGB" in said
+  assert rf"{back}/\xe93.png: " in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_errors_show_names_in_another_encoding(tmp_path, capsys):
+  path = tmp_path / os.fsdecode(b"caf\xe9.png")
+  path.write_bytes(b"no image")
+  assert run("compress", path, f"--output_dir={tmp_path}") == 2
+  assert one_error(capsys).startswith(rf"error: {tmp_path}/caf\xe9.png: not a readable image")
+
+
+def test_a_bug_does_not_stop_a_batch(tmp_path, capsys, monkeypatch):
+  compress_file = commands.compress_file
+
+  def compress(source, *arguments, **options):
+    if source.stem == "b":
+      raise ZeroDivisionError("of all things")
+    return compress_file(source, *arguments, **options)
+
+  monkeypatch.setattr(commands, "compress_file", compress)
+  for name in "abd":
+    write_image(tmp_path / f"{name}.png", photo(16, 16))
+  sources = [tmp_path / f"{name}.png" for name in "abcd"]
+  assert run("compress", *sources, f"--output_dir={tmp_path}") == 1
+  assert sorted(path.name for path in tmp_path.glob("*.cae")) == ["a.cae", "d.cae"]
+  first, *_, bug, absent = capsys.readouterr().err.splitlines()
+  assert first.startswith("Traceback")
+  assert bug.startswith(f"error: {tmp_path}/b.png: internal error (ZeroDivisionError: of all")
+  assert absent.startswith(f"error: {tmp_path}/c.png: No such file")
+
+
+def test_without_a_device_a_batch_ends_at_once(tmp_path, capsys, monkeypatch):
+  def load(weights):
+    raise BackendError("JAX_PLATFORMS=cuda: none")
+
+  monkeypatch.setattr("cae_jax.codec.load", load)
+  for name in "ab":
+    write_image(tmp_path / f"{name}.png", photo(16, 16))
+  assert run("compress", *tmp_path.glob("*.png"), f"--output_dir={tmp_path}") == 2
+  assert one_error(capsys) == "error: JAX_PLATFORMS=cuda: none"
+
+
+def test_home_is_expanded_and_urls_are_refused(picture, tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  weights = shutil.copy(shipped.FOLDER / "tiny.safetensors", tmp_path / "mine.safetensors")
+  asked = []
+  monkeypatch.setattr("cae_jax.codec.load", lambda path: asked.append(path) or context_codec())
+  options = "--output_dir=~/out", "--weights=~/mine.safetensors"
+  assert run("compress", "~/picture.png", *options) == 0
+  assert asked == [str(weights)]
+  assert (tmp_path / "out" / "picture.cae").exists()
+  capsys.readouterr()
+  for arguments in (
+    ["compress", picture, "--output_dir=gs://bucket/x"],
+    ["compress", "s3://bucket/a.png", "a.cae"],
+    ["info", "https://example.org/a.cae"],
+    ["compress", picture, "a.cae", "--weights=gs://bucket/x"],
+  ):
+    assert run(*arguments) == 2
+    assert re.search(r": \w+://.*: expected a path, not a URL; fetch", one_error(capsys))
+
+
+@pytest.mark.parametrize(
+  ("given", "known"),
+  [
+    (
+      ["a-b", "--max-pixels=1-2", "--output-dir", "c-d"],
+      ["a-b", "--max_pixels=1-2", "--output_dir", "c-d"],
+    ),
+    (["--output_dir=x-y"], ["--output_dir=x-y"]),
+    (["-h", "--", "--a-b"], ["-h", "--", "--a-b"]),
+  ],
+)
+def test_options_may_have_hyphens(given, known):
+  assert cli._underscored(given) == known
+
+
 def test_one_file_into_a_folder(picture, tmp_path):
   assert run("compress", picture, f"--output-dir={tmp_path}") == 0
   assert (tmp_path / "picture.cae").exists()
@@ -197,6 +298,35 @@ def test_nothing_is_overwritten_without_force(picture, tmp_path, capsys):
   assert cae.read_bytes() == b"mine"
   assert run("compress", picture, cae, "--force") == 0
   assert unpack(cae.read_bytes()).header.height == 90
+
+
+def test_a_file_that_appears_meanwhile_is_not_overwritten(picture, tmp_path, capsys, monkeypatch):
+  cae, encode = tmp_path / "a.cae", context_codec().encode
+
+  class Slow:
+    def encode(self, *arguments, **options):
+      cae.write_bytes(b"theirs")
+      return encode(*arguments, **options)
+
+  monkeypatch.setattr("cae_jax.codec.load", lambda weights: Slow())
+  assert run("compress", picture, cae) == 2
+  assert "a.cae exists; --force overwrites it" in one_error(capsys)
+  assert cae.read_bytes() == b"theirs"
+  assert run("compress", picture, cae, "--force") == 0
+  assert unpack(cae.read_bytes()).header.height == 90
+  assert sorted(path.suffix for path in tmp_path.iterdir() if path.is_file()) == [".cae", ".png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among its files")
+def test_a_pipe_is_written_without_force(picture, tmp_path):
+  assert run("compress", picture, tmp_path / "a.cae") == 0
+  os.mkfifo(tmp_path / "out.png")
+  read = []
+  reader = threading.Thread(target=lambda: read.append((tmp_path / "out.png").read_bytes()))
+  reader.start()
+  assert run("decompress", tmp_path / "a.cae", tmp_path / "out.png") == 0
+  reader.join()
+  assert read_image(read[0]).pixels.shape == (90, 120, 3)
 
 
 def test_nothing_is_left_of_a_failure(picture, tmp_path, capsys):
@@ -270,18 +400,62 @@ def test_info(picture, tmp_path, capsys):
   assert "b.cae: not a CAE file" in said.err
 
 
-def test_interruption(picture, tmp_path, monkeypatch):
+def test_a_file_is_parsed_once(picture, tmp_path, monkeypatch):
+  assert run("compress", picture, tmp_path / "a.cae") == 0
+  parsed, checked_body = [], bitstream._checked_body
+  monkeypatch.setattr(
+    bitstream, "_checked_body", lambda data: parsed.append(len(data)) or checked_body(data)
+  )
+  assert run("decompress", tmp_path / "a.cae", tmp_path / "a.png") == 0
+  assert parsed == [(tmp_path / "a.cae").stat().st_size]
+
+
+def test_metadata_that_no_file_can_hold_are_left_out_with_a_word(tmp_path, capsys, monkeypatch):
+  icc = _with_metadata(tmp_path / "in.png")
+  monkeypatch.setattr(commands, "MAX_METADATA_BYTES", len(icc))
+  assert run("compress", tmp_path / "in.png", tmp_path / "a.cae") == 0
+  assert re.search(r"; EXIF of \d+ bytes left out, too large\n", capsys.readouterr().out)
+  assert unpack((tmp_path / "a.cae").read_bytes()).metadata == {"icc": icc}
+
+
+def _info_into(output, tmp_path):
+  """`cae info`, in a process of its own, with its output connected to a file descriptor."""
+  (tmp_path / "a.cae").write_bytes(pack(bitstream.Header("m", bytes(8), Kind.RGB, 1, 1), [b""]))
+  command = [sys.executable, "-m", "cae_jax.cli", "info", *[str(tmp_path / "a.cae")] * 400]
+  return subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=60)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes break in another way there")
+def test_output_that_nobody_reads_ends_it_quietly(tmp_path):
+  read, write = os.pipe()
+  os.close(read)
+  done = _info_into(write, tmp_path)
+  os.close(write)
+  assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no such device")
+def test_output_that_cannot_be_written_is_an_error(tmp_path):
+  with open("/dev/full", "w") as full:
+    done = _info_into(full, tmp_path)
+  assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")
+
+
+def test_interruption(picture, tmp_path, monkeypatch, capsys):
   def interrupt(*_, **__):
     raise KeyboardInterrupt
 
   monkeypatch.setattr(commands, "compress_file", interrupt)
   assert run("compress", picture, tmp_path / "a.cae") == 130
+  assert one_error(capsys) == "error: interrupted"
 
 
 def test_the_cache_of_programs_can_be_moved_and_switched_off(monkeypatch, tmp_path):
   assert compile_cache.folder() is None
   monkeypatch.setenv(compile_cache.ENVIRONMENT, str(tmp_path))
   assert compile_cache.folder().parent == tmp_path
+  monkeypatch.setenv(compile_cache.ENVIRONMENT, "~/x")
+  assert compile_cache.folder().parent == Path("~/x").expanduser()
   monkeypatch.delenv(compile_cache.ENVIRONMENT)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   assert "cae_jax" in str(compile_cache.folder())
