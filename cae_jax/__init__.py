@@ -35,7 +35,7 @@ _LAZY = {
 
 
 def load(name_or_path: str | os.PathLike | None = None) -> "Codec":
-  """A codec from trained weights: the shipped ones, others by name, or a file.
+  """Makes a codec of trained weights: the shipped ones, others by name, or a file.
 
       codec = cae_jax.load()
       data = codec.compress(image, bpp=0.5)  # uint8 [H, W, 3] -> bytes

@@ -108,7 +108,7 @@ def decompress_file(
 
 
 def describe_file(source: Path) -> str:
-  """What `info` says of a .cae file, in several lines."""
+  """Puts into words what `info` says of a .cae file, in several lines."""
   content = info(source.read_bytes())
   level = "" if content.rate_level is None else f", rate level {content.rate_level}"
   metadata = [f"{name} ({size} bytes)" for name, size in content.metadata_bytes.items()]
@@ -125,7 +125,7 @@ def describe_file(source: Path) -> str:
 
 @functools.cache
 def load_codec(weights: str | None) -> "Codec":
-  """The codec of weights, with compiled programs kept on disk."""
+  """Makes the codec of weights, with compiled programs kept on disk."""
   from cae_jax import codec, compile_cache
 
   compile_cache.enable()

@@ -31,7 +31,7 @@ def enable() -> None:
 
 
 def folder() -> Path | None:
-  """Where this machine's programs are kept; None if they are not."""
+  """Returns the folder of this machine's programs; None if they are not kept."""
   root = os.environ.get(ENVIRONMENT, platformdirs.user_cache_dir("cae_jax", appauthor=False))
   return Path(os.path.expanduser(root)) / _machine() if root else None
 

@@ -33,7 +33,7 @@ def user_path(text: str | os.PathLike[str]) -> Path:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-  r"""The path as one line of printable text: bytes that are no UTF-8 as \xNN, line ends as \n."""
+  r"""Shows a path as one line of printable text: bytes that are no UTF-8 as \xNN."""
   return "".join(c if c.isprintable() else _escaped(c) for c in os.fspath(path))
 
 

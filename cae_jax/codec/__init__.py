@@ -41,7 +41,7 @@ _LAZY = {
 
 
 def load(name_or_path: str | os.PathLike | None = None) -> "Codec":
-  """A codec from trained weights.
+  """Makes a codec of trained weights.
 
   Args:
     name_or_path: the name of shipped weights, or a weights file; the default ones if not given.

@@ -66,7 +66,7 @@ class Analysed:
     return self._header.height, self._header.width
 
   def encode(self, rate_level: int, effort: int = 0) -> "Encoded":
-    """The file at a rate level; with any effort of refined latents."""
+    """Encodes at a rate level; with any effort, refined latents."""
     y, aim, steps = self.y, None, EFFORT_STEPS[effort]
     if steps:
       y, aim = windows.refine(self.coder, self.planes.rgb, y, rate_level, steps)
@@ -124,9 +124,13 @@ class Encoded:
 
 
 def checked_target(name: str, value: SupportsFloat) -> float:
-  """The value as a number; raises UsageError unless it is one that a target of this name can have.
+  """Returns the value as a number.
 
-  NumPy's and JAX's scalars are numbers as well.
+  Args:
+    name: of the target.
+    value: a number, of NumPy or JAX, too.
+  Raises:
+    UsageError: it is no number, or none that such a target can have.
   """
   number = _as_number(name, value)
   if name == "quality":
@@ -138,7 +142,7 @@ def checked_target(name: str, value: SupportsFloat) -> float:
 
 
 def checked_effort(effort: SupportsIndex) -> int:
-  """The effort as an integer; raises UsageError unless it is one from 0 to 9."""
+  """Returns the effort as an integer; raises UsageError unless it is one from 0 to 9."""
   with contextlib.suppress(TypeError):
     index = operator.index(effort)
     if not isinstance(effort, bool) and 0 <= index <= MAX_EFFORT:
@@ -154,17 +158,17 @@ def _as_number(name: str, value: Any) -> float:
 
 
 def encode_quality(source: Analysed, quality: float, effort: int = 0) -> Encoded:
-  """The file at a quality from 0 to 100."""
+  """Encodes at a quality from 0 to 100."""
   return source.encode(round(quality / MAX_QUALITY * source.coder.rate_levels), effort)
 
 
 def encode_bpp(source: Analysed, bpp: float, effort: int = 0) -> Encoded:
-  """As `encode_bytes`, per pixel."""
+  """Encodes as `encode_bytes`, with a limit of bits per pixel."""
   return encode_bytes(source, bpp * math.prod(source.shape) / 8, effort)
 
 
 def encode_bytes(source: Analysed, limit_bytes: float, effort: int = 0) -> Encoded:
-  """The largest file of at most so many bytes, or one within 1 % of them.
+  """Finds the largest file of at most so many bytes, or one within 1 % of them.
 
   With any effort the search goes on from the level that meets the target without it.
 
@@ -197,7 +201,7 @@ def encode_bytes(source: Analysed, limit_bytes: float, effort: int = 0) -> Encod
 
 
 def encode_psnr(source: Analysed, psnr_db: float, effort: int = 0) -> Encoded:
-  """The smallest file that decodes to at least this PSNR, or one within 0.02 dB of it.
+  """Finds the smallest file that decodes to at least this PSNR, or one within 0.02 dB of it.
 
   With any effort the search goes on from the level that meets the target without it.
 

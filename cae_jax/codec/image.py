@@ -73,7 +73,7 @@ class Codec:
     effort: SupportsIndex = 0,
     metadata: Mapping[str, BytesLike] | None = None,
   ) -> bytes:
-    """The file of an image, at a quality or, by a few trials, of a given size or PSNR.
+    """Compresses an image at a quality or, by a few trials, of a given size or PSNR.
 
     Args:
       image: uint8 [H, W] grey, [H, W, 3] RGB, or with alpha [H, W, 2] or [H, W, 4], of NumPy or
@@ -111,7 +111,7 @@ class Codec:
     effort: SupportsIndex = 0,
     metadata: Mapping[str, BytesLike] | None = None,
   ) -> Encoded:
-    """As `compress`; the result has the file as `data`, and its `rate_bpp` and `psnr_db`."""
+    """Compresses as `compress`; the result has the file as `data`, its `rate_bpp`, `psnr_db`."""
     backend.require()
     asked = {"quality": quality, "bpp": bpp, "psnr": psnr, "size_bytes": size_bytes}
     given = {name: value for name, value in asked.items() if value is not None}
@@ -126,7 +126,7 @@ class Codec:
     return _TARGETS[name](source, target, steps)
 
   def decompress(self, data: BytesLike, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
-    """The image of a file; the inverse of `compress`, as far as that keeps it.
+    """Decompresses a file into its image, as far as `compress` has kept it.
 
     Args:
       data: the bytes of a .cae file.
@@ -141,7 +141,7 @@ class Codec:
     return self.decode(data, max_pixels=max_pixels).image
 
   def decode(self, data: BytesLike | Container, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
-    """As `decompress`; the result has also the file's `metadata` and `info`.
+    """Decompresses a file into its image, `metadata` and `info`; raises as `decompress`.
 
     Args:
       data: the bytes of a .cae file, or what `coding.unpack` makes of them.

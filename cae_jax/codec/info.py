@@ -51,7 +51,7 @@ def info(data: BytesLike) -> Info:
 
 
 def info_of(outline: Outline) -> Info:
-  """What the outline of a file says to those who know the models."""
+  """Reads the outline of a file as one that knows the models."""
   header = outline.header
   return Info(
     kind=header.kind,
@@ -67,10 +67,10 @@ def info_of(outline: Outline) -> Info:
 
 
 def pack_rate(rate_level: int) -> bytes:
-  """A rate level as the header's parameters."""
+  """Writes a rate level as the header's parameters."""
   return rate_level.to_bytes(_RATE_BYTES, "little")
 
 
 def unpack_rate(parameters: bytes) -> int | None:
-  """The inverse of `pack_rate`; None if these are no rate level."""
+  """Reads what `pack_rate` wrote; None if these are no rate level."""
   return int.from_bytes(parameters, "little") if len(parameters) == _RATE_BYTES else None

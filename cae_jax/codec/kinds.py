@@ -35,7 +35,7 @@ class Planes(NamedTuple):
 
 
 def take_apart(image: np.ndarray) -> Planes:
-  """The planes of an image; colours that full transparency hides are smoothed.
+  """Takes an image apart into planes, and smooths colours that full transparency hides.
 
   Args:
     image: uint8 [H, W] grey, [H, W, 2] grey and alpha, [H, W, 3] RGB or [H, W, 4] RGBA; of NumPy or
@@ -54,7 +54,7 @@ def take_apart(image: np.ndarray) -> Planes:
 
 
 def put_together(planes: Planes) -> np.ndarray:
-  """The image of decoded planes, uint8 of the kind's shape; grey is the mean of the channels."""
+  """Makes an image, uint8 of the kind's shape, of decoded planes; grey is the channels' mean."""
   colours = planes.rgb
   if planes.kind in (Kind.GREY, Kind.GREY_ALPHA):
     colours = ((colours.sum(axis=2, keepdims=True, dtype=np.uint16) + 1) // 3).astype(np.uint8)
@@ -64,12 +64,12 @@ def put_together(planes: Planes) -> np.ndarray:
 
 
 def has_alpha(kind: Kind) -> bool:
-  """Whether images of this kind have a plane of opacity."""
+  """Says whether images of this kind have a plane of opacity."""
   return kind in (Kind.GREY_ALPHA, Kind.RGBA)
 
 
 def visible_psnr_db(planes: Planes, rgb_hat: np.ndarray) -> float:
-  """PSNR of decoded colours against those of `planes`, without fully transparent pixels."""
+  """Computes the PSNR of decoded colours, without pixels that are fully transparent in `planes`."""
   x, x_hat = (put_together(Planes(planes.kind, rgb, None)) for rgb in (planes.rgb, rgb_hat))
   total, count = 0.0, 0
   for start in range(0, len(x), _STRIP):

@@ -98,7 +98,7 @@ def test_networks_that_are_sure_and_wrong_do_no_harm(ours, monkeypatch):
   coder = ours.coder
   y = coder.analyse(IMAGE)
   coded = coder.encode(y, 3000)
-  steps = y * np.asarray(coder._gain(coder._params, coder._tradeoffs(3000)))
+  steps = y * np.asarray(context._gain(coder.model, coder._params, coder._tradeoffs(3000)))
   assert np.abs(coded.y_hat - steps).max() < 2.5  # rounding, a dead zone, a hidden sign
   _, y_hat = coder.decode(coded.section, y.shape[:2], 3000)
   np.testing.assert_array_equal(y_hat, coded.y_hat)
