@@ -21,7 +21,7 @@ def accept_any_text() -> None:
 
 
 def is_users(error: BaseException) -> bool:
-  """Says whether a user can mend it, by another input, argument or surrounding; if not, it is a bug."""
+  """Says whether a user can mend it, by another input, argument or device; else it is a bug."""
   return isinstance(error, (Error, OSError, KeyboardInterrupt)) or _is_out_of_memory(error)
 
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +230,16 @@ def test_a_bug_does_not_stop_a_batch(tmp_path, capsys, monkeypatch):
   assert first.startswith("Traceback")
   assert bug.startswith(f"error: {tmp_path}/b.png: internal error (ZeroDivisionError: of all")
   assert absent.startswith(f"error: {tmp_path}/c.png: No such file")
+
+
+def test_what_libraries_warn_of_is_not_shown(picture, tmp_path, capsys, monkeypatch):
+  def compress(*_, **__):
+    warnings.warn_explicit("odd", UserWarning, "a.py", 1, module="PIL.TiffImagePlugin")
+    return "done"
+
+  monkeypatch.setattr(commands, "compress_file", compress)
+  assert run("compress", picture, tmp_path / "a.cae") == 0
+  assert capsys.readouterr() == ("done\n", "")
 
 
 def test_without_a_device_a_batch_ends_at_once(tmp_path, capsys, monkeypatch):
