@@ -3,33 +3,29 @@
 import sys
 from collections.abc import Callable, Sequence
 
-import jax
 from absl import app, flags, logging
+
+from cae_jax import console
+from cae_jax.errors import UsageError
 
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
-# What bad input raises; anything else is a bug and shows its traceback.
-_INPUT_ERRORS = (ValueError, OSError, RuntimeError, ModuleNotFoundError)
-USAGE_STATUS = 2
-INTERRUPT_STATUS = 130
-
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
-  """Parses flags and runs `main`; errors of usage or input are one line and exit status 2."""
+  """Parses flags and runs `main`; what a user can mend is one line, with its exit status."""
 
   def guarded(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.INFO if _DEBUG.value else logging.WARNING)
     try:
       if argv[1:]:
-        raise ValueError(f"unexpected argument {argv[1]!r}; flags have the form --name=value")
+        raise UsageError(f"unexpected argument {argv[1]!r}; flags have the form --name=value")
       main(argv)
-    except KeyboardInterrupt:
-      sys.exit(INTERRUPT_STATUS)
-    except _INPUT_ERRORS as error:
-      if _DEBUG.value or isinstance(error, jax.errors.JaxRuntimeError):
+    except (Exception, KeyboardInterrupt) as error:
+      if not console.is_users(error):
         raise
-      _fail(str(error))
+      sys.exit(console.report(error, debug=_DEBUG.value))
 
+  console.accept_any_text()
   app.run(guarded, flags_parser=_parse)
 
 
@@ -37,10 +33,4 @@ def _parse(argv: list[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except flags.Error as error:
-    return _fail(str(error))
-
-
-def _fail(message: str):
-  first_line, *_ = message.strip().splitlines() or ["unknown error"]
-  print(f"error: {first_line}", file=sys.stderr)
-  sys.exit(USAGE_STATUS)
+    sys.exit(console.report(UsageError(str(error))))

@@ -19,7 +19,7 @@ import numpy as np
 from absl import logging
 
 import cae_jax
-from cae_jax import codec
+from cae_jax import backend, codec
 from cae_jax.codec.calibration import calibrate_weights
 from cae_jax.data.crops import center_crop
 from cae_jax.data.patches import PatchIterator, center_patches, random_blocks, training_patches
@@ -49,6 +49,7 @@ def main(argv: Sequence[str]) -> None:
     jax.distributed.initialize(
       flags.COORDINATOR.value, flags.NUM_PROCESSES.value, flags.PROCESS_ID.value
     )
+  backend.require()
   workdir = flags.workdir()
   first_process = jax.process_index() == 0
   if first_process:
