@@ -40,9 +40,9 @@ def main(folder: Path) -> None:
 
 def _show_all_modules() -> None:
   """Packages with `__all__` would hide their modules, and the names imported when asked for."""
-  for found in pkgutil.walk_packages(cae_jax.__path__, "cae_jax."):
-    package = importlib.import_module(found.name)
-    if found.ispkg and hasattr(package, "__all__"):
+  modules = [found.name for found in pkgutil.walk_packages(cae_jax.__path__, "cae_jax.")]
+  for package in map(importlib.import_module, ["cae_jax", *modules]):
+    if hasattr(package, "__path__") and hasattr(package, "__all__"):
       vars(package).update({name: getattr(package, name) for name in package.__all__})
       inside = [module.name for module in pkgutil.iter_modules(package.__path__)]
       package.__all__ = [*package.__all__, *(n for n in inside if n not in package.__all__)]

@@ -65,7 +65,7 @@ class Header:
 
   def __post_init__(self):
     if not _is_name(self.model_id):
-      raise ValueError(
+      raise UsageError(
         f"model id {self.model_id!r}: expected 1 to {_MAX_NAME_BYTES} printable ASCII characters"
       )
     if len(self.model_hash) != MODEL_HASH_BYTES:
