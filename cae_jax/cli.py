@@ -112,7 +112,7 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
     metavar="E",
     help="0 to 9: smaller files by longer work on each, from seconds to minutes (%(default)s)",
   )
-  parser.add_argument("--strip", action="store_true", help="leave out colour profile and EXIF")
+  parser.add_argument("--strip", action="store_true", help="leave out colour profile, EXIF and XMP")
 
 
 def _add_decompress(parser: argparse.ArgumentParser) -> None:
