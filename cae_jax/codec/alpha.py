@@ -20,7 +20,7 @@ _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 23, "lc": 3
 
 
 def encode_alpha(alpha: np.ndarray) -> bytes:
-  """uint8 [H, W] -> the section: two bytes for one value everywhere, else the smaller method."""
+  """Encodes uint8 [H, W]: two bytes for one value everywhere, else the smaller method."""
   if (alpha == alpha[0, 0]).all():
     return bytes([_CONSTANT, alpha[0, 0]])
   coded = (
@@ -31,7 +31,7 @@ def encode_alpha(alpha: np.ndarray) -> bytes:
 
 
 def decode_alpha(section: bytes, height: int, width: int) -> np.ndarray:
-  """The inverse of `encode_alpha`; allocates no more than the plane and 8 MiB.
+  """Decodes a section of `encode_alpha`; allocates no more than the plane and 8 MiB.
 
   Raises:
     BitstreamError: the section is not one of an image of this size.

@@ -17,7 +17,7 @@ def largest_within(
   slope: float,
   start: int | None = None,
 ) -> Trial | None:
-  """The trial with a value as large as the limit allows.
+  """Finds the trial with a value as large as the limit allows.
 
   Args:
     trial_at: level in [0, levels] -> trial; values should rise with the level.

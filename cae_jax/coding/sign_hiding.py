@@ -21,7 +21,7 @@ from cae_jax.coding.rans import Decoder, Part
 from cae_jax.coding.tables import CodingTables
 from cae_jax.coding.trellis import cheapest_changes
 
-# Parts of the format; by the BD-rate of validation photographs, BUILD_NOTES.md.
+# Parts of the format; by the BD-rates in docs/decisions/015-hidden-signs.md.
 GROUP_NONZEROS = 2.5
 REACH = 8  # groups that a pattern is for: the symbol's own and those after it
 CHAIN = 96  # groups; patterns do not reach beyond the chain of their group

@@ -11,7 +11,7 @@ Hidden signs then change some symbols. Which ones, and where to, is best judged 
 has found out about them, too: half-way to Newton's latents.
 
 Stochastic Gumbel annealing (Yang, Bamler and Mandt 2020, arXiv:2006.04240) wants hundreds of steps
-and knows no dead zone; see BUILD_NOTES.md.
+and knows no dead zone; see docs/decisions/022-effort-by-newton-steps.md.
 """
 
 import functools
@@ -54,7 +54,7 @@ def refine(
   tradeoff: np.ndarray,
   steps: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Latents with a lower cost of rate and distortion.
+  """Finds latents with a lower cost of rate and distortion.
 
   Args:
     params: of the model.

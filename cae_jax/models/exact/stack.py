@@ -55,6 +55,6 @@ class EntropyStack(nn.Module):
 
 
 def stack_layers(params: Mapping[str, Any]) -> list[tuple[Any, Any]]:
-  """The (kernel, bias) of each layer of a stack's parameters, in order."""
+  """Lists the (kernel, bias) of each layer of a stack's parameters, in order."""
   count = sum(name.startswith("kernel_") for name in params)
   return [(params[f"kernel_{i}"], params[f"bias_{i}"]) for i in range(count)]
