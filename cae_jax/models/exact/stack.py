@@ -1,7 +1,7 @@
 """The small feed-forward networks that drive the coder, in a form that integers can evaluate too.
 
 A stack is convolutions with leaky ReLUs between them, and biases that are polynomials of the
-trade-off. `exact.py` evaluates the same stacks in integers: what is here is for training.
+trade-off. `integers` evaluates the same stacks for files; this module is for training.
 """
 
 from collections.abc import Mapping, Sequence
