@@ -45,7 +45,7 @@ _one_blas_thread = _BlasLimit()
 
 
 def in_threads(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-  """What the function makes of each item, in their order; several at a time, one for each core.
+  """Applies a function to items, several at a time, one for each core; results in items' order.
 
   Meanwhile NumPy's products are kept to one thread each. They are small: more threads save little
   where nothing else runs, and wait for one another at every product where something does.

@@ -15,7 +15,7 @@ WINDOW_SIDES = (768, 1024, 1536)
 
 
 def analyse(coder: LatentCoder, image: np.ndarray) -> np.ndarray:
-  """uint8 [H, W, 3] -> y [ceil(H / stride), ceil(W / stride), M] float32."""
+  """Analyses uint8 [H, W, 3]: y [ceil(H / stride), ceil(W / stride), M] float32."""
   s = coder.stride
   shape = tuple(-(-side // s) for side in image.shape[:2])
   pieces = (
@@ -28,7 +28,7 @@ def analyse(coder: LatentCoder, image: np.ndarray) -> np.ndarray:
 def refine(
   coder: LatentCoder, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Latents y [h, w, M] of `analyse` made better for a rate level, and their aims."""
+  """Makes latents y [h, w, M] of `analyse` better for a rate level, and finds their aims."""
   s = coder.stride
 
   def refined(rows: Window, columns: Window) -> np.ndarray:
@@ -44,7 +44,7 @@ def refine(
 def synthesise(
   coder: LatentCoder, y_hat: np.ndarray, rate_level: int, height: int, width: int
 ) -> np.ndarray:
-  """y_hat [h, w, M] -> uint8 [height, width, 3], cropped to the image."""
+  """Synthesises y_hat [h, w, M]: uint8 [height, width, 3], cropped to the image."""
   shape = y_hat.shape[:2]
   pieces = (
     (

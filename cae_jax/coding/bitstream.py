@@ -1,4 +1,4 @@
-"""The container: everything a decoder must know about an image, and proof that no byte is wrong.
+"""The container: everything a decoder must know about an image, and checksums over it.
 
 The format is described byte by byte in docs/format.md.
 """

@@ -1,4 +1,4 @@
-"""The one exception of wrong bytes."""
+"""The exception that wrong bytes raise."""
 
 from cae_jax.errors import Error
 

@@ -1,12 +1,12 @@
-"""Sign hiding: of each group of symbols one sign is told by the sizes of many.
+"""Sign hiding: one sign of each group of symbols follows from the sizes of many symbols.
 
-Symbols, in C order, are cut into groups in which their tables let one expect `GROUP_NONZEROS` that
-are not zero. A group's *check* says whether an odd number of its symbols is negative. So one sign
-of each group takes no bit: that of its *leader*, its first symbol that is not zero. Checks are
-parities: a symbol of odd size turns over that of its own group, and of some of the next ones, by
-the *pattern* of its place. In return the encoder has to change sizes by one until all checks are
-right. As they are interwoven there are many ways to, and a search through a trellis finds the
-cheapest.
+Symbols, in C order, are cut into groups that hold `GROUP_NONZEROS` non-zero ones on average, by
+their tables. A group's *check* says whether an odd number of its symbols is negative. So one sign
+of each group needs no bit: that of its *leader*, its first symbol that is not zero. Checks are
+parities: a symbol of odd size flips the check of its own group and those of some later groups,
+which ones the *pattern* of its place says. In return the encoder has to change sizes by one until
+all checks are right. Since checks are interwoven there are many ways to do so, and a search
+through a trellis finds the cheapest.
 
 After Clare, Henry and Jung 2011 (JCTVC-G271, sign data hiding, as in HEVC), where a check is the
 parity of one group alone, and the syndrome-trellis codes of steganography, see `trellis`.
@@ -21,7 +21,7 @@ from cae_jax.coding.rans import Decoder, Part
 from cae_jax.coding.tables import CodingTables
 from cae_jax.coding.trellis import cheapest_changes
 
-# Parts of the format; by the BD-rate of validation photographs, BUILD_NOTES.md.
+# Parts of the format; by the BD-rates in docs/decisions/015-hidden-signs.md.
 GROUP_NONZEROS = 2.5
 REACH = 8  # groups that a pattern is for: the symbol's own and those after it
 CHAIN = 96  # groups; patterns do not reach beyond the chain of their group

@@ -30,14 +30,14 @@ LMBDA_UNIT = 0.009  # a typical lmbda, of rate_bpp + lmbda * MSE (0-255)
 STEP = 5.1
 # An error of e such steps costs lmbda * (e * step)^2 / 3 bits, of a sample's three colours.
 UNIT_CURVATURE = 2 * STEP**2 / 3
-CAUTION = 1.5  # by the BD-rate of files of validation photographs, see BUILD_NOTES.md
+CAUTION = 1.5  # by BD-rates, see docs/decisions/014-dead-zone-of-files.md
 
 # For each distribution its probabilities and the integer that the first of them is of.
 Pmfs = list[tuple[np.ndarray, int]]
 
 
 def gaussian_bits(y: jax.Array, means: jax.Array, scales: jax.Array) -> jax.Array:
-  """Information content of unit-width bins under a Gaussian.
+  """Returns the information content of unit-width bins under a Gaussian.
 
   -log2 of the bin mass of Minnen et al. 2018 (arXiv:1809.02736), section 3; `scales` is the paper's
   sigma, here never below `SCALE_FLOOR`.
@@ -61,7 +61,7 @@ def gaussian_bits(y: jax.Array, means: jax.Array, scales: jax.Array) -> jax.Arra
 
 
 def laplacian_bits(y: jax.Array, scales: jax.Array) -> jax.Array:
-  """Information content of unit-width bins under a Laplacian with mean zero.
+  """Returns the information content of unit-width bins under a Laplacian with mean zero.
 
   Natural latents have heavier tails than a Gaussian, even given what a context model knows.
 
@@ -85,7 +85,7 @@ def laplacian_bits(y: jax.Array, scales: jax.Array) -> jax.Array:
 
 
 def symbol_bits(symbols: jax.Array, scales: jax.Array) -> jax.Array:
-  """Information content of symbols: a Laplacian quantised with a dead zone.
+  """Returns the information content of symbols: a Laplacian quantised with a dead zone.
 
   The bin of 0 reaches t further to both sides than half a step, all others start there. t is where
   a Laplacian's 0 and 1 are equally good, see `dead_zone`.
@@ -106,7 +106,7 @@ def symbol_bits(symbols: jax.Array, scales: jax.Array) -> jax.Array:
 
 
 def dead_zone(scales: jax.Array, curvature: jax.Array) -> jax.Array:
-  """How far latents are moved towards their means before rounding, for the best of rate and error.
+  """Says how far latents move towards their means before rounding, for the best of rate and error.
 
   A symbol of 1 costs b bits more than one of 0, and an error of e steps curvature / 2 * e^2 bits:
   taken alone both are as good at |y| = 1/2 + b / curvature. Files are best with 1.5 times the
@@ -133,7 +133,7 @@ def _indifferent(bits: Callable, scales, curvature, most: float):
 def relaxed_symbol_bits(
   y: jax.Array, symbols: jax.Array, scales: jax.Array, noise: jax.Array
 ) -> jax.Array:
-  """`symbol_bits` that latents can learn from too.
+  """Returns `symbol_bits` that latents can learn from, too.
 
   Scales learn from the symbols, latents from unit noise in place of rounding: with noise alone the
   scales would fit latents that no file has, which are seldom zero.
@@ -151,17 +151,17 @@ def relaxed_symbol_bits(
 
 
 def bits_per_image(bits: jax.Array) -> jax.Array:
-  """[B, h, w, C] -> [B], sums."""
+  """Sums bits over an image: [B, h, w, C] -> [B]."""
   return jnp.sum(bits, axis=(1, 2, 3))
 
 
 def scale_levels() -> np.ndarray:
-  """The scales that latents are coded with: float64 [64], evenly spaced in their logarithm."""
+  """Returns the scales that latents are coded with: float64 [64], evenly spaced in logarithm."""
   return np.geomspace(SCALE_FLOOR, SCALE_CEILING, SCALE_LEVELS)
 
 
 def gaussian_pmfs() -> Pmfs:
-  """One Gaussian for each of `scale_levels`, over integers around a mean of zero.
+  """Returns a Gaussian for each of `scale_levels`, over integers around a mean of zero.
 
   Returns:
     Probabilities float64 [L] and the first integer, for each level; `TAIL_MASS` at most is left.
@@ -178,7 +178,7 @@ def _gaussian_pmf(scale: float) -> tuple[np.ndarray, int]:
 
 
 def size_pmfs() -> list[np.ndarray]:
-  """The distributions of the sizes of `symbol_bits`' symbols, for each of `scale_levels`.
+  """Returns the distributions of the sizes of `symbol_bits`' symbols, for each of `scale_levels`.
 
   Returns:
     Probabilities float64 [L] of 0, 1, ..., L - 1, at least two; `TAIL_MASS` at most is left.
@@ -232,7 +232,7 @@ def _centred_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def factorized_bits(params: Mapping[str, jax.Array], y: jax.Array) -> jax.Array:
-  """The pure function of `FactorizedPrior`: its parameters and y [..., M] -> bits [..., M]."""
+  """Evaluates `FactorizedPrior` as a function: its parameters and y [..., M] -> bits [..., M]."""
   lower = cumulative_logits(params, y - 0.5)
   upper = cumulative_logits(params, y + 0.5)
   # Of a bin in the right half the mirror image has the same mass and keeps more digits.
@@ -242,7 +242,7 @@ def factorized_bits(params: Mapping[str, jax.Array], y: jax.Array) -> jax.Array:
 
 
 def cumulative_logits(params: Mapping[str, Any], y: Any) -> Any:
-  """Logits of the cumulative distribution at y, rising in y.
+  """Returns logits of the cumulative distribution at y, rising in y.
 
   Args:
     params: of `FactorizedPrior`, NumPy or JAX.
@@ -261,7 +261,7 @@ def cumulative_logits(params: Mapping[str, Any], y: Any) -> Any:
 
 
 def factorized_pmfs(params: Mapping[str, Any]) -> Pmfs:
-  """The distribution of each channel, in float64 on the host; its run of integers by bisection.
+  """Returns each channel's distribution, in float64 on the host; its integers by bisection.
 
   Args:
     params: of a trained `FactorizedPrior`.

@@ -59,7 +59,7 @@ class FactorizedModel(Model):
     self.log_inverse_gain = self.param("log_inverse_gain", start, (self.latent_channels,))
 
   def noisy(self, x: jax.Array, tradeoff: jax.Array, *, key: jax.Array) -> CodedOutput:
-    """For training: uniform noise into the rate, straight-through rounding into the synthesis.
+    """Passes images through, uniform noise in the rate, straight-through rounding in the synthesis.
 
     Args:
       x: [B, H, W, 3] in [0, 1]; H and W multiples of `multiple`.
@@ -73,14 +73,14 @@ class FactorizedModel(Model):
     return CodedOutput(x_hat, y_bits, jnp.zeros_like(y_bits))
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
-    """For validation: everything rounded, as in a file."""
+    """Passes images through with everything rounded, as in a file."""
     del tradeoff
     y_hat = jnp.round(self.analyse(x))
     y_bits = bits_per_image(self.prior(y_hat))
     return CodedOutput(self.synthesise(y_hat), y_bits, jnp.zeros_like(y_bits))
 
   def lmbda(self, tradeoff: jax.Array) -> jax.Array:
-    """The one lmbda there is: [B] -> [B]."""
+    """Returns the one lmbda there is: [B] -> [B]."""
     return jnp.full_like(tradeoff, self.fixed_lmbda)
 
   def analyse(self, x: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def space_to_depth(x: Any, block: int) -> Any:
-  """[..., H, W, C] -> [..., H/block, W/block, block*block*C]; the block's rows come first.
+  """Moves blocks to channels: [..., H, W, C] -> [..., H/block, W/block, block²*C], rows first.
 
   x is an array of JAX or NumPy, and so is the result.
   """
@@ -21,7 +21,7 @@ def space_to_depth(x: Any, block: int) -> Any:
 
 
 def depth_to_space(x: Any, block: int) -> Any:
-  """The inverse of `space_to_depth`: [..., h, w, block*block*C] -> [..., h*block, w*block, C]."""
+  """Undoes `space_to_depth`: [..., h, w, block*block*C] -> [..., h*block, w*block, C]."""
   *batch, height, width, depth = x.shape
   channels, rest = divmod(depth, block * block)
   if rest:
@@ -32,7 +32,7 @@ def depth_to_space(x: Any, block: int) -> Any:
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
-  """2x2 max-pooling with stride 2: [B, H, W, C] -> [B, H/2, W/2, C].
+  """Takes maxima of 2x2 pixels: [B, H, W, C] -> [B, H/2, W/2, C].
 
   Pairwise maxima instead of `reduce_window`, whose gradient is ten times slower on CPU. Where
   several inputs tie for the maximum, they share the gradient.
@@ -78,7 +78,7 @@ def _phase_matrix(size: int) -> np.ndarray:
 
 
 def zero_sum_init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
-  """LeCun-normal kernels [k, k, C_in, C_out] less their mean: blind to a common offset of inputs.
+  """Draws LeCun-normal kernels [k, k, C_in, C_out] less their mean: blind to inputs' common offset.
 
   With biases of one in the hidden layers, a ReLU network starts nearly linear, every unit open,
   and no layer passes the others' biases on.
@@ -88,7 +88,7 @@ def zero_sum_init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> 
 
 
 def polynomial(coefficients: jax.Array, tradeoff: jax.Array, ndim: int = 4) -> jax.Array:
-  """c0 + c1 u + c2 u^2 + ...: coefficients [N, C] and u [B] -> [B, 1, ..., 1, C] of `ndim` axes."""
+  """Evaluates c0 + c1 u + ...: coefficients [N, C], u [B] -> [B, 1, ..., 1, C] of `ndim` axes."""
   powers = jnp.stack([tradeoff**n for n in range(len(coefficients))], axis=-1)
   return jnp.expand_dims(powers @ coefficients, tuple(range(1, ndim - 1)))
 

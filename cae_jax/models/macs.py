@@ -11,7 +11,7 @@ from cae_jax.models import Model
 
 
 def macs_per_pixel(model: Model, side: int = 256) -> tuple[float, float]:
-  """MACs of the encoder and of the decoder for each pixel of a square image.
+  """Counts MACs of the encoder and of the decoder for each pixel of a square image.
 
   The encoder is everything but the synthesis, the decoder everything but the analysis; so the
   hyper-analysis, a few tenths of a kMAC, is counted in both.
@@ -29,7 +29,7 @@ def macs_per_pixel(model: Model, side: int = 256) -> tuple[float, float]:
 
 
 def count_macs(function: Callable, *args: Any) -> int:
-  """MACs of all convolutions and matrix products of function(*args); the rest is not counted.
+  """Counts MACs of all convolutions and matrix products of function(*args), and nothing else.
 
   Of a convolution of a dilated input (a transposed one) the products with the zeros between do not
   count. A `cond` counts as its dearest branch.

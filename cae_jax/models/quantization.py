@@ -9,17 +9,17 @@ from jax.typing import ArrayLike
 
 
 def straight_through(x: jax.Array, x_hat: jax.Array) -> jax.Array:
-  """The value of `x_hat` with the gradient of `x` (Bengio et al. 2013, arXiv:1308.3432)."""
+  """Returns the value of `x_hat` with the gradient of `x` (Bengio et al. 2013, arXiv:1308.3432)."""
   return x + jax.lax.stop_gradient(x_hat - x)
 
 
 def unit_noise(key: jax.Array, like: jax.Array) -> jax.Array:
-  """Uniform noise in [-1/2, 1/2) of an array's shape: what rounding is relaxed to in the rate."""
+  """Draws uniform noise in [-1/2, 1/2) of an array's shape: rounding, relaxed, in the rate."""
   return jax.random.uniform(key, like.shape, like.dtype, -0.5, 0.5)
 
 
 def dead_zone_rounding(x: Any, dead_zone: Any) -> Any:
-  """The integer nearest to what is left of x if it moves towards zero by `dead_zone` (>= 0).
+  """Rounds what is left of x after it moves towards zero by `dead_zone` (>= 0).
 
   x and dead_zone are float arrays of NumPy or JAX, and so is the result.
   """
@@ -29,7 +29,7 @@ def dead_zone_rounding(x: Any, dead_zone: Any) -> Any:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def clip_inward(x: jax.Array, low: float, high: float) -> jax.Array:
-  """`jnp.clip` that what lies outside can come back from.
+  """Clips as `jnp.clip` does, with gradients that let what lies outside come back.
 
   The gradient also passes where x is outside and a step down it leads towards the range: the
   "identity_if_towards" of the bounds in TensorFlow Compression. Under a plain clip, latents that
@@ -51,7 +51,7 @@ clip_inward.defvjp(_clip_inward_fwd, _clip_inward_bwd)
 
 
 def quantize_uniform(y: ArrayLike, low: ArrayLike, high: ArrayLike, bits: int) -> jax.Array:
-  """Indexes of the nearest of 2^bits evenly spaced levels from `low` to `high`, both included.
+  """Finds the nearest of 2^bits evenly spaced levels from `low` to `high`, both included.
 
   Args:
     y: [..., M] float; values outside [low, high] take the nearest end.
@@ -67,6 +67,6 @@ def quantize_uniform(y: ArrayLike, low: ArrayLike, high: ArrayLike, bits: int) -
 
 
 def dequantize_uniform(indexes: ArrayLike, low: ArrayLike, high: ArrayLike, bits: int) -> jax.Array:
-  """The levels of `quantize_uniform`: [..., M] int32 -> [..., M] float32."""
+  """Returns the levels of `quantize_uniform`: [..., M] int32 -> [..., M] float32."""
   low, high = jnp.asarray(low), jnp.asarray(high)
   return low + jnp.asarray(indexes, jnp.float32) * ((high - low) / (2**bits - 1))

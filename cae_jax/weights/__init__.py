@@ -43,7 +43,7 @@ class Weights:
   card: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def hash(self) -> bytes:
-    """8 bytes of SHA-256 over configuration, parameters and tables; not name and card."""
+    """Returns 8 bytes of SHA-256 over configuration, parameters and tables; not name and card."""
     digest = hashlib.sha256(_json(self.config).encode())
     for key, array in sorted(self._arrays().items()):
       digest.update(f"{key} {array.dtype.str} {array.shape}".encode())
@@ -110,7 +110,7 @@ def load_weights(path: str | os.PathLike) -> Weights:
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
-  """What a weights file says of itself as text, "name" and "hash" among it; without its arrays."""
+  """Reads what a weights file says of itself, "name" and "hash" among it, without its arrays."""
   with safe_open(path, framework="numpy") as file:
     return file.metadata() or {}
 

@@ -10,12 +10,12 @@ FOLDER = Path(__file__).parent
 
 
 def shipped() -> dict[str, Path]:
-  """The weights files of the package, by the name that files carry as model id."""
+  """Returns the weights files of the package, by the name that files carry as model id."""
   return {read_metadata(path)["name"]: path for path in sorted(FOLDER.glob("*.safetensors"))}
 
 
 def find(name_or_path: str | os.PathLike | None = None) -> Path:
-  """The weights file of a shipped name, or the path itself; the default one if None.
+  """Finds the weights file of a shipped name, or the path itself; the default one if None.
 
   Raises:
     WeightsError: no such weights.
@@ -33,7 +33,7 @@ def find(name_or_path: str | os.PathLike | None = None) -> Path:
 
 
 def find_for_file(model_id: str, model_hash: str) -> Path:
-  """The shipped weights that a .cae file was made with.
+  """Finds the shipped weights that a .cae file was made with.
 
   Args:
     model_id, model_hash: of the file's header, the hash in hexadecimal digits.

@@ -40,6 +40,23 @@ def test_every_link_leads_somewhere(page):
   assert [target for target in _targets(page) if _broken(page, target)] == []
 
 
+@pytest.mark.parametrize(
+  "page", [page for page in PAGES if "lab" not in page.parts], ids=lambda page: page.name
+)
+def test_files_that_are_named_are_there(page):
+  """Lab files may name what was there on their day."""
+  named = re.findall(
+    r"`([\w/]+\.(?:py|flags|ipynb|safetensors))`", page.read_text(encoding="utf-8")
+  )
+  there = [
+    f"/{path.relative_to(ROOT).as_posix()}"
+    for folder in ("cae_jax", "docs", "experiments", "tests")
+    for path in (ROOT / folder).rglob("*")
+  ]
+  missing = {n for n in named if not any(path.endswith(f"/{n}") for path in there)}
+  assert missing - {"weights.safetensors"} == set()
+
+
 def test_links_are_found_and_checked(tmp_path):
   page = tmp_path / "page.md"
   page.write_text(

@@ -15,18 +15,18 @@ from cae_jax.models.exact.integers import IntegerLayer
 
 
 def channel_indexes(shape: tuple[int, ...]) -> np.ndarray:
-  """Table indexes of [..., C] symbols that have one table for each channel."""
+  """Returns table indexes of [..., C] symbols that have one table for each channel."""
   return np.broadcast_to(np.arange(shape[-1]), shape)
 
 
 def pmf_tables(pmfs: Pmfs) -> dict[str, np.ndarray]:
-  """The arrays of the `CodingTables` of some distributions."""
+  """Returns the arrays of the `CodingTables` of some distributions."""
   rows, offsets = zip(*pmfs)
   return tables_from_pmfs(rows, offsets).to_arrays()
 
 
 def networks_to_arrays(networks: Networks) -> dict[str, Any]:
-  """Integer networks as small integer arrays, for a weights file."""
+  """Writes integer networks as small integer arrays, for a weights file."""
   return {
     name: {
       str(i): {
@@ -41,7 +41,7 @@ def networks_to_arrays(networks: Networks) -> dict[str, Any]:
 
 
 def networks_from_arrays(arrays: Mapping[str, Any]) -> Networks:
-  """The inverse of `networks_to_arrays`."""
+  """Reads the networks of `networks_to_arrays`."""
   return {
     name: [
       IntegerLayer(
@@ -58,7 +58,7 @@ def networks_from_arrays(arrays: Mapping[str, Any]) -> Networks:
 def largest_activations(
   model: nn.Module, params: Any, images: Iterable[np.ndarray], tradeoffs: Sequence[float]
 ) -> dict[str, list[float]]:
-  """The largest size of each layer's outputs in each stack, over images and trade-offs.
+  """Measures the largest magnitude of each layer in each stack, over images and trade-offs.
 
   Args:
     images: uint8 [H, W, 3], sides multiples of `model.multiple`.

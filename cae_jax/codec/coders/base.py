@@ -39,12 +39,12 @@ class LatentCoder(Protocol):
   def rate_levels(self) -> int: ...
 
   def analyse(self, image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] -> y [ceil(H / stride), ceil(W / stride), M] float32, for all rate levels."""
+    """Analyses uint8 [H, W, 3]: y [ceil(H / stride), ceil(W / stride), M] float32, any rate."""
 
   def refine(
     self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Latents no worse than `analyse`'s for this image and rate level, by so many gradient steps.
+    """Finds latents no worse than `analyse`'s for this image and rate level, by gradient steps.
 
     Asked for only where there are rate levels.
 
@@ -53,12 +53,12 @@ class LatentCoder(Protocol):
     """
 
   def encode(self, y: np.ndarray, rate_level: int, aim: np.ndarray | None = None) -> Coded:
-    """The bytes of latents at a rate level; `aim`, if any, of `refine`."""
+    """Encodes latents at a rate level; `aim`, if any, of `refine`."""
 
   def decode(
     self, section: bytes, shape: tuple[int, int], rate_level: int
   ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Symbols and y_hat [h, w, M] of h x w latent positions; raises BitstreamError."""
+    """Decodes symbols and y_hat [h, w, M] of h x w latent positions; raises BitstreamError."""
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
-    """y_hat [h, w, M] -> uint8 [h * stride, w * stride, 3]."""
+    """Synthesises y_hat [h, w, M]: uint8 [h * stride, w * stride, 3]."""

@@ -60,7 +60,7 @@ class _Here(NamedTuple):
   units: np.ndarray
 
   def take(self, levels: Sequence[np.ndarray]) -> np.ndarray:
-    """[K], of arrays [h, w, C] of each level."""
+    """Takes the symbols' values, [K], of arrays [h, w, C] of each level."""
     rows, columns = self.positions
     return levels[self.level][rows, columns, self.channels][self.coded]
 
@@ -97,7 +97,7 @@ class Coder:
     self._prior = CodingTables.from_arrays(weights.table("prior"))
 
   def analyse(self, image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] -> y [h, w, M] float32 in grey levels, h = ceil(H / 16); for all rates."""
+    """Analyses uint8 [H, W, 3]: y [h, w, M] float32 in grey levels, h = ceil(H / 16)."""
     height, width = (-(-side // BLOCK) for side in image.shape[:2])
     x = pad_to(image, BLOCK * _padded_side(height), BLOCK * _padded_side(width))
     return np.asarray(programs.analyse(self.model, self._params, x))[:height, :width]
@@ -105,7 +105,7 @@ class Coder:
   def refine(
     self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Latents of `analyse` made better for a rate level, and their aims; see `codec.refine`."""
+    """Makes latents of `analyse` better for a rate level, and finds their aims; see `refine`."""
     tradeoff = self._tradeoffs(rate_level)
     gain = np.asarray(_gain(self.model, self._params, tradeoff))
     found = refine(self.model, self._params, image, _padded(y * gain), tradeoff, steps)
@@ -113,7 +113,7 @@ class Coder:
     return refined, aim
 
   def encode(self, y: np.ndarray, rate_level: int, aim: np.ndarray | None = None) -> Coded:
-    """The bytes of latents at a rate level from 0 to 4096.
+    """Encodes latents at a rate level from 0 to 4096.
 
     Args:
       y: of `analyse`, or of `refine`.
@@ -123,7 +123,7 @@ class Coder:
     return Coded(rans.encode_parts(coding.parts), coding.symbols, coding.y_hat)
 
   def count_sizes(self, y: np.ndarray, rate_level: int) -> np.ndarray:
-    """[T, L], how often each slot of the tables of sizes is used by what `encode` codes."""
+    """Counts how often `encode` uses each slot of the tables of sizes: [T, L]."""
     tables = self._size_tables
     counts = np.zeros(tables.frequencies.shape, np.int64)
     for sizes, indexes, used in self._code(y, rate_level).parts:
@@ -180,7 +180,7 @@ class Coder:
   def decode(
     self, section: bytes, shape: tuple[int, int], rate_level: int
   ) -> tuple[list[np.ndarray], np.ndarray]:
-    """The inverse of `encode`: symbols and y_hat, for h x w latent positions.
+    """Decodes what `encode` has written: symbols and y_hat, for h x w latent positions.
 
     Raises:
       BitstreamError: the section is damaged.
@@ -200,7 +200,7 @@ class Coder:
     return symbols, y_hat
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
-    """y_hat [h, w, M] in steps -> uint8 [16h, 16w, 3]."""
+    """Synthesises y_hat [h, w, M] in steps: uint8 [16h, 16w, 3]."""
     height, width = (BLOCK * side for side in y_hat.shape[:2])
     # Beyond the border is more of the same: zeros, a grey, would show at its edges.
     y_hat = pad_to(y_hat, *map(_padded_side, y_hat.shape[:2]))
@@ -296,7 +296,7 @@ def calibrate(model: ContextModel, params: Any, images: Iterable[np.ndarray]) ->
 
 
 def counted_pmf(assumed: np.ndarray, counts: np.ndarray) -> np.ndarray:
-  """A distribution by its counts, as if the assumed one had been seen a thousand times before.
+  """Returns a distribution by its counts, as if the assumed one had been seen 1,000 times before.
 
   Args:
     assumed: [L], less than one in all.

@@ -33,16 +33,16 @@ class Coder:
     self._prior = CodingTables.from_arrays(weights.table("prior"))
 
   def analyse(self, image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] -> y [h, w, M] float32, before rounding."""
+    """Analyses uint8 [H, W, 3]: y [h, w, M] float32, before rounding."""
     image = pad_to_multiple(image, self.multiple)
     return np.asarray(programs.analyse(self.model, self._params, image))
 
   def refine(self, *arguments) -> tuple[np.ndarray, np.ndarray]:
-    """Not for models of one rate."""
+    """Raises NotImplementedError: not for models of one rate."""
     raise NotImplementedError
 
   def encode(self, y: np.ndarray, rate_level: int = 0, aim: np.ndarray | None = None) -> Coded:
-    """The bytes of latents."""
+    """Encodes latents."""
     del rate_level, aim
     symbols = np.rint(y).astype(np.int32)
     section = rans.encode(symbols, channel_indexes(symbols.shape), self._prior)
@@ -51,14 +51,14 @@ class Coder:
   def decode(
     self, section: bytes, shape: tuple[int, int], rate_level: int = 0
   ) -> tuple[list[np.ndarray], np.ndarray]:
-    """The inverse of `encode`; raises BitstreamError."""
+    """Decodes what `encode` has written; raises BitstreamError."""
     del rate_level
     indexes = channel_indexes((*shape, self.model.latent_channels))
     symbols = rans.decode(section, indexes, self._prior)
     return [symbols], symbols.astype(np.float32)
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int = 0) -> np.ndarray:
-    """y_hat [h, w, M] -> uint8 [h * stride, w * stride, 3]."""
+    """Synthesises y_hat [h, w, M]: uint8 [h * stride, w * stride, 3]."""
     del rate_level
     x = programs.synthesise(self.model, self._params, y_hat, programs.ONE_RATE)
     return np.asarray(x)

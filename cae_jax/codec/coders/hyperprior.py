@@ -52,17 +52,17 @@ class Coder:
     self._prior = CodingTables.from_arrays(weights.table("prior"))
 
   def analyse(self, image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] -> y [h, w, M] float32, before rounding."""
+    """Analyses uint8 [H, W, 3]: y [h, w, M] float32, before rounding."""
     height, width = (-(-side // self.stride) for side in image.shape[:2])
     y = programs.analyse(self.model, self._params, pad_to_multiple(image, self.multiple))
     return np.asarray(y)[:height, :width]
 
   def refine(self, *arguments) -> tuple[np.ndarray, np.ndarray]:
-    """Not for models of one rate."""
+    """Raises NotImplementedError: not for models of one rate."""
     raise NotImplementedError
 
   def encode(self, y: np.ndarray, rate_level: int = 0, aim: np.ndarray | None = None) -> Coded:
-    """The bytes of latents."""
+    """Encodes latents."""
     del rate_level, aim
     z = _hyper_analyse(self.model, self._params, pad_to_multiple(y, _HYPER))
     z_hat = np.rint(np.asarray(z)).astype(np.int32)
@@ -77,7 +77,7 @@ class Coder:
   def decode(
     self, section: bytes, shape: tuple[int, int], rate_level: int = 0
   ) -> tuple[list[np.ndarray], np.ndarray]:
-    """The inverse of `encode`; raises BitstreamError."""
+    """Decodes what `encode` has written; raises BitstreamError."""
     del rate_level
     decoder = rans.Decoder(section)
     z_shape = (*(-(-side // _HYPER) for side in shape), self.model.hidden_channels)
@@ -88,7 +88,7 @@ class Coder:
     return [z_hat, symbols], _latents(symbols, means)
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int = 0) -> np.ndarray:
-    """y_hat [h, w, M] -> uint8 [16h, 16w, 3]."""
+    """Synthesises y_hat [h, w, M]: uint8 [16h, 16w, 3]."""
     del rate_level
     height, width = (self.stride * side for side in y_hat.shape[:2])
     y_hat = pad_to_multiple(y_hat, _HYPER)

@@ -41,17 +41,17 @@ class Coder:
     self._code = CodingTables.from_arrays(weights.table("code"))
 
   def analyse(self, image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] -> y [h, w, M] float32, before rounding."""
+    """Analyses uint8 [H, W, 3]: y [h, w, M] float32, before rounding."""
     height, width = (-(-side // self.stride) for side in image.shape[:2])
     y = programs.analyse(self.model, self._params, pad_to_multiple(image, self.multiple))
     return np.asarray(y)[:height, :width]
 
   def refine(self, *arguments) -> tuple[np.ndarray, np.ndarray]:
-    """Not for models of one rate."""
+    """Raises NotImplementedError: not for models of one rate."""
     raise NotImplementedError
 
   def encode(self, y: np.ndarray, rate_level: int, aim: np.ndarray | None = None) -> Coded:
-    """The Huffman code of rounded latents."""
+    """Encodes rounded latents by Huffman's codes."""
     del rate_level, aim
     symbols = np.asarray(quantize_uniform(y, self._low, self._high, self._bits))
     section = huffman.encode(symbols, channel_indexes(symbols.shape), self._code)
@@ -60,14 +60,14 @@ class Coder:
   def decode(
     self, section: bytes, shape: tuple[int, int], rate_level: int
   ) -> tuple[list[np.ndarray], np.ndarray]:
-    """The inverse of `encode`; raises BitstreamError."""
+    """Decodes what `encode` has written; raises BitstreamError."""
     del rate_level
     indexes = channel_indexes((*shape, self.model.latent_channels))
     symbols = huffman.decode(section, indexes, self._code)
     return [symbols], self._dequantize(symbols)
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int = 0) -> np.ndarray:
-    """Latents [h, w, M] float32 -> uint8 [h * stride, w * stride, 3]."""
+    """Synthesises latents [h, w, M] float32: uint8 [h * stride, w * stride, 3]."""
     del rate_level
     height, width = (self.stride * side for side in y_hat.shape[:2])
     y_hat = pad_to_multiple(y_hat, self.multiple // self.stride)

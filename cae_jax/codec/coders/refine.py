@@ -1,17 +1,17 @@
-"""Latents of one image refined by steps down its own rate-distortion cost; the decoder is as it is.
+"""Refines the latents of one image by its own rate-distortion cost; decoding stays the same.
 
-The analysis only guesses what the latents should be. From where rounding has put them, Newton's
-method tells better: y_hat - gradient / curvature, for each latent by itself, is what the distortion
-and the bits of all other latents would have it be, and rounding then weighs that against the bits
-of its own symbol (`entropy.dead_zone`). As latents do depend on each other, each step goes a
-part of the way only. Regions of 64x64 pixels find their own: where a step has not lowered the cost
-of a region, the next one starts from its best latents again and goes half as far.
+The analysis only guesses the best latents. Newton's method, started where rounding has put them,
+comes closer: y_hat - gradient / curvature, for each latent by itself, is the value that the
+distortion and the bits of all other latents ask for. Rounding then weighs that against the bits of
+the latent's own symbol (`entropy.dead_zone`). Since latents depend on each other, each step goes
+only part of the way. Regions of 64x64 pixels search separately: where a step has not lowered the
+cost of a region, the next one starts again from the region's best latents and goes half as far.
 
-Hidden signs then change some symbols. Which ones, and where to, is best judged by what the search
-has found out about them, too: half-way to Newton's latents.
+Hidden signs then change some symbols. Which symbols to change, and in which direction, is best
+judged by the same search: by latents half-way to Newton's.
 
 Stochastic Gumbel annealing (Yang, Bamler and Mandt 2020, arXiv:2006.04240) wants hundreds of steps
-and knows no dead zone; see BUILD_NOTES.md.
+and knows no dead zone; see docs/decisions/022-effort-by-newton-steps.md.
 """
 
 import functools
@@ -54,7 +54,7 @@ def refine(
   tradeoff: np.ndarray,
   steps: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Latents with a lower cost of rate and distortion.
+  """Finds latents with a lower cost of rate and distortion.
 
   Args:
     params: of the model.

@@ -26,7 +26,7 @@ _LOG_BITS = 8  # behind the point, of the logarithms of sizes
 def quantize_networks(
   model: ContextModel, params: Any, maxima: Mapping[str, Sequence[float]]
 ) -> Networks:
-  """Integer networks of trained parameters.
+  """Finds the integer networks of trained parameters.
 
   Args:
     maxima: for each stack the largest size of each layer's outputs, as `activation_maxima` finds.
@@ -101,7 +101,7 @@ class LevelInputs:
     self._map.inside()[..., self._values : self._values + level.features] = features
 
   def write(self, p: Pass, positions: np.ndarray, latents: np.ndarray) -> None:
-    """What pass p has coded at positions [2, N]: [N, C] in sixteenths of a step."""
+    """Writes what pass p has coded at positions [2, N]: [N, C] in sixteenths of a step."""
     seen = self._map.inside()
     rows, columns = positions
     latents = np.clip(latents, -integers.ACTIVATION_MAX, integers.ACTIVATION_MAX)
@@ -120,7 +120,7 @@ class LevelInputs:
     positions: np.ndarray,
     spacing: int = 1,
   ) -> np.ndarray:
-    """A network of `as_written`, see `integers.evaluate_at`; `known`: channels it can know of."""
+    """Evaluates a network of `as_written` that knows `known` channels; see `evaluate_at`."""
     start = self._values - min(known, self._values)
     stop = self._values + self._level.features + known
     channels = slice(start, stop)
@@ -128,7 +128,7 @@ class LevelInputs:
 
 
 def as_written(layers: Sequence[IntegerLayer], level: Level, known: int) -> list[IntegerLayer]:
-  """Layers that take their inputs, features, values and sizes, as `LevelInputs` has them."""
+  """Reorders layers: inputs (features, values and sizes) come as `LevelInputs` has them."""
   features, values = level.features, min(known, level.value_channels)
   first, *rest = layers
   parts = np.split(first.weights, [features, features + values], axis=2)
@@ -137,7 +137,7 @@ def as_written(layers: Sequence[IntegerLayer], level: Level, known: int) -> list
 
 
 def exact_log_size(x: np.ndarray) -> np.ndarray:
-  """`context.log_size` of sixteenths, at most 16 bits, in 1/256."""
+  """Evaluates `context.log_size` of sixteenths, at most 16 bits, in 1/256."""
   return _LOG_SIZES[np.abs(x)]
 
 

@@ -1,9 +1,9 @@
-"""A larger context model from a smaller, trained one: what that one has learned, and room for more.
+"""Grows a larger context model from a smaller, trained one.
 
-New units start as random as ever, but unheard: nothing leads from them to what was there before, so
-that the larger model computes what the smaller one did (Chen et al. 2016, Net2Net, in spirit).
-Where a group of channels is coded in more steps than before, each step starts as the one of
-before that knew as much of its neighbourhood.
+New units start at random, but their outputs have zero weight at first, so the larger model computes
+what the smaller one did (in the spirit of Net2Net, Chen et al. 2016). Where a group of channels is
+coded in more steps than before, each step starts as the earlier one that knew as much of its
+neighbourhood.
 """
 
 import itertools

@@ -175,7 +175,7 @@ class ContextModel(Model):
     self.spread = self.param("spread", ones, (coarse + fine,))
 
   def noisy(self, x: jax.Array, tradeoff: jax.Array, *, key: jax.Array) -> CodedOutput:
-    """For training: uniform noise into the rate, straight-through rounding into the synthesis.
+    """Passes images through, uniform noise in the rate, straight-through rounding in the synthesis.
 
     Args:
       x: [B, H, W, 3] in [0, 1]; H and W multiples of `multiple`.
@@ -198,12 +198,12 @@ class ContextModel(Model):
     return CodedOutput(self.synthesise(y_hat, tradeoff), *bits)
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
-    """For validation: everything rounded, as in a file."""
+    """Passes images through with everything rounded, as in a file."""
     y, _ = self.quantizable(self.analysis(x), tradeoff)
     return self.coded(y, tradeoff)[0]
 
   def coded(self, y: jax.Array, tradeoff: jax.Array) -> tuple[CodedOutput, jax.Array, jax.Array]:
-    """What a file makes of latents.
+    """Makes of latents what a file does.
 
     Args:
       y: [B, h, w, M] in steps.
@@ -231,12 +231,12 @@ class ContextModel(Model):
     return self.analysis(x)
 
   def quantizable(self, y: jax.Array, tradeoff: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """y in grey levels, tradeoff [B] -> y in steps, z [B, H/64, W/64, C]: what is to be rounded."""
+    """Returns what is to be rounded: y in grey levels, [B] -> y in steps, z [B, H/64, W/64, C]."""
     y = y * self.gain(tradeoff)
     return y, self.hyper_analysis(y)
 
   def gain(self, tradeoff: jax.Array) -> jax.Array:
-    """Quantisation steps of the encoder in a grey level: [B] -> [B, 1, 1, M]."""
+    """Returns the encoder's quantisation steps in a grey level: [B] -> [B, 1, 1, M]."""
     return self.in_cells(jnp.exp(polynomial(self.log_gain, tradeoff))) / self._base_step(tradeoff)
 
   def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
@@ -245,7 +245,7 @@ class ContextModel(Model):
     return self.synthesis(y_hat, step, tradeoff)
 
   def curvature(self, tradeoff: jax.Array, ndim: int = 4) -> jax.Array:
-    """Of the distortion in bits along each latent, in steps: [B] -> [B, 1, ..., 1, C + F].
+    """Returns the distortion's curvature in bits, along each latent: [B] -> [B, 1, ..., 1, C + F].
 
     That of an orthonormal synthesis, but never much below `UNIT_CURVATURE`: where a latent weighs
     less, others do the same work, and rounding each by itself would miss it.
@@ -254,7 +254,7 @@ class ContextModel(Model):
     return UNIT_CURVATURE * jnp.maximum(share, _LEAST_CURVATURE)
 
   def in_cells(self, values: jax.Array) -> jax.Array:
-    """[..., C + F] -> [..., C + 4F]: what is said of a fine channel, for its four cells."""
+    """Repeats what is said of a fine channel for its four cells: [..., C + F] -> [..., C + 4F]."""
     coarse = sum(self.groups)
     return jnp.concatenate([values[..., :coarse]] + 4 * [values[..., coarse:]], axis=-1)
 
@@ -273,7 +273,7 @@ class ContextModel(Model):
     return (STEP / jnp.sqrt(self.lmbda(tradeoff)))[:, None, None, None]
 
   def lmbda(self, tradeoff: jax.Array) -> jax.Array:
-    """The lmbda of a trade-off: [B] -> [B]."""
+    """Returns the lmbda of a trade-off: [B] -> [B]."""
     return LMBDA_UNIT * jnp.exp(math.log(10) * tradeoff)
 
   def _rounding(self, tradeoff) -> Callable[[jax.Array, jax.Array, int], jax.Array]:
@@ -344,7 +344,7 @@ def _pooled(x: jax.Array, shape: tuple[int, int]) -> jax.Array:
 
 
 def log_size(x: jax.Array) -> jax.Array:
-  """log2(1 + |x|), linear between powers of two: what integers can evaluate exactly."""
+  """Returns log2(1 + |x|), linear between powers of two: what integers can evaluate exactly."""
   size = 1 + jnp.abs(x)
   exponent = jnp.floor(jnp.log2(jax.lax.stop_gradient(size)))
   return exponent + size * jnp.exp2(-exponent) - 1
@@ -367,7 +367,7 @@ class HyperAnalysis(nn.Module):
 
 
 def start_from_klt(model: ContextModel, params: Any, axes: np.ndarray, sizes: np.ndarray) -> Any:
-  """Parameters whose linear paths are a block transform and whose scales fit its coefficients.
+  """Returns parameters whose linear paths are a block transform and whose scales fit it.
 
   Args:
     params: of the model.

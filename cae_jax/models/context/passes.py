@@ -50,13 +50,13 @@ class Level(NamedTuple):
   first: int
 
   def pass_layers(self, p: Pass) -> tuple[Layer, ...]:
-    """Of a context pass: features and known channels -> means and logarithms of scales."""
+    """Lists the layers of a pass: features, known channels -> means and logarithms of scales."""
     outputs = 2 * (p.stop - p.start)
     return Layer(self.kernel_size, self.width), Layer(1, self.width), Layer(1, outputs)
 
 
 def list_passes(groups: Sequence[int], steps: Sequence[int]) -> list[Pass]:
-  """The passes of channel groups, in coding order."""
+  """Lists the passes of channel groups, in coding order."""
   stops = np.cumsum(groups).tolist()
   return [
     Pass(stop - size, stop, step, count)

@@ -69,17 +69,17 @@ class ResidualBlock(nn.Module):
 
 
 def activation(x: jax.Array) -> jax.Array:
-  """Leaky ReLU."""
+  """Applies the leaky ReLU."""
   return jnp.maximum(x, _SLOPE * x)
 
 
 def split_levels(y, coarse: int) -> tuple:
-  """y [..., h, w, C + 4F] -> coarse [..., h, w, C] and fine latents [..., 2h, 2w, F]."""
+  """Splits y [..., h, w, C + 4F] into coarse [..., h, w, C] and fine latents [..., 2h, 2w, F]."""
   return y[..., :coarse], depth_to_space(y[..., coarse:], 2)
 
 
 def join_levels(coarse, fine):
-  """The inverse of `split_levels`."""
+  """Joins coarse and fine latents: the inverse of `split_levels`."""
   xp = coarse.__array_namespace__()
   return xp.concatenate([coarse, space_to_depth(fine, 2)], axis=-1)
 
@@ -175,7 +175,7 @@ def _orthonormal_init(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
 
 
 def klt(blocks: np.ndarray, coarse: int, fine: int = 0) -> tuple[np.ndarray, np.ndarray]:
-  """Karhunen-Loève transforms in two resolutions, of values around mid-grey.
+  """Finds the Karhunen-Loève transforms in two resolutions, of values around mid-grey.
 
   The principal axes of 8x8 blocks; the strongest ones of four neighbouring blocks are turned
   together to their own principal axes, the others stay. Without fine axes: those of 16x16 blocks.

@@ -42,7 +42,7 @@ PATTERNS = {
 
 
 def patches(x: jax.Array, size: int, cells: Cells) -> jax.Array:
-  """Neighbourhoods of the cells' positions, with zeros outside of x.
+  """Gathers neighbourhoods of the cells' positions, with zeros outside of x.
 
   Args:
     x: [..., h, w, C]; h and w multiples of the stride.
@@ -76,7 +76,7 @@ def patches(x: jax.Array, size: int, cells: Cells) -> jax.Array:
 
 
 def cells_mask(height: int, width: int, cells: Cells) -> np.ndarray:
-  """Which positions of height x width are the cells': bool [height, width]."""
+  """Marks which positions of height x width are the cells': bool [height, width]."""
   mask = np.zeros((height, width), bool)
   for row, column in cells.offsets:
     mask[row :: cells.stride, column :: cells.stride] = True
@@ -84,13 +84,13 @@ def cells_mask(height: int, width: int, cells: Cells) -> np.ndarray:
 
 
 def at_cells(x: jax.Array, cells: Cells) -> jax.Array:
-  """[B, h, w, C] -> [B, n, h / stride, w / stride, C], the cells' positions."""
+  """Takes the cells' positions: [B, h, w, C] -> [B, n, h / stride, w / stride, C]."""
   stride = cells.stride
   return jnp.stack([x[:, row::stride, column::stride] for row, column in cells.offsets], axis=1)
 
 
 def from_cells(x: jax.Array, cells: Cells) -> jax.Array:
-  """The inverse of `at_cells`, zero at all other positions."""
+  """Undoes `at_cells`, with zeros at all other positions."""
   positions = dict(zip(cells.offsets, jnp.moveaxis(x, 1, 0), strict=True))
   nothing = jnp.zeros_like(x[:, 0])
   sides = range(cells.stride), range(cells.stride)

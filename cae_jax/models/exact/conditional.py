@@ -21,7 +21,7 @@ Networks = dict[str, list[IntegerLayer]]
 
 
 def scales_from_floor(params: Mapping[str, Any], channels: int) -> dict[str, np.ndarray]:
-  """A stack's parameters with outputs ln(scale / floor) in place of ln(scale).
+  """Changes a stack's parameters: outputs ln(scale / floor) in place of ln(scale).
 
   Args:
     params: of an `EntropyStack` whose outputs are the means of some channels and, behind them, the
@@ -36,7 +36,7 @@ def scales_from_floor(params: Mapping[str, Any], channels: int) -> dict[str, np.
 
 
 def means_and_indexes(outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """What a stack of `scales_from_floor` says of its channels.
+  """Reads what a stack of `scales_from_floor` says of its channels.
 
   Args:
     outputs: [..., 2C] integers, the last C in units of `LOG_SCALE_UNIT`.
@@ -52,7 +52,7 @@ def means_and_indexes(outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def activation_maxima(
   model: nn.Module, params: Any, x: jax.Array, tradeoff: jax.Array
 ) -> dict[str, list[jax.Array]]:
-  """The largest size of each stack's layer outputs on x [B, H, W, 3] in [0, 1]."""
+  """Measures the largest magnitudes of each stack's layers on x [B, H, W, 3] in [0, 1]."""
   _, state = model.apply({"params": params}, x, tradeoff, method="rounded", mutable=["maxima"])
   return {
     name: [value[0] for _, value in sorted(layers.items())]

@@ -52,7 +52,7 @@ class IntegerLayer:
     return self.weights.reshape(-1, len(self.shift)) * 2.0**-self.shift
 
   def rounded_bias(self, tradeoff: float) -> np.ndarray:
-    """float64 [F], the bias at a trade-off and a half, for rounding, shifted down.
+    """Returns the bias at a trade-off and a half, for rounding, shifted down: float64 [F].
 
     Float64 products, sums and rounding: IEEE 754 makes them the same everywhere.
     """
@@ -64,7 +64,7 @@ class IntegerLayer:
 def quantize_layer(
   kernel: np.ndarray, bias: np.ndarray, input_units: np.ndarray, output_units: np.ndarray
 ) -> IntegerLayer:
-  """Integers for a layer.
+  """Finds integers for a layer.
 
   Args:
     kernel: [k, k, C, F] float.
@@ -98,7 +98,7 @@ def _shifts(multipliers: np.ndarray, bias: np.ndarray) -> np.ndarray:
 def evaluate(
   layers: Sequence[IntegerLayer], specs: Sequence[Layer], tradeoff: float, x: np.ndarray
 ) -> np.ndarray:
-  """`EntropyStack` in integers.
+  """Evaluates an `EntropyStack` in integers.
 
   Args:
     layers: the network's.
@@ -129,7 +129,7 @@ class PaddedMap:
     self.values = np.pad(np.clip(x, -ACTIVATION_MAX, ACTIVATION_MAX).astype(np.float64), margin)
 
   def inside(self) -> np.ndarray:
-    """The map itself, to write to."""
+    """Returns the map itself, to write to."""
     height, width, _ = self.values.shape
     return self.values[self.border : height - self.border, self.border : width - self.border]
 
@@ -142,7 +142,7 @@ def evaluate_at(
   spacing: int = 1,
   channels: slice = slice(None),
 ) -> np.ndarray:
-  """A network at some positions of a map; only its first layer looks around.
+  """Evaluates a network at some positions of a map; only its first layer looks around.
 
   Args:
     layers: the network's.
@@ -194,7 +194,7 @@ def calibrate_stack(
   output_units: np.ndarray,
   inner_maxima: Sequence[float],
 ) -> list[IntegerLayer]:
-  """Integer layers of a trained stack.
+  """Finds the integer layers of a trained stack.
 
   Args:
     params: of an `EntropyStack`.

@@ -1,7 +1,7 @@
 """The small feed-forward networks that drive the coder, in a form that integers can evaluate too.
 
 A stack is convolutions with leaky ReLUs between them, and biases that are polynomials of the
-trade-off. `exact.py` evaluates the same stacks in integers: what is here is for training.
+trade-off. `integers` evaluates the same stacks for files; this module is for training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,6 +55,6 @@ class EntropyStack(nn.Module):
 
 
 def stack_layers(params: Mapping[str, Any]) -> list[tuple[Any, Any]]:
-  """The (kernel, bias) of each layer of a stack's parameters, in order."""
+  """Lists the (kernel, bias) of each layer of a stack's parameters, in order."""
   count = sum(name.startswith("kernel_") for name in params)
   return [(params[f"kernel_{i}"], params[f"bias_{i}"]) for i in range(count)]

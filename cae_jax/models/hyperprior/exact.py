@@ -24,7 +24,7 @@ from cae_jax.models.hyperprior.strided import fold_transposed
 def quantize_hyper_synthesis(
   model: HyperpriorModel, params: Any, maxima: Mapping[str, Sequence[float]]
 ) -> Networks:
-  """The integer network of trained parameters.
+  """Finds the integer network of trained parameters.
 
   Args:
     maxima: under "hyper_synthesis", what `activation_maxima` finds.
@@ -59,7 +59,7 @@ def _reach(stack: Mapping[str, Any], maxima: Sequence[float]) -> list[float]:
 
 
 def as_stack(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-  """Parameters of `HyperSynthesis` as those of the `EntropyStack` that is the same function."""
+  """Turns parameters of `HyperSynthesis` into those of the same function as an `EntropyStack`."""
   stack = {}
   for i in range(len(params)):
     kernel, bias = (np.asarray(params[f"conv_{i}"][name]) for name in ("kernel", "bias"))
@@ -73,7 +73,7 @@ def as_stack(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
 def exact_conditional(
   model: HyperpriorModel, layers: Sequence[IntegerLayer], z_hat: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """What the hyper-latents say of the latents.
+  """Reads what the hyper-latents say of the latents.
 
   Args:
     z_hat: [h, w, N] integers.

@@ -32,13 +32,13 @@ class GDN(nn.Module):
 
 
 def normalise(x: jax.Array, beta: jax.Array, gamma: jax.Array, inverse: bool = False) -> jax.Array:
-  """x [..., C], beta [C] > 0, gamma [C, C] >= 0 (inputs first) -> [..., C] in x's dtype."""
+  """Normalises x [..., C] by beta [C] > 0, gamma [C, C] >= 0 (inputs first), in x's dtype."""
   energy = jnp.square(x) @ gamma.astype(x.dtype) + beta.astype(x.dtype)
   return x * (jnp.sqrt(energy) if inverse else jax.lax.rsqrt(energy))
 
 
 def squared(root: jax.Array, minimum: float = 0.0) -> jax.Array:
-  """root^2, at least `minimum`, with a gradient at the bound if it leads upwards."""
+  """Returns root^2, at least `minimum`, with a gradient at the bound if it leads upwards."""
   return jnp.square(clip_inward(root, _to_root(minimum), math.inf)) - _PEDESTAL
 
 

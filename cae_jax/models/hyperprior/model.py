@@ -65,7 +65,7 @@ class HyperpriorModel(Model):
     self.prior = FactorizedPrior(self.hidden_channels)
 
   def noisy(self, x: jax.Array, tradeoff: jax.Array, *, key: jax.Array) -> CodedOutput:
-    """For training: uniform noise into the rate, straight-through rounding into the synthesis.
+    """Passes images through, uniform noise in the rate, straight-through rounding in the synthesis.
 
     Args:
       x: [B, H, W, 3] in [0, 1]; H and W multiples of `multiple`.
@@ -83,7 +83,7 @@ class HyperpriorModel(Model):
     return CodedOutput(self.synthesise(y_hat), bits_per_image(y_bits), bits_per_image(z_bits))
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
-    """For validation: everything rounded, as in a file."""
+    """Passes images through with everything rounded, as in a file."""
     del tradeoff
     y = self.analyse(x)
     z_hat = jnp.round(self.hyper_analysis(y))
@@ -94,7 +94,7 @@ class HyperpriorModel(Model):
     return CodedOutput(self.synthesise(y_hat), bits_per_image(y_bits), bits_per_image(z_bits))
 
   def lmbda(self, tradeoff: jax.Array) -> jax.Array:
-    """The one lmbda there is: [B] -> [B]."""
+    """Returns the one lmbda there is: [B] -> [B]."""
     return jnp.full_like(tradeoff, self.fixed_lmbda)
 
   def analyse(self, x: jax.Array) -> jax.Array:
@@ -106,7 +106,7 @@ class HyperpriorModel(Model):
     return self.hyper_analysis(y)
 
   def conditional(self, z_hat: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """z_hat [B, h, w, N] -> means and logarithms of scales, [B, 4h, 4w, M] each."""
+    """Returns means and logarithms of scales of z_hat [B, h, w, N], [B, 4h, 4w, M] each."""
     means, log_scales = jnp.split(self.hyper_synthesis(z_hat), 2, axis=-1)
     return means, log_scales
 

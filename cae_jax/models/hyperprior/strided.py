@@ -23,7 +23,7 @@ _conv = functools.partial(jax.lax.conv_general_dilated, dimension_numbers=("NHWC
 
 @jax.custom_vjp
 def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """Convolution of stride 2, zeros outside: PyTorch's Conv2d(k=5, stride=2, padding=2).
+  """Convolves with stride 2, zeros outside: PyTorch's Conv2d(k=5, stride=2, padding=2).
 
   Args:
     x: [B, H, W, C], H and W even.
@@ -45,7 +45,7 @@ def _strided_bwd(residuals, dy):
 
 @jax.custom_vjp
 def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """The transpose of `strided_conv`, evaluated at the lower resolution.
+  """Transposes `strided_conv`, evaluated at the lower resolution.
 
   x[i] adds x[i] kernel[t] to y[2i - 2 + t]: PyTorch's ConvTranspose2d(k=5, stride=2, padding=2,
   output_padding=1) with its weight [C, F, 5, 5] transposed to [5, 5, C, F].
@@ -89,7 +89,7 @@ def _phase(x, kernel, row, column):
 
 
 def fold_transposed(kernel: jax.Array) -> jax.Array:
-  """The kernel of a transposed convolution as one for the lower resolution.
+  """Folds the kernel of a transposed convolution into one for the lower resolution.
 
   `transposed_conv` is a convolution with it (stride 1, padding 1), then `depth_to_space`.
 
