@@ -32,9 +32,11 @@ class TinyTraining:
 
   source_dir: Path
 
+  def flags(self, workdir: Path, *flags: str) -> list[str]:
+    return [*_FLAGS, f"--workdir={workdir}", f"--source_dir={self.source_dir}", *flags]
+
   def command(self, workdir: Path, *flags: str) -> list[str]:
-    own = (f"--workdir={workdir}", f"--source_dir={self.source_dir}")
-    return [sys.executable, "-m", "experiments.train", *_FLAGS, *own, *flags]
+    return [sys.executable, "-m", "experiments.train", *self.flags(workdir, *flags)]
 
   def run(self, workdir: Path, *flags: str, devices: int = 1) -> subprocess.CompletedProcess:
     return subprocess.run(
