@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import flags, logging
+from absl import app, flags, logging
 from jax.sharding import Mesh
 from training import cpu_model
 
