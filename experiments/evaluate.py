@@ -27,9 +27,10 @@ from cae_jax.evaluation.rd import tables as rd_tables
 from cae_jax.evaluation.records import Record
 from cae_jax.images.files import replace_atomically
 from experiments import cli, evaluation_flags
+from experiments.program_flags import Args, Flags
 
 
-def define_flags(flags: cli.Flags) -> None:
+def define_flags(flags: Flags) -> None:
   """Defines the program's flags."""
   evaluation_flags.define_flags(flags)
   flags.string("codecs", "all", "Baselines: all, none, or names with commas.")
@@ -43,7 +44,7 @@ def define_flags(flags: cli.Flags) -> None:
   flags.path("output", None, "Folder to write to.", required=True)
 
 
-def main(args: cli.Flags) -> None:
+def main(args: Args) -> None:
   """Runs the program."""
   weights = evaluation_flags.weights(args)
   codec = codecs.load(weights)
@@ -59,7 +60,7 @@ def main(args: cli.Flags) -> None:
   _write(args, codec, source, rows)
 
 
-def _write(args: cli.Flags, codec: Codec, source: ImageSource, rows: list[Record]) -> None:
+def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) -> None:
   images, output = pairs(source), args.output
   records.write_records(output / "records.jsonl", rows)
   rows = records.of_last_versions(rows)

@@ -14,7 +14,7 @@ from cae_jax.data.sources import (
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.errors import UsageError
 from cae_jax.weights import shipped
-from experiments.cli import Flags
+from experiments.program_flags import Args, Flags
 
 _SPLIT = "test"
 
@@ -34,7 +34,7 @@ def define_flags(flags: Flags) -> None:
   flags.path("bpg_dir", None, "Folder of bpgenc and bpgdec; else the PATH.")
 
 
-def weights(args: Flags) -> Path:
+def weights(args: Args) -> Path:
   """The weights to load: of --workdir or --weights, else those that are shipped.
 
   Raises:
@@ -53,7 +53,7 @@ def weights(args: Flags) -> Path:
   return path
 
 
-def images(args: Flags) -> ImageSource:
+def images(args: Args) -> ImageSource:
   """The images of the split; if none was asked for and there is no test split, all images."""
   where = {"source_dir": args.source_dir, "data_dir": args.data_dir}
   if args.split is not None:
@@ -66,7 +66,7 @@ def images(args: Flags) -> ImageSource:
     return source
 
 
-def unseen_images(args: Flags, codec: Codec) -> ImageSource:
+def unseen_images(args: Args, codec: Codec) -> ImageSource:
   """The images that the weights have not been trained on."""
   source = images(args)
   trained_on = TrainedOn.from_card(codec.weights.card)

@@ -16,9 +16,10 @@ from cae_jax.evaluation.figures import drawing
 from cae_jax.evaluation.paper import slip
 from cae_jax.images import files
 from experiments import cli
+from experiments.program_flags import Args, Flags
 
 
-def define_flags(flags: cli.Flags) -> None:
+def define_flags(flags: Flags) -> None:
   """Defines the program's flags."""
   flags.path("source_dir", None, "Folder or tar file with kodim01.png …; None downloads them.")
   flags.string("dataset", "kodak", "Data set; its test split is read.")
@@ -27,7 +28,7 @@ def define_flags(flags: cli.Flags) -> None:
   flags.path("output", "runs/paper_slip", "Folder to write to.")
 
 
-def main(args: cli.Flags) -> None:
+def main(args: Args) -> None:
   """Runs the program."""
   source = sources.load_source(
     args.dataset, "test", source_dir=args.source_dir, data_dir=args.data_dir

@@ -27,11 +27,12 @@ from cae_jax.evaluation.codecs import baselines, own_codec
 from cae_jax.evaluation.records import Record, of_last_versions, read_records
 from cae_jax.evaluation.report import gallery as report_gallery
 from experiments import cli, evaluation_flags
+from experiments.program_flags import Args, Flags
 
 Images = Sequence[tuple[str, np.ndarray]]
 
 
-def define_flags(flags: cli.Flags) -> None:
+def define_flags(flags: Flags) -> None:
   """Defines the program's flags."""
   evaluation_flags.define_flags(flags)
   flags.path("records", None, "A records.jsonl of experiments.evaluate.", required=True)
@@ -49,7 +50,7 @@ def define_flags(flags: cli.Flags) -> None:
   )
 
 
-def main(args: cli.Flags) -> None:
+def main(args: Args) -> None:
   """Runs the program."""
   report.plotly_js()  # before the pictures, which take a while
   rows = of_last_versions(read_records(args.records))
@@ -59,7 +60,7 @@ def main(args: cli.Flags) -> None:
   print(f"{args.output}: {size:.1f} MB")
 
 
-def _gallery(args: cli.Flags, rows: list[Record]) -> list[dict[str, Any]]:
+def _gallery(args: Args, rows: list[Record]) -> list[dict[str, Any]]:
   """Empty unless originals, or weights, were named: nothing is downloaded unasked."""
   has_weights = args.workdir is not None or args.weights is not None
   if not args.gallery or not (has_weights or args.source_dir is not None):
@@ -80,7 +81,7 @@ def _gallery(args: cli.Flags, rows: list[Record]) -> list[dict[str, Any]]:
 
 
 def _at_own_size(
-  args: cli.Flags, others, shown: Images, rows: list[Record]
+  args: Args, others, shown: Images, rows: list[Record]
 ) -> dict[str, list[pictures.Picture]]:
   codec = codecs.load(evaluation_flags.weights(args))
   ours, setting = own_codec.coded(codec), own_codec.shown_setting(codec)

@@ -12,9 +12,10 @@ from cae_jax.errors import UsageError
 from cae_jax.evaluation import timing
 from cae_jax.evaluation.comparison import Comparison
 from experiments import cli, evaluation_flags
+from experiments.program_flags import Args, Flags
 
 
-def define_flags(flags: cli.Flags) -> None:
+def define_flags(flags: Flags) -> None:
   """Defines the program's flags."""
   evaluation_flags.define_flags(flags)
   flags.string("codecs", "all", "Baselines: all, none, or names with commas.")
@@ -24,7 +25,7 @@ def define_flags(flags: cli.Flags) -> None:
   flags.integer("cold_repeats", 3, "Processes of each kind.", lower_bound=1)
 
 
-def main(args: cli.Flags) -> None:
+def main(args: Args) -> None:
   """Runs the program."""
   what = Comparison(evaluation_flags.weights(args), args.codecs, args.bpg_dir)
   source = evaluation_flags.images(args)

@@ -46,14 +46,14 @@ from cae_jax.training.optimizers import make_optimizer, make_schedule
 from cae_jax.training.state import TrainState, create_state
 from cae_jax.weights import Weights, load_weights, save_weights, shipped
 from experiments import cli, train_flags
-from experiments.cli import Flags
+from experiments.program_flags import Args
 
 # What shows how large a codec model's activations get.
 CALIBRATION_IMAGES = 48
 CALIBRATION_SIDE = 256
 
 
-def main(args: Flags) -> None:
+def main(args: Args) -> None:
   """Runs the program."""
   if args.coordinator_address:
     jax.distributed.initialize(args.coordinator_address, args.num_processes, args.process_id)
@@ -74,7 +74,7 @@ def main(args: Flags) -> None:
     _report(args, workdir, weights, test, best, result)
 
 
-def _source(args: Flags, use: str) -> ImageSource:
+def _source(args: Args, use: str) -> ImageSource:
   """The images to train on, to validate on ("valid") or to report on ("test")."""
   dataset = args.valid_dataset if use == "valid" else args.dataset
   split = getattr(args, f"{use}_split")
@@ -90,23 +90,23 @@ def _source(args: Flags, use: str) -> ImageSource:
   return rescaled(source, *args.rescale) if args.rescale else source
 
 
-def _cache_bytes(args: Flags) -> int:
+def _cache_bytes(args: Args) -> int:
   return int(args.cache_gib * 2**30)
 
 
-def _config(args: Flags) -> dict:
+def _config(args: Args) -> dict:
   """The network's and the codec's settings, as weights files keep them."""
   defaults = setting_fields(model_class(args.model))
   fields = {k: train_flags.model_setting(args, k, default) for k, default in defaults.items()}
   return {"model": args.model, **fields}
 
 
-def _optimizer(args: Flags):
+def _optimizer(args: Args):
   schedule = make_schedule(args.schedule, args.learning_rate, args.steps, args.warmup_steps)
   return make_optimizer(args.optimizer, schedule, args.clip_norm)
 
 
-def _train(args: Flags, workdir: Path, source: ImageSource) -> Result:
+def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
   model = build_model(_config(args), jnp.dtype(args.compute_dtype))
   loss_fn, errors_fn = _objectives(args, model)
   batches = training_patches(
@@ -161,14 +161,14 @@ def _carried(batches: PatchIterator, start: tuple[TrainState, Any]) -> tuple[Tra
   return state, None if differences else place
 
 
-def _objectives(args: Flags, model: Model) -> tuple[losses.LossFn, Callable]:
+def _objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
   """What training minimises and what validation measures."""
   objective, distortion = losses.OBJECTIVES[model.objective], args.distortion
   loss_fn = objective.loss(model, distortion, args.cost_power)
   return loss_fn, objective.errors(model, distortion)
 
 
-def _initial_params(args: Flags, model: Model, source: ImageSource) -> Any:
+def _initial_params(args: Args, model: Model, source: ImageSource) -> Any:
   params = init_params(model, args.seed)
   if args.start_weights:
     return _trained_params(args, model, params)
@@ -178,11 +178,11 @@ def _initial_params(args: Flags, model: Model, source: ImageSource) -> Any:
   return params
 
 
-def _start_weights(args: Flags) -> Weights:
+def _start_weights(args: Args) -> Weights:
   return load_weights(shipped.find(args.start_weights))
 
 
-def _trained_params(args: Flags, model: Model, params: Any) -> Any:
+def _trained_params(args: Args, model: Model, params: Any) -> Any:
   """The parameters of trained weights, of the same network or of a smaller one that can grow."""
   weights = _start_weights(args)
   trained, smaller = weights.params, build_model(weights.config)
@@ -191,7 +191,7 @@ def _trained_params(args: Flags, model: Model, params: Any) -> Any:
   return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), trained)
 
 
-def _best_state(args: Flags, workdir: Path) -> TrainState:
+def _best_state(args: Args, workdir: Path) -> TrainState:
   """Of the best checkpoint; where there is none, the state that was carried here."""
   params, optimizer = init_params(build_model(_config(args)), args.seed), _optimizer(args)
   with Checkpoints(workdir / "checkpoints") as checkpoints:
@@ -203,7 +203,7 @@ def _best_state(args: Flags, workdir: Path) -> TrainState:
     return checkpoints.restore(initial, checkpoints.best_step)[0]
 
 
-def _export(args: Flags, workdir: Path, best: TrainState, source: ImageSource) -> Weights:
+def _export(args: Args, workdir: Path, best: TrainState, source: ImageSource) -> Weights:
   """Weights from the averaged parameters of the best checkpoint, with their coding tables."""
   config, dtype = _config(args), np.dtype(args.export_dtype)
   params = jax.tree.map(lambda a: np.asarray(a, dtype), jax.device_get(best.ema_params))
@@ -226,7 +226,7 @@ def _export(args: Flags, workdir: Path, best: TrainState, source: ImageSource) -
   return weights
 
 
-def _trained_on(args: Flags, source: ImageSource) -> TrainedOn:
+def _trained_on(args: Args, source: ImageSource) -> TrainedOn:
   """The images of this run, and those of the weights that it started from."""
   ours = TrainedOn.of(image_digests(source))
   return ours | TrainedOn.from_card(_start_weights(args).card) if args.start_weights else ours
@@ -244,7 +244,7 @@ def _calibration_images(model: Model, source: ImageSource) -> Iterator[np.ndarra
 
 
 def _report(
-  args: Flags,
+  args: Args,
   workdir: Path,
   weights: Weights,
   test: ImageSource | None,

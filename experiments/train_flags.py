@@ -10,7 +10,7 @@ from cae_jax.models import MODELS
 from cae_jax.models.layers import UPSAMPLINGS
 from cae_jax.training.losses import DISTORTIONS
 from cae_jax.training.optimizers import OPTIMIZERS, SCHEDULES
-from experiments import cli
+from experiments.program_flags import Args, Flags, parse
 
 # What may differ from start to resumption: it does not change what is learnt, or, as --steps does,
 # it says how long to go on.
@@ -29,7 +29,7 @@ _ENCODING: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 _FLAGS_OF_FIELDS = {"fixed_lmbda": "lmbda"}
 
 
-def define_flags(flags: cli.Flags) -> None:
+def define_flags(flags: Flags) -> None:
   """Defines the flags."""
   flags.string("name", "paper", "Names the run and its weights.")
   flags.path("workdir", None, "Where the run lives; runs/NAME if not given.")
@@ -128,12 +128,12 @@ def define_flags(flags: cli.Flags) -> None:
   flags.integer("process_id", None, "Which of them this is.", lower_bound=0)
 
 
-def workdir(args: cli.Flags) -> Path:
+def workdir(args: Args) -> Path:
   """The run's folder."""
   return args.workdir or Path("runs") / args.name
 
 
-def model_setting(args: cli.Flags, field: str, default: Any) -> Any:
+def model_setting(args: Args, field: str, default: Any) -> Any:
   """The value of a field of the model: the flag of that name, or the model's own choice."""
   name = _FLAGS_OF_FIELDS.get(field, field)
   value = args[name].value if name in args else None
@@ -142,13 +142,13 @@ def model_setting(args: cli.Flags, field: str, default: Any) -> Any:
   return value
 
 
-def resolved(args: cli.Flags) -> dict[str, str]:
+def resolved(args: Args) -> dict[str, str]:
   """The run's flags by name, as lines of a flagfile; those not set are left out."""
   lines = {name: args[name].serialize() for name in args if name not in _OF_THE_CALL}
   return {name: line for name, line in lines.items() if line}
 
 
-def keep_flags(args: cli.Flags, path: Path) -> None:
+def keep_flags(args: Args, path: Path) -> None:
   """Writes the resolved flags as a flagfile, after comparing them with those that are there.
 
   Raises:
@@ -164,12 +164,12 @@ def keep_flags(args: cli.Flags, path: Path) -> None:
 
 def _check_same(path: Path, ours: dict[str, str]) -> None:
   lines = path.read_text(**_ENCODING).splitlines()
-  theirs = {line.lstrip("-").partition("=")[0]: line for line in lines}
+  known = parse(define_flags, [])
   # What a flag did before there was that flag is its default.
-  defaults = resolved(cli.parse(define_flags, []))
-  for name in [name for name in {**defaults, **ours} if name not in _FREE]:
-    then, now = theirs.get(name, defaults.get(name)), ours.get(name)
-    if then != now:
+  theirs = resolved(known) | {line.lstrip("-").partition("=")[0]: line for line in lines}
+  for name in known:
+    then, now = theirs.get(name), ours.get(name)
+    if then != now and name not in _FREE:
       raise UsageError(
         f"{path.parent} holds a run with {then or f'no --{name}'}, this one has "
         f"{now or 'none'}; resume it with the same flags, or give another --workdir"
