@@ -1,11 +1,13 @@
 """How every program here starts and fails."""
 
+import contextlib
+import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
-from absl import flags as absl_flags
-from absl import logging
+from absl import logging as absl_logging
+from absl.logging import converter
 
 from cae_jax.errors import Error
 from experiments import program_flags
@@ -40,8 +42,8 @@ def run(
   try:
     args = program_flags.parse(define_flags, arguments)
     debug = args.debug
-    _log_to_stderr(logging.INFO if debug else logging.WARNING)
-    main(args)
+    with _log_on_stderr(logging.INFO if debug else logging.WARNING):
+      main(args)
   except KeyboardInterrupt:
     return INTERRUPT_STATUS
   except _INPUT_ERRORS as error:
@@ -53,8 +55,25 @@ def run(
   return 0
 
 
-def _log_to_stderr(verbosity: int) -> None:
-  """Shows the log of absl, which JAX, Orbax and TFDS use, too."""
-  absl_flags.FLAGS.mark_as_parsed()  # the log's own settings stay as they are
-  logging.use_absl_handler()
-  logging.set_verbosity(verbosity)
+@contextlib.contextmanager
+def _log_on_stderr(level: int) -> Iterator[None]:
+  """Shows what Python's log and absl's (of JAX, Orbax, TFDS) say while the program runs."""
+  root, handler = logging.getLogger(), logging.StreamHandler()
+  before, absl_before = root.level, absl_logging.get_verbosity()
+  handler.setFormatter(_LogFormatter())
+  root.addHandler(handler)
+  root.setLevel(level)
+  absl_logging.set_verbosity(converter.standard_to_absl(level))
+  try:
+    yield
+  finally:
+    absl_logging.set_verbosity(absl_before)
+    root.setLevel(before)
+    root.removeHandler(handler)
+
+
+class _LogFormatter(logging.Formatter):
+  """Lines such as "warning: what happened"."""
+
+  def format(self, record: logging.LogRecord) -> str:
+    return f"{record.levelname.lower()}: {super().format(record)}"

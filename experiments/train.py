@@ -8,7 +8,6 @@ weights.safetensors, and the report on the test split: result.json, records.json
 reconstructions.png.
 """
 
-import functools
 import json
 import sys
 from collections.abc import Callable, Iterator

@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import logging
 import pkgutil
 import re
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from absl import flags as absl_flags
+from absl import logging as absl_logging
 
 import experiments
 from cae_jax.errors import Error, UsageError
@@ -126,6 +128,11 @@ def program(args: Args) -> None:
     raise AssertionError("a bug")
   if args.word == "interrupt":
     raise KeyboardInterrupt
+  logging.getLogger("any").info("not told")
+  absl_logging.info("nor this")
+  if args.word == "warning":
+    logging.getLogger("any").warning("from %s", "Python")
+    absl_logging.warning("from absl")
   print(args.word)
 
 
@@ -135,12 +142,16 @@ def program(args: Args) -> None:
     (["--word=hello"], 0, "hello\n", ""),
     (["--word=error"], 2, "", "error: what was wrong\n"),
     (["--word=interrupt"], 130, "", ""),
+    (["--word=warning"], 0, "warning\n", "warning: from Python\nwarning: from absl\n"),
+    (["--debug"], 0, "some\n", "info: not told\ninfo: nor this\n"),
     (["--number=0"], 2, "", "error: flag --number=0: 0 is not an integer in the range [1, 9]\n"),
   ],
 )
 def test_run(arguments, status, out, err, capsys):
+  before = list(logging.getLogger().handlers), logging.getLogger().level
   assert cli.run(program, define, arguments) == status
   assert capsys.readouterr() == (out, err)
+  assert before == (logging.getLogger().handlers, logging.getLogger().level)
 
 
 def test_bugs_and_debugged_errors_show_their_traceback():

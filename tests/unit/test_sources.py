@@ -458,6 +458,14 @@ def test_kodak_with_another_file(fake_kodak):
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
+  def __init__(self, *args, answered, **kwargs):
+    self.answered = answered
+    super().__init__(*args, **kwargs)
+
+  def do_GET(self):
+    super().do_GET()
+    self.answered.release()
+
   def log_message(self, *args):
     pass
 
@@ -465,13 +473,16 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture
 def home_page(fake_kodak, monkeypatch):
   """The same behind a web server, registered under its address."""
-  handler = functools.partial(QuietHandler, directory=fake_kodak.parent)
+  answered = threading.Semaphore(0)
+  handler = functools.partial(QuietHandler, directory=fake_kodak.parent, answered=answered)
   with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     register(monkeypatch, fake_kodak, f"http://127.0.0.1:{server.server_port}/")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     yield fake_kodak
+    # Downloads that are under way would be tried for minutes on a server that is gone.
+    assert all(answered.acquire(timeout=60) for _ in range(24))
     server.shutdown()
     thread.join()
 
