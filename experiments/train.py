@@ -46,6 +46,7 @@ from cae_jax.training.state import TrainState, create_state
 from cae_jax.weights import Weights, load_weights, save_weights, shipped
 from experiments import cli, train_flags
 from experiments.program_flags import Args
+from experiments.train_flags import define_flags
 
 # What shows how large a codec model's activations get.
 CALIBRATION_IMAGES = 48
@@ -270,4 +271,4 @@ def _report(
 
 
 if __name__ == "__main__":
-  sys.exit(cli.run(main, train_flags.define_flags))
+  sys.exit(cli.run(main, define_flags))

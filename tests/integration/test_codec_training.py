@@ -11,7 +11,7 @@ from cae_jax.images.files import read_rgb
 from cae_jax.metrics_file import read_metrics
 from cae_jax.models import build_model, model_class
 from cae_jax.weights import load_weights
-from experiments import train, train_flags
+from experiments import train
 from experiments.program_flags import parse
 
 
@@ -61,6 +61,6 @@ def test_a_run_goes_on_from_weights(tiny_training, tmp_path):
   ],
 )
 def test_flags_are_the_settings_of_the_model(given, expected):
-  config = train._config(parse(train_flags.define_flags, given))
+  config = train._config(parse(train.define_flags, given))
   assert config.items() >= expected.items()
   assert type(build_model(config)) is model_class(config["model"])

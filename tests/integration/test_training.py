@@ -12,7 +12,7 @@ import pytest
 
 from cae_jax.metrics_file import read_metrics
 from cae_jax.weights import load_weights
-from experiments import cli, train, train_flags
+from experiments import cli, train
 from tests.integration.conftest import environment
 
 
@@ -121,7 +121,7 @@ def run_here(tiny_training):
   """Runs the program in this process: workdir, flags -> exit status."""
 
   def run(workdir, *flags):
-    return cli.run(train.main, train_flags.define_flags, tiny_training.flags(workdir, *flags))
+    return cli.run(train.main, train.define_flags, tiny_training.flags(workdir, *flags))
 
   return run
 
