@@ -1,36 +1,71 @@
 """How every program here starts and fails."""
 
+import contextlib
+import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from absl import app, flags, logging
+from absl import logging as absl_logging
+from absl.logging import converter
 
 from cae_jax import console
-from cae_jax.errors import UsageError
+from experiments import program_flags
+from experiments.program_flags import Args, Definer
 
-_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+_HELP = frozenset({"-h", "--help", "--helpshort", "--helpfull"})
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-  """Parses flags and runs `main`; what a user can mend is one line, with its exit status."""
+def run(
+  main: Callable[[Args], None], define_flags: Definer, arguments: Sequence[str] | None = None
+) -> int:
+  """Runs a program; errors of usage or input are one line on standard error.
 
-  def guarded(argv: Sequence[str]) -> None:
-    logging.set_verbosity(logging.INFO if _DEBUG.value else logging.WARNING)
-    try:
-      if argv[1:]:
-        raise UsageError(f"unexpected argument {argv[1]!r}; flags have the form --name=value")
-      main(argv)
-    except (Exception, KeyboardInterrupt) as error:
-      if not console.is_users(error):
-        raise
-      sys.exit(console.report(error, debug=_DEBUG.value))
-
+  Args:
+    main: the program.
+    define_flags: its flags.
+    arguments: those of this process if None.
+  Returns:
+    The exit status: 0, 2 after an error that a user can mend, 130 after an interruption.
+  """
   console.accept_any_text()
-  app.run(guarded, flags_parser=_parse)
-
-
-def _parse(argv: list[str]) -> list[str]:
+  arguments = sys.argv[1:] if arguments is None else arguments
+  if _HELP.intersection(arguments):
+    print(
+      sys.modules[main.__module__].__doc__, program_flags.defined(define_flags).get_help(), sep="\n"
+    )
+    return 0
+  debug = False
   try:
-    return flags.FLAGS(argv)
-  except flags.Error as error:
-    sys.exit(console.report(UsageError(str(error))))
+    args = program_flags.parse(define_flags, arguments)
+    debug = args.debug
+    with _log_on_stderr(logging.INFO if debug else logging.WARNING):
+      main(args)
+  except (Exception, KeyboardInterrupt) as error:
+    if not console.is_users(error):
+      raise
+    return console.report(error, debug=debug)
+  return 0
+
+
+@contextlib.contextmanager
+def _log_on_stderr(level: int) -> Iterator[None]:
+  """Shows what Python's log and absl's (of JAX, Orbax, TFDS) say while the program runs."""
+  root, handler = logging.getLogger(), logging.StreamHandler()
+  before, absl_before = root.level, absl_logging.get_verbosity()
+  handler.setFormatter(_LogFormatter())
+  root.addHandler(handler)
+  root.setLevel(level)
+  absl_logging.set_verbosity(converter.standard_to_absl(level))
+  try:
+    yield
+  finally:
+    absl_logging.set_verbosity(absl_before)
+    root.setLevel(before)
+    root.removeHandler(handler)
+
+
+class _LogFormatter(logging.Formatter):
+  """Lines such as "warning: what happened"."""
+
+  def format(self, record: logging.LogRecord) -> str:
+    return f"{record.levelname.lower()}: {super().format(record)}"

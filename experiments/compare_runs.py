@@ -3,23 +3,24 @@
 python -m experiments.compare_runs --runs=runs/adam,runs/soap --output=compared.png
 """
 
-from pathlib import Path
-
-from absl import flags
+import sys
 
 from cae_jax.evaluation.figures import drawing, runs
 from experiments import cli
-
-_RUNS = flags.DEFINE_list("runs", None, "Workdirs of runs, with commas.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "The picture to write.", required=True)
+from experiments.program_flags import Args, Flags
 
 
-def main(_):
-  """Runs the program with the parsed flags."""
-  workdirs = [Path(run) for run in _RUNS.value]
-  figure = runs.compare({path.name: path / "metrics.jsonl" for path in workdirs})
-  drawing.save(figure, _OUTPUT.value)
+def define_flags(flags: Flags) -> None:
+  """Defines the program's flags."""
+  flags.paths("runs", None, "Workdirs of runs, with commas.", required=True)
+  flags.path("output", None, "The picture to write.", required=True)
+
+
+def main(args: Args) -> None:
+  """Runs the program."""
+  figure = runs.compare({path.name: path / "metrics.jsonl" for path in args.runs})
+  drawing.save(figure, args.output)
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  sys.exit(cli.run(main, define_flags))

@@ -10,64 +10,61 @@ our files. With four or more settings of ours there are BD-rates against every b
 """
 
 import functools
-from collections.abc import Sequence
+import sys
 from pathlib import Path
 
-from absl import flags
 from matplotlib.figure import Figure
 
 from cae_jax import codec as codecs
+from cae_jax.codec import Codec
 from cae_jax.codec.encoding import MAX_EFFORT
+from cae_jax.data.sources import ImageSource, image_names, pairs
 from cae_jax.evaluation import comparison, figures, pictures, records, run_report, tables
 from cae_jax.evaluation.codecs import baselines, own_codec
 from cae_jax.evaluation.paper import table_1
 from cae_jax.evaluation.rd import bd_rates, curves, published
 from cae_jax.evaluation.rd import tables as rd_tables
+from cae_jax.evaluation.records import Record
 from cae_jax.images.files import replace_atomically
-from experiments import cli
-from experiments.evaluation_flags import BPG_DIR, DATASET, Images, unseen_images, weights
-
-CODECS = flags.DEFINE_string("codecs", "all", "Baselines: all, none, or names with commas.")
-MATCH = flags.DEFINE_bool(
-  "match", True, "Measure every baseline also at the size of each of our files, which takes long."
-)
-EFFORTS = flags.DEFINE_list(
-  "efforts", [], "Efforts from 1 to 9 to measure our codec at besides 0; it takes long."
-)
-JOBS = flags.DEFINE_integer(
-  "jobs", 1, "Processes; with more than one no times are measured.", lower_bound=1
-)
-OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)
+from experiments import cli, evaluation_flags
+from experiments.program_flags import Args, Flags
 
 
-def main(argv: Sequence[str]) -> None:
-  """Runs the program with the parsed flags."""
-  del argv
-  codec = codecs.load(weights())
-  images = unseen_images(codec)
-  output = Path(OUTPUT.value)
-  output.mkdir(parents=True, exist_ok=True)
-  log = output / "records.jsonl"
+def define_flags(flags: Flags) -> None:
+  """Defines the program's flags."""
+  evaluation_flags.define_flags(flags)
+  flags.string("codecs", "all", "Baselines: all, none, or names with commas.")
+  flags.boolean(
+    "match", True, "Measure every baseline also at the size of each of our files; takes long."
+  )
+  flags.integers(
+    "efforts", [], "Efforts to measure our codec at besides 0; takes long.", 1, MAX_EFFORT
+  )
+  flags.integer("jobs", 1, "Processes; with more than one no times are measured.", lower_bound=1)
+  flags.path("output", None, "Folder to write to.", required=True)
+
+
+def main(args: Args) -> None:
+  """Runs the program."""
+  weights = evaluation_flags.weights(args)
+  codec = codecs.load(weights)
+  own_codec.file_codecs(codec, args.efforts)  # fails now if it has no such efforts
+  source = evaluation_flags.unseen_images(args, codec)
+  args.output.mkdir(parents=True, exist_ok=True)
+  log = args.output / "records.jsonl"
   keep = functools.partial(records.append_record, log)
   # Of each codec the version measured last counts: of ours, that of these weights.
   done = sorted(records.resume_records(log), key=lambda r: r.version == own_codec.version_of(codec))
-  what = comparison.Comparison(weights(), CODECS.value, BPG_DIR.value, MATCH.value, _efforts())
-  rows = comparison.run(what, images, done=done, on_record=keep, jobs=JOBS.value)
-  _write(output, codec, images, rows)
+  what = comparison.Comparison(weights, args.codecs, args.bpg_dir, args.match, tuple(args.efforts))
+  rows = comparison.run(what, pairs(source), done=done, on_record=keep, jobs=args.jobs)
+  _write(args, codec, source, rows)
 
 
-def _efforts() -> tuple[int, ...]:
-  choices = {str(effort): effort for effort in range(1, MAX_EFFORT + 1)}
-  unknown = [effort for effort in EFFORTS.value if effort not in choices]
-  if unknown:
-    raise ValueError(f"--efforts: expected numbers from 1 to {MAX_EFFORT}, got {unknown[0]!r}")
-  return tuple(choices[effort] for effort in EFFORTS.value)
-
-
-def _write(output: Path, codec, images: Images, rows: list[records.Record]) -> None:
+def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) -> None:
+  images, output = pairs(source), args.output
   records.write_records(output / "records.jsonl", rows)
   rows = records.of_last_versions(rows)
-  literature = published.load_for(DATASET.value, [name for name, _ in images])
+  literature = published.load_for(args.dataset, image_names(source))
   compared = bd_rates.compare(rows, literature)
   bd_rates_json = [bd_rates.to_json(result) for result in compared]
   records.write_summary(output / "summary.json", rows, {"bd_rates": bd_rates_json})
@@ -81,16 +78,16 @@ def _write(output: Path, codec, images: Images, rows: list[records.Record]) -> N
     "reconstructions": run_report.reconstructions(codec, images, rows),
     "psnr_per_image": figures.psnr_per_image(rows),
     "rate_distortion": figures.rate_distortion(rows, literature),
-    "methods": _methods(codec, images[:3], rows),
+    "methods": _methods(codec, images[:3], rows, args.bpg_dir),
   }
   for name, figure in drawn.items():
     figures.save(figure, folder / f"{name}.png")
   print("\n".join([tables.table(rows), section]))
 
 
-def _methods(codec, images: Images, rows: list[records.Record]) -> Figure:
+def _methods(codec: Codec, images, rows: list[Record], bpg_dir: Path | None) -> Figure:
   """Figure 7: three images under our codec and the baselines at its size."""
-  present = baselines.baselines("jpeg,jpeg2000,bpg", BPG_DIR.value)
+  present = baselines.baselines("jpeg,jpeg2000,bpg", bpg_dir)
   ours, setting = own_codec.coded(codec), own_codec.shown_setting(codec)
   shown: dict[str, dict] = {}
   for name, x in images:
@@ -100,4 +97,4 @@ def _methods(codec, images: Images, rows: list[records.Record]) -> Figure:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  sys.exit(cli.run(main, define_flags))

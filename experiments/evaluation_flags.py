@@ -2,61 +2,85 @@
 
 from pathlib import Path
 
-import numpy as np
-from absl import flags
-
 from cae_jax.codec import Codec
-from cae_jax.data.sources import load_source
-
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished training run.")
-WEIGHTS = flags.DEFINE_string(
-  "weights", None, "Shipped weights by name, or a weights file, instead of --workdir."
+from cae_jax.data.sources import (
+  ImageSource,
+  SplitError,
+  chosen,
+  image_digests,
+  image_names,
+  load_source,
 )
-DATASET = flags.DEFINE_string("dataset", "kodak", "Data set, as TFDS names it.")
-SPLIT = flags.DEFINE_string("split", "test", "Its split.")
-SOURCE_DIR = flags.DEFINE_string(
-  "source_dir", None, "Folder of images or tar shards to read instead of downloading."
-)
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data sets are kept.")
-BPG_DIR = flags.DEFINE_string("bpg_dir", None, "Folder of bpgenc and bpgdec; else the PATH.")
+from cae_jax.data.trained_on import TrainedOn
+from cae_jax.errors import UsageError
+from cae_jax.weights import shipped
+from experiments.program_flags import Args, Flags
 
-Images = list[tuple[str, np.ndarray]]
+_SPLIT = "test"
 
 
-def weights() -> str | Path:
-  """The weights to load, of --workdir or --weights.
+def define_flags(flags: Flags) -> None:
+  """Defines them."""
+  flags.path("workdir", None, "Folder of a finished training run, whose weights are measured.")
+  flags.path(
+    "weights", None, "Shipped weights by name, or a weights file; context if there is no --workdir."
+  )
+  flags.string("dataset", "kodak", "Data set, as TFDS names it.")
+  flags.string(
+    "split", None, f"Its split; if not given {_SPLIT}, or all images where there is no such split."
+  )
+  flags.path("source_dir", None, "Folder of images or tar shards to read instead of downloading.")
+  flags.path("data_dir", None, "Where prepared data sets are kept.")
+  flags.path("bpg_dir", None, "Folder of bpgenc and bpgdec; else the PATH.")
+
+
+def weights(args: Args) -> Path:
+  """The weights to load: of --workdir or --weights, else those that are shipped.
 
   Raises:
-    ValueError: not exactly one of the two was given.
-    FileNotFoundError: the run has not been finished.
+    UsageError: both flags were given, or the run has not been finished.
+    WeightsError: there are no weights of that name.
   """
-  if (WORKDIR.value is None) == (WEIGHTS.value is None):
-    raise ValueError("give either --workdir or --weights")
-  if WORKDIR.value is None:
-    return WEIGHTS.value or ""
-  path = Path(WORKDIR.value) / "weights.safetensors"
+  if args.workdir is not None and args.weights is not None:
+    raise UsageError("--workdir and --weights: expected one of them, got both")
+  if args.workdir is None:
+    return shipped.find(args.weights)
+  path = args.workdir / "weights.safetensors"
   if not path.exists():
-    raise FileNotFoundError(
-      f"{path} is not there; finish the run: python -m experiments.train with its flags"
+    raise UsageError(
+      f"--workdir: {path} is not there; finish the run: python -m experiments.train with its flags"
     )
   return path
 
 
-def images() -> Images:
-  """All images of the split."""
-  source = load_source(
-    DATASET.value, SPLIT.value, source_dir=SOURCE_DIR.value, data_dir=DATA_DIR.value
-  )
-  return [(e["name"], e["image"]) for e in source]
+def images(args: Args) -> ImageSource:
+  """The images of the split; if none was asked for and there is no test split, all images."""
+  where = {"source_dir": args.source_dir, "data_dir": args.data_dir}
+  if args.split is not None:
+    return load_source(args.dataset, args.split, **where)
+  try:
+    return load_source(args.dataset, _SPLIT, **where)
+  except SplitError:
+    source = load_source(args.dataset, "all", **where)
+    print(f"{args.dataset} has no split {_SPLIT!r}: all of its {len(source)} images are taken")
+    return source
 
 
-def unseen_images(codec: Codec) -> Images:
-  """The images of the split that the weights have not been trained on."""
-  trained_on = set(codec.weights.card.get("trained_on", ()))
-  examples = images()
-  unseen = [(name, x) for name, x in examples if name not in trained_on]
-  if len(unseen) < len(examples):
-    print(f"{len(examples) - len(unseen)} of {len(examples)} images left out: trained on")
+def unseen_images(args: Args, codec: Codec) -> ImageSource:
+  """The images that the weights have not been trained on."""
+  source = images(args)
+  trained_on = TrainedOn.from_card(codec.weights.card)
+  by_names = " (by their names: the card of these weights has no more)" if trained_on.names else ""
+  if trained_on.unlisted:
+    print(
+      f"the weights were trained on {trained_on.unlisted} images that their card does not list; "
+      "whether some of them are among these cannot be told"
+    )
+  known = zip(image_names(source), image_digests(source), strict=True)
+  unseen = [index for index, image in enumerate(known) if not trained_on.has(*image)]
+  left_out = len(source) - len(unseen)
+  if left_out:
+    print(f"{left_out} of {len(source)} images left out: trained on{by_names}")
   if not unseen:
-    raise ValueError(f"the weights were trained on all of {DATASET.value} {SPLIT.value}")
-  return unseen
+    raise UsageError(f"the weights were trained on all {len(source)} images{by_names}")
+  return chosen(source, unseen)

@@ -8,9 +8,7 @@ writes slip.md, slip.json and slip.png beside the numbers the paper printed. Abo
 
 import dataclasses
 import json
-import pathlib
-
-from absl import flags
+import sys
 
 from cae_jax.data import sources
 from cae_jax.evaluation.codecs import baselines
@@ -18,25 +16,30 @@ from cae_jax.evaluation.figures import drawing
 from cae_jax.evaluation.paper import slip
 from cae_jax.images import files
 from experiments import cli
-
-_SOURCE_DIR = flags.DEFINE_string(
-  "source_dir", None, "Folder or tar file with kodim01.png …; None downloads them."
-)
-_DATASET = flags.DEFINE_string("dataset", "kodak", "Data set; its test split is read.")
-_BPG_DIR = flags.DEFINE_string("bpg_dir", None, "Folder of bpgenc and bpgdec; None: the PATH.")
-_OUTPUT = flags.DEFINE_string("output", "runs/paper_slip", "Folder to write to.")
+from experiments.program_flags import Args, Flags
 
 
-def main(_):
-  """Runs the program with the parsed flags."""
-  source = sources.load_source(_DATASET.value, "test", source_dir=_SOURCE_DIR.value)
-  images = [(e["name"], e["image"]) for e in source]
-  codecs = baselines.baselines(list(slip.SETTINGS), _BPG_DIR.value)
+def define_flags(flags: Flags) -> None:
+  """Defines the program's flags."""
+  flags.path("source_dir", None, "Folder or tar file with kodim01.png …; None downloads them.")
+  flags.string("dataset", "kodak", "Data set; its test split is read.")
+  flags.path("data_dir", None, "Where prepared data sets are kept.")
+  flags.path("bpg_dir", None, "Folder of bpgenc and bpgdec; None: the PATH.")
+  flags.path("output", "runs/paper_slip", "Folder to write to.")
+
+
+def main(args: Args) -> None:
+  """Runs the program."""
+  source = sources.load_source(
+    args.dataset, "test", source_dir=args.source_dir, data_dir=args.data_dir
+  )
+  images = list(sources.pairs(source))  # each decoded picture is held against every original
+  codecs = baselines.baselines(list(slip.SETTINGS), args.bpg_dir)
   present = [codec for codec in codecs if not isinstance(codec, baselines.Missing)]
   missing = [codec for codec in codecs if isinstance(codec, baselines.Missing)]
   slips = [slip.measure_slip(codec, slip.SETTINGS[codec.name], images) for codec in present]
   notes = [f"{codec.name}: {codec.status}" for codec in missing]
-  _write(pathlib.Path(_OUTPUT.value), slips, notes)
+  _write(args.output, slips, notes)
 
 
 def _write(folder, slips, notes):
@@ -52,4 +55,4 @@ def _write(folder, slips, notes):
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  sys.exit(cli.run(main, define_flags))

@@ -9,7 +9,8 @@ reconstructions.png.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,16 @@ from cae_jax import backend, codec
 from cae_jax.codec.calibration import calibrate_weights
 from cae_jax.data.crops import center_crop
 from cae_jax.data.patches import PatchIterator, center_patches, random_blocks, training_patches
-from cae_jax.data.sources import ImageSource, cached, load_source, rescaled
+from cae_jax.data.sources import (
+  ImageSource,
+  SplitError,
+  cached,
+  image_digests,
+  load_source,
+  rescaled,
+)
+from cae_jax.data.trained_on import TrainedOn
+from cae_jax.errors import UsageError
 from cae_jax.evaluation import figures, run_report
 from cae_jax.images.files import replace_atomically
 from cae_jax.models import Model, build_model, init_params, model_class, settings
@@ -34,99 +44,95 @@ from cae_jax.training.loop import LoopConfig, Result, train
 from cae_jax.training.optimizers import make_optimizer, make_schedule
 from cae_jax.training.state import TrainState, create_state
 from cae_jax.weights import Weights, load_weights, save_weights, shipped
-from experiments import cli
-from experiments import train_flags as flags
+from experiments import cli, train_flags
+from experiments.program_flags import Args
+from experiments.train_flags import define_flags
 
 # What shows how large a codec model's activations get.
 CALIBRATION_IMAGES = 48
 CALIBRATION_SIDE = 256
 
 
-def main(argv: Sequence[str]) -> None:
-  """Runs the program with the parsed flags."""
-  del argv
-  if flags.COORDINATOR.value:
-    jax.distributed.initialize(
-      flags.COORDINATOR.value, flags.NUM_PROCESSES.value, flags.PROCESS_ID.value
-    )
+def main(args: Args) -> None:
+  """Runs the program."""
+  if args.coordinator_address:
+    jax.distributed.initialize(args.coordinator_address, args.num_processes, args.process_id)
   backend.require()
-  workdir = flags.workdir()
+  workdir = train_flags.workdir(args)
   first_process = jax.process_index() == 0
   if first_process:
-    flags.keep_flags(workdir / "flags.txt")
-  source = cached(_source(flags.DATASET.value, flags.TRAIN_SPLIT.value), _cache_bytes())
-  result = None if flags.EXPORT_ONLY.value else _train(workdir, source)
+    train_flags.keep_flags(args, workdir / "flags.txt")
+  source = cached(_source(args, "train"), _cache_bytes(args))
+  # Opened before training: a split that is not there is no news for the end of it.
+  test = _source(args, "test") if args.test_split else None
+  result = None if args.export_only else _train(args, workdir, source)
   if result is not None and not result.finished:
     print(f"stopped at step {int(result.state.step)}; the same command resumes")
     return
-  best = _best_state(workdir)  # every process takes part in reading a checkpoint
+  best = _best_state(args, workdir)  # every process takes part in reading a checkpoint
   if first_process:
-    weights = _export(workdir, best, source)
-    _report(workdir, weights, best, result)
+    weights = _export(args, workdir, best, source)
+    _report(args, workdir, weights, test, best, result)
 
 
-def _source(dataset: str, split: str, source_dir: bool = True) -> ImageSource:
-  source = load_source(
-    dataset,
-    split,
-    source_dir=flags.SOURCE_DIR.value if source_dir else None,
-    data_dir=flags.DATA_DIR.value,
-  )
-  if flags.RESCALE.value:
-    height, width = map(int, flags.RESCALE.value)
-    source = rescaled(source, height, width)
-  return source
+def _source(args: Args, use: str) -> ImageSource:
+  """The images to train on, to validate on ("valid") or to report on ("test")."""
+  dataset = args.valid_dataset if use == "valid" else args.dataset
+  split = getattr(args, f"{use}_split")
+  try:
+    source = load_source(
+      dataset,
+      split,
+      source_dir=args.source_dir if dataset == args.dataset else None,
+      data_dir=args.data_dir,
+    )
+  except SplitError as error:
+    raise UsageError(f"--{use}_split={split}: {error}") from error
+  return rescaled(source, *args.rescale) if args.rescale else source
 
 
-def _valid_source() -> ImageSource:
-  name = flags.VALID_DATASET.value
-  return _source(name, flags.VALID_SPLIT.value, source_dir=name == flags.DATASET.value)
+def _cache_bytes(args: Args) -> int:
+  return int(args.cache_gib * 2**30)
 
 
-def _cache_bytes() -> int:
-  return int(flags.CACHE_GIB.value * 2**30)
-
-
-def _config() -> dict:
+def _config(args: Args) -> dict:
   """The network's and the codec's settings, as weights files keep them."""
-  defaults = setting_fields(model_class(flags.MODEL.value))
-  fields = {name: flags.model_setting(name, default) for name, default in defaults.items()}
-  return {"model": flags.MODEL.value, **fields}
+  defaults = setting_fields(model_class(args.model))
+  fields = {k: train_flags.model_setting(args, k, default) for k, default in defaults.items()}
+  return {"model": args.model, **fields}
 
 
-def _optimizer():
-  schedule = make_schedule(
-    flags.SCHEDULE.value, flags.LEARNING_RATE.value, flags.STEPS.value, flags.WARMUP_STEPS.value
-  )
-  return make_optimizer(flags.OPTIMIZER.value, schedule, flags.CLIP_NORM.value)
+def _optimizer(args: Args):
+  schedule = make_schedule(args.schedule, args.learning_rate, args.steps, args.warmup_steps)
+  return make_optimizer(args.optimizer, schedule, args.clip_norm)
 
 
-def _train(workdir: Path, source: ImageSource) -> Result:
-  model = build_model(_config(), jnp.dtype(flags.COMPUTE_DTYPE.value))
-  loss_fn, errors_fn = _objectives(model)
+def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
+  model = build_model(_config(args), jnp.dtype(args.compute_dtype))
+  loss_fn, errors_fn = _objectives(args, model)
   batches = training_patches(
     source,
-    patch_size=flags.PATCH_SIZE.value,
-    batch_size=sharding.process_batch_size(flags.BATCH_SIZE.value),
-    seed=flags.SEED.value,
+    patch_size=args.patch_size,
+    batch_size=sharding.process_batch_size(args.batch_size),
+    seed=args.seed,
     shard_index=jax.process_index(),
     shard_count=jax.process_count(),
-    min_scale=flags.MIN_SCALE.value,
+    min_scale=args.min_scale,
   )
   valid_batches = center_patches(
-    _valid_source(), patch_size=flags.VALID_PATCH_SIZE.value, batch_size=4
+    _source(args, "valid"), patch_size=args.valid_patch_size, batch_size=4
   )
   config = LoopConfig(
-    steps=flags.STEPS.value,
-    log_every=flags.LOG_EVERY.value,
-    validate_every=flags.VALIDATE_EVERY.value,
-    seed=flags.SEED.value,
-    ema_decay=flags.EMA_DECAY.value,
-    max_minutes=flags.MAX_MINUTES.value,
+    steps=args.steps,
+    log_every=args.log_every,
+    validate_every=args.validate_every,
+    seed=args.seed,
+    ema_decay=args.ema_decay,
+    max_minutes=args.max_minutes,
   )
-  optimizer, params, start = _optimizer(), _initial_params(model, source), None
-  if flags.CARRY_FROM.value:
-    start = _carried(batches, portable.read_parts(flags.CARRY_FROM.value, params, optimizer))
+  optimizer, params, start = _optimizer(args), _initial_params(args, model, source), None
+  if args.carry_from:
+    start = _carried(batches, portable.read_parts(args.carry_from, params, optimizer))
   result = train(
     config,
     params=params,
@@ -142,8 +148,8 @@ def _train(workdir: Path, source: ImageSource) -> Result:
     ),
     start=start,
   )
-  if flags.CARRY_TO.value and jax.process_index() == 0:
-    portable.write_parts(flags.CARRY_TO.value, result.state, batches.get_state())
+  if args.carry_to and jax.process_index() == 0:
+    portable.write_parts(args.carry_to, result.state, batches.get_state())
   return result
 
 
@@ -156,58 +162,62 @@ def _carried(batches: PatchIterator, start: tuple[TrainState, Any]) -> tuple[Tra
   return state, None if differences else place
 
 
-def _objectives(model: Model) -> tuple[losses.LossFn, Callable]:
+def _objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
   """What training minimises and what validation measures."""
-  objective, distortion = losses.OBJECTIVES[model.objective], flags.DISTORTION.value
-  loss_fn = objective.loss(model, distortion, flags.COST_POWER.value)
+  objective, distortion = losses.OBJECTIVES[model.objective], args.distortion
+  loss_fn = objective.loss(model, distortion, args.cost_power)
   return loss_fn, objective.errors(model, distortion)
 
 
-def _initial_params(model: Model, source: ImageSource) -> Any:
-  params = init_params(model, flags.SEED.value)
-  if flags.START_WEIGHTS.value:
-    return _params_of(flags.START_WEIGHTS.value, model, params)
-  if flags.BLOCK_TRANSFORM.value == "klt":
-    blocks = lambda count, side: random_blocks(source, count, side, flags.SEED.value)
+def _initial_params(args: Args, model: Model, source: ImageSource) -> Any:
+  params = init_params(model, args.seed)
+  if args.start_weights:
+    return _trained_params(args, model, params)
+  if args.block_transform == "klt":
+    blocks = lambda count, side: random_blocks(source, count, side, args.seed)
     return model.start(params, blocks)
   return params
 
 
-def _params_of(name_or_path: str, model: Model, params: Any) -> Any:
+def _start_weights(args: Args) -> Weights:
+  return load_weights(shipped.find(args.start_weights))
+
+
+def _trained_params(args: Args, model: Model, params: Any) -> Any:
   """The parameters of trained weights, of the same network or of a smaller one that can grow."""
-  weights = load_weights(shipped.find(name_or_path))
+  weights = _start_weights(args)
   trained, smaller = weights.params, build_model(weights.config)
   if (type(smaller), settings(smaller)) != (type(model), settings(model)):
     trained = model.grow(params, smaller, trained)
   return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), trained)
 
 
-def _best_state(workdir: Path) -> TrainState:
+def _best_state(args: Args, workdir: Path) -> TrainState:
   """Of the best checkpoint; where there is none, the state that was carried here."""
-  params, optimizer = init_params(build_model(_config()), flags.SEED.value), _optimizer()
+  params, optimizer = init_params(build_model(_config(args)), args.seed), _optimizer(args)
   with Checkpoints(workdir / "checkpoints") as checkpoints:
-    if flags.CARRY_FROM.value and checkpoints.best_step is None:
-      return portable.read_parts(flags.CARRY_FROM.value, params, optimizer)[0]
+    if args.carry_from and checkpoints.best_step is None:
+      return portable.read_parts(args.carry_from, params, optimizer)[0]
     initial = jax.device_put(
       create_state(params, optimizer), sharding.replicated(sharding.data_mesh())
     )
     return checkpoints.restore(initial, checkpoints.best_step)[0]
 
 
-def _export(workdir: Path, best: TrainState, source: ImageSource) -> Weights:
+def _export(args: Args, workdir: Path, best: TrainState, source: ImageSource) -> Weights:
   """Weights from the averaged parameters of the best checkpoint, with their coding tables."""
-  config, dtype = _config(), np.dtype(flags.EXPORT_DTYPE.value)
+  config, dtype = _config(args), np.dtype(args.export_dtype)
   params = jax.tree.map(lambda a: np.asarray(a, dtype), jax.device_get(best.ema_params))
   images = _calibration_images(build_model(config), source)
   weights = calibrate_weights(
-    flags.NAME.value,
+    args.name,
     config,
     params,
     images,
     card={
-      "flags": flags.resolved(),
+      "flags": train_flags.resolved(args),
       "step": int(best.step),
-      "trained_on": [e["name"] for e in source],
+      **_trained_on(args, source).to_card(),
       "cae_jax": cae_jax.__version__,
       "jax": jax.__version__,
       "device": jax.devices()[0].device_kind,
@@ -215,6 +225,12 @@ def _export(workdir: Path, best: TrainState, source: ImageSource) -> Weights:
   )
   save_weights(workdir / "weights.safetensors", weights)
   return weights
+
+
+def _trained_on(args: Args, source: ImageSource) -> TrainedOn:
+  """The images of this run, and those of the weights that it started from."""
+  ours = TrainedOn.of(image_digests(source))
+  return ours | TrainedOn.from_card(_start_weights(args).card) if args.start_weights else ours
 
 
 def _calibration_images(model: Model, source: ImageSource) -> Iterator[np.ndarray]:
@@ -228,14 +244,20 @@ def _calibration_images(model: Model, source: ImageSource) -> Iterator[np.ndarra
     yield center_crop(source[index]["image"], side)
 
 
-def _report(workdir: Path, weights: Weights, best: TrainState, result: Result | None) -> None:
+def _report(
+  args: Args,
+  workdir: Path,
+  weights: Weights,
+  test: ImageSource | None,
+  best: TrainState,
+  result: Result | None,
+) -> None:
   figures_of_test = None
-  if flags.TEST_SPLIT.value:
-    test = _source(flags.DATASET.value, flags.TEST_SPLIT.value)
+  if test is not None:
     figures_of_test = run_report.write(workdir, codec.from_weights(weights), test)
     print((workdir / "table.md").read_text())
   summary = {
-    "steps": flags.STEPS.value,
+    "steps": args.steps,
     "exported_step": weights.card["step"],
     "skipped_steps": int(best.skipped if result is None else result.state.skipped),
     "step_seconds": None
@@ -250,4 +272,4 @@ def _report(workdir: Path, weights: Weights, best: TrainState, result: Result | 
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  sys.exit(cli.run(main, define_flags))

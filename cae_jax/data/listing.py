@@ -1,6 +1,5 @@
 """What lies in a folder of images or of tar shards."""
 
-import hashlib
 import os
 import pathlib
 import tarfile
@@ -9,12 +8,16 @@ from collections.abc import Iterator
 from PIL import Image
 
 from cae_jax.images.files import ImageError
+from cae_jax.paths import shown
 
 # Pillow's other formats are documents, films and stubs.
 _IMAGE_FORMATS = frozenset(
   {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP"}
 )
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+# A name that is valid UTF-8, and the bytes of an image's file or why they could not be read.
+Member = tuple[str, bytes | OSError]
 
 
 def list_files(source_dir: str | os.PathLike) -> list[pathlib.Path]:
@@ -32,28 +35,37 @@ def list_files(source_dir: str | os.PathLike) -> list[pathlib.Path]:
   """
   root = pathlib.Path(source_dir)
   if not root.exists():
-    raise FileNotFoundError(f"{root}: no such folder or tar file of images")
+    raise FileNotFoundError(f"{shown(root)}: no such folder or tar file of images")
   found = [root] if root.is_file() else sorted(root.rglob("*"))
   usable = [path for path in found if _is_usable(path, root) and path.is_file()]
   if not usable:
     raise ImageError(
-      f"{root}: no images in it; expected files such as .png or .jpg, or .tar shards"
+      f"{shown(root)}: no images in it; expected files such as .png or .jpg, or .tar shards"
     )
   return usable
 
 
-def read_members(path: pathlib.Path) -> Iterator[tuple[str, bytes]]:
-  """Reads the images of one file of `list_files`.
+def relative_name(path: pathlib.Path, source_dir: str | os.PathLike) -> str:
+  """The name of a file of `list_files` from its folder on; of a lone tar file its own."""
+  root = pathlib.Path(source_dir)
+  return path.name if path == root else path.relative_to(root).as_posix()
+
+
+def read_members(path: pathlib.Path, source_dir: str | os.PathLike) -> Iterator[Member]:
+  r"""Reads the images of one file of `list_files`.
 
   Args:
     path: an image file or a tar shard.
+    source_dir: that the file was listed in.
   Yields:
-    The name within the shard (empty for a file that is itself an image), and the encoded bytes.
+    The name from source_dir on, that of a shard followed by that of its member; bytes of names that
+    are not UTF-8 stand in it as \xNN.
   Raises:
     ImageError: a tar shard is truncated or broken, or has no images.
   """
+  name = relative_name(path, source_dir)
   if not _is_tar(path.name):
-    yield "", path.read_bytes()
+    yield shown(name), _bytes_or_error(path)
     return
   count = 0
   try:
@@ -61,21 +73,21 @@ def read_members(path: pathlib.Path) -> Iterator[tuple[str, bytes]]:
       for member in archive:
         if member.isfile() and _is_image(pathlib.PurePosixPath(member.name).name):
           count += 1
-          yield member.name, archive.extractfile(member).read()  # type: ignore[union-attr]
+          data = archive.extractfile(member).read()  # type: ignore[union-attr]
+          yield shown(f"{name}/{member.name}"), data
   except (tarfile.TarError, EOFError, OSError) as error:
-    raise ImageError(f"{path}: not a whole tar file ({error}) after {count} images") from error
+    raise ImageError(
+      f"{shown(path)}: not a whole tar file ({error}) after {count} images"
+    ) from error
   if not count:
-    raise ImageError(f"{path}: no images in this tar file")
+    raise ImageError(f"{shown(path)}: no images in this tar file")
 
 
-def fingerprint(source_dir: str | os.PathLike) -> str:
-  """A key of a folder: 16 hex digits, from its path and its files' names, sizes and times."""
-  root = pathlib.Path(source_dir).resolve()
-  digest = hashlib.sha256(os.fsencode(root))
-  for path in list_files(root):
-    stat = path.stat()
-    digest.update(os.fsencode(path) + f"\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-  return digest.hexdigest()[:16]
+def _bytes_or_error(path: pathlib.Path) -> bytes | OSError:
+  try:
+    return path.read_bytes()
+  except OSError as error:
+    return error
 
 
 def _is_usable(path: pathlib.Path, root: pathlib.Path) -> bool:

@@ -1,8 +1,9 @@
-"""Images by index, and sources made of others: kept in memory, or rescaled."""
+"""Images by index, and sources made of others: some of them, kept in memory, or rescaled."""
 
+import hashlib
 import threading
-from collections.abc import Iterator
-from typing import Protocol, TypedDict
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -18,7 +19,9 @@ class Example(TypedDict):
 class ImageSource(Protocol):
   """Images by index or one after the other; may be read from many threads at once.
 
-  A source may also have `sizes()`, int [N, 2] of heights and widths without decoding.
+  A source may also tell of all its images without decoding them: `sizes()`, int [N, 2] of heights
+  and widths; `names()`, N strings; `digests()`, the `pixel_digest` of each. Use `image_sizes`,
+  `image_names` and `image_digests`, which decode where a source cannot tell.
   """
 
   def __len__(self) -> int: ...
@@ -30,17 +33,53 @@ class ImageSource(Protocol):
 
 
 def image_sizes(source: ImageSource) -> np.ndarray:
-  """Heights and widths of all images, int64 [N, 2]; decodes them if the source cannot tell."""
+  """Heights and widths of all images, int64 [N, 2]."""
   if hasattr(source, "sizes"):
     return source.sizes()
-  return decoded_sizes(source)
-
-
-def decoded_sizes(source: ImageSource) -> np.ndarray:
-  """The same by decoding every image."""
-  # By index: a source of the user's own may have no end that iteration would notice.
-  sizes = [source[index]["image"].shape[:2] for index in range(len(source))]
+  sizes = [example["image"].shape[:2] for example in _each(source)]
   return np.asarray(sizes, np.int64).reshape(-1, 2)
+
+
+def image_names(source: ImageSource) -> list[str]:
+  """The names of all images."""
+  if hasattr(source, "names"):
+    return source.names()
+  return [example["name"] for example in _each(source)]
+
+
+def image_digests(source: ImageSource) -> list[bytes]:
+  """The `pixel_digest` of every image; of rescaled ones, that of the original."""
+  if hasattr(source, "digests"):
+    return source.digests()
+  return [pixel_digest(example["image"]) for example in _each(source)]
+
+
+def pixel_digest(image: np.ndarray) -> bytes:
+  """Makes 32 bytes that tell an image's pixels from others', whatever file they came from.
+
+  Args:
+    image: uint8 [H, W, 3].
+  """
+  shape = np.array(image.shape, "<u4").tobytes()
+  return hashlib.sha256(shape + np.ascontiguousarray(image).data).digest()
+
+
+def _each(source: ImageSource) -> Iterator[Example]:
+  # By index: a source of the user's own may have no end that iteration would notice.
+  return map(source.__getitem__, range(len(source)))
+
+
+def chosen(source: ImageSource, indexes: Sequence[int]) -> ImageSource:
+  """Makes a source of some of the images, in the order of the indexes."""
+  return _ChosenSource(source, indexes)
+
+
+def pairs(source: ImageSource) -> Sequence[tuple[str, np.ndarray]]:
+  """The (name, image) of every example, decoded whenever it is asked for; slices are sources' too.
+
+  A large data set is gone through as often as need be without being held in memory.
+  """
+  return _Pairs(source)
 
 
 def cached(source: ImageSource, max_bytes: int) -> ImageSource:
@@ -82,15 +121,69 @@ def rescaled(source: ImageSource, height: int, width: int) -> ImageSource:
   return _RescaledSource(source, height, width)
 
 
-class _CachedSource(ImageSource):
-  def __init__(self, source: ImageSource, max_bytes: int):
+class _Pairs(Sequence):
+  def __init__(self, source: ImageSource):
     self._source = source
-    self._bytes_left = max_bytes
-    self._kept: dict[int, Example] = {}
-    self._lock = threading.Lock()
 
   def __len__(self) -> int:
     return len(self._source)
+
+  def __getitem__(self, index):
+    if isinstance(index, slice):
+      return _Pairs(chosen(self._source, range(len(self))[index]))
+    example = self._source[range(len(self))[index]]
+    return example["name"], example["image"]
+
+
+class _View(ImageSource):
+  """Tells of images what the source that it is made of tells."""
+
+  def __init__(self, source: ImageSource):
+    self._source = source
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def sizes(self) -> np.ndarray:
+    return image_sizes(self._source)
+
+  def names(self) -> list[str]:
+    return image_names(self._source)
+
+  def digests(self) -> list[bytes]:
+    return image_digests(self._source)
+
+
+class _ChosenSource(_View):
+  def __init__(self, source: ImageSource, indexes: Sequence[int]):
+    super().__init__(source)
+    self._indexes = indexes
+
+  def __len__(self) -> int:
+    return len(self._indexes)
+
+  def __getitem__(self, index: int, /) -> Example:
+    return self._source[self._indexes[index]]
+
+  def sizes(self) -> np.ndarray:
+    return super().sizes()[list(self._indexes)]
+
+  def names(self) -> list[str]:
+    return self._of(super().names())
+
+  def digests(self) -> list[bytes]:
+    return self._of(super().digests())
+
+  def _of(self, items: list[Any]) -> list[Any]:
+    return [items[index] for index in self._indexes]
+
+
+class _CachedSource(_View):
+  def __init__(self, source: ImageSource, max_bytes: int):
+    super().__init__(source)
+    self._bytes_left = max_bytes
+    self._kept: dict[int, Example] = {}
+    self._lock = threading.Lock()
 
   def __getitem__(self, index: int, /) -> Example:
     index = range(len(self))[index]  # one key for -1 and the last; IndexError beyond
@@ -102,9 +195,6 @@ class _CachedSource(ImageSource):
       self._keep(index, example)
     return example
 
-  def sizes(self) -> np.ndarray:
-    return image_sizes(self._source) if hasattr(self._source, "sizes") else decoded_sizes(self)
-
   def _keep(self, index: int, example: Example) -> None:
     with self._lock:
       if index not in self._kept and example["image"].nbytes <= self._bytes_left:
@@ -112,13 +202,10 @@ class _CachedSource(ImageSource):
         self._kept[index] = example
 
 
-class _RescaledSource(ImageSource):
+class _RescaledSource(_View):
   def __init__(self, source: ImageSource, height: int, width: int):
-    self._source = source
+    super().__init__(source)
     self._height, self._width = height, width
-
-  def __len__(self) -> int:
-    return len(self._source)
 
   def __getitem__(self, index: int, /) -> Example:
     example = self._source[index]

@@ -4,8 +4,9 @@ import concurrent.futures
 import dataclasses
 import functools
 import multiprocessing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tqdm
@@ -13,10 +14,11 @@ import tqdm
 from cae_jax import codec as codecs
 from cae_jax.evaluation import evaluate
 from cae_jax.evaluation.codecs import baselines, own_codec
-from cae_jax.evaluation.codecs.base import ImageCodec, Missing
+from cae_jax.evaluation.codecs.base import Folder, ImageCodec, Missing
 from cae_jax.evaluation.records import Record
 
-Images = Iterable[tuple[str, np.ndarray]]
+# May be gone through more than once, and is not held in memory.
+Images = Sequence[tuple[str, np.ndarray]]
 OnRecord = Callable[[Record], None]
 
 
@@ -34,7 +36,7 @@ class Comparison:
 
   weights: str | Path
   codecs: str = "all"
-  bpg_dir: str | None = None
+  bpg_dir: Folder = None
   match: bool = True
   efforts: tuple[int, ...] = ()
 
@@ -51,7 +53,7 @@ def run(
 
   Args:
     comparison: what to measure.
-    images: (name, uint8 [H, W, 3]) pairs.
+    images: (name, uint8 [H, W, 3]) pairs, such as `data.sources.pairs` of any number.
     done: records that need not be measured again, see `evaluate.run`.
     on_record: called with each new record, to store it: at once, or with several processes when
       its image is done.
@@ -73,18 +75,28 @@ def run(
   # Forking a process in which JAX has started threads can hang.
   context = multiprocessing.get_context("spawn")
   pool = concurrent.futures.ProcessPoolExecutor(jobs, context)
+  tasks = ((comparison, name, x, [r for r in done if r.image == name]) for name, x in images)
   try:
-    futures = [
-      pool.submit(_measure_one, comparison, name, x, [r for r in done if r.image == name])
-      for name, x in images
-    ]
-    finished = concurrent.futures.as_completed(futures)
-    for future in tqdm.tqdm(finished, total=len(futures), desc="evaluate", unit="image"):
-      for record in future.result():
+    results = _unordered(pool, _measure_one, tasks, 2 * jobs)
+    for records in tqdm.tqdm(results, total=len(images), desc="evaluate", unit="image"):
+      for record in records:
         keep(record)
   finally:
     pool.shutdown(cancel_futures=True)
   return rows
+
+
+def _unordered(pool, function: Callable, tasks: Iterable[tuple], ahead: int) -> Iterator[Any]:
+  """Results as they come; no more than some tasks are at hand, since images take memory."""
+  waiting: set[concurrent.futures.Future] = set()
+  for task in tasks:
+    waiting.add(pool.submit(function, *task))
+    if len(waiting) >= ahead:
+      ended, waiting = concurrent.futures.wait(
+        waiting, return_when=concurrent.futures.FIRST_COMPLETED
+      )
+      yield from (future.result() for future in ended)
+  yield from (future.result() for future in concurrent.futures.as_completed(waiting))
 
 
 def _measure_one(comparison, name: str, x_uint8: np.ndarray, done) -> list[Record]:
@@ -98,7 +110,6 @@ def _measure_one(comparison, name: str, x_uint8: np.ndarray, done) -> list[Recor
 
 def _measure(comparison: Comparison, images: Images, done, on_record: OnRecord, progress: bool):
   ours, *alone = own_codec.file_codecs(own(comparison), comparison.efforts)
-  images = list(images)
   rows = evaluate.run(alone, images, done=done, on_record=on_record, progress=False)
   present = others(comparison) if comparison.match else [ours, *others(comparison)]
   match_codec = ours if comparison.match else None

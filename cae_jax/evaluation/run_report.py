@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from cae_jax.codec import Codec
-from cae_jax.data.sources import ImageSource
+from cae_jax.data.sources import ImageSource, pairs
 from cae_jax.evaluation import evaluate, figures, records, tables
 from cae_jax.evaluation.codecs import own_codec
 from cae_jax.images.files import replace_atomically
@@ -20,7 +20,7 @@ def write(folder: Path, codec: Codec, source: ImageSource) -> dict[str, Any]:
   Returns:
     Means by codec, as `records.summary` gives them.
   """
-  images = [(e["name"], e["image"]) for e in source]
+  images = pairs(source)
   rows = evaluate.run(own_codec.file_codecs(codec), images)
   records.write_records(folder / "records.jsonl", rows)
   with replace_atomically(folder / "table.md") as temporary:
@@ -37,7 +37,7 @@ def reconstructions(codec: Codec, images, rows) -> Figure:
     for row in rows
     if (row.codec, row.setting) == (ours.name, setting)
   }
-  shown = images[:4]
+  shown = list(images[:4])
   decoded = [ours.decode(ours.encode(image, setting)) for _, image in shown]
   return figures.reconstructions(
     [image for _, image in shown], decoded, [captions[name] for name, _ in shown]

@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import flags, logging
+from absl import app, flags, logging
 from jax.sharding import Mesh
 from training import cpu_model
 
@@ -43,7 +43,6 @@ from cae_jax.training import sharding
 from cae_jax.training.losses import rate_distortion_loss
 from cae_jax.training.state import create_state
 from cae_jax.training.step import make_train_step
-from experiments import cli
 
 _PYTHON = flags.DEFINE_string(
   "compressai_python", None, "Interpreter that has torch and compressai.", required=True
@@ -267,4 +266,4 @@ def _numbered(name: str, layers) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

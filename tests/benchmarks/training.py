@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pipeline
-from absl import flags
+from absl import app, flags
 from jax.sharding import Mesh
 
 from cae_jax.data import patches, sources
@@ -34,7 +34,6 @@ from cae_jax.models.paper import PaperAutoencoder
 from cae_jax.training import losses, sharding
 from cae_jax.training.state import create_state
 from cae_jax.training.step import make_train_step
-from experiments import cli
 
 _DATASET = flags.DEFINE_string(
   "dataset", None, "Data set; kodak/paper with --source_dir, else sample_photos."
@@ -344,4 +343,4 @@ def path_seconds(apply, params: Any, x: jax.Array) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cae_jax.images.files import write_image
+from cae_jax.data.trained_on import TrainedOn
+from cae_jax.data.views import pixel_digest
+from cae_jax.images.files import read_rgb, write_image
+from cae_jax.weights import save_weights
+from tests.models import paper_codec
 
 _FLAGS = (
   "--dataset=photos",
@@ -32,9 +36,11 @@ class TinyTraining:
 
   source_dir: Path
 
+  def flags(self, workdir: Path, *flags: str) -> list[str]:
+    return [*_FLAGS, f"--workdir={workdir}", f"--source_dir={self.source_dir}", *flags]
+
   def command(self, workdir: Path, *flags: str) -> list[str]:
-    own = (f"--workdir={workdir}", f"--source_dir={self.source_dir}")
-    return [sys.executable, "-m", "experiments.train", *_FLAGS, *own, *flags]
+    return [sys.executable, "-m", "experiments.train", *self.flags(workdir, *flags)]
 
   def run(self, workdir: Path, *flags: str, devices: int = 1) -> subprocess.CompletedProcess:
     return subprocess.run(
@@ -51,10 +57,15 @@ def environment(devices: int = 1) -> dict[str, str]:
   }
 
 
-def run_module(module: str, *flags: str) -> subprocess.CompletedProcess:
-  """Runs a program of `experiments` in a process of its own."""
-  command = [sys.executable, "-m", f"experiments.{module}", *flags]
-  return subprocess.run(command, env=environment(), capture_output=True, text=True)
+@pytest.fixture(scope="session")
+def finished_run(tiny_training, tmp_path_factory) -> Path:
+  """A workdir as a run on a.png, b.png and c.png leaves it, but its network is untrained."""
+  workdir = tmp_path_factory.mktemp("finished")
+  seen = [pixel_digest(read_rgb(tiny_training.source_dir / f"{name}.png")) for name in "abc"]
+  card = {"step": 0, **TrainedOn.of(seen).to_card()}
+  weights = dataclasses.replace(paper_codec().weights, name="paper", card=card)
+  save_weights(workdir / "weights.safetensors", weights)
+  return workdir
 
 
 # `python -m experiments.train`, and a look at what that has imported.

@@ -5,8 +5,6 @@ import json
 import jax
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
 from cae_jax import codec
 from cae_jax.images.files import read_rgb
@@ -14,6 +12,7 @@ from cae_jax.metrics_file import read_metrics
 from cae_jax.models import build_model, model_class
 from cae_jax.weights import load_weights
 from experiments import train
+from experiments.program_flags import parse
 
 
 def test_a_run_leaves_weights_that_make_files(tiny_training, tmp_path):
@@ -62,8 +61,6 @@ def test_a_run_goes_on_from_weights(tiny_training, tmp_path):
   ],
 )
 def test_flags_are_the_settings_of_the_model(given, expected):
-  with flagsaver.flagsaver():
-    flags.FLAGS(["train", *given])
-    config = train._config()
+  config = train._config(parse(train.define_flags, given))
   assert config.items() >= expected.items()
   assert type(build_model(config)) is model_class(config["model"])

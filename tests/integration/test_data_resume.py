@@ -1,5 +1,6 @@
 """A run that is continued in a new process sees the batches that it would have seen."""
 
+import hashlib
 import io
 import json
 import pathlib
@@ -13,21 +14,27 @@ from cae_jax.data import patches, sources
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 PROGRAM = """
-import hashlib, json, sys
-from cae_jax.data import patches, sources
-folder, data_dir, threads, batches, state = json.loads(sys.argv[1])
-source = sources.load_source("photos", "train", source_dir=folder, data_dir=data_dir)
-iterator = patches.training_patches(
-  sources.cached(source, 10**6), patch_size=16, batch_size=4, seed=3, num_threads=threads
-)
-if state is not None:
-  iterator.set_state(state)
-hashes = [hashlib.sha256(next(iterator)["image"].tobytes()).hexdigest() for _ in range(batches)]
-print(json.dumps({"state": iterator.get_state(), "hashes": hashes}))
+import json, sys
+from tests.integration import test_data_resume
+print(json.dumps(test_data_resume.batches(*json.loads(sys.argv[1]))))
 """
 
 
-def run(*arguments):
+def batches(folder, data_dir, threads, count, state):
+  """Hashes of some batches, from a state on, and the state after them."""
+  source = sources.load_source("photos", "train", source_dir=folder, data_dir=data_dir)
+  iterator = patches.training_patches(
+    sources.cached(source, 10**6), patch_size=16, batch_size=4, seed=3, num_threads=threads
+  )
+  if state is not None:
+    iterator.set_state(state)
+  hashes = [hashlib.sha256(next(iterator)["image"].tobytes()).hexdigest() for _ in range(count)]
+  state = iterator.get_state()
+  iterator.close()
+  return {"state": state, "hashes": hashes}
+
+
+def in_a_new_process(*arguments):
   done = subprocess.run(
     [sys.executable, "-W", "error", "-c", PROGRAM, json.dumps(arguments)],
     capture_output=True, text=True, cwd=REPOSITORY, check=False,
@@ -46,9 +53,9 @@ def write_photos(folder):
 
 def test_resumed_in_a_new_process(tmp_path):
   folder, data_dir = write_photos(tmp_path / "photos"), str(tmp_path / "prepared")
-  whole = run(folder, data_dir, 2, 23, None)
-  first = run(folder, data_dir, 1, 10, None)
-  second = run(folder, str(tmp_path / "prepared anew"), 8, 13, first["state"])
+  whole = batches(folder, data_dir, 2, 23, None)
+  first = batches(folder, data_dir, 1, 10, None)
+  second = in_a_new_process(folder, str(tmp_path / "prepared anew"), 8, 13, first["state"])
   assert first["hashes"] + second["hashes"] == whole["hashes"]
   assert second["state"] == whole["state"]
   assert len(set(whole["hashes"])) == 23

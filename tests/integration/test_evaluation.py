@@ -1,29 +1,32 @@
+"""The evaluation of weights, as its command does it, in this process but for --jobs."""
+
 import dataclasses
 import json
-from pathlib import Path
+import shutil
 
 import pytest
 
 from cae_jax.evaluation.records import read_records
-from tests.integration.conftest import run_module
+from cae_jax.images.files import read_rgb, write_image
+from cae_jax.weights import load_weights, save_weights, shipped
+from experiments import cli, evaluate
 
 
-def _flags(reference: Path, tiny_training, output: Path) -> list[str]:
-  return [
-    f"--workdir={reference}",
-    "--dataset=photos",
-    f"--source_dir={tiny_training.source_dir}",
-    "--codecs=jpeg,bpg",
-    "--bpg_dir=/nowhere",
-    f"--output={output}",
-  ]
+def run(output, source_dir, *flags) -> int:
+  """Exit status of the command on a folder of pictures."""
+  own = ["--dataset=photos", f"--source_dir={source_dir}", f"--output={output}"]
+  return cli.run(evaluate.main, evaluate.define_flags, [*own, *flags])
 
 
 @pytest.fixture(scope="module")
-def output(reference, tiny_training, tmp_path_factory):
+def full(finished_run):
+  return [f"--workdir={finished_run}", "--codecs=jpeg,bpg", "--bpg_dir=/nowhere"]
+
+
+@pytest.fixture(scope="module")
+def output(full, tiny_training, tmp_path_factory):
   folder = tmp_path_factory.mktemp("evaluation")
-  done = run_module("evaluate", *_flags(reference, tiny_training, folder))
-  assert done.returncode == 0, done.stderr
+  assert run(folder, tiny_training.source_dir, *full) == 0
   return folder
 
 
@@ -58,21 +61,18 @@ def test_bd_rates_are_there_or_say_what_they_need(output):
   assert "they need 4 rate points or more of a codec of ours" in (output / "table.md").read_text()
 
 
-def test_the_same_command_goes_on(reference, tiny_training, output):
+def test_the_same_command_goes_on(full, tiny_training, output):
   before = (output / "records.jsonl").read_text()
   lines = before.splitlines(keepends=True)
   (output / "records.jsonl").write_text("".join(lines[:2]) + lines[2][:40])
-  done = run_module("evaluate", *_flags(reference, tiny_training, output))
-  assert done.returncode == 0, done.stderr
+  assert run(output, tiny_training.source_dir, *full) == 0
   key = lambda r: (r.codec, r.setting, r.image, r.size_bytes, r.matched_to)
   after = {key(r) for r in read_records(output / "records.jsonl")}
-  kept = [json.loads(line) for line in lines]
-  assert len(after) == len(kept)
+  assert len(after) == len(lines)
 
 
-def test_several_processes_measure_the_same(reference, tiny_training, output, tmp_path):
-  done = run_module("evaluate", *_flags(reference, tiny_training, tmp_path), "--jobs=2")
-  assert done.returncode == 0, done.stderr
+def test_several_processes_measure_the_same(full, tiny_training, output, tmp_path):
+  assert run(tmp_path, tiny_training.source_dir, *full, "--jobs=2") == 0
 
   def without_times(folder):
     records = read_records(folder / "records.jsonl")
@@ -82,14 +82,102 @@ def test_several_processes_measure_the_same(reference, tiny_training, output, tm
   assert all(r.encode_s is None for r in read_records(tmp_path / "records.jsonl"))
 
 
-def test_images_trained_on_are_left_out(reference, tiny_training, tmp_path):
-  flags = _flags(reference, tiny_training, tmp_path)
-  done = run_module("evaluate", *flags, "--split=train")
-  assert done.returncode == 2
-  assert "trained on all of photos train" in done.stderr
+# From here on: what is measured, without tables and figures of it.
 
 
-def test_missing_run(tmp_path):
-  done = run_module("evaluate", f"--workdir={tmp_path}", f"--output={tmp_path}")
-  assert done.returncode == 2
-  assert "finish the run" in done.stderr
+@pytest.fixture
+def alone(monkeypatch):
+  monkeypatch.setattr(evaluate, "_write", lambda *_: None)
+  return ["--codecs=none", "--nomatch"]
+
+
+@pytest.fixture
+def ours(alone, finished_run):
+  return [f"--workdir={finished_run}", *alone]
+
+
+def measured(output):
+  return {record.image for record in read_records(output / "records.jsonl")}
+
+
+def test_all_of_a_folder_without_a_test_split(ours, tmp_path, tiny_training, capsys):
+  own = tmp_path / "own"
+  own.mkdir()
+  for name in ("beach.png", "holiday.png"):
+    shutil.copy(tiny_training.source_dir / "test.png", own / name)
+  assert run(tmp_path / "out", own, *ours) == 0
+  assert measured(tmp_path / "out") == {"beach.png", "holiday.png"}
+  said = capsys.readouterr().out
+  assert said.startswith("photos has no split 'test': all of its 2 images are taken\n")
+  assert run(tmp_path / "out", own, *ours, "--split=test") == 2
+  assert "no images in split 'test'; the splits are train" in capsys.readouterr().err
+
+
+def test_images_trained_on_are_left_out_whatever_their_names(ours, tiny_training, tmp_path, capsys):
+  own = tmp_path / "own"
+  own.mkdir()
+  seen = read_rgb(tiny_training.source_dir / "a.png")
+  write_image(own / "renamed.bmp", seen)
+  write_image(own / "a.png", seen[::-1])  # another picture of a known name
+  assert run(tmp_path / "out", own, *ours) == 0
+  assert "\n1 of 2 images left out: trained on\n" in capsys.readouterr().out
+  assert measured(tmp_path / "out") == {"a.png"}
+
+
+def test_weights_that_have_seen_everything(ours, tiny_training, tmp_path, capsys):
+  assert run(tmp_path, tiny_training.source_dir, *ours, "--split=train") == 2
+  assert capsys.readouterr().err == "error: the weights were trained on all 3 images\n"
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def shipped_paper(finished_run, tmp_path, monkeypatch):
+  """Stands for the weights that are shipped; returns a function that changes their card."""
+  weights = load_weights(finished_run / "weights.safetensors")
+  folder = tmp_path / "shipped"
+  folder.mkdir()
+  monkeypatch.setattr(shipped, "FOLDER", folder)
+
+  def ship(card):
+    changed = dataclasses.replace(weights, name=shipped.DEFAULT, card=card)
+    save_weights(folder / "any.safetensors", changed)
+
+  return ship
+
+
+def test_without_a_choice_the_shipped_weights_are_measured(
+  shipped_paper, alone, tiny_training, tmp_path, capsys
+):
+  shipped_paper({"trained_on": ["test.png", "valid.png"]})  # a card with names alone
+  assert run(tmp_path / "out", tiny_training.source_dir, *alone, "--split=test+train") == 0
+  assert {r.codec for r in read_records(tmp_path / "out" / "records.jsonl")} >= {shipped.DEFAULT}
+  assert measured(tmp_path / "out") == {"a.png", "b.png", "c.png"}
+  assert "1 of 4 images left out: trained on (by their names: " in capsys.readouterr().out
+
+
+def test_weights_whose_card_does_not_list_all(
+  shipped_paper, alone, tiny_training, tmp_path, capsys
+):
+  shipped_paper({"trained_on": {"unlisted": 70_000}})
+  assert run(tmp_path / "out", tiny_training.source_dir, *alone) == 0
+  assert "trained on 70000 images that their card does not list" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--efforts=9"], "the model 'paper' has one rate only and cannot refine latents; leave eff"),
+    (["--efforts=1,10"], "flag --efforts=1,10: 10 is not an integer in the range [1, 9]"),
+    (["--weights=context"], "--workdir and --weights: expected one of them, got both"),
+    (["--workdir={tmp_path}"], "weights.safetensors is not there; finish the run"),
+    (["--codecs=gif"], "unknown codec 'gif'"),
+    (["--source_dir=/nowhere"], "/nowhere: no such folder or tar file of images"),
+  ],
+)
+def test_what_cannot_be_measured(ours, tiny_training, tmp_path, capsys, flags, message):
+  flags = [flag.format(tmp_path=tmp_path) for flag in flags]
+  assert run(tmp_path / "out", tiny_training.source_dir, *ours, *flags) == 2
+  err = capsys.readouterr().err
+  assert message in err
+  assert err.startswith("error: ")
+  assert err.count("\n") == 1

@@ -9,7 +9,6 @@ import time
 import jax
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
 from cae_jax.metrics_file import read_metrics
 from cae_jax.weights import load_weights
@@ -118,14 +117,11 @@ def test_other_flags_do_not_resume(tiny_training, reference):
 
 
 @pytest.fixture
-def run_here(tiny_training, monkeypatch):
+def run_here(tiny_training):
   """Runs the program in this process: workdir, flags -> exit status."""
 
   def run(workdir, *flags):
-    monkeypatch.setattr("sys.argv", tiny_training.command(workdir, *flags)[2:])
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
-      cli.run(train.main)
-    return end.value.code or 0
+    return cli.run(train.main, train.define_flags, tiny_training.flags(workdir, *flags))
 
   return run
 

@@ -1,5 +1,6 @@
 """Data sets by name: prepared once, read at random, and every bad folder has its error."""
 
+import errno
 import functools
 import hashlib
 import http.server
@@ -7,23 +8,25 @@ import importlib.util
 import io
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from cae_jax.data import builder as records
-from cae_jax.data import listing, sources
+from cae_jax.data import fingerprint, sources, views
 from cae_jax.data.kodak import kodak_dataset_builder as kodak
 from cae_jax.data.photos import photos_dataset_builder as photos
 from cae_jax.data.sample_photos import sample_photos_dataset_builder as sample_photos
+from cae_jax.errors import UsageError
 from cae_jax.images import files
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -93,70 +96,155 @@ def test_one_tar_file(tmp_path):
 
 def test_records_hold_the_files_bytes(folder):
   load(folder)
-  (prepared,) = (folder.parent / "prepared").glob("from-*")
-  builder = tfds.builder_from_directory(prepared / "photos" / "1.0.0")
+  (prepared,) = (folder.parent / "prepared").glob("from-*/photos/*/")
+  builder = tfds.builder_from_directory(prepared)
   undecoded = {"image": tfds.decode.SkipDecoding()}
   stored = {record["image"] for record in builder.as_data_source("train", decoders=undecoded)}
   assert {(folder / "a.png").read_bytes(), (folder / "inner" / "B.JPG").read_bytes()} < stored
 
 
-def test_sizes_without_decoding(folder, monkeypatch):
+def test_a_source_tells_of_its_images_without_decoding_them(folder, monkeypatch):
   source = load(folder)
-  expected = sources.decoded_sizes(source)
+  decoded = list(source)
   monkeypatch.setattr(files, "read_rgb", None)
-  np.testing.assert_array_equal(sources.image_sizes(source), expected)
+  for view in (source, sources.cached(source, 0)):
+    assert sources.image_names(view) == [example["name"] for example in decoded]
+    assert sources.image_sizes(view).tolist() == [[12, 16]] * 3
+    digests = [views.pixel_digest(example["image"]) for example in decoded]
+    assert sources.image_digests(view) == digests
 
 
 def test_slices_of_splits(folder):
   assert len(load(folder, "train[:67%]")) == 2
   assert len(load(folder, "train[67%:]")) == 1
   assert len(load(folder, "train+valid")) == 4
+  assert len(load(folder, "all")) == 5
 
 
 def test_second_call_does_not_prepare_again(folder, monkeypatch):
   first = contents(load(folder))
-  monkeypatch.setattr(records, "examples", None)
+  monkeypatch.setattr(records, "_checked", None)
   second = contents(load(folder))
   assert list(second) == list(first)
 
 
 def test_changed_folder_is_another_data_set(folder):
   load(folder)
-  (folder / "a.png").write_bytes(encode(noise(7)))
-  stat = (folder / "a.png").stat()
-  os.utime(folder / "a.png", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-  np.testing.assert_array_equal(contents(load(folder))["a.png"], noise(7))
+  same_size = noise(7)
+  (folder / "a.png").write_bytes(encode(same_size))
+  np.testing.assert_array_equal(contents(load(folder))["a.png"], same_size)
   (folder / "e.png").write_bytes(encode(noise(8)))
   assert len(load(folder)) == 4
+  (folder / "e.png").rename(folder / "f.png")
+  assert "f.png" in contents(load(folder))
+
+
+def test_the_same_content_is_not_prepared_again(folder, monkeypatch):
+  first = contents(load(folder))
+  monkeypatch.setattr(records, "_checked", None)
+  os.utime(folder / "a.png")
+  assert list(contents(load(folder))) == list(first)
+  moved = folder.rename(folder.parent / "moved")
+  assert list(contents(load(moved))) == list(first)
 
 
 def test_two_preparations_at_once(folder, monkeypatch):
   """The second to finish finds the folder of the first in its way, and uses it."""
-  generate = records.examples
+  check = records._checked
 
   def with_another_in_between(members):
-    monkeypatch.setattr(records, "examples", generate)
+    monkeypatch.setattr(records, "_checked", check)
     load(folder)
-    yield from generate(members)
+    yield from check(members)
 
-  monkeypatch.setattr(records, "examples", with_another_in_between)
+  monkeypatch.setattr(records, "_checked", with_another_in_between)
   assert len(load(folder)) == 3
 
 
-def test_failed_preparation_leaves_nothing_to_be_mistaken(folder):
+def test_an_image_that_cannot_be_read_is_left_out_and_named(folder, caplog):
   good = (folder / "a.png").read_bytes()
   (folder / "a.png").write_bytes(good[: len(good) // 2])
-  with pytest.raises(files.ImageError, match=r"a\.png: .*replace or remove it and start again"):
-    load(folder)
-  assert not list((folder.parent / "prepared").rglob("dataset_info.json"))
+  for _ in range(2):  # while it is prepared, and whenever it is read
+    caplog.clear()
+    assert sorted(contents(load(folder))) == ["inner/B.JPG", "more.tar/x/c.webp"]
+    [message] = caplog.messages
+    assert message.startswith(
+      "photos, split train: 1 of 3 images cannot be read and left out: a.png: image of"
+    )
   (folder / "a.png").write_bytes(good)
+  caplog.clear()
   assert len(load(folder)) == 3
+  assert caplog.messages == []
 
 
-def test_corrupt_member_of_a_shard(tmp_path):
-  write_tar(tmp_path / "s.tar", {"ok.png": encode(noise(0)), "bad.png": encode(noise(0))[:60]})
-  with pytest.raises(files.ImageError, match=r"s\.tar/bad\.png: .*not a readable image"):
-    load(tmp_path / "s.tar")
+def write_pictures(folder, good, bad):
+  folder.mkdir()
+  for number in range(good):
+    (folder / f"good{number:02d}.png").write_bytes(encode(noise(number, 2, 2)))
+  for number in range(bad):
+    (folder / f"bad{number}.png").write_bytes(b"no picture")
+
+
+def test_a_tenth_may_be_unreadable(tmp_path, caplog):
+  write_pictures(tmp_path / "photos", 18, 2)
+  assert len(load(tmp_path / "photos")) == 18
+  assert "2 of 20 images cannot be read and left out: bad0.png: " in caplog.text
+  assert "; bad1.png: " in caplog.text
+
+
+@pytest.mark.parametrize(
+  ("good", "bad", "message"),
+  [
+    (17, 2, r"^2 of 19 images cannot be read: bad0\.png: .*; replace or remove them and start ag"),
+    (0, 1, r"^1 of 1 images cannot be read: bad0\.png: .*; replace or remove it and start again"),
+    (9, 9, r"^9 of 18 .*; bad4\.png: [^;]*; and 4 more; replace or remove them"),
+  ],
+)
+def test_more_that_are_unreadable_are_an_error(tmp_path, good, bad, message):
+  write_pictures(tmp_path / "photos", good, bad)
+  with pytest.raises(files.ImageError, match=message):
+    load(tmp_path / "photos")
+  assert not list((tmp_path / "prepared").rglob("dataset_info.json"))
+
+
+def test_unreadable_members_of_a_shard(tmp_path, caplog):
+  with tarfile.open(tmp_path / "s.tar", "w") as archive:
+    members = [("ok.png", 0), ("ok.png", 1), ("bad.png", None)]
+    members += [(f"{number}.png", number) for number in range(20)]
+    for name, number in members:
+      data = b"no picture" if number is None else encode(noise(number))
+      info = tarfile.TarInfo(name)
+      info.size = len(data)
+      archive.addfile(info, io.BytesIO(data))
+  source = contents(load(tmp_path / "s.tar"))
+  assert len(source) == 21
+  np.testing.assert_array_equal(source["s.tar/ok.png"], noise(0))
+  assert "2 of 23 images cannot be read and left out: s.tar/ok.png: a second image" in caplog.text
+  assert "; s.tar/bad.png: " in caplog.text
+
+
+def test_a_file_that_cannot_be_read_at_all(folder, caplog, monkeypatch):
+  read_bytes = pathlib.Path.read_bytes
+
+  def failing(path):
+    if path.name == "a.png":
+      raise OSError(errno.EIO, os.strerror(errno.EIO))
+    return read_bytes(path)
+
+  monkeypatch.setattr(pathlib.Path, "read_bytes", failing)
+  assert len(load(folder)) == 2
+  assert "left out: a.png: Input/output error" in caplog.text
+
+
+def test_names_that_are_not_utf8(folder):
+  odd = os.fsdecode(b"caf\xe9")
+  (folder / f"{odd}.png").write_bytes(encode(noise(5)))
+  (folder / odd).mkdir()
+  write_tar(folder / odd / "s.tar", {f"{odd}\n.png": encode(noise(6))})
+  train = contents(load(folder))
+  np.testing.assert_array_equal(train[r"caf\xe9.png"], noise(5))
+  np.testing.assert_array_equal(train[r"caf\xe9/s.tar/caf\xe9\n.png"], noise(6))
+  assert len(load(folder / odd)) == 1
 
 
 def test_truncated_shard(tmp_path):
@@ -216,14 +304,32 @@ def test_unknown_data_set(tmp_path):
 
 
 def test_unknown_config(tmp_path):
-  with pytest.raises(ValueError, match="other"):
+  with pytest.raises(UsageError, match=r"kodak/other: .*not found"):
     sources.load_source("kodak/other", "train", data_dir=tmp_path)
+
+
+def test_paths_are_a_users(folder, monkeypatch, tmp_path):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  source = sources.load_source("photos", "train", source_dir="~/photos", data_dir="~/prepared")
+  assert len(source) == 3
+  assert (tmp_path / "prepared").is_dir()
+  for name in ("source_dir", "data_dir"):
+    with pytest.raises(UsageError, match=r"^gs://bucket/a: expected a path, not a URL"):
+      sources.load_source("photos", "train", **{"source_dir": folder, name: "gs://bucket/a"})
+
+
+def test_no_temporary_folder_is_left(folder, monkeypatch, tmp_path):
+  (tmp_path / "temporary").mkdir()
+  monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+  for _ in range(2):
+    load(folder)
+  assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_data_dir_from_the_environment(folder, monkeypatch, tmp_path):
   monkeypatch.setenv("CAE_JAX_DATA_DIR", str(tmp_path / "elsewhere"))
   sources.load_source("photos", "train", source_dir=folder)
-  assert list((tmp_path / "elsewhere").glob("from-*/photos/1.0.0/dataset_info.json"))
+  assert list((tmp_path / "elsewhere").glob("from-*/photos/*/dataset_info.json"))
   monkeypatch.delenv("CAE_JAX_DATA_DIR")
   assert sources.default_data_dir().parts[-2:] == ("cae_jax", "datasets")
 
@@ -249,20 +355,53 @@ def test_split_of(path, split):
   assert photos.split_of(path) == split
 
 
-@settings(max_examples=20, deadline=None)
-@given(
-  st.lists(
-    st.text("abc", min_size=1, max_size=3).map(lambda stem: f"{stem}.png"), unique=True, min_size=1
+def key(folder):
+  return fingerprint.fingerprint(folder, folder.parent / "indexes")
+
+
+def test_fingerprint_depends_on_names_and_contents_alone(folder):
+  first = key(folder)
+  assert re.fullmatch("[0-9a-f]{16}", first)
+  seen = {first}
+  (folder / "a.png").rename(folder / "b.png")
+  seen.add(key(folder))
+  (folder / "b.png").write_bytes(b"other")
+  seen.add(key(folder))
+  (folder / "a").mkdir()
+  (folder / "b.png").rename(folder / "a" / "b.png")
+  seen.add(key(folder))
+  assert len(seen) == 4
+  (folder / "notes.txt").write_text("still no image")
+  os.utime(folder / "a" / "b.png")
+  assert key(folder) in seen
+  shutil.copytree(folder, folder.parent / "copy")
+  assert key(folder.parent / "copy") == key(folder / ".." / folder.name)
+
+
+def test_fingerprint_reads_a_file_again_only_after_a_change(folder, monkeypatch):
+  read = []
+  digest = hashlib.file_digest
+  monkeypatch.setattr(
+    hashlib, "file_digest", lambda file, name: read.append(file.name) or digest(file, name)
   )
-)
-def test_fingerprint_depends_on_every_name(tmp_path_factory, names):
-  folder = tmp_path_factory.mktemp("folder")
-  seen = set()
-  for name in names:
-    (folder / name).write_bytes(b"")
-    seen.add(listing.fingerprint(folder))
-  assert len(seen) == len(names)
-  assert listing.fingerprint(folder) == listing.fingerprint(folder / ".." / folder.name)
+  monkeypatch.setattr(fingerprint, "_SETTLED_NS", 0)
+  first = key(folder)
+  assert len(read) == 5
+  assert key(folder) == first
+  assert len(read) == 5
+  os.utime(folder / "a.png")
+  assert key(folder) == first
+  assert read[5:] == [str(folder / "a.png")]
+  [index] = (folder.parent / "indexes").iterdir()
+  index.write_text("{broken")
+  assert key(folder) == first
+
+
+def test_fingerprint_trusts_no_file_that_changed_just_now(folder):
+  first = key(folder)
+  size = (folder / "a.png").stat().st_size
+  (folder / "a.png").write_bytes(bytes(size))
+  assert key(folder) != first
 
 
 # Kodak
@@ -308,7 +447,7 @@ def test_kodak_configs(fake_kodak):
 
 def test_kodak_without_a_file(fake_kodak):
   (fake_kodak / "kodim07.png").unlink()
-  with pytest.raises(files.ImageError, match=r"the Kodak set's kodim07\.png not in it; for other"):
+  with pytest.raises(files.ImageError, match=r"the Kodak set's kodim07\.png not in it, or unr"):
     load(fake_kodak, "test", "kodak")
 
 
@@ -319,6 +458,14 @@ def test_kodak_with_another_file(fake_kodak):
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
+  def __init__(self, *args, answered, **kwargs):
+    self.answered = answered
+    super().__init__(*args, **kwargs)
+
+  def do_GET(self):
+    super().do_GET()
+    self.answered.release()
+
   def log_message(self, *args):
     pass
 
@@ -326,13 +473,16 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture
 def home_page(fake_kodak, monkeypatch):
   """The same behind a web server, registered under its address."""
-  handler = functools.partial(QuietHandler, directory=fake_kodak.parent)
+  answered = threading.Semaphore(0)
+  handler = functools.partial(QuietHandler, directory=fake_kodak.parent, answered=answered)
   with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     register(monkeypatch, fake_kodak, f"http://127.0.0.1:{server.server_port}/")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     yield fake_kodak
+    # Downloads that are under way would be tried for minutes on a server that is gone.
+    assert all(answered.acquire(timeout=60) for _ in range(24))
     server.shutdown()
     thread.join()
 
@@ -345,7 +495,7 @@ def test_kodak_is_downloaded(home_page, tmp_path):
 def test_changed_download_is_refused(home_page, tmp_path):
   (home_page / "kodim07.png").write_bytes(encode(noise(99)))
   with pytest.raises(
-    tfds.download.download_manager.NonMatchingChecksumError, match=r"kodim07\.png"
+    sources.DataSetError, match=r"kodak: TFDS cannot prepare it here: NonMatch.*kodim07\.png"
   ):
     sources.load_source("kodak", "test", data_dir=tmp_path / "prepared")
 
@@ -416,6 +566,17 @@ def test_any_tfds_image_data_set(tmp_path):
   assert sorted(read) == ["000000", "000001", "000002"]
   assert {image.tobytes() for image in read.values()} == {noise(i).tobytes() for i in range(3)}
   assert sources.image_sizes(source).tolist() == [[12, 16]] * 3
+  assert sources.image_names(source) == list(read)
+  assert sources.image_digests(source) == [views.pixel_digest(x) for x in read.values()]
+
+
+def test_a_data_set_of_others_that_cannot_be_prepared(tmp_path, monkeypatch):
+  def fail(self):
+    raise KeyError("anything")
+
+  monkeypatch.setattr(ForeignSet, "_generate_examples", fail)
+  with pytest.raises(sources.DataSetError, match="foreign_set: TFDS cannot prepare it here: KeyEr"):
+    sources.load_source("foreign_set", "train", data_dir=tmp_path)
 
 
 def test_data_set_with_several_images(tmp_path):
@@ -514,6 +675,41 @@ def test_sizes_of_views():
   assert sources.image_sizes(source).tolist() == expected
   assert sources.image_sizes(sources.cached(source, 10**6)).tolist() == expected
   assert sources.image_sizes(sources.rescaled(source, 8, 9)).tolist() == [[8, 9]] * 4
+
+
+def test_pixels_and_not_files_are_told_apart(tmp_path):
+  image = noise(0)
+  seen = {views.pixel_digest(image)}
+  for image_format in ("PNG", "BMP", "TIFF"):
+    seen.add(views.pixel_digest(files.read_rgb(encode(image, image_format))))
+  assert len(seen) == 1
+  changed = image.copy()
+  changed[3, 5, 1] ^= 1
+  turned = np.ascontiguousarray(image.reshape(16, 12, 3))
+  assert len({*seen, views.pixel_digest(changed), views.pixel_digest(turned)}) == 3
+
+
+def test_views_tell_of_the_images_they_show():
+  source = CountingSource()
+  digests = [views.pixel_digest(image) for image in source.images]
+  some = sources.chosen(source, [2, 0])
+  assert [example["name"] for example in some] == sources.image_names(some) == ["2", "0"]
+  assert sources.image_digests(some) == [digests[2], digests[0]]
+  assert sources.image_sizes(some).tolist() == [[12, 20], [10, 20]]
+  # of a rescaled image the original counts
+  assert sources.image_digests(sources.rescaled(source, 8, 9)) == digests
+
+
+def test_pairs_are_decoded_when_they_are_asked_for():
+  source = CountingSource()
+  pairs = sources.pairs(source)
+  first = pairs[1:3]
+  assert (len(pairs), len(first), source.reads) == (4, 2, 0)
+  assert [name for name, _ in first] == ["1", "2"]
+  assert pairs[-1][0] == "3"
+  np.testing.assert_array_equal(dict(pairs)["2"], source.images[2])
+  with pytest.raises(IndexError):
+    pairs[4]
 
 
 class OneImage:

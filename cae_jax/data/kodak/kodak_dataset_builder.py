@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 
 from cae_jax.data import builder, listing
 from cae_jax.images.files import ImageError
+from cae_jax.paths import shown
 
 HOME_PAGE = "https://r0k.us/graphics/kodak/"
 _NAMES = tuple(f"kodim{number:02d}" for number in range(1, 25))
@@ -21,7 +22,7 @@ _SPLITS = {
 class Builder(builder.ImageBuilder):
   """TFDS builder `kodak`: config `all` (24 test) or `paper` (17 train, 7 test)."""
 
-  VERSION = tfds.core.Version("1.0.0")
+  VERSION = tfds.core.Version("1.1.0")
   BUILDER_CONFIGS = [  # noqa: RUF012, TFDS reads a list
     tfds.core.BuilderConfig(name="all", description="All 24 photographs for testing."),
     tfds.core.BuilderConfig(name="paper", description="01 to 17 to train, 18 to 24 to test."),
@@ -63,22 +64,23 @@ def read_source_dir(source_dir: str | os.PathLike, url_infos: dict) -> dict[str,
   Returns:
     The files' bytes by name.
   Raises:
-    ImageError: a file is missing or is not the published one.
+    ImageError: a file is missing, cannot be read or is not the published one.
   """
   found: dict[str, bytes] = {}
   for path in listing.list_files(source_dir):
-    for member, data in listing.read_members(path):
-      found[pathlib.PurePosixPath(member or path.name).name] = data
+    for name, data in listing.read_members(path, source_dir):
+      if isinstance(data, bytes):
+        found[pathlib.PurePosixPath(name).name] = data
   missing = [f"{name}.png" for name in _NAMES if f"{name}.png" not in found]
   if missing:
     raise ImageError(
-      f"{os.fspath(source_dir)}: the Kodak set's {', '.join(missing)} not in it; for other images "
-      "use the data set photos"
+      f"{shown(source_dir)}: the Kodak set's {', '.join(missing)} not in it, or unreadable; for "
+      "other images use the data set photos"
     )
   for name in _NAMES:
     if hashlib.sha256(found[f"{name}.png"]).hexdigest() != url_infos[url(name)].checksum:
       raise ImageError(
-        f"{os.fspath(source_dir)}: {name}.png is not the published file (its SHA-256 differs); "
+        f"{shown(source_dir)}: {name}.png is not the published file (its SHA-256 differs); "
         f"get it from {url(name)}, or use the data set photos for other images"
       )
   return {name: found[f"{name}.png"] for name in _NAMES}

@@ -20,7 +20,7 @@ _SPLITS = {
 class Builder(builder.ImageBuilder):
   """TFDS builder `sample_photos`: 3 photographs to train, 2 to test."""
 
-  VERSION = tfds.core.Version("1.0.0")
+  VERSION = tfds.core.Version("1.1.0")
 
   def _info(self) -> tfds.core.DatasetInfo:
     return self.image_info(

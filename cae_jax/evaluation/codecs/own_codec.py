@@ -7,6 +7,7 @@ import numpy as np
 
 import cae_jax
 from cae_jax.codec import Codec, windows
+from cae_jax.errors import UsageError
 from cae_jax.evaluation.codecs.base import FileCodec
 from cae_jax.evaluation.names import EFFORT
 
@@ -19,9 +20,8 @@ _SHOWN = "50"
 
 def file_codecs(codec: Codec, efforts: Sequence[int] = ()) -> list[FileCodec]:
   """Lists the codec itself, also at efforts, and, as the paper measures it, its network alone."""
-  if codec.weights.config["model"] == "paper":
-    return [coded(codec), uncoded(codec)]
-  return [coded(codec), *(coded(codec, effort) for effort in efforts)]
+  alone = [uncoded(codec)] if codec.weights.config["model"] == "paper" else []
+  return [coded(codec), *alone, *(coded(codec, effort) for effort in efforts)]
 
 
 def coded(codec: Codec, effort: int = 0) -> FileCodec:
@@ -30,7 +30,14 @@ def coded(codec: Codec, effort: int = 0) -> FileCodec:
   Args:
     codec: ours.
     effort: of its encoder; above 0 it is part of the name, and there are fewer qualities.
+  Raises:
+    UsageError: an effort for a codec of one rate, which has none.
   """
+  if effort and not codec.coder.rate_levels:
+    raise UsageError(
+      f"the model {codec.weights.name!r} has one rate only and cannot refine latents; leave "
+      f"effort {effort} out"
+    )
   if codec.coder.rate_levels:
     settings, search = _QUALITIES[:: 2 if effort else 1], _SEARCH
     encoder = lambda x, setting: codec.compress(x, quality=float(setting), effort=effort)

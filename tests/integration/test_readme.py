@@ -1,0 +1,180 @@
+"""The commands of README and of the other pages are commands: all are read, the README's are run.
+
+They run in this process, on small pictures of our own, with tiny weights in the place of those that
+ship, and with flags behind them that make them short.
+"""
+
+import dataclasses
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import experiments
+from cae_jax import cli as cae
+from cae_jax import compile_cache
+from cae_jax.evaluation import timing
+from cae_jax.images.files import write_image
+from cae_jax.weights import save_weights, shipped
+from experiments import cli
+from experiments.program_flags import parse
+from tests.models import context_weights, photo
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = Path(experiments.__file__).parent
+# Blocks of commands: indented, in fences for a shell, or in the comments of a flagfile.
+_BLOCK = re.compile(
+  r"^```(?:sh|bash|shell|console)?\n(.*?)^```$|^((?:#? {2,}\S.*\n?)+)", re.M | re.S
+)
+_OURS = re.compile(r"^(?:\$ )?(cae|python -m experiments\.\w+)\s(.*)$")
+# What stands for something of the reader's: DIR, HOST:PORT, [--optional], …
+_PLACEHOLDER = re.compile(r"[A-Z_]{2,}(:[A-Z]+)?|.*[\[\]…].*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+  """A line such as `python -m experiments.evaluate --output=DIR`."""
+
+  program: str
+  arguments: tuple[str, ...]
+
+  def __str__(self) -> str:
+    return shlex.join([self.program.rpartition(".")[2], *self.arguments])
+
+
+def commands(text: str) -> list[Command]:
+  """Finds our commands in a page's blocks."""
+  blocks = [fenced or indented for fenced, indented in _BLOCK.findall(text)]
+  lines = [
+    line.lstrip("# ").strip()
+    for block in blocks
+    for chain in re.sub(r"\\\n#?\s*", "", block).splitlines()
+    for line in chain.split("&&")
+  ]
+  matches = filter(None, map(_OURS.match, lines))
+  return [Command(match[1].split()[-1], tuple(shlex.split(match[2] or ""))) for match in matches]
+
+
+def test_commands_are_found():
+  text = (
+    "Words\n\n    pip install x && cae info a.cae\n\n"
+    "```sh\n$ python -m experiments.train --a=b \\\n  --c='d e'\n```\n"
+    "```python\ncae.load()\n```\n"
+    "#   python -m experiments.report --f=g \\\n#     --h\n"
+    "\n    pip install x && python -m experiments.quickstart\n"
+  )
+  found = commands(text)
+  assert [command.program for command in found] == [
+    "cae",
+    "experiments.train",
+    "experiments.report",
+  ]
+  assert [command.arguments for command in found] == [
+    ("info", "a.cae"),
+    ("--a=b", "--c=d e"),
+    ("--f=g", "--h"),
+  ]
+
+
+def _pages() -> dict[str, str]:
+  """README, the pages in docs/, flagfiles, and what the programs say of themselves."""
+  pages = {}
+  for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *PROGRAMS.glob("flags/*.flags")]:
+    pages[path.name] = path.read_text(encoding="utf-8")
+  for path in PROGRAMS.glob("*.py"):
+    pages[path.name] = importlib.import_module(f"experiments.{path.stem}").__doc__ or ""
+  return pages
+
+
+PAGES = _pages()
+README = commands(PAGES["README.md"])
+
+
+@pytest.mark.parametrize("page", [page for page, text in PAGES.items() if commands(text)])
+def test_every_command_can_be_read(page, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  for command in commands(PAGES[page]):
+    _read(command)
+
+
+def _read(command: Command) -> None:
+  """Reads a command as its program would, without what stands for something of the reader's."""
+  if command.program == "cae":
+    cae._parser().parse_args([*command.arguments])
+    return
+  program = importlib.import_module(command.program)
+  if hasattr(program, "define_flags"):
+    given = [a for a in command.arguments if not _PLACEHOLDER.fullmatch(a.partition("=")[2] or a)]
+    named = {argument.partition("=")[0] for argument in command.arguments}
+    required = [f"{name}=x" for name in ("--output", "--records", "--runs") if name in named]
+    parse(program.define_flags, [*required, *given])
+
+
+# What makes a command of the README short; later flags count.
+_PICTURES = ("--dataset=photos", "--source_dir={pictures}")
+_SHORT = {
+  "train": (
+    *_PICTURES,
+    "--valid_dataset=photos",
+    "--valid_split=valid",
+    "--model=paper",
+    "--channels=4,6,8",
+    "--patch_size=16",
+    "--valid_patch_size=32",
+    "--batch_size=2",
+    "--optimizer=adam",
+    "--steps=2",
+    "--warmup_steps=0",
+  ),
+  "evaluate": (*_PICTURES, "--efforts=", "--codecs=jpeg"),
+  "timing": (*_PICTURES, "--image=0", "--codecs=jpeg", "--repeats=1", "--cold_repeats=1"),
+  "report": (*_PICTURES, "--gallery=1", "--gallery_codecs=jpeg"),
+  "paper_slip": (*_PICTURES,),
+}
+# In several processes, or from weights of another network than the short one.
+_OF_SEVERAL = ("--coordinator_address", "--start_weights")
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+  """A reader's folder, with the package's flagfiles and a photograph; the weights are tiny ones."""
+  monkeypatch.setenv(compile_cache.ENVIRONMENT, "")
+  weights = tmp_path / "weights"
+  weights.mkdir()
+  tiny = dataclasses.replace(context_weights(), name=shipped.DEFAULT)
+  save_weights(weights / "tiny.safetensors", tiny)
+  monkeypatch.setattr(shipped, "FOLDER", weights)
+  monkeypatch.setattr(timing, "_cold", lambda *_: (1.0, 100.0))
+  pictures = tmp_path / "pictures"
+  pictures.mkdir()
+  for number, name in enumerate(("a", "valid", "test0", "test1")):
+    write_image(pictures / f"{name}.png", photo(40, 56, seed=number))
+  home = tmp_path / "home"
+  home.mkdir()
+  (home / "experiments").symlink_to(PROGRAMS)
+  write_image(home / "photo.png", photo(48, 64))
+  monkeypatch.chdir(home)
+  return pictures
+
+
+def test_the_commands_of_the_readme_run(reader, capsys):
+  assert {"cae", "experiments.train", "experiments.evaluate"} <= {c.program for c in README}
+  seen = set()
+  for command in README:
+    name, arguments = command.program.rpartition(".")[2], [*command.arguments]
+    if name == "cae":
+      status = cae.main(arguments)
+    elif (
+      name not in _SHORT
+      or name in seen
+      or any(a.startswith(_OF_SEVERAL) for a in command.arguments)
+    ):
+      continue
+    else:
+      program = importlib.import_module(command.program)
+      short = [flag.format(pictures=reader) for flag in _SHORT[name]]
+      status = cli.run(program.main, program.define_flags, [*arguments, *short])
+      seen.add(name)
+    assert status == 0, f"{command}: {capsys.readouterr().err}"

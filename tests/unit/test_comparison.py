@@ -1,0 +1,73 @@
+"""Our codec against others: many images pass through, few are in memory."""
+
+import concurrent.futures
+import weakref
+
+import numpy as np
+import pytest
+
+from cae_jax.data import sources
+from cae_jax.errors import UsageError
+from cae_jax.evaluation import comparison
+from cae_jax.evaluation.codecs import own_codec
+from cae_jax.evaluation.codecs.base import FileCodec
+from tests.models import context_codec, paper_codec
+
+
+class Pictures(sources.ImageSource):
+  """Twenty small pictures, which know how many of them are in memory."""
+
+  def __init__(self):
+    self.alive = self.most_alive = 0
+
+  def __len__(self):
+    return 20
+
+  def __getitem__(self, index):
+    if not 0 <= index < 20:
+      raise IndexError(index)
+    image = np.full((16, 16, 3), index, np.uint8)
+    weakref.finalize(image, self._forget)
+    self.alive += 1
+    self.most_alive = max(self.most_alive, self.alive)
+    return {"image": image, "name": str(index)}
+
+  def _forget(self):
+    self.alive -= 1
+
+
+def raw(name):
+  """A codec that stores the pixels."""
+  restore = lambda data: np.frombuffer(data, np.uint8).reshape(16, 16, 3)
+  return FileCodec(name, "1", ("only",), ("only",), lambda x, _: x.tobytes(), restore)
+
+
+def test_images_are_not_held_in_memory(monkeypatch):
+  monkeypatch.setattr(comparison, "own", lambda _: None)
+  monkeypatch.setattr(own_codec, "file_codecs", lambda *_: [raw("ours"), raw("alone")])
+  what, source = comparison.Comparison("", codecs="none"), Pictures()
+  rows = comparison.run(what, sources.pairs(source))
+  expected = [(codec, str(index)) for codec in ("alone", "ours") for index in range(20)]
+  assert [(row.codec, row.image) for row in rows] == expected
+  assert source.most_alive <= 2
+
+
+def test_tasks_are_made_a_few_ahead():
+  taken: list[int] = []
+
+  def tasks():
+    for number in range(20):
+      taken.append(number)
+      yield (number,)
+
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    results = comparison._unordered(pool, lambda number: number, tasks(), 4)
+    first = next(results)
+    assert len(taken) == 4
+    assert sorted([first, *results]) == list(range(20))
+
+
+def test_a_codec_of_one_rate_has_no_efforts():
+  assert [codec.name for codec in own_codec.file_codecs(context_codec(), [9])][1].endswith("9")
+  with pytest.raises(UsageError, match=r"'tiny-paper' has one rate only .* leave effort 9 out"):
+    own_codec.file_codecs(paper_codec(), [9])

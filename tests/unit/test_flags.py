@@ -1,0 +1,219 @@
+"""The programs' flags: each run has its own, and what is wrong with one is said in one line."""
+
+import importlib
+import itertools
+import logging
+import pkgutil
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags as absl_flags
+from absl import logging as absl_logging
+
+import experiments
+from cae_jax.errors import Error, UsageError
+from experiments import cli, compare_runs, evaluate, timing, train_flags
+from experiments.program_flags import Args, Flags, parse
+
+FLAGFILES = sorted((Path(experiments.__file__).parent / "flags").glob("*.flags"))
+PROGRAMS = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
+
+
+@pytest.fixture
+def anew(monkeypatch):
+  """Imports a module of `experiments` as if nothing of them had been imported before."""
+
+  def forget():
+    for name in [name for name in sys.modules if name.startswith("experiments.")]:
+      monkeypatch.delitem(sys.modules, name)
+
+  yield forget
+  monkeypatch.undo()
+
+
+def test_all_programs_live_in_one_process_whatever_comes_first(anew):
+  for first, second in itertools.permutations(PROGRAMS, 2):
+    anew()
+    importlib.import_module(f"experiments.{first}")
+    importlib.import_module(f"experiments.{second}")
+  # Grain has flags of its own there.
+  assert not [m for m in absl_flags.FLAGS.flags_by_module_dict() if m.startswith("experiments")]
+
+
+def test_runs_know_nothing_of_each_other():
+  first = parse(evaluate.define_flags, ["--output=a", "--dataset=photos", "--efforts=1,9"])
+  second = parse(timing.define_flags, ["--output=b"])
+  third = parse(evaluate.define_flags, ["--output=c"])
+  assert [args.dataset for args in (first, second, third)] == ["photos", "kodak", "kodak"]
+  assert (first.efforts, third.efforts) == ([1, 9], [])
+
+
+def define(flags: Flags) -> None:
+  flags.string("word", "some", "A word.")
+  flags.path("place", None, "A path.")
+  flags.paths("places", [], "Paths.")
+  flags.boolean("yes", False, "Or no.")
+  flags.integer("number", 3, "A number.", 1, 9)
+  flags.integers("numbers", None, "Numbers.", 1)
+  flags.integers("size", [], "A size.", 1, form="HEIGHT,WIDTH")
+  flags.number("ratio", 0.5, "A ratio.", 0)
+  flags.choice("kind", "a", {"a": 1, "b": 2}, "A kind.")
+
+
+@pytest.mark.parametrize(
+  ("argument", "expected"),
+  [
+    ("--word=a,b", "a,b"),
+    ("--place=~/a", Path("/home/me/a")),
+    ("--places=~/a,b", [Path("/home/me/a"), Path("b")]),
+    ("--places=", []),
+    ("--yes", True),
+    ("--noyes", False),
+    ("--number=9", 9),
+    ("--numbers=4,6", [4, 6]),
+    ("--numbers=", []),
+    ("--size=512,768", [512, 768]),
+    ("--size=", []),
+    ("--ratio=2", 2.0),
+    ("--kind=b", "b"),
+  ],
+)
+def test_values_and_their_lines_in_a_flagfile(argument, expected, monkeypatch):
+  monkeypatch.setenv("HOME", "/home/me")
+  args = parse(define, [argument])
+  [name] = [name for name in args if args[name].present]
+  assert getattr(args, name) == expected
+  again = parse(define, [args[name].serialize()])
+  assert getattr(again, name) == expected
+
+
+@pytest.mark.parametrize(
+  ("argument", "message"),
+  [
+    ("--number=x", r"--number=x: "),
+    ("--number=10", r"--number=10: 10 is not an integer in the range \[1, 9\]"),
+    ("--numbers=a,b", r"--numbers=a,b: invalid literal"),
+    ("--numbers=4,0", r"--numbers=4,0: 0 is not a positive integer"),
+    ("--numbers=4,", r"--numbers=4,: invalid literal"),
+    ("--size=10", r"--size=10: expected HEIGHT,WIDTH, got 1 values"),
+    ("--size=1,2,3", r"--size=1,2,3: expected HEIGHT,WIDTH, got 3 values"),
+    ("--ratio=-1", r"--ratio=-1: .*non-negative"),
+    ("--kind=c", r"--kind=c: value should be one of <a\|b>"),
+    ("--place=gs://bucket/a", r"--place=gs://bucket/a: .*expected a path, not a URL"),
+    ("--place=", r"--place=: expected a path, got an empty one"),
+    ("--places=a,s3://b", r"--places=a,s3://b: .*expected a path, not a URL"),
+    ("--wort=a", r"Unknown command line flag 'wort'. Did you mean: word"),
+    ("word", r"unexpected argument 'word'; flags have the form --name=value"),
+    ("--flagfile=absent.flags", r"absent\.flags"),
+    (f"--flagfile={sys.executable}", r"--flagfile: expected a text file"),
+  ],
+)
+def test_the_flag_is_named_that_is_wrong(argument, message):
+  with pytest.raises(UsageError, match=message):
+    parse(define, [argument])
+
+
+def test_required_flags():
+  with pytest.raises(UsageError, match="--output must have a value other than None"):
+    parse(evaluate.define_flags, [])
+
+
+def program(args: Args) -> None:
+  """Prints, or fails as it is told."""
+  if args.word == "error":
+    raise Error("what was wrong\nand more of it")
+  if args.word == "bug":
+    raise AssertionError("a bug")
+  if args.word == "interrupt":
+    raise KeyboardInterrupt
+  logging.getLogger("any").info("not told")
+  absl_logging.info("nor this")
+  if args.word == "warning":
+    logging.getLogger("any").warning("from %s", "Python")
+    absl_logging.warning("from absl")
+  print(args.word)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "status", "out", "err"),
+  [
+    (["--word=hello"], 0, "hello\n", ""),
+    (["--word=error"], 2, "", "error: what was wrong and more of it\n"),
+    (["--word=interrupt"], 130, "", "error: interrupted\n"),
+    (["--word=warning"], 0, "warning\n", "warning: from Python\nwarning: from absl\n"),
+    (["--debug"], 0, "some\n", "info: not told\ninfo: nor this\n"),
+    (["--number=0"], 2, "", "error: flag --number=0: 0 is not an integer in the range [1, 9]\n"),
+  ],
+)
+def test_run(arguments, status, out, err, capsys):
+  before = list(logging.getLogger().handlers), logging.getLogger().level
+  assert cli.run(program, define, arguments) == status
+  assert capsys.readouterr() == (out, err)
+  assert before == (logging.getLogger().handlers, logging.getLogger().level)
+
+
+def test_bugs_and_debugged_errors_show_their_traceback(capsys):
+  with pytest.raises(AssertionError, match="a bug"):
+    cli.run(program, define, ["--word=bug"])
+  assert cli.run(program, define, ["--word=error", "--debug"]) == 2
+  assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--help", "--helpfull", "-h"])
+def test_help_tells_what_the_program_does_and_all_its_flags(flag, capsys):
+  assert cli.run(compare_runs.main, compare_runs.define_flags, ["--no_such_flag", flag]) == 0
+  said = capsys.readouterr().out
+  assert said.startswith("Draws the validation losses of several runs")
+  for line in ("--runs: Workdirs of runs, with commas.", "--flagfile", "--[no]debug"):
+    assert line in said
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
+def test_flagfiles_and_the_flags_kept_of_a_run(path, tmp_path, monkeypatch):
+  monkeypatch.chdir(path.parents[2])  # one of them names another
+  args = parse(train_flags.define_flags, [f"--flagfile={path}", f"--workdir={tmp_path}"])
+  kept = tmp_path / "flags.txt"
+  train_flags.keep_flags(args, kept)
+  again = parse(train_flags.define_flags, [f"--flagfile={kept}"])
+  assert train_flags.resolved(again) == train_flags.resolved(args)
+  train_flags.keep_flags(again, kept)
+
+
+def test_a_run_is_resumed_with_the_flags_that_matter(tmp_path):
+  kept = tmp_path / "flags.txt"
+
+  def keep(*arguments):
+    train_flags.keep_flags(parse(train_flags.define_flags, arguments), kept)
+
+  own = ["--channels=4,6", "--rescale=8,9", "--name=a"]
+  keep(*own)
+  assert {*own} < {*kept.read_text().splitlines()}
+  keep(*own, "--steps=7", "--carry_to=/b", "--export_only", "--debug")
+  assert not re.search("export_only|debug|carry_to", kept.read_text())
+  for changed, message in {
+    "--channels=4": "with --channels=4,6, this one has --channels=4; resume it with the same",
+    "--nothing": "with --channels=4,6, this one has none; resume it with the same",
+    "--lmbda=0.1": "with no --lmbda, this one has --lmbda=0.1; resume it with the same",
+  }.items():
+    other = {"--channels=4": own[1:], "--nothing": own[1:], "--lmbda=0.1": own}[changed]
+    with pytest.raises(UsageError, match=message):
+      keep(*other, *([changed] if changed != "--nothing" else []))
+
+
+def test_a_flag_newer_than_the_run_counts_as_its_default(tmp_path):
+  kept = tmp_path / "flags.txt"
+  kept.write_text("--name=paper\n")
+  train_flags.keep_flags(parse(train_flags.define_flags, []), kept)
+  kept.write_text("--name=paper\n")
+  with pytest.raises(UsageError, match="holds a run with --rescale=, this one has --rescale=8,9"):
+    train_flags.keep_flags(parse(train_flags.define_flags, ["--rescale=8,9"]), kept)
+
+
+def test_paths_that_are_not_utf8_are_kept(tmp_path):
+  kept = tmp_path / "flags.txt"
+  args = parse(train_flags.define_flags, ["--source_dir=caf\udce9"])
+  train_flags.keep_flags(args, kept)
+  assert b"--source_dir=caf\xe9\n" in kept.read_bytes()
+  train_flags.keep_flags(args, kept)

@@ -1,0 +1,54 @@
+"""What a weights' card tells of the images trained on, and what that comes to."""
+
+import hashlib
+import json
+
+import pytest
+
+from cae_jax.data import trained_on
+from cae_jax.data.trained_on import TrainedOn
+
+
+def digests(count, start=0):
+  return [hashlib.sha256(str(number).encode()).digest() for number in range(start, start + count)]
+
+
+def through_a_card(value):
+  return TrainedOn.from_card(json.loads(json.dumps({"step": 1, **value.to_card()})))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 1000])
+def test_images_are_known_by_their_pixels_alone(count):
+  ours, others = digests(count), digests(1000, start=count)
+  found = through_a_card(TrainedOn.of(ours))
+  assert all(found.has("any name", digest) for digest in ours)
+  assert not any(found.has("0", digest) for digest in others)
+
+
+def test_the_card_stays_small():
+  card = TrainedOn.of(digests(3000)).to_card()
+  assert len(json.dumps(card)) < 8 * 3000 + 50
+
+
+def test_names_of_older_cards_count_as_they_did():
+  found = TrainedOn.from_card({"trained_on": ["a.png", "b.png"]})
+  [digest] = digests(1)
+  assert found.has("a.png", digest)
+  assert not found.has("c.png", digest)
+  assert TrainedOn.from_card({}) == TrainedOn()
+
+
+def test_a_run_from_weights_has_seen_what_they_have():
+  old = TrainedOn.from_card({"trained_on": ["a.png"]})
+  first, second = digests(2)
+  both = through_a_card(old | TrainedOn.of([first]) | TrainedOn.of([first, second]))
+  assert both == TrainedOn(TrainedOn.of([first, second]).digests, frozenset({"a.png"}))
+
+
+def test_beyond_a_number_only_the_number_is_kept(monkeypatch):
+  monkeypatch.setattr(trained_on, "LISTED", 4)
+  assert through_a_card(TrainedOn.of(digests(4))).unlisted == 0
+  many = through_a_card(TrainedOn.of(digests(5)))
+  assert many == TrainedOn(unlisted=5)
+  more = through_a_card(many | TrainedOn.of(digests(2)))
+  assert (more.unlisted, len(more.digests)) == (5, 2)
