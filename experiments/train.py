@@ -22,6 +22,7 @@ from absl import logging
 import cae_jax
 from cae_jax import backend, codec
 from cae_jax.codec.calibration import calibrate_weights
+from cae_jax.coding.bitstream import is_name
 from cae_jax.data.crops import center_crop
 from cae_jax.data.patches import PatchIterator, center_patches, random_blocks, training_patches
 from cae_jax.data.sources import (
@@ -55,6 +56,8 @@ CALIBRATION_SIDE = 256
 
 def main(args: Args) -> None:
   """Runs the program."""
+  if not is_name(args.name):
+    raise UsageError(f"--name={args.name}: expected 1 to 32 printable ASCII characters, no spaces")
   if args.coordinator_address:
     jax.distributed.initialize(args.coordinator_address, args.num_processes, args.process_id)
   backend.require()
@@ -102,13 +105,32 @@ def _config(args: Args) -> dict:
   return {"model": args.model, **fields}
 
 
+def _network(args: Args) -> tuple[Model, Any]:
+  """The network that the flags describe, and random parameters of it.
+
+  Raises:
+    UsageError: there is no such network, or it cannot take patches of that size.
+  """
+  try:
+    model = build_model(_config(args), jnp.dtype(args.compute_dtype))
+    multiple, params = model.multiple, init_params(model, args.seed)
+  except (TypeError, ValueError) as error:
+    names = [name for name in ("model", *setting_fields(model_class(args.model))) if name in args]
+    given = " ".join(args[name].serialize() for name in names if args[name].present)
+    raise UsageError(f"no such network: {given} ({error})") from error
+  for flag in (args["patch_size"], args["valid_patch_size"]):
+    if int(flag.value or 0) % multiple:
+      raise UsageError(f"{flag.serialize()}: this network takes multiples of {multiple}")
+  return model, params
+
+
 def _optimizer(args: Args):
   schedule = make_schedule(args.schedule, args.learning_rate, args.steps, args.warmup_steps)
   return make_optimizer(args.optimizer, schedule, args.clip_norm)
 
 
 def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
-  model = build_model(_config(args), jnp.dtype(args.compute_dtype))
+  model, params = _network(args)
   loss_fn, errors_fn = _objectives(args, model)
   batches = training_patches(
     source,
@@ -130,7 +152,7 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
     ema_decay=args.ema_decay,
     max_minutes=args.max_minutes,
   )
-  optimizer, params, start = _optimizer(args), _initial_params(args, model, source), None
+  optimizer, params, start = _optimizer(args), _initial_params(args, model, params, source), None
   if args.carry_from:
     start = _carried(batches, portable.read_parts(args.carry_from, params, optimizer))
   result = train(
@@ -169,8 +191,8 @@ def _objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
   return loss_fn, objective.errors(model, distortion)
 
 
-def _initial_params(args: Args, model: Model, source: ImageSource) -> Any:
-  params = init_params(model, args.seed)
+def _initial_params(args: Args, model: Model, params: Any, source: ImageSource) -> Any:
+  """The parameters to start from: of --start_weights, or as the model makes them of random ones."""
   if args.start_weights:
     return _trained_params(args, model, params)
   if args.block_transform == "klt":
@@ -194,7 +216,7 @@ def _trained_params(args: Args, model: Model, params: Any) -> Any:
 
 def _best_state(args: Args, workdir: Path) -> TrainState:
   """Of the best checkpoint; where there is none, the state that was carried here."""
-  params, optimizer = init_params(build_model(_config(args)), args.seed), _optimizer(args)
+  (_, params), optimizer = _network(args), _optimizer(args)
   with Checkpoints(workdir / "checkpoints") as checkpoints:
     if args.carry_from and checkpoints.best_step is None:
       return portable.read_parts(args.carry_from, params, optimizer)[0]

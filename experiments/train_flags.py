@@ -98,7 +98,7 @@ def define_flags(flags: Flags) -> None:
   flags.integer("warmup_steps", 100, "Linear rise of the rate.", lower_bound=0)
   flags.number("clip_norm", 1.0, "Largest norm of the gradient; 0: any.", 0)
   flags.number("ema_decay", 0.999, "Of the average of the parameters.", 0, 1)
-  flags.integer("seed", 0, "Of initialisation, patches and noise.", lower_bound=0)
+  flags.integer("seed", 0, "Of initialisation, patches and noise.", 0, 2**32 - 1)
   flags.integer("log_every", 20, "Steps from log line to log line.", 1)
   flags.integer("validate_every", 500, "Steps between validations.", 1)
 

@@ -64,7 +64,7 @@ class Header:
   symbol_checksum: int = 0
 
   def __post_init__(self):
-    if not _is_name(self.model_id):
+    if not is_name(self.model_id):
       raise UsageError(
         f"model id {self.model_id!r}: expected 1 to {_MAX_NAME_BYTES} printable ASCII characters"
       )
@@ -207,7 +207,7 @@ def check_metadata(metadata: Mapping[str, BytesLike] | None) -> dict[str, bytes]
 
 
 def _checked_name(name: str) -> str:
-  if not isinstance(name, str) or not _is_name(name):
+  if not isinstance(name, str) or not is_name(name):
     raise UsageError(
       f"metadata name {name!r}: expected 1 to {_MAX_NAME_BYTES} printable ASCII characters"
     )
@@ -388,13 +388,14 @@ def _sized(value: bytes) -> bytes:
   return bytes([len(value)]) + value
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+  """Tells whether files can carry a name: 1 to 32 printable ASCII characters without spaces."""
   return 1 <= len(name) <= _MAX_NAME_BYTES and all("!" <= c <= "~" for c in name)
 
 
 def _read_name(reader: ByteReader, what: str) -> str:
   start = reader.position
   name = reader.read(reader.read(1, f"size of the {what}")[0], what).decode("latin-1")
-  if not _is_name(name):
+  if not is_name(name):
     raise reader.fail(f"{what} is not 1 to {_MAX_NAME_BYTES} printable ASCII characters", start)
   return name

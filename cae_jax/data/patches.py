@@ -12,6 +12,7 @@ import numpy as np
 from cae_jax.data import crops, order
 from cae_jax.data.recent import RecentImages
 from cae_jax.data.views import ImageSource, image_sizes
+from cae_jax.errors import UsageError
 
 _ENDLESS = 2**62  # batches
 
@@ -69,7 +70,7 @@ def training_patches(
   Returns:
     An iterator over {"image": uint8 [B, P, P, 3]} with `get_state`, `set_state` and `close`.
   Raises:
-    ValueError: an argument is out of its range, or the source is empty.
+    UsageError: an argument is out of its range, or the source is empty.
   """
   _check(
     source, patch_size, batch_size, seed, shard_index, shard_count, patches_per_decode, min_scale
@@ -112,7 +113,7 @@ def center_patches(source: ImageSource, *, patch_size: int, batch_size: int) -> 
     Batches {"image": uint8 [B, P, P, 3], "mask": float32 [B]}; the last is filled up with black
     patches of mask 0.
   Raises:
-    ValueError: an argument is not positive, or the source is empty.
+    UsageError: an argument is not positive, or the source is empty.
   """
   _check(source, patch_size, batch_size)
   batches: list[MaskedBatch] = []
@@ -170,11 +171,11 @@ class PatchIterator(Iterator[Batch]):
     The number of processes may differ as long as the global batch is the same.
 
     Raises:
-      ValueError: the state is of other data, another seed or other sizes.
+      UsageError: the state is of other data, another seed or other sizes.
     """
     differences = self.differences(state)
     if differences:
-      raise ValueError(
+      raise UsageError(
         f"the saved position is of other patches: {', '.join(differences)}; use the same settings "
         "and images, or start anew"
       )
@@ -233,16 +234,16 @@ def _check(
   min_scale: float = 1.0,
 ) -> None:
   if patch_size < 1 or batch_size < 1:
-    raise ValueError(
+    raise UsageError(
       f"expected positive sizes, got patches of {patch_size}, batches of {batch_size}"
     )
   if patches_per_decode < 1:
-    raise ValueError(f"expected patches_per_decode of 1 or more, got {patches_per_decode}")
+    raise UsageError(f"expected patches_per_decode of 1 or more, got {patches_per_decode}")
   if not 0 <= seed < 2**32:
-    raise ValueError(f"expected a seed from 0 to 2**32 - 1, got {seed}")
+    raise UsageError(f"expected a seed from 0 to 2**32 - 1, got {seed}")
   if not 0 <= shard_index < shard_count:
-    raise ValueError(f"expected 0 <= shard_index < shard_count, got {shard_index} of {shard_count}")
+    raise UsageError(f"expected 0 <= shard_index < shard_count, got {shard_index} of {shard_count}")
   if not 0.0 < min_scale <= 1.0:
-    raise ValueError(f"expected min_scale above 0 and at most 1, got {min_scale}")
+    raise UsageError(f"expected min_scale above 0 and at most 1, got {min_scale}")
   if not len(source):
-    raise ValueError("expected images to take patches from, got an empty source")
+    raise UsageError("expected images to take patches from, got an empty source")

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib
 import io
+import logging
 import os
 import pathlib
 import sys
@@ -11,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
 from cae_jax.data.builder import left_out
@@ -45,6 +45,8 @@ __all__ = [
   "pairs",
   "rescaled",
 ]
+
+_log = logging.getLogger(__name__)
 
 _OWN = ("kodak", "photos", "sample_photos")
 _WITH_SOURCE_DIR = ("kodak", "photos")
@@ -84,7 +86,7 @@ def load_source(
   builder = _builder(dataset, None if source_dir is None else user_path(source_dir), root)
   _prepare(builder)
   for name, words in left_out(builder).items():
-    logging.warning("%s, split %s: %s", dataset, name, words)
+    _log.warning("%s, split %s: %s", dataset, name, words)
   return _RecordSource(builder, split)
 
 

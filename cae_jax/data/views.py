@@ -8,6 +8,8 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 from PIL import Image
 
+from cae_jax.errors import UsageError
+
 
 class Example(TypedDict):
   """An image, uint8 [H, W, 3], and its name, unique in its data set."""
@@ -94,10 +96,10 @@ def cached(source: ImageSource, max_bytes: int) -> ImageSource:
   Returns:
     The same images, read-only arrays.
   Raises:
-    ValueError: the bound is negative.
+    UsageError: the bound is negative.
   """
   if max_bytes < 0:
-    raise ValueError(f"expected max_bytes of 0 or more, got {max_bytes}")
+    raise UsageError(f"expected max_bytes of 0 or more, got {max_bytes}")
   return _CachedSource(source, max_bytes)
 
 
@@ -114,10 +116,10 @@ def rescaled(source: ImageSource, height: int, width: int) -> ImageSource:
   Returns:
     The same images, uint8 [height, width, 3] each.
   Raises:
-    ValueError: the height or width is not positive.
+    UsageError: the height or width is not positive.
   """
   if min(height, width) < 1:
-    raise ValueError(f"expected a positive size, got {height} x {width}")
+    raise UsageError(f"expected a positive size, got {height} x {width}")
   return _RescaledSource(source, height, width)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
+from cae_jax.errors import UsageError
 from cae_jax.images import files, metrics
 
 Setting = int | float | str
@@ -126,15 +127,15 @@ def read_records(path: str | PathLike) -> list[Record]:
   """Reads a records.jsonl.
 
   Raises:
-    ValueError: a line is not a record; the message names the line.
+    UsageError: a line is not a record; the message names the line.
   """
-  lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+  lines = pathlib.Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
   records = []
   for number, line in enumerate(lines, start=1):
     try:
       records.append(from_json(line))
     except ValueError as error:
-      raise ValueError(f"{path}, line {number}: {error}") from error
+      raise UsageError(f"{path}, line {number}: {error}") from error
   return records
 
 

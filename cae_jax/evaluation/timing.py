@@ -24,6 +24,7 @@ import jax
 import numpy as np
 import tqdm
 
+from cae_jax.errors import UsageError
 from cae_jax.evaluation import comparison, measuring
 from cae_jax.evaluation.codecs import own_codec
 from cae_jax.evaluation.codecs.base import CodecError, ImageCodec, Missing
@@ -229,14 +230,14 @@ def read(path: str | PathLike) -> Table:
   """Reads the timing.json of a `write`.
 
   Raises:
-    ValueError: the file is something else.
+    UsageError: the file is something else.
   """
   try:
     content = json.loads(Path(path).read_text(encoding="utf-8"))
     rows = [_row(Timing(**timing)) for timing in content["timings"]]
     return Table("Times", _words(content), _HEAD, rows)
   except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"{path}: expected a timing.json of experiments.timing ({error!r})") from error
+    raise UsageError(f"{path}: expected a timing.json of experiments.timing ({error!r})") from error
 
 
 def _words(content: Mapping[str, Any]) -> str:

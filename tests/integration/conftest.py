@@ -15,6 +15,7 @@ from cae_jax.images.files import read_rgb, write_image
 from cae_jax.weights import save_weights
 from tests.models import paper_codec
 
+NAMES = ("a", "b", "c", "valid", "test")
 _FLAGS = (
   "--dataset=photos",
   "--valid_dataset=photos",
@@ -98,7 +99,7 @@ def reference(tiny_training, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_training(tmp_path_factory) -> TinyTraining:
   folder = tmp_path_factory.mktemp("pictures")
-  for index, name in enumerate(("a", "b", "c", "valid", "test")):
+  for index, name in enumerate(NAMES):
     write_image(folder / f"{name}.png", _picture(index))
   return TinyTraining(folder)
 

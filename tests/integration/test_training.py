@@ -10,10 +10,13 @@ import jax
 import numpy as np
 import pytest
 
+from cae_jax.data.trained_on import TrainedOn
+from cae_jax.data.views import pixel_digest
+from cae_jax.images.files import read_rgb
 from cae_jax.metrics_file import read_metrics
 from cae_jax.weights import load_weights
 from experiments import cli, train
-from tests.integration.conftest import environment
+from tests.integration.conftest import NAMES, environment
 
 
 def _losses(workdir, split="train"):
@@ -23,7 +26,7 @@ def _losses(workdir, split="train"):
   return {line["step"]: line["loss"] for line in lines if line["split"] == split}
 
 
-def test_a_run_leaves_what_it_promises(reference):
+def test_a_run_leaves_what_it_promises(tiny_training, reference):
   for name in (
     "flags.txt",
     "metrics.jsonl",
@@ -41,6 +44,9 @@ def test_a_run_leaves_what_it_promises(reference):
   assert list(losses) == list(range(1, 13))
   assert losses[12] < losses[1] / 2
   assert list(_losses(reference, "valid")) == [4, 8, 12]
+  seen = TrainedOn.from_card(load_weights(reference / "weights.safetensors").card)
+  digests = {n: pixel_digest(read_rgb(tiny_training.source_dir / f"{n}.png")) for n in NAMES}
+  assert [name for name, digest in digests.items() if seen.has(name, digest)] == ["a", "b", "c"]
   result = json.loads((reference / "result.json").read_text())
   coded, _ = result["test"].values()
   assert coded[0]["mean_rate_bpp"] > 0
@@ -178,6 +184,13 @@ def test_a_flag_newer_than_the_run_counts_as_its_default(fails, tiny_training, r
     ("--flagfile=nowhere.flags", "nowhere.flags"),
     ("--source_dir=/nowhere", "/nowhere"),
     ("--batch_size=0", "batch_size"),
+    ("--name=a b", "--name=a b: expected 1 to 32 printable ASCII characters, no spaces"),
+    ("--train_split=absent", "--train_split=absent: photos: no images in split 'absent'"),
+    ("--valid_split=absent", "--valid_split=absent: photos: no images in split 'absent'"),
+    ("--test_split=absent", "--test_split=absent: photos: no images in split 'absent'"),
+    ("--channels=4", "no such network: --channels=4 (not enough values"),
+    ("--patch_size=18", "--patch_size=18: this network takes multiples of 4"),
+    ("--valid_patch_size=30", "--valid_patch_size=30: this network takes multiples of 4"),
   ],
 )
 def test_bad_input_is_one_line_and_status_2(fails, flag, message):

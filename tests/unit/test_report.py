@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cae_jax.errors import MissingExtraError
 from cae_jax.evaluation import report
 from cae_jax.evaluation.codecs.base import FileCodec, Missing
 from cae_jax.evaluation.pictures import Picture, at_own_size, at_size
@@ -108,7 +109,7 @@ def test_nothing_measured(rows):
 
 def test_without_plotly(monkeypatch):
   monkeypatch.setitem(sys.modules, "plotly.offline", None)
-  with pytest.raises(ModuleNotFoundError, match=r'pip install "cae_jax\[report\]"'):
+  with pytest.raises(MissingExtraError, match=r'pip install "cae_jax\[report\]"'):
     report.page(sweep("jpeg"))
 
 

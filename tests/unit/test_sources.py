@@ -26,7 +26,7 @@ from cae_jax.data import fingerprint, sources, views
 from cae_jax.data.kodak import kodak_dataset_builder as kodak
 from cae_jax.data.photos import photos_dataset_builder as photos
 from cae_jax.data.sample_photos import sample_photos_dataset_builder as sample_photos
-from cae_jax.errors import UsageError
+from cae_jax.errors import MissingExtraError, UsageError
 from cae_jax.images import files
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -529,7 +529,7 @@ def test_sample_photos(tmp_path):
 
 def test_sample_photos_without_scikit_image(tmp_path, monkeypatch):
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-  with pytest.raises(ModuleNotFoundError, match=r"pip install \"scikit-image\""):
+  with pytest.raises(MissingExtraError, match=r'pip install "cae_jax\[data\]"'):
     sample_photos.data_folder()
 
 

@@ -1,12 +1,19 @@
 """What a weights' card tells of the images trained on, and what that comes to."""
 
+import dataclasses
 import hashlib
 import json
 
+import numpy as np
 import pytest
 
 from cae_jax.data import trained_on
 from cae_jax.data.trained_on import TrainedOn
+from cae_jax.data.views import pixel_digest
+from cae_jax.weights import save_weights
+from experiments import train
+from experiments.program_flags import parse
+from tests.models import paper_codec
 
 
 def digests(count, start=0):
@@ -43,6 +50,17 @@ def test_a_run_from_weights_has_seen_what_they_have():
   first, second = digests(2)
   both = through_a_card(old | TrainedOn.of([first]) | TrainedOn.of([first, second]))
   assert both == TrainedOn(TrainedOn.of([first, second]).digests, frozenset({"a.png"}))
+
+
+def test_a_run_from_weights_says_so_in_its_card(tmp_path):
+  start, ours = digests(3), np.zeros((8, 8, 3), np.uint8)
+  weights = dataclasses.replace(paper_codec().weights, card=TrainedOn.of(start).to_card())
+  save_weights(tmp_path / "start.safetensors", weights)
+  args = parse(train.define_flags, [f"--start_weights={tmp_path / 'start.safetensors'}"])
+  found = train._trained_on(args, [{"image": ours, "name": "a.png"}])
+  assert found == TrainedOn.of([*start, pixel_digest(ours)])
+  args = parse(train.define_flags, [])
+  assert train._trained_on(args, []) == TrainedOn()
 
 
 def test_beyond_a_number_only_the_number_is_kept(monkeypatch):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import tensorflow_datasets as tfds
 
 from cae_jax.data import builder
+from cae_jax.errors import MissingExtraError
 
 # By looking: natural photographs in colour. Left out are micrographs, the retina and the deep
 # field (not everyday scenes), and motorcycle_right (the other eye's view of motorcycle_left).
@@ -44,12 +45,12 @@ def data_folder() -> pathlib.Path:
   """The folder of scikit-image's sample images; the package is found but not imported.
 
   Raises:
-    ModuleNotFoundError: scikit-image is not installed.
+    MissingExtraError: scikit-image is not installed.
   """
   spec = importlib.util.find_spec("skimage")
   if spec is None or spec.origin is None:
-    raise ModuleNotFoundError(
-      "the data set sample_photos lies in scikit-image, which is not installed; "
-      'run: pip install "scikit-image"'
+    raise MissingExtraError(
+      "the data set sample_photos lies in scikit-image, which is not installed: "
+      'pip install "cae_jax[data]"'
     )
   return pathlib.Path(spec.origin).parent / "data"

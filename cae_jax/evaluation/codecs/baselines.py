@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from cae_jax.errors import UsageError
 from cae_jax.evaluation.codecs import bpg, library_codecs, pillow_codecs
 from cae_jax.evaluation.codecs.base import FileCodec, Folder, ImageCodec, Missing
 from cae_jax.evaluation.names import LABELS
@@ -28,11 +29,11 @@ def baselines(
   Returns:
     A codec for each name, or a `Missing` that says what is not there and how to get it.
   Raises:
-    ValueError: a name is unknown.
+    UsageError: a name is unknown.
   """
   if isinstance(names, str):
     names = list(LABELS) if names == "all" else [name.strip() for name in names.split(",")]
   unknown = [name for name in names if name not in LABELS]
   if unknown:
-    raise ValueError(f"unknown codec {unknown[0]!r}; expected 'all' or some of {','.join(LABELS)}")
+    raise UsageError(f"unknown codec {unknown[0]!r}; expected 'all' or some of {','.join(LABELS)}")
   return [bpg.bpg(bpg_dir) if name == "bpg" else _FACTORIES[name]() for name in names]

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cae_jax.errors import UsageError
 from cae_jax.evaluation.figures import drawing
 from cae_jax.evaluation.names import image_stem, in_order, is_baseline, label
 from cae_jax.evaluation.rd.curves import Curve, ms_ssim_db
@@ -25,11 +26,11 @@ def curves(metrics_jsonl: str | PathLike) -> Figure:
     metrics_jsonl: one JSON object a line with `step`, `split` ("train" or "valid"), `loss`, and
       perhaps `psnr_db`; other lines and a broken last line are passed over.
   Raises:
-    ValueError: there is no line with a loss.
+    UsageError: there is no line with a loss.
   """
   lines = [line for line in read_metrics(metrics_jsonl) if line.get("loss") is not None]
   if not lines:
-    raise ValueError(f"{metrics_jsonl} has no line with a loss; train for a few steps first")
+    raise UsageError(f"{metrics_jsonl} has no line with a loss; train for a few steps first")
   names = [("loss", "loss"), ("psnr_db", "PSNR (dB)")]
   names = [pair for pair in names if any(line.get(pair[0]) is not None for line in lines)]
   figure = drawing.figure(6.4 * len(names), 4.2)
@@ -49,11 +50,11 @@ def psnr_per_image(records: Sequence[Record]) -> Figure:
     records: our codec's, and the baselines' matched to it. With several of our settings the one
       nearest to the middle rate is drawn; without ours, each baseline at its middle setting.
   Raises:
-    ValueError: there is no record with figures.
+    UsageError: there is no record with figures.
   """
   chosen = _one_rate([at_target(r) for r in records if r.mse is not None and r.image is not None])
   if not chosen:
-    raise ValueError("expected records with figures, got none")
+    raise UsageError("expected records with figures, got none")
   images = sorted({image_stem(record) for record in chosen})
   codecs = in_order(record.codec for record in chosen)
   figure = drawing.figure(max(6.4, 2.2 + 0.95 * len(images)), 4.8)
@@ -87,11 +88,11 @@ def rate_distortion(records: Sequence[Record], published: Sequence[Curve] = ()) 
       images than others, whose means do not compare.
     published: curves of the literature of the same images, drawn dashed in the PSNR panel.
   Raises:
-    ValueError: there is no record with figures.
+    UsageError: there is no record with figures.
   """
   fixed = _complete([r for r in records if r.ok and r.image is not None and r.matched_to is None])
   if not fixed:
-    raise ValueError("expected records with figures at fixed settings, got none")
+    raise UsageError("expected records with figures at fixed settings, got none")
   names = ["psnr_db"] + ["ms_ssim"] * all(record.ms_ssim is not None for record in fixed)
   figure = drawing.figure(7.0 * len(names), 5.6)
   panels = figure.subplots(1, len(names), squeeze=False)[0]

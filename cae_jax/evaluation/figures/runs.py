@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from cae_jax.errors import UsageError
 from cae_jax.evaluation.figures import drawing
 from cae_jax.metrics_file import read_metrics
 
@@ -46,7 +47,7 @@ def compare(runs: Mapping[str, str | PathLike]) -> Figure:
   Args:
     runs: metrics.jsonl of each run, by the name to show.
   Raises:
-    ValueError: a run has no validation yet.
+    UsageError: a run has no validation yet.
   """
   figure = drawing.figure(12.0, 4.6)
   panels = figure.subplots(1, 2, sharey=True)
@@ -54,7 +55,7 @@ def compare(runs: Mapping[str, str | PathLike]) -> Figure:
   for colour, (name, metrics) in zip(_COLOURS, runs.items()):
     curve = loss_curve(read_metrics(metrics), "valid")
     if not curve.steps.size:
-      raise ValueError(f"{metrics} has no validation yet; train for --validate_every steps first")
+      raise UsageError(f"{metrics} has no validation yet; train for --validate_every steps first")
     for axes, xs in zip(panels, (curve.steps, curve.seconds / 60)):
       axes.plot(xs, curve.losses, "o-", color=colour, mec="white", ms=7, lw=1.8, label=name)
     highest, lowest = max(highest, curve.losses.max()), min(lowest, curve.losses.min())

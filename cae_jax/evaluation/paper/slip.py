@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from cae_jax.errors import UsageError
 from cae_jax.evaluation.codecs.base import ImageCodec
 from cae_jax.evaluation.figures import drawing
 from cae_jax.evaluation.names import label
@@ -63,14 +64,14 @@ def measure_slip(
   Returns:
     `Slip`.
   Raises:
-    ValueError: fewer than two images, or of different sizes even when turned.
+    UsageError: fewer than two images, or of different sizes even when turned.
     CodecError: the codec failed.
   """
   names = tuple(name for name, _ in images)
   originals = [landscape(x) for _, x in images]
   shapes = {x.shape for x in originals}
   if len(images) < 2 or len(shapes) != 1:
-    raise ValueError(f"expected two or more images of one size, got {len(images)} of {shapes}")
+    raise UsageError(f"expected two or more images of one size, got {len(images)} of {shapes}")
   decoded = [codec.decode(codec.encode(x, setting)) for x in originals]
   pairs = [[metrics.psnr_db(x, x_hat) for x in originals] for x_hat in decoded]
   count = len(images)

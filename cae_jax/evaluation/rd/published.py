@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 
+from cae_jax.errors import UsageError
 from cae_jax.evaluation.rd.curves import Convention, Curve, Points
 
 KODAK_IMAGES = tuple(f"kodim{number:02d}" for number in range(1, 25))
@@ -23,12 +24,12 @@ def load(wanted: Sequence[str] = DRAWN) -> tuple[Curve, ...]:
   """Reads published curves by name, in the order given.
 
   Raises:
-    ValueError: there is no such curve, or its file does not state its source and convention.
+    UsageError: there is no such curve, or its file does not state its source and convention.
   """
   files = {file.name: file for file in _folder()}
   unknown = [name for name in wanted if f"{name}.json" not in files]
   if unknown:
-    raise ValueError(f"no published curve {unknown[0]!r}; there are {', '.join(names())}")
+    raise UsageError(f"no published curve {unknown[0]!r}; there are {', '.join(names())}")
   return tuple(_parse(name, files[f"{name}.json"].read_text(encoding="utf-8")) for name in wanted)
 
 

@@ -13,6 +13,7 @@ from os import PathLike
 from string import Template
 from typing import Any
 
+from cae_jax.errors import MissingExtraError, UsageError
 from cae_jax.evaluation.names import in_order, is_baseline
 from cae_jax.evaluation.rd import published
 from cae_jax.evaluation.rd.tables import Table
@@ -52,12 +53,12 @@ def page(
   Returns:
     HTML with everything inlined.
   Raises:
-    ValueError: no record has figures.
-    ModuleNotFoundError: plotly is not installed.
+    UsageError: no record has figures.
+    MissingExtraError: plotly is not installed.
   """
   measured = [record for record in records if record.image is not None and record.mse is not None]
   if not measured:
-    raise ValueError(
+    raise UsageError(
       "expected records with figures, got none; write them with python -m experiments.evaluate"
     )
   literature = published.load_for(dataset, {record.image or "" for record in measured})
@@ -88,12 +89,12 @@ def plotly_js() -> str:
   """Returns the plotting library as JavaScript.
 
   Raises:
-    ModuleNotFoundError: plotly is not installed.
+    MissingExtraError: plotly is not installed.
   """
   try:
     from plotly.offline import get_plotlyjs
   except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
+    raise MissingExtraError(
       'the report needs plotly, which is not installed: pip install "cae_jax[report]"'
     ) from error
   return get_plotlyjs()
