@@ -86,7 +86,7 @@ def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) ->
 
 
 def _methods(codec: Codec, images, rows: list[Record], bpg_dir: Path | None) -> Figure:
-  """Figure 7: three images under our codec and the baselines at its size."""
+  """Draws figure 7: three images under our codec and the baselines at its size."""
   present = baselines.baselines("jpeg,jpeg2000,bpg", bpg_dir)
   ours, setting = own_codec.coded(codec), own_codec.shown_setting(codec)
   shown: dict[str, dict] = {}

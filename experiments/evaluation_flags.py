@@ -35,7 +35,7 @@ def define_flags(flags: Flags) -> None:
 
 
 def weights(args: Args) -> Path:
-  """The weights to load: of --workdir or --weights, else those that are shipped.
+  """Finds the weights: of --workdir or --weights, else those that are shipped.
 
   Raises:
     UsageError: both flags were given, or the run has not been finished.
@@ -54,7 +54,7 @@ def weights(args: Args) -> Path:
 
 
 def images(args: Args) -> ImageSource:
-  """The images of the split; if none was asked for and there is no test split, all images."""
+  """Opens the split; if none was asked for and there is no test split, all images."""
   where = {"source_dir": args.source_dir, "data_dir": args.data_dir}
   if args.split is not None:
     return load_source(args.dataset, args.split, **where)
@@ -67,7 +67,7 @@ def images(args: Args) -> ImageSource:
 
 
 def unseen_images(args: Args, codec: Codec) -> ImageSource:
-  """The images that the weights have not been trained on."""
+  """Opens the images that the weights have not been trained on."""
   source = images(args)
   trained_on = TrainedOn.from_card(codec.weights.card)
   by_names = " (by their names: the card of these weights has no more)" if trained_on.names else ""

@@ -132,7 +132,7 @@ Definer = Callable[[Flags], None]
 
 
 def defined(define_flags: Definer) -> Args:
-  """The flags of a program with their defaults, and --debug, which all programs have."""
+  """Returns the flags of a program with their defaults, and --debug, which all have."""
   flags = Flags()
   flags.boolean("debug", False, "Show the traceback of an error.")
   define_flags(flags)

@@ -61,7 +61,7 @@ def main(args: Args) -> None:
 
 
 def _gallery(args: Args, rows: list[Record]) -> list[dict[str, Any]]:
-  """Empty unless originals, or weights, were named: nothing is downloaded unasked."""
+  """Decodes some images again if originals or weights were named; downloads nothing unasked."""
   has_weights = args.workdir is not None or args.weights is not None
   if not args.gallery or not (has_weights or args.source_dir is not None):
     return []

@@ -79,7 +79,7 @@ def main(args: Args) -> None:
 
 
 def _source(args: Args, use: str) -> ImageSource:
-  """The images to train on, to validate on ("valid") or to report on ("test")."""
+  """Opens the images to train on, to validate on ("valid") or to report on ("test")."""
   dataset = args.valid_dataset if use == "valid" else args.dataset
   split = getattr(args, f"{use}_split")
   try:
@@ -99,14 +99,14 @@ def _cache_bytes(args: Args) -> int:
 
 
 def _config(args: Args) -> dict:
-  """The network's and the codec's settings, as weights files keep them."""
+  """Returns the network's settings, as weights files keep them."""
   defaults = setting_fields(model_class(args.model))
   fields = {k: train_flags.model_setting(args, k, default) for k, default in defaults.items()}
   return {"model": args.model, **fields}
 
 
 def _network(args: Args) -> tuple[Model, Any]:
-  """The network that the flags describe, and random parameters of it.
+  """Builds the network that the flags describe, and random parameters of it.
 
   Raises:
     UsageError: there is no such network, or it cannot take patches of that size.
@@ -176,7 +176,7 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
 
 
 def _carried(batches: PatchIterator, start: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
-  """The start of a carried run; if its patches were others, the data begin anew."""
+  """Returns the start of a carried run; if its patches were others, the data begin anew."""
   state, place = start
   differences = batches.differences(place)
   if differences:
@@ -185,14 +185,14 @@ def _carried(batches: PatchIterator, start: tuple[TrainState, Any]) -> tuple[Tra
 
 
 def _objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
-  """What training minimises and what validation measures."""
+  """Returns what training minimises and what validation measures."""
   objective, distortion = losses.OBJECTIVES[model.objective], args.distortion
   loss_fn = objective.loss(model, distortion, args.cost_power)
   return loss_fn, objective.errors(model, distortion)
 
 
 def _initial_params(args: Args, model: Model, params: Any, source: ImageSource) -> Any:
-  """The parameters to start from: of --start_weights, or as the model makes them of random ones."""
+  """Returns what to start from: --start_weights, or what the model makes of random parameters."""
   if args.start_weights:
     return _trained_params(args, model, params)
   if args.block_transform == "klt":
@@ -206,7 +206,7 @@ def _start_weights(args: Args) -> Weights:
 
 
 def _trained_params(args: Args, model: Model, params: Any) -> Any:
-  """The parameters of trained weights, of the same network or of a smaller one that can grow."""
+  """Returns the parameters of --start_weights, of this network or of one that can grow into it."""
   weights = _start_weights(args)
   trained, smaller = weights.params, build_model(weights.config)
   if (type(smaller), settings(smaller)) != (type(model), settings(model)):
@@ -215,7 +215,7 @@ def _trained_params(args: Args, model: Model, params: Any) -> Any:
 
 
 def _best_state(args: Args, workdir: Path) -> TrainState:
-  """Of the best checkpoint; where there is none, the state that was carried here."""
+  """Reads the best checkpoint; where there is none, the state that was carried here."""
   (_, params), optimizer = _network(args), _optimizer(args)
   with Checkpoints(workdir / "checkpoints") as checkpoints:
     if args.carry_from and checkpoints.best_step is None:
@@ -250,13 +250,13 @@ def _export(args: Args, workdir: Path, best: TrainState, source: ImageSource) ->
 
 
 def _trained_on(args: Args, source: ImageSource) -> TrainedOn:
-  """The images of this run, and those of the weights that it started from."""
+  """Lists the images of this run, and those of the weights that it started from."""
   ours = TrainedOn.of(image_digests(source))
   return ours | TrainedOn.from_card(_start_weights(args).card) if args.start_weights else ours
 
 
 def _calibration_images(model: Model, source: ImageSource) -> Iterator[np.ndarray]:
-  """Of the paper's model all images, whose latents it counts; of others some, cut to one size."""
+  """Yields all images for the paper's model, which counts latents; for others some, cut to size."""
   if model.objective == "reconstruction":
     yield from (example["image"] for example in source)
     return

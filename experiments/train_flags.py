@@ -129,12 +129,12 @@ def define_flags(flags: Flags) -> None:
 
 
 def workdir(args: Args) -> Path:
-  """The run's folder."""
+  """Returns the run's folder."""
   return args.workdir or Path("runs") / args.name
 
 
 def model_setting(args: Args, field: str, default: Any) -> Any:
-  """The value of a field of the model: the flag of that name, or the model's own choice."""
+  """Returns a setting of the model: the flag of that name, or the model's own choice."""
   name = _FLAGS_OF_FIELDS.get(field, field)
   value = args[name].value if name in args else None
   if value is None:
@@ -143,7 +143,7 @@ def model_setting(args: Args, field: str, default: Any) -> Any:
 
 
 def resolved(args: Args) -> dict[str, str]:
-  """The run's flags by name, as lines of a flagfile; those not set are left out."""
+  """Returns the run's flags by name, as lines of a flagfile; those not set are left out."""
   lines = {name: args[name].serialize() for name in args if name not in _OF_THE_CALL}
   return {name: line for name, line in lines.items() if line}
 

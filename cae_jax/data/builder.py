@@ -32,7 +32,7 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     self._original_state["source_dir"] = source_dir  # what TFDS pickles a builder by
 
   def image_info(self, *, description: str, **kwargs) -> tfds.core.DatasetInfo:
-    """The DatasetInfo of such records."""
+    """Returns the DatasetInfo of such records."""
     features = tfds.features.FeaturesDict(
       {
         "image": tfds.features.Image(shape=(None, None, 3)),
@@ -52,7 +52,7 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     )
 
   def tolerant_examples(self, split: str, members: Iterable[Member]) -> Iterator:
-    """As `examples`, but leaves out images that cannot be read, as long as they are few.
+    """Makes records as `examples` does, but leaves out a few images that cannot be read.
 
     What was left out is kept in the data set's metadata, see `left_out`.
 
@@ -109,7 +109,7 @@ def examples(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, Any]]]:
 def _checked(
   members: Iterable[Member],
 ) -> Iterator[tuple[str, dict[str, Any]] | files.ImageError]:
-  """Key and record of every member, or why it can have none."""
+  """Yields key and record of every member, or why it can have none."""
   members = iter(members)
   names: set[str] = set()
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

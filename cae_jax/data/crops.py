@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def center_crop(image: np.ndarray, patch_size: int) -> np.ndarray:
-  """The middle of an image (reflected to the patch size where it is smaller), uint8 [P, P, 3]."""
+  """Cuts out the middle of an image, reflected where it is smaller than that: uint8 [P, P, 3]."""
   image = reflect_to(image, patch_size)
   top, left = ((side - patch_size) // 2 for side in image.shape[:2])
   return image[top : top + patch_size, left : left + patch_size]

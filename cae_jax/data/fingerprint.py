@@ -46,7 +46,7 @@ def fingerprint(source_dir: str | os.PathLike, index_dir: pathlib.Path) -> str:
 
 
 def _entry(path: pathlib.Path, known: _Entry | None) -> _Entry:
-  """The entry of a file: the known one if its size and time are what they were."""
+  """Returns the entry of a file: the known one if its size and time are what they were."""
   try:
     stat = path.stat()
     if known and known[:2] == [stat.st_size, stat.st_ctime_ns]:

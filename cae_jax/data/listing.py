@@ -46,7 +46,7 @@ def list_files(source_dir: str | os.PathLike) -> list[pathlib.Path]:
 
 
 def relative_name(path: pathlib.Path, source_dir: str | os.PathLike) -> str:
-  """The name of a file of `list_files` from its folder on; of a lone tar file its own."""
+  """Names a file of `list_files` from its folder on; a lone tar file by its own name."""
   root = pathlib.Path(source_dir)
   return path.name if path == root else path.relative_to(root).as_posix()
 

@@ -32,7 +32,7 @@ def visits(
 
 
 def epoch_order(images: np.ndarray, counts: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-  """The images of an epoch's patches: visits in random order, then patches mixed in windows.
+  """Lists the images of an epoch's patches: visits in random order, patches mixed in windows.
 
   A window has the patches of about 32 visits, so that the images at hand are few and the patches of
   a batch are still of different images.
@@ -63,11 +63,11 @@ def endless(
 
 
 def draws(seed: int, batch_number: int, shape: tuple[int, ...]) -> np.ndarray:
-  """The random numbers in [0, 1) of a batch: float64 of the shape, by seed and batch number."""
+  """Draws the random numbers in [0, 1) of a batch: float64 of the shape, by seed and number."""
   return _generator(seed, _DRAWS, batch_number).random(shape)
 
 
 def _generator(seed: int, purpose: int, number: int) -> np.random.Generator:
-  """A random generator whose key says all it depends on."""
+  """Makes a random generator whose key says all it depends on."""
   key = np.array([seed + (purpose << 32), number], np.uint64)
   return np.random.Generator(np.random.Philox(key=key))

@@ -42,7 +42,7 @@ def training_patches(
   patches_per_decode: int = 8,
   min_scale: float = 1.0,
 ) -> "PatchIterator":
-  """Endless batches of random crops with random flips.
+  """Makes endless batches of random crops with random flips.
 
   An epoch holds each image as often as patches would tile it (at least once), so that every pixel
   of the data set is about as likely as any other: sampling images evenly would show the pixels of
@@ -103,7 +103,7 @@ def training_patches(
 
 
 def center_patches(source: ImageSource, *, patch_size: int, batch_size: int) -> list[MaskedBatch]:
-  """The centre of every image, once each, in the order of the source.
+  """Cuts out the centre of every image, once each, in the order of the source.
 
   Args:
     source: the images; one smaller than the patch is continued by reflection.
@@ -128,7 +128,7 @@ def center_patches(source: ImageSource, *, patch_size: int, batch_size: int) -> 
 
 
 def random_blocks(source: ImageSource, count: int, block: int, seed: int) -> np.ndarray:
-  """Small blocks from all over a source, for its statistics.
+  """Takes small blocks from all over a source, for its statistics.
 
   Args:
     source: the images, as for `training_patches`.
@@ -182,7 +182,7 @@ class PatchIterator(Iterator[Batch]):
     self._iterator.set_state({"next_index": int(state["next_batch"])})
 
   def differences(self, state: dict[str, Any]) -> list[str]:
-    """In what the patches of a state are others than these, in words; then it is of no use here."""
+    """Says in what the patches of a state are others than these; then it is of no use here."""
     theirs = state.get("config", {})
     return [
       f"{key} was {theirs.get(key)}, is {mine}"

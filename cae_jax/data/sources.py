@@ -91,7 +91,7 @@ def load_source(
 
 
 def default_data_dir() -> pathlib.Path:
-  """The folder of prepared data sets: CAE_JAX_DATA_DIR, or a cache folder of the user's."""
+  """Returns the folder of prepared data sets: CAE_JAX_DATA_DIR, or a cache of the user's."""
   folder = os.environ.get("CAE_JAX_DATA_DIR")
   cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "cae_jax" / "datasets"
   return user_path(folder or cache)
@@ -206,7 +206,7 @@ class _RecordSource(ImageSource):
 
   @functools.cached_property
   def _index(self) -> _Index:
-    """Of our own records what they say of the image; those of others have to be decoded."""
+    """Reads what our own records say of the image; those of others have to be decoded."""
     told = {"height", "width", "digest"} <= self._features
     names, sizes, digests = [], [], []
     for index in range(len(self)):
@@ -237,7 +237,7 @@ def _text(value: bytes | str) -> str:
 
 
 def _image_feature(builder: tfds.core.DatasetBuilder) -> str:
-  """The feature to read: one of the usual names, or the only one that is an image."""
+  """Returns the feature to read: one of the usual names, or the only one that is an image."""
   images = [
     key for key, feature in builder.info.features.items() if type(feature) is tfds.features.Image
   ]

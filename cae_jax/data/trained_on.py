@@ -28,12 +28,12 @@ class TrainedOn:
 
   @classmethod
   def of(cls, digests: Iterable[bytes]) -> "TrainedOn":
-    """Of images by their `pixel_digest`."""
+    """Lists images by their `pixel_digest`."""
     return cls(frozenset(digest[:_DIGEST_BYTES] for digest in digests))
 
   @classmethod
   def from_card(cls, card: Mapping[str, Any]) -> "TrainedOn":
-    """What a weights' card tells; nothing if it is silent."""
+    """Reads what a weights' card tells; nothing if it is silent."""
     entry = card.get(_KEY, {})
     if isinstance(entry, list):
       return cls(names=frozenset(entry))
@@ -46,7 +46,7 @@ class TrainedOn:
     )
 
   def to_card(self) -> dict[str, Any]:
-    """The card's entry, JSON-able; beyond `LISTED` images only their number is kept."""
+    """Returns the card's entry, JSON-able; beyond `LISTED` images only their number is kept."""
     if len(self.digests) > LISTED:
       return dataclasses.replace(self, digests=frozenset(), unlisted=self._count()).to_card()
     entry = {
@@ -62,7 +62,7 @@ class TrainedOn:
     )
 
   def has(self, name: str, digest: bytes) -> bool:
-    """Whether an image is one of the listed: by its pixels, or by a name of an older card."""
+    """Tells whether an image is listed: by its pixels, or by a name of an older card."""
     return digest[:_DIGEST_BYTES] in self.digests or name in self.names
 
   def _count(self) -> int:

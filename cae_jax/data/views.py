@@ -35,7 +35,7 @@ class ImageSource(Protocol):
 
 
 def image_sizes(source: ImageSource) -> np.ndarray:
-  """Heights and widths of all images, int64 [N, 2]."""
+  """Returns heights and widths of all images, int64 [N, 2]."""
   if hasattr(source, "sizes"):
     return source.sizes()
   sizes = [example["image"].shape[:2] for example in _each(source)]
@@ -43,14 +43,14 @@ def image_sizes(source: ImageSource) -> np.ndarray:
 
 
 def image_names(source: ImageSource) -> list[str]:
-  """The names of all images."""
+  """Returns the names of all images."""
   if hasattr(source, "names"):
     return source.names()
   return [example["name"] for example in _each(source)]
 
 
 def image_digests(source: ImageSource) -> list[bytes]:
-  """The `pixel_digest` of every image; of rescaled ones, that of the original."""
+  """Returns the `pixel_digest` of every image; of rescaled ones, that of the original."""
   if hasattr(source, "digests"):
     return source.digests()
   return [pixel_digest(example["image"]) for example in _each(source)]
@@ -77,7 +77,7 @@ def chosen(source: ImageSource, indexes: Sequence[int]) -> ImageSource:
 
 
 def pairs(source: ImageSource) -> Sequence[tuple[str, np.ndarray]]:
-  """The (name, image) of every example, decoded whenever it is asked for; slices are sources' too.
+  """Shows a source as a sequence of (name, image), each decoded whenever it is asked for.
 
   A large data set is gone through as often as need be without being held in memory.
   """

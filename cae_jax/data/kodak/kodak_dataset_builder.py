@@ -51,7 +51,7 @@ class Builder(builder.ImageBuilder):
 
 
 def url(name: str) -> str:
-  """Where the data set's home page keeps a photograph."""
+  """Tells where the data set's home page keeps a photograph."""
   return f"{HOME_PAGE}kodak/{name}.png"
 
 

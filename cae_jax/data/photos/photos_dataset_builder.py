@@ -37,7 +37,7 @@ class Builder(builder.ImageBuilder):
 
 
 def split_of(relative_path: str | os.PathLike) -> str:
-  """The split of a file: that of its folder's or its own name.
+  """Tells the split of a file: that of its folder's or its own name.
 
   `valid.tar`, `valid-0.tar`, `validation/a.png` and `valid_1.png` are in "valid", `test/a.png` and
   `test07.png` in "test", all else in "train" (`testament.png`, too).

@@ -42,7 +42,7 @@ class Builder(builder.ImageBuilder):
 
 
 def data_folder() -> pathlib.Path:
-  """The folder of scikit-image's sample images; the package is found but not imported.
+  """Finds the folder of scikit-image's sample images, without importing that package.
 
   Raises:
     MissingExtraError: scikit-image is not installed.
