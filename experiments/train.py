@@ -10,7 +10,7 @@ reconstructions.png.
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ from experiments.train_flags import define_flags
 # What shows how large a codec model's activations get.
 CALIBRATION_IMAGES = 48
 CALIBRATION_SIDE = 256
+_CARRIED = "trained_on_before.json"
 
 
 def main(args: Args) -> None:
@@ -154,7 +155,7 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
   )
   optimizer, params, start = _optimizer(args), _initial_params(args, model, params, source), None
   if args.carry_from:
-    start = _carried(batches, portable.read_parts(args.carry_from, params, optimizer))
+    start = _carried(workdir, batches, portable.read_parts(args.carry_from, params, optimizer))
   result = train(
     config,
     params=params,
@@ -171,13 +172,17 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
     start=start,
   )
   if args.carry_to and jax.process_index() == 0:
-    portable.write_parts(args.carry_to, result.state, batches.get_state())
+    place = {**batches.get_state(), **_trained_on(args, workdir, source).to_card()}
+    portable.write_parts(args.carry_to, result.state, place)
   return result
 
 
-def _carried(batches: PatchIterator, start: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
+def _carried(
+  workdir: Path, batches: PatchIterator, start: tuple[TrainState, Any]
+) -> tuple[TrainState, Any]:
   """Returns the start of a carried run; if its patches were others, the data begin anew."""
   state, place = start
+  _keep_trained_on(workdir, place)
   differences = batches.differences(place)
   if differences:
     print(f"the data begin anew: {', '.join(differences)}")
@@ -219,7 +224,9 @@ def _best_state(args: Args, workdir: Path) -> TrainState:
   (_, params), optimizer = _network(args), _optimizer(args)
   with Checkpoints(workdir / "checkpoints") as checkpoints:
     if args.carry_from and checkpoints.best_step is None:
-      return portable.read_parts(args.carry_from, params, optimizer)[0]
+      state, place = portable.read_parts(args.carry_from, params, optimizer)
+      _keep_trained_on(workdir, place)
+      return state
     initial = jax.device_put(
       create_state(params, optimizer), sharding.replicated(sharding.data_mesh())
     )
@@ -239,7 +246,7 @@ def _export(args: Args, workdir: Path, best: TrainState, source: ImageSource) ->
     card={
       "flags": train_flags.resolved(args),
       "step": int(best.step),
-      **_trained_on(args, source).to_card(),
+      **_trained_on(args, workdir, source).to_card(),
       "cae_jax": cae_jax.__version__,
       "jax": jax.__version__,
       "device": jax.devices()[0].device_kind,
@@ -249,10 +256,21 @@ def _export(args: Args, workdir: Path, best: TrainState, source: ImageSource) ->
   return weights
 
 
-def _trained_on(args: Args, source: ImageSource) -> TrainedOn:
-  """Lists the images of this run, and those of the weights that it started from."""
-  ours = TrainedOn.of(image_digests(source))
-  return ours | TrainedOn.from_card(_start_weights(args).card) if args.start_weights else ours
+def _keep_trained_on(workdir: Path, place: Mapping[str, Any]) -> None:
+  """Writes down what a state carried here was trained on before."""
+  if jax.process_index() == 0:
+    with replace_atomically(workdir / _CARRIED) as temporary:
+      temporary.write_text(json.dumps(TrainedOn.from_card(place).to_card()))
+
+
+def _trained_on(args: Args, workdir: Path, source: ImageSource) -> TrainedOn:
+  """Lists the images of this run, and those of the weights or the state that it started from."""
+  seen = TrainedOn.of(image_digests(source))
+  if args.start_weights:
+    seen |= TrainedOn.from_card(_start_weights(args).card)
+  if (workdir / _CARRIED).exists():
+    seen |= TrainedOn.from_card(json.loads((workdir / _CARRIED).read_text()))
+  return seen
 
 
 def _calibration_images(model: Model, source: ImageSource) -> Iterator[np.ndarray]:

@@ -62,8 +62,9 @@ def pixel_digest(image: np.ndarray) -> bytes:
   Args:
     image: uint8 [H, W, 3].
   """
-  shape = np.array(image.shape, "<u4").tobytes()
-  return hashlib.sha256(shape + np.ascontiguousarray(image).data).digest()
+  digest = hashlib.sha256(np.array(image.shape, "<u4").tobytes())
+  digest.update(np.ascontiguousarray(image).data)
+  return digest.digest()
 
 
 def _each(source: ImageSource) -> Iterator[Example]:

@@ -57,10 +57,18 @@ def test_a_run_from_weights_says_so_in_its_card(tmp_path):
   weights = dataclasses.replace(paper_codec().weights, card=TrainedOn.of(start).to_card())
   save_weights(tmp_path / "start.safetensors", weights)
   args = parse(train.define_flags, [f"--start_weights={tmp_path / 'start.safetensors'}"])
-  found = train._trained_on(args, [{"image": ours, "name": "a.png"}])
+  found = train._trained_on(args, tmp_path, [{"image": ours, "name": "a.png"}])
   assert found == TrainedOn.of([*start, pixel_digest(ours)])
+  assert train._trained_on(parse(train.define_flags, []), tmp_path, []) == TrainedOn()
+
+
+def test_a_carried_run_says_so_in_its_card(tmp_path):
+  place = {"next_batch": 7, "config": {}, **TrainedOn.of(digests(3)).to_card()}
+  train._keep_trained_on(tmp_path, json.loads(json.dumps(place)))
   args = parse(train.define_flags, [])
-  assert train._trained_on(args, []) == TrainedOn()
+  assert train._trained_on(args, tmp_path, []) == TrainedOn.of(digests(3))
+  train._keep_trained_on(tmp_path, {"next_batch": 7, "config": {}})  # of an older version
+  assert train._trained_on(args, tmp_path, []) == TrainedOn()
 
 
 def test_beyond_a_number_only_the_number_is_kept(monkeypatch):
