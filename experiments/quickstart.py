@@ -10,13 +10,10 @@ Needs no download and takes about two minutes on two CPU cores. It fills runs/qu
     paper/                   a training run of flags/sample_paper.flags: curves.png,
                              reconstructions.png, table.md, weights.safetensors
 
-Arguments are passed on to the training: --steps=100 makes it shorter. Started again, the program
-compresses the photograph anew and goes on with the training where it was.
+Started again, the program compresses the photograph anew and goes on with the training.
 """
 
-import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,22 +24,30 @@ from cae_jax.evaluation import figures, pictures
 from cae_jax.evaluation.codecs import baselines
 from cae_jax.images.files import write_image
 from cae_jax.images.metrics import psnr_db
+from experiments import cli, program_flags, train
+from experiments.program_flags import Args, Flags
 
-OUTPUT = Path("runs/quickstart")
 PHOTOGRAPH = "coffee"
 RATE_BPP = 0.3
 _FLAGFILE = Path(__file__).parent / "flags" / "sample_paper.flags"
 
 
-def main(arguments: Sequence[str]) -> int:
-  """Runs both parts; returns the exit status of the training."""
-  print(show_codec(OUTPUT, _photograph()), flush=True)
-  run = OUTPUT / "paper"
-  command = ["-m", "experiments.train", f"--flagfile={_FLAGFILE}", f"--workdir={run}", *arguments]
-  status = subprocess.run([sys.executable, *command], check=False).returncode
-  if status == 0:
-    print(f"to look at: {OUTPUT}/{PHOTOGRAPH}_compared.png, {run}/curves.png, reconstructions.png")
-  return status
+def define_flags(flags: Flags) -> None:
+  """Defines the program's flags."""
+  flags.path("output", "runs/quickstart", "Folder to write to.")
+  flags.path("data_dir", None, "Where prepared data sets are kept.")
+  flags.integer("steps", 1000, "Length of the training.", 1)
+
+
+def main(args: Args) -> None:
+  """Runs the program."""
+  print(show_codec(args.output, _photograph(args.data_dir)), flush=True)
+  run = args.output / "paper"
+  arguments = [f"--flagfile={_FLAGFILE}", f"--workdir={run}", f"--steps={args.steps}"]
+  arguments += [f"--data_dir={args.data_dir}"] if args.data_dir else []
+  train.main(program_flags.parse(train.define_flags, arguments))
+  shown = f"{PHOTOGRAPH}_compared.png", "paper/curves.png", "paper/reconstructions.png"
+  print(f"to look at in {args.output}: {', '.join(shown)}")
 
 
 def show_codec(folder: Path, image: np.ndarray) -> str:
@@ -71,11 +76,11 @@ def show_codec(folder: Path, image: np.ndarray) -> str:
   return f"{folder / PHOTOGRAPH}.cae: {len(data)} bytes, {ours}; JPEG of that size: {other.words}"
 
 
-def _photograph() -> np.ndarray:
+def _photograph(data_dir: Path | None) -> np.ndarray:
   """The test photograph `PHOTOGRAPH` of `sample_photos`."""
-  source = load_source("sample_photos", "test")
+  source = load_source("sample_photos", "test", data_dir=data_dir)
   return next(example["image"] for example in source if example["name"] == PHOTOGRAPH)
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
+  sys.exit(cli.run(main, define_flags))

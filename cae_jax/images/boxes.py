@@ -38,7 +38,7 @@ class Facts:
 
 
 def heif_facts(data: bytes) -> Facts:
-  """What an AVIF or HEIF file says of its primary image."""
+  """Reads what an AVIF or HEIF file says of its primary image."""
   facts = Facts()
   for kind, content in _primary_properties(data):
     if kind == b"pixi" and len(content) > 5:
@@ -66,7 +66,7 @@ def without_exif(data: bytes) -> bytes | None:
 
 
 def jp2_facts(data: bytes) -> Facts:
-  """What a JPEG 2000 file says, with or without boxes.
+  """Reads what a JPEG 2000 file says, with or without boxes.
 
   Raises:
     ImageError: colours that Pillow would give as if they were RGB.
@@ -92,7 +92,7 @@ def jp2_facts(data: bytes) -> Facts:
 
 
 def is_heic(data: bytes) -> bool:
-  """Whether these are the bytes of an HEIF file that AVIF's reader does not take."""
+  """Says whether these are the bytes of an HEIF file that AVIF's reader does not take."""
   brands = _brands(data)
   return bool(brands & {b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1"}) and not (
     brands & {b"avif", b"avis"}

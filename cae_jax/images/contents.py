@@ -74,7 +74,7 @@ class Contents:
 
 
 def of_png(chunks: png.Png) -> Contents:
-  """The contents of a PNG file; cICP is believed before a profile, and that before the rest."""
+  """Reads the contents of a PNG file; cICP counts before a profile, and that before the rest."""
   contents = Contents(
     bits=chunks.bits,
     transparent=chunks.transparent,
@@ -95,7 +95,7 @@ def of_png(chunks: png.Png) -> Contents:
 
 
 def of(image: Image.Image, data: bytes) -> Contents:
-  """The contents of a file of any other format, opened but not loaded.
+  """Reads the contents of a file of any other format, opened but not loaded.
 
   Raises:
     ImageError: what Pillow would read is not what the file shows.

@@ -89,7 +89,7 @@ def read_exif(block: bytes) -> Exif | None:
 
 
 def descriptive(tags: Image.Exif) -> dict[int, Any]:
-  """The tags of a TIFF file or an EXIF block that speak of the picture; directories as dicts."""
+  """Returns the tags of a TIFF file or EXIF block that describe the picture; IFDs as dicts."""
   kept: dict[int, Any] = {tag: tags[tag] for tag in DESCRIPTIVE_TAGS & set(tags)}
   for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
     if tag in kept:
@@ -107,7 +107,7 @@ def exif_of_tiff(image: Image.Image) -> bytes | None:
 
 
 def tags_for_tiff(exif: bytes | None, xmp: bytes | None) -> dict[int, Any]:
-  """EXIF and XMP as the tags of a TIFF file, without those on how samples lie in a file."""
+  """Returns EXIF and XMP as the tags of a TIFF file, without those on how samples are stored."""
   tags = Image.Exif()
   if exif is not None:
     tags.load(exif)
@@ -115,11 +115,11 @@ def tags_for_tiff(exif: bytes | None, xmp: bytes | None) -> dict[int, Any]:
 
 
 def xmp_orientation(xmp: bytes) -> int:
-  """1 to 8; 1 if it says nothing."""
+  """Returns the orientation, 1 to 8; 1 if XMP says nothing."""
   found = _XMP_ORIENTATION.search(xmp)
   return int(found[1] or found[2]) if found else 1
 
 
 def upright_xmp(xmp: bytes) -> bytes:
-  """The same with orientation 1."""
+  """Returns the same XMP with orientation 1."""
   return _XMP_ORIENTATION.sub(lambda found: found[0].replace(found[1] or found[2], b"1"), xmp)

@@ -58,7 +58,7 @@ class Colours:
 
 
 def from_cicp(primaries: int, transfer: int) -> Colours | None:
-  """The meaning of coding-independent code points (ITU-T H.273); None for sRGB.
+  """Returns the meaning of coding-independent code points (ITU-T H.273); None for sRGB.
 
   Raises:
     ImageError: PQ or HLG, which 8 bits of sRGB cannot hold, or code points that are not known.
@@ -77,7 +77,7 @@ def from_cicp(primaries: int, transfer: int) -> Colours | None:
 
 
 def from_png(gamma: float | None, chromaticities: tuple[float, ...] | None) -> Colours | None:
-  """The meaning of PNG's gAMA and cHRM; None for sRGB, or if they make no sense.
+  """Returns the meaning of PNG's gAMA and cHRM; None for sRGB, or if they make no sense.
 
   Args:
     gamma: of gAMA: samples are light ** gamma.

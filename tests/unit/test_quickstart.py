@@ -1,14 +1,10 @@
 """The first command of the README, with a tiny codec and without its training."""
 
-import subprocess
-import types
-from pathlib import Path
-
 import numpy as np
 
 import cae_jax
 from cae_jax.images.files import read_rgb
-from experiments import quickstart
+from experiments import cli, quickstart, train
 from tests.models import context_codec, photo
 
 
@@ -25,22 +21,20 @@ def test_the_photograph_its_file_and_pictures_are_left(monkeypatch, tmp_path):
   assert "JPEG of that size: " in line
 
 
-def test_arguments_go_to_the_training(monkeypatch, tmp_path):
-  monkeypatch.chdir(tmp_path)
+def test_the_papers_network_is_trained_beside_it(monkeypatch, tmp_path):
   monkeypatch.setattr(quickstart, "show_codec", lambda folder, image: "shown")
-  monkeypatch.setattr(quickstart, "_photograph", lambda: None)
-  commands = []
-  run = lambda command, check: commands.append(command) or types.SimpleNamespace(returncode=2)
-  monkeypatch.setattr(subprocess, "run", run)
-  assert quickstart.main(["--steps=7"]) == 2
-  [[_, *arguments]] = commands
-  flagfile = arguments[2].removeprefix("--flagfile=")
-  assert arguments[:2] == ["-m", "experiments.train"]
-  assert arguments[3:] == ["--workdir=runs/quickstart/paper", "--steps=7"]
-  assert "--name=sample_paper" in Path(flagfile).read_text()
+  monkeypatch.setattr(quickstart, "_photograph", lambda data_dir: None)
+  trained = []
+  monkeypatch.setattr(train, "main", trained.append)
+  arguments = [f"--output={tmp_path}", f"--data_dir={tmp_path / 'data'}", "--steps=7"]
+  assert cli.run(quickstart.main, quickstart.define_flags, arguments) == 0
+  [args] = trained
+  assert (args.name, args.dataset, args.model) == ("sample_paper", "sample_photos", "paper")
+  assert (args.workdir, args.data_dir) == (tmp_path / "paper", tmp_path / "data")
+  assert args.steps == 7
 
 
-def test_the_photograph_is_one_of_the_bundled_ones():
-  image = quickstart._photograph()
+def test_the_photograph_is_one_of_the_bundled_ones(tmp_path):
+  image = quickstart._photograph(tmp_path)
   assert image.shape == (400, 600, 3)
   assert image.dtype == np.uint8
