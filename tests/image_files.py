@@ -77,8 +77,8 @@ def tiff(samples, bits, tags=(), *, photometric=None, deflate=False):
   photometric = (1 if channels < 3 else 2) if photometric is None else photometric
   entries = {
     256: (3, [width]), 257: (3, [height]), 258: (3, [bits] * channels),
-    259: (3, [8 if deflate else 1]), 262: (3, [photometric]), 273: (4, [8]), 277: (3, [channels]), 278: (3, [height]),
-    279: (4, [len(strip)]),
+    259: (3, [8 if deflate else 1]), 262: (3, [photometric]), 273: (4, [8]), 277: (3, [channels]),
+    278: (3, [height]), 279: (4, [len(strip)]),
   }  # fmt: skip
   entries |= {number: (kind, values) for number, kind, values in tags}
   values_at = 8 + len(strip) + 2 + 12 * len(entries) + 4
