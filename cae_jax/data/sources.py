@@ -188,6 +188,8 @@ class _RecordSource(ImageSource):
         f"{builder.name}: no images in split {split!r}; the splits are {known}, and slices of "
         "them such as train[90%:]"
       ) from error
+    except NotImplementedError as error:  # prepared by another program, in another file format
+      raise DataSetError(f"{self._label}: {error}") from error
 
   def __len__(self) -> int:
     return len(self._records)
