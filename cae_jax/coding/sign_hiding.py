@@ -1,11 +1,11 @@
-"""Sign hiding: one sign of each group of symbols follows from the sizes of many symbols.
+"""Sign hiding: one sign of each group of symbols follows from the magnitudes of many symbols.
 
 Symbols, in C order, are cut into groups that hold `GROUP_NONZEROS` non-zero ones on average, by
 their tables. A group's *check* says whether an odd number of its symbols is negative. So one sign
 of each group needs no bit: that of its *leader*, its first symbol that is not zero. Checks are
-parities: a symbol of odd size flips the check of its own group and those of some later groups,
-which ones the *pattern* of its place says. In return the encoder has to change sizes by one until
-all checks are right. Since checks are interwoven there are many ways to do so, and a search
+parities: a symbol of odd magnitude flips the check of its own group and those of some later groups,
+which ones the *pattern* of its place says. In return the encoder has to change magnitudes by one
+until all checks are right. Since checks are interwoven there are many ways to do so, and a search
 through a trellis finds the cheapest.
 
 After Clare, Henry and Jung 2011 (JCTVC-G271, sign data hiding, as in HEVC), where a check is the
@@ -31,7 +31,7 @@ _NEAR_ONE = 0.25  # targets of zeros that might become ones
 _OPTIONS = 3  # changes that the encoder considers in each group, the cheapest ones
 _SIGNS = CodingTables(np.array([[0, 1, 2]]), np.array([2]), np.array([0]), 1, False)
 
-# Places in the flat array, and a size for each: what it costs to code these, signs included.
+# Places in the flat array, and a magnitude for each: what it costs to code these, signs included.
 Cost = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -39,8 +39,8 @@ def group_numbers(indexes: np.ndarray, tables: CodingTables) -> np.ndarray:
   """Returns the group of each symbol: [N] int64, never falling.
 
   Args:
-    indexes: any shape of N elements, the table of each symbol's size.
-    tables: of sizes, from zero on.
+    indexes: any shape of N elements, the table of each symbol's magnitude.
+    tables: of magnitudes, from zero on.
   """
   one = 1 << tables.precision
   not_zero = one - tables.frequencies[:, 0]
@@ -56,23 +56,23 @@ def hide_signs(
     symbols: int32 of any shape.
     groups: [N], of `group_numbers`.
     targets: float of that shape, what symbols should be; zeros that change get their signs.
-    cost: of sizes from zero to one above the symbols'.
+    cost: of magnitudes from zero to one above the symbols'.
   Returns:
     int32 of that shape; symbols are changed by one at most, and in groups of zeros none is.
   """
   result, targets = symbols.flatten(), targets.ravel()
-  sizes, negative = np.abs(result), np.where(result, result, targets) < 0
-  told = _count(groups, sizes > 0) > 0
-  wrong = told & (_checks(sizes, groups) != _count(groups, result < 0) % 2)
+  magnitudes, negative = np.abs(result), np.where(result, result, targets) < 0
+  told = _count(groups, magnitudes > 0) > 0
+  wrong = told & (_checks(magnitudes, groups) != _count(groups, result < 0) % 2)
   if not wrong.any():
     return symbols
-  place = np.flatnonzero(told[groups] & ((sizes > 0) | (np.abs(targets) > _NEAR_ONE)))
-  size, group = sizes[place], groups[place]
-  now, higher = cost(place, size), cost(place, size + 1)
-  lower = np.where(size > 0, cost(place, np.maximum(size, 1) - 1), np.inf)
-  lower[_kept(size, lower - now, group)] = np.inf
-  changed = np.where(higher <= lower, size + 1, size - 1)
-  crosses = negative[place] & ((size == 0) | (changed == 0))
+  place = np.flatnonzero(told[groups] & ((magnitudes > 0) | (np.abs(targets) > _NEAR_ONE)))
+  magnitude, group = magnitudes[place], groups[place]
+  now, higher = cost(place, magnitude), cost(place, magnitude + 1)
+  lower = np.where(magnitude > 0, cost(place, np.maximum(magnitude, 1) - 1), np.inf)
+  lower[_kept(magnitude, lower - now, group)] = np.inf
+  changed = np.where(higher <= lower, magnitude + 1, magnitude - 1)
+  crosses = negative[place] & ((magnitude == 0) | (changed == 0))
   patterns = _patterns(place) ^ crosses
   rise = np.maximum(np.minimum(higher, lower) - now, 0)
   chosen = _cheapest(rise, patterns, group, wrong, told)
@@ -84,18 +84,18 @@ def hide_signs(
 def parts(
   symbols: np.ndarray, groups: np.ndarray, indexes: np.ndarray, tables: CodingTables
 ) -> list[Part]:
-  """Returns what `rans.encode_parts` has to code of `hide_signs`' symbols: sizes, and signs told.
+  """Returns what `rans.encode_parts` codes of `hide_signs`' symbols: magnitudes, and signs told.
 
   Args:
     symbols: int32, any shape.
     groups: [N], of `group_numbers`.
-    indexes: of that shape, the table of each symbol's size.
-    tables: of sizes, from zero on.
+    indexes: of that shape, the table of each symbol's magnitude.
+    tables: of magnitudes, from zero on.
   """
-  sizes = np.abs(symbols)
-  told = np.delete(*_leaders(sizes.ravel(), groups))
+  magnitudes = np.abs(symbols)
+  told = np.delete(*_leaders(magnitudes.ravel(), groups))
   signs = (symbols.ravel()[told] < 0).astype(np.int32)
-  return [(sizes, indexes, tables), (signs, np.zeros_like(signs), _SIGNS)]
+  return [(magnitudes, indexes, tables), (signs, np.zeros_like(signs), _SIGNS)]
 
 
 def decode(decoder: Decoder, indexes: np.ndarray, tables: CodingTables) -> np.ndarray:
@@ -104,22 +104,22 @@ def decode(decoder: Decoder, indexes: np.ndarray, tables: CodingTables) -> np.nd
   Raises:
     BitstreamError: the section is damaged.
   """
-  sizes = decoder.decode(indexes, tables).ravel()
-  if sizes.size and sizes.min() < 0:
-    raise BitstreamError("rans", 0, f"a symbol has the size {sizes.min()}")
+  magnitudes = decoder.decode(indexes, tables).ravel()
+  if magnitudes.size and magnitudes.min() < 0:
+    raise BitstreamError("rans", 0, f"a symbol has the magnitude {magnitudes.min()}")
   groups = group_numbers(indexes, tables)
-  places, first = _leaders(sizes, groups)
+  places, first = _leaders(magnitudes, groups)
   told, leaders = np.delete(places, first), places[first]
-  negative = np.zeros(sizes.size, bool)
+  negative = np.zeros(magnitudes.size, bool)
   negative[told] = decoder.decode(np.zeros(told.size, np.int32), _SIGNS)
   others = _count(groups, negative) % 2
-  negative[leaders] = (_checks(sizes, groups) != others)[groups[leaders]]
-  return np.where(negative, -sizes, sizes).reshape(indexes.shape)
+  negative[leaders] = (_checks(magnitudes, groups) != others)[groups[leaders]]
+  return np.where(negative, -magnitudes, magnitudes).reshape(indexes.shape)
 
 
-def _leaders(sizes: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _leaders(magnitudes: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Places of all symbols that are not zero, and which of these are their groups' leaders."""
-  places = np.flatnonzero(sizes)
+  places = np.flatnonzero(magnitudes)
   return places, np.flatnonzero(np.diff(groups[places], prepend=-1))
 
 
@@ -133,9 +133,9 @@ def _patterns(places: np.ndarray) -> np.ndarray:
   return (places * _GOLDEN % 2**32 >> (33 - REACH)) << 1 | 1
 
 
-def _checks(sizes: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def _checks(magnitudes: np.ndarray, groups: np.ndarray) -> np.ndarray:
   """Of each group: 0 or 1 [G]."""
-  odd = np.flatnonzero(sizes & 1)
+  odd = np.flatnonzero(magnitudes & 1)
   patterns, group = _patterns(odd), groups[odd]
   count = groups[-1] + 1 if groups.size else 0
   totals = np.zeros(count, np.int64)
@@ -145,16 +145,16 @@ def _checks(sizes: np.ndarray, groups: np.ndarray) -> np.ndarray:
   return totals % 2
 
 
-def _kept(size: np.ndarray, fall: np.ndarray, group: np.ndarray) -> np.ndarray:
+def _kept(magnitude: np.ndarray, fall: np.ndarray, group: np.ndarray) -> np.ndarray:
   """One symbol of each group that shall not become zero: where that would be dearest.
 
   Args:
-    size, fall, group: [N], of symbols of groups that are not all zero; what one less costs.
+    magnitude, fall, group: [N], of symbols of groups that are not all zero; what one less costs.
   """
-  dear = np.select([size > 1, size == 1], [np.inf, fall], -np.inf)
+  dear = np.select([magnitude > 1, magnitude == 1], [np.inf, fall], -np.inf)
   by_group = np.lexsort((dear, group))
   dearest = by_group[np.flatnonzero(np.diff(group[by_group], append=-1))]
-  return dearest[size[dearest] == 1]
+  return dearest[magnitude[dearest] == 1]
 
 
 def _cheapest(rise, patterns, group, wrong, told) -> np.ndarray:

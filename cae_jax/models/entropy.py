@@ -99,9 +99,9 @@ def symbol_bits(symbols: jax.Array, scales: jax.Array) -> jax.Array:
   """
   rate = math.sqrt(2) / jnp.maximum(scales.astype(jnp.float32), SCALE_FLOOR)
   edge = 0.5 + _assumed_dead_zone(jax.lax.stop_gradient(scales))
-  size = jax.lax.stop_gradient(jnp.abs(symbols.astype(jnp.float32)))
-  beyond = -0.5 * jnp.exp(-(jnp.maximum(size, 1) - 1 + edge) * rate) * jnp.expm1(-rate)
-  mass = jnp.where(size < 0.5, -jnp.expm1(-edge * rate), beyond)
+  magnitude = jax.lax.stop_gradient(jnp.abs(symbols.astype(jnp.float32)))
+  beyond = -0.5 * jnp.exp(-(jnp.maximum(magnitude, 1) - 1 + edge) * rate) * jnp.expm1(-rate)
+  mass = jnp.where(magnitude < 0.5, -jnp.expm1(-edge * rate), beyond)
   return -jnp.log2(mass * (1 - LIKELIHOOD_FLOOR) + LIKELIHOOD_FLOOR)
 
 
@@ -177,18 +177,18 @@ def _gaussian_pmf(scale: float) -> tuple[np.ndarray, int]:
   return np.concatenate([left, [1 - 2 * edges[-1]], left[::-1]]), -last
 
 
-def size_pmfs() -> list[np.ndarray]:
-  """Returns the distributions of the sizes of `symbol_bits`' symbols, for each of `scale_levels`.
+def magnitude_pmfs() -> list[np.ndarray]:
+  """Returns distributions of the magnitudes of `symbol_bits`' symbols, for each of `scale_levels`.
 
   Returns:
     Probabilities float64 [L] of 0, 1, ..., L - 1, at least two; `TAIL_MASS` at most is left.
   """
   levels = scale_levels()
   zones = np.asarray(_assumed_dead_zone(jnp.asarray(levels, jnp.float32)), np.float64)
-  return [_size_pmf(math.sqrt(2) / scale, 0.5 + zone) for scale, zone in zip(levels, zones)]
+  return [_magnitude_pmf(math.sqrt(2) / scale, 0.5 + zone) for scale, zone in zip(levels, zones)]
 
 
-def _size_pmf(rate: float, edge: float) -> np.ndarray:
+def _magnitude_pmf(rate: float, edge: float) -> np.ndarray:
   last = max(1, math.ceil(-math.log(TAIL_MASS) / rate - 0.5))
   beyond = np.exp(-rate * (edge + np.arange(last + 1)))
   return np.concatenate([[1 - beyond[0]], -np.diff(beyond)])

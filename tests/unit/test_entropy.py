@@ -91,7 +91,7 @@ def test_symbols_are_those_of_a_quantiser_with_a_dead_zone():
 
 
 def test_size_pmfs_are_the_bits_of_symbols():
-  for pmf, scale in zip(entropy.size_pmfs(), entropy.scale_levels(), strict=True):
+  for pmf, scale in zip(entropy.magnitude_pmfs(), entropy.scale_levels(), strict=True):
     assert 1 - entropy.TAIL_MASS <= pmf.sum() <= 1 + 1e-12
     sizes = np.arange(len(pmf))
     bits = entropy.symbol_bits(sizes.astype(np.float32), np.full(len(pmf), scale, np.float32))

@@ -70,7 +70,7 @@ def test_any_size_and_kind_comes_back(height, width, kind, quality):
 def test_sizes_are_counted(ours):
   y = ours.coder.analyse(IMAGE)
   for rate_level in (0, 3000):
-    counts = ours.coder.count_sizes(y, rate_level)
+    counts = ours.coder.count_magnitudes(y, rate_level)
     symbols = np.concatenate(ours.coder.encode(y, rate_level).symbols[1:])
     assert counts.sum() == symbols.size <= y.size
     assert counts[:, 0].sum() == np.count_nonzero(symbols == 0)

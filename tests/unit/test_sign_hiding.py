@@ -141,7 +141,7 @@ def test_zeros_hide_nothing():
   assert _coded(hidden, np.full(50, ALWAYS))[1] == 0
 
 
-def test_a_size_below_zero_is_an_error():
+def test_a_magnitude_below_zero_is_an_error():
   section = rans.encode(np.array([-1]), np.array([0]), TABLES)
-  with pytest.raises(BitstreamError, match="size -1"):
+  with pytest.raises(BitstreamError, match="magnitude -1"):
     sign_hiding.decode(rans.Decoder(section), np.array([0]), TABLES)

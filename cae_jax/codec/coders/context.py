@@ -25,7 +25,7 @@ from cae_jax.models import build_model, settings
 from cae_jax.models.context import ContextModel
 from cae_jax.models.context.exact import LevelInputs, as_written, quantize_networks
 from cae_jax.models.context.transforms import BLOCK, join_levels, split_levels
-from cae_jax.models.entropy import CAUTION, dead_zone, factorized_pmfs, scale_levels, size_pmfs
+from cae_jax.models.entropy import CAUTION, dead_zone, factorized_pmfs, magnitude_pmfs, scale_levels
 from cae_jax.models.exact import integers
 from cae_jax.models.exact.cells import cells_mask
 from cae_jax.models.exact.conditional import FRACTION_BITS, Networks, means_and_indexes
@@ -92,8 +92,8 @@ class Coder:
     self.margin = model.margin
     self._params = programs.on_device(weights.params)
     self._networks = _as_written(model, networks_from_arrays(weights.table("networks")))
-    self._size_tables = CodingTables.from_arrays(weights.table("sizes"))
-    self._size_bits = self._size_tables.slot_bits()
+    self._magnitude_tables = CodingTables.from_arrays(weights.table("sizes"))
+    self._magnitude_bits = self._magnitude_tables.slot_bits()
     self._prior = CodingTables.from_arrays(weights.table("prior"))
 
   def analyse(self, image: np.ndarray) -> np.ndarray:
@@ -122,13 +122,13 @@ class Coder:
     coding = self._code(y, rate_level, aim)
     return Coded(rans.encode_parts(coding.parts), coding.symbols, coding.y_hat)
 
-  def count_sizes(self, y: np.ndarray, rate_level: int) -> np.ndarray:
-    """Counts how often `encode` uses each slot of the tables of sizes: [T, L]."""
-    tables = self._size_tables
+  def count_magnitudes(self, y: np.ndarray, rate_level: int) -> np.ndarray:
+    """Counts how often `encode` uses each slot of the tables of magnitudes: [T, L]."""
+    tables = self._magnitude_tables
     counts = np.zeros(tables.frequencies.shape, np.int64)
-    for sizes, indexes, used in self._code(y, rate_level).parts:
+    for magnitudes, indexes, used in self._code(y, rate_level).parts:
       if used is tables:
-        np.add.at(counts, (indexes, np.minimum(sizes, tables.regular_lengths[indexes])), 1)
+        np.add.at(counts, (indexes, np.minimum(magnitudes, tables.regular_lengths[indexes])), 1)
     return counts
 
   def _code(self, y: np.ndarray, rate_level: int, aim: np.ndarray | None = None) -> _Coding:
@@ -148,31 +148,31 @@ class Coder:
       means = means * np.float32(2.0**-FRACTION_BITS)
       targets = here.take(steps) - means
       symbols = dead_zone_rounding(targets, dead_zones[indexes, here.units]).astype(np.int32)
-      groups = sign_hiding.group_numbers(indexes, self._size_tables)
+      groups = sign_hiding.group_numbers(indexes, self._magnitude_tables)
       if aim is not None:
         targets = here.take(aims) - means
       negative = np.where(symbols, symbols, targets) < 0
       along = np.where(negative, -targets, targets)
-      cost = self._cost_of_sizes(along, indexes, curvature[here.units])
+      cost = self._cost_of_magnitudes(along, indexes, curvature[here.units])
       coded.append(sign_hiding.hide_signs(symbols, groups, targets, cost))
-      parts.extend(sign_hiding.parts(coded[-1], groups, indexes, self._size_tables))
+      parts.extend(sign_hiding.parts(coded[-1], groups, indexes, self._magnitude_tables))
       return coded[-1]
 
     y_hat = self._run_passes(z_hat, (height, width), rate_level, code_pass)
     return _Coding(parts, coded, y_hat)
 
-  def _cost_of_sizes(self, targets, indexes, curvature) -> sign_hiding.Cost:
-    """What it costs to code sizes in place of `targets`: bits, and distortion in bits.
+  def _cost_of_magnitudes(self, targets, indexes, curvature) -> sign_hiding.Cost:
+    """What it costs to code magnitudes in place of `targets`: bits, and distortion in bits.
 
     Args:
-      targets: [K], negative where a size should have the other sign.
+      targets: [K], negative where a magnitude should have the other sign.
       indexes, curvature: [K], of each symbol.
     """
 
-    def cost(place: np.ndarray, size: np.ndarray) -> np.ndarray:
-      index, error = indexes[place], targets[place] - size
-      slot = np.minimum(size, self._size_tables.regular_lengths[index])
-      bits = self._size_bits[index, slot] + (size > 0)
+    def cost(place: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
+      index, error = indexes[place], targets[place] - magnitude
+      slot = np.minimum(magnitude, self._magnitude_tables.regular_lengths[index])
+      bits = self._magnitude_bits[index, slot] + (magnitude > 0)
       return bits + CAUTION * curvature[place] / 2 * np.square(error)
 
     return cost
@@ -192,7 +192,7 @@ class Coder:
 
     def code_pass(here: _Here, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
       del here, means
-      symbols.append(sign_hiding.decode(decoder, indexes, self._size_tables))
+      symbols.append(sign_hiding.decode(decoder, indexes, self._magnitude_tables))
       return symbols[-1]
 
     y_hat = self._run_passes(z_hat, shape, rate_level, code_pass)
@@ -277,22 +277,22 @@ def calibrate(model: ContextModel, params: Any, images: Iterable[np.ndarray]) ->
   Sizes of symbols are not quite distributed as training assumes: they are counted.
 
   Args:
-    images: uint8 [H, W, 3], for the sizes of activations and of symbols; sides multiples of
-      `model.multiple`.
+    images: uint8 [H, W, 3], for the sizes of activations and the magnitudes of symbols; sides
+      multiples of `model.multiple`.
   """
   images = list(images)
   low, high = model.tradeoff_range
   maxima = largest_activations(model, params, images, (low, (low + high) / 2, high))
   tables = {
     "networks": networks_to_arrays(quantize_networks(model, params, maxima)),
-    "sizes": _size_tables(size_pmfs()),
+    "sizes": _magnitude_tables(magnitude_pmfs()),
     "prior": pmf_tables(factorized_pmfs(params["prior"])),
   }
   config = {"model": "context", **settings(model)}
   coder = Coder(Weights("", config, params, tables, {}))
-  counts = np.sum([_count_sizes(coder, image) for image in images], axis=0)
-  assumed = zip(size_pmfs(), counts, strict=True)
-  return tables | {"sizes": _size_tables(counted_pmf(pmf, row) for pmf, row in assumed)}
+  counts = np.sum([_count_magnitudes(coder, image) for image in images], axis=0)
+  assumed = zip(magnitude_pmfs(), counts, strict=True)
+  return tables | {"sizes": _magnitude_tables(counted_pmf(pmf, row) for pmf, row in assumed)}
 
 
 def counted_pmf(assumed: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -306,12 +306,12 @@ def counted_pmf(assumed: np.ndarray, counts: np.ndarray) -> np.ndarray:
   return (_ASSUMED_COUNT * assumed + counts[:size]) / (_ASSUMED_COUNT + counts.sum())
 
 
-def _count_sizes(coder: Coder, image: np.ndarray) -> np.ndarray:
+def _count_magnitudes(coder: Coder, image: np.ndarray) -> np.ndarray:
   y = coder.analyse(image)
-  return np.sum([coder.count_sizes(y, level) for level in _COUNTED_LEVELS], axis=0)
+  return np.sum([coder.count_magnitudes(y, level) for level in _COUNTED_LEVELS], axis=0)
 
 
-def _size_tables(pmfs: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+def _magnitude_tables(pmfs: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
   return pmf_tables([(pmf, 0) for pmf in pmfs])
 
 

@@ -20,7 +20,7 @@ from cae_jax.models.exact.conditional import (
 from cae_jax.models.exact.integers import IntegerLayer, PaddedMap
 
 _BRIDGE_REACH = 1  # of its neighbourhoods
-_LOG_BITS = 8  # behind the point, of the logarithms of sizes
+_LOG_BITS = 8  # behind the point, of the logarithms of magnitudes
 
 
 def quantize_networks(
@@ -86,7 +86,7 @@ def _input_units(level: Level, feature_unit: float, units: np.ndarray, known: in
 class LevelInputs:
   """What the networks of a level see of it, written as it is coded.
 
-  In one map: the values of its channels, the last one first, the features, the sizes of its
+  In one map: the values of its channels, the last one first, the features, the magnitudes of its
   channels. So what each network sees is a run of channels, without copying.
   """
 
@@ -105,8 +105,10 @@ class LevelInputs:
     seen = self._map.inside()
     rows, columns = positions
     latents = np.clip(latents, -integers.ACTIVATION_MAX, integers.ACTIVATION_MAX)
-    first_size = self._values + self._level.features
-    seen[rows, columns, first_size + p.start : first_size + p.stop] = exact_log_size(latents)
+    first_magnitude = self._values + self._level.features
+    seen[rows, columns, first_magnitude + p.start : first_magnitude + p.stop] = exact_log_magnitude(
+      latents
+    )
     stop = min(p.stop, self._values)
     if p.start < stop:
       places = slice(self._values - stop, self._values - p.start)
@@ -128,7 +130,7 @@ class LevelInputs:
 
 
 def as_written(layers: Sequence[IntegerLayer], level: Level, known: int) -> list[IntegerLayer]:
-  """Reorders layers: inputs (features, values and sizes) come as `LevelInputs` has them."""
+  """Reorders layers: inputs (features, values and magnitudes) come as `LevelInputs` has them."""
   features, values = level.features, min(known, level.value_channels)
   first, *rest = layers
   parts = np.split(first.weights, [features, features + values], axis=2)
@@ -136,17 +138,17 @@ def as_written(layers: Sequence[IntegerLayer], level: Level, known: int) -> list
   return [dataclasses.replace(first, weights=weights), *rest]
 
 
-def exact_log_size(x: np.ndarray) -> np.ndarray:
-  """Evaluates `context.log_size` of sixteenths, at most 16 bits, in 1/256."""
-  return _LOG_SIZES[np.abs(x)]
+def exact_log_magnitude(x: np.ndarray) -> np.ndarray:
+  """Evaluates `context.log_magnitude` of sixteenths, at most 16 bits, in 1/256."""
+  return _LOG_MAGNITUDES[np.abs(x)]
 
 
-def _log_sizes() -> np.ndarray:
-  """[2^15], for each size in sixteenths: the leading bit's place and the rest."""
-  size = (1 << FRACTION_BITS) + np.arange(integers.ACTIVATION_MAX + 1)
-  exponent = np.frexp(size)[1] - 1
-  mantissa = (size << _LOG_BITS >> exponent) - (1 << _LOG_BITS)
+def _log_magnitudes() -> np.ndarray:
+  """[2^15], for each magnitude in sixteenths: the leading bit's place and the rest."""
+  magnitude = (1 << FRACTION_BITS) + np.arange(integers.ACTIVATION_MAX + 1)
+  exponent = np.frexp(magnitude)[1] - 1
+  mantissa = (magnitude << _LOG_BITS >> exponent) - (1 << _LOG_BITS)
   return ((exponent - FRACTION_BITS) << _LOG_BITS) + mantissa
 
 
-_LOG_SIZES = _log_sizes()
+_LOG_MAGNITUDES = _log_magnitudes()

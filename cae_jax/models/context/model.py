@@ -10,8 +10,8 @@ Latents have two resolutions, see `transforms`: coarse ones at 1/16, fine ones a
 context model codes first the coarse, then the fine ones, in passes: channel groups, the strong ones
 first, and within each group some positions after others, see `passes`. A pass knows all that
 earlier passes of its level coded: of the strongest channels the values, of all the logarithms of
-their sizes, which is what scales depend on; and features, of the hyperprior or, for the fine level,
-of the coarse one. No pass depends on its own symbols.
+their magnitudes, which is what scales depend on; and features, of the hyperprior or, for the fine
+level, of the coarse one. No pass depends on its own symbols.
 (Channel groups: Minnen and Singh 2020; checkerboard: He et al. 2021; both: He et al. 2022, ELIC.)
 """
 
@@ -73,7 +73,7 @@ class ContextModel(Model):
     group_steps: in each group, see `passes.PATTERNS`.
     pass_kernel_size: of the context passes' first layers.
     width: of their hidden layers.
-    value_channels: whose values the passes see, the first ones; of the others only the sizes.
+    value_channels: whose values the passes see, the first ones; of the others only the magnitudes.
     fine_groups, ...: the same of the fine level, whose groups add up to F; there may be none.
     fine_features: that its passes see of the coarse level.
     hyper_channels: of z, at 1/64 of the resolution.
@@ -326,10 +326,10 @@ class ContextModel(Model):
     return jnp.concatenate([y_hat, group], axis=-1), bits
 
   def _inputs(self, level: Level, features, known):
-    """What a network sees: features, values of the first channels, sizes of all known ones."""
+    """What a network sees: features, values of the first channels, magnitudes of all known ones."""
     values = known[..., : level.value_channels]
     values = values / self._units(level)[: values.shape[-1]]
-    return jnp.concatenate([features, values, log_size(known)], axis=-1)
+    return jnp.concatenate([features, values, log_magnitude(known)], axis=-1)
 
   def _units(self, level: Level):
     spread = jax.lax.stop_gradient(self.spread)
@@ -343,11 +343,11 @@ def _pooled(x: jax.Array, shape: tuple[int, int]) -> jax.Array:
   return jnp.sum(x.reshape(batch, rows, height // rows, columns, width // columns), axis=(2, 4))
 
 
-def log_size(x: jax.Array) -> jax.Array:
+def log_magnitude(x: jax.Array) -> jax.Array:
   """Returns log2(1 + |x|), linear between powers of two: what integers can evaluate exactly."""
-  size = 1 + jnp.abs(x)
-  exponent = jnp.floor(jnp.log2(jax.lax.stop_gradient(size)))
-  return exponent + size * jnp.exp2(-exponent) - 1
+  magnitude = 1 + jnp.abs(x)
+  exponent = jnp.floor(jnp.log2(jax.lax.stop_gradient(magnitude)))
+  return exponent + magnitude * jnp.exp2(-exponent) - 1
 
 
 class HyperAnalysis(nn.Module):
@@ -358,8 +358,8 @@ class HyperAnalysis(nn.Module):
 
   @nn.compact
   def __call__(self, y):
-    size = jnp.log1p(jnp.abs(y))
-    x = jnp.concatenate([jnp.sign(y) * size, size], axis=-1)
+    magnitude = jnp.log1p(jnp.abs(y))
+    x = jnp.concatenate([jnp.sign(y) * magnitude, magnitude], axis=-1)
     x = activation(nn.Conv(self.width // 2, (1, 1))(x))
     x = activation(nn.Conv(self.width, (1, 1))(space_to_depth(x, 2)))
     # z starts with a spread of some steps, or rounding would silence it.
