@@ -52,8 +52,10 @@ def _log_on_stderr(level: int) -> Iterator[None]:
   """Shows what Python's log and absl's (of JAX, Orbax, TFDS) say while the program runs."""
   root, handler = logging.getLogger(), logging.StreamHandler()
   before, absl_before = root.level, absl_logging.get_verbosity()
+  # absl's log sets one up where it is used while a library is imported; lines would come twice.
+  others = [other for other in root.handlers if type(other) is logging.StreamHandler]
   handler.setFormatter(_LogFormatter())
-  root.addHandler(handler)
+  root.handlers = [handler, *(other for other in root.handlers if other not in others)]
   root.setLevel(level)
   absl_logging.set_verbosity(converter.standard_to_absl(level))
   try:
@@ -61,7 +63,7 @@ def _log_on_stderr(level: int) -> Iterator[None]:
   finally:
     absl_logging.set_verbosity(absl_before)
     root.setLevel(before)
-    root.removeHandler(handler)
+    root.handlers = [*others, *(other for other in root.handlers if other is not handler)]
 
 
 class _LogFormatter(logging.Formatter):

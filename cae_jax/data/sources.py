@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import pathlib
+import re
 import sys
 from typing import Any, NamedTuple
 
@@ -85,8 +86,10 @@ def load_source(
   root = default_data_dir() if data_dir is None else user_path(data_dir)
   builder = _builder(dataset, None if source_dir is None else user_path(source_dir), root)
   _prepare(builder)
+  asked = set(re.findall(r"\w+", split))
   for name, words in left_out(builder).items():
-    _log.warning("%s, split %s: %s", dataset, name, words)
+    if asked & {name, "all"}:
+      _log.warning("%s, split %s: %s", dataset, name, words)
   return _RecordSource(builder, split)
 
 

@@ -148,10 +148,15 @@ def program(args: Args) -> None:
   ],
 )
 def test_run(arguments, status, out, err, capsys):
-  before = list(logging.getLogger().handlers), logging.getLogger().level
-  assert cli.run(program, define, arguments) == status
-  assert capsys.readouterr() == (out, err)
-  assert before == (logging.getLogger().handlers, logging.getLogger().level)
+  root, other = logging.getLogger(), logging.StreamHandler()  # as a library leaves one
+  root.addHandler(other)
+  before = {*root.handlers}, root.level
+  try:
+    assert cli.run(program, define, arguments) == status
+    assert capsys.readouterr() == (out, err)
+    assert before == ({*root.handlers}, root.level)
+  finally:
+    root.removeHandler(other)
 
 
 def test_bugs_and_debugged_errors_show_their_traceback(capsys):

@@ -171,8 +171,13 @@ def test_an_image_that_cannot_be_read_is_left_out_and_named(folder, caplog):
     assert message.startswith(
       "photos, split train: 1 of 3 images cannot be read and left out: a.png: image of"
     )
-  (folder / "a.png").write_bytes(good)
   caplog.clear()
+  load(folder, "valid")
+  assert caplog.messages == []
+  load(folder, "valid+train[:50%]")
+  assert len(caplog.messages) == 1
+  caplog.clear()
+  (folder / "a.png").write_bytes(good)
   assert len(load(folder)) == 3
   assert caplog.messages == []
 
