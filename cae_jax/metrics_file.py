@@ -9,7 +9,7 @@ from typing import Any
 def read_metrics(path: str | PathLike) -> list[dict[str, Any]]:
   """Reads the lines of a metrics.jsonl; one that was cut off in mid-write is left out."""
   lines = []
-  for text in pathlib.Path(path).read_text(encoding="utf-8").splitlines():
+  for text in pathlib.Path(path).read_text("utf-8", "replace").splitlines():
     try:
       line = json.loads(text)
     except ValueError:

@@ -42,8 +42,10 @@ from cae_jax.models.base import setting_fields
 from cae_jax.training import losses, portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import LoopConfig, Result, train
-from cae_jax.training.optimizers import make_optimizer, make_schedule
+from cae_jax.training.optimizers import fitting_warmup, make_optimizer, make_schedule
+from cae_jax.training.reporting import say
 from cae_jax.training.state import TrainState, create_state
+from cae_jax.training.workdir import holds_run, locked
 from cae_jax.weights import Weights, load_weights, save_weights, shipped
 from experiments import cli, train_flags
 from experiments.program_flags import Args
@@ -63,9 +65,19 @@ def main(args: Args) -> None:
     jax.distributed.initialize(args.coordinator_address, args.num_processes, args.process_id)
   backend.require()
   workdir = train_flags.workdir(args)
-  first_process = jax.process_index() == 0
-  if first_process:
-    train_flags.keep_flags(args, workdir / "flags.txt")
+  with locked(workdir):
+    sharding.on_first_process(lambda: _open(args, workdir))
+    _run(args, workdir)
+
+
+def _open(args: Args, workdir: Path) -> None:
+  """Begins or resumes the run of a folder; what a command left that never ran does not count."""
+  if not holds_run(workdir):
+    (workdir / _CARRIED).unlink(missing_ok=True)
+  train_flags.keep_flags(args, workdir / "flags.txt")
+
+
+def _run(args: Args, workdir: Path) -> None:
   source = cached(_source(args, "train"), _cache_bytes(args))
   # Opened before training: a split that is not there is no news for the end of it.
   test = _source(args, "test") if args.test_split else None
@@ -74,7 +86,7 @@ def main(args: Args) -> None:
     print(f"stopped at step {int(result.state.step)}; the same command resumes")
     return
   best = _best_state(args, workdir)  # every process takes part in reading a checkpoint
-  if first_process:
+  if jax.process_index() == 0:
     weights = _export(args, workdir, best, source)
     _report(args, workdir, weights, test, best, result)
 
@@ -152,7 +164,11 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
     seed=args.seed,
     ema_decay=args.ema_decay,
     max_minutes=args.max_minutes,
+    max_skipped=args.max_skipped,
   )
+  warmup_steps = fitting_warmup(args.warmup_steps, args.steps)
+  if warmup_steps != args.warmup_steps:
+    say(f"--warmup_steps={args.warmup_steps} is longer than the run: {warmup_steps} instead")
   optimizer, params, start = _optimizer(args), _initial_params(args, model, params, source), None
   if args.carry_from:
     start = _carried(workdir, batches, portable.read_parts(args.carry_from, params, optimizer))
@@ -223,20 +239,21 @@ def _best_state(args: Args, workdir: Path) -> TrainState:
   """Reads the best checkpoint; where there is none, the state that was carried here."""
   (_, params), optimizer = _network(args), _optimizer(args)
   with Checkpoints(workdir / "checkpoints") as checkpoints:
-    if args.carry_from and checkpoints.best_step is None:
+    if args.carry_from and checkpoints.last_step is None:
       state, place = portable.read_parts(args.carry_from, params, optimizer)
       _keep_trained_on(workdir, place)
       return state
     initial = jax.device_put(
       create_state(params, optimizer), sharding.replicated(sharding.data_mesh())
     )
-    return checkpoints.restore(initial, checkpoints.best_step)[0]
+    return checkpoints.restore_best(initial)[0]
 
 
 def _export(args: Args, workdir: Path, best: TrainState, source: ImageSource) -> Weights:
   """Weights from the averaged parameters of the best checkpoint, with their coding tables."""
   config, dtype = _config(args), np.dtype(args.export_dtype)
-  params = jax.tree.map(lambda a: np.asarray(a, dtype), jax.device_get(best.ema_params))
+  with np.errstate(over="ignore"):  # what float16 cannot hold is refused with a word
+    params = jax.tree.map(lambda a: np.asarray(a, dtype), jax.device_get(best.ema_params))
   images = _calibration_images(build_model(config), source)
   weights = calibrate_weights(
     args.name,

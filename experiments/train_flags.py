@@ -8,15 +8,17 @@ from cae_jax.images.files import replace_atomically
 from cae_jax.images.preprocessing import PREPROCESSINGS
 from cae_jax.models import MODELS
 from cae_jax.models.layers import UPSAMPLINGS
+from cae_jax.training.loop import LoopConfig
 from cae_jax.training.losses import DISTORTIONS
 from cae_jax.training.optimizers import OPTIMIZERS, SCHEDULES
+from cae_jax.training.workdir import holds_run
 from experiments.program_flags import Args, Flags, parse
 
 # What may differ from start to resumption: it does not change what is learnt, or, as --steps does,
 # it says how long to go on.
 _FREE = frozenset({
   "workdir", "source_dir", "data_dir", "test_split", "cache_gib", "steps", "log_every",
-  "validate_every", "export_dtype",
+  "validate_every", "max_skipped", "export_dtype",
 })  # fmt: skip
 # What concerns one call alone, and is not kept.
 _OF_THE_CALL = frozenset({
@@ -105,6 +107,12 @@ def define_flags(flags: Flags) -> None:
   flags.number(
     "max_minutes", float("inf"), "Stop after so long, as if interrupted; the same command goes on."
   )
+  flags.integer(
+    "max_skipped",
+    LoopConfig.max_skipped,
+    "Skipped steps in a row, for want of finite numbers, after which a run counts as diverged.",
+    lower_bound=1,
+  )
   flags.path(
     "carry_from", None, "Folder of a state from elsewhere to go on from, in a fresh workdir."
   )
@@ -149,13 +157,13 @@ def resolved(args: Args) -> dict[str, str]:
 
 
 def keep_flags(args: Args, path: Path) -> None:
-  """Writes the resolved flags as a flagfile, after comparing them with those that are there.
+  """Writes the resolved flags as a flagfile, after comparing them with those of a run there.
 
   Raises:
     UsageError: the run in this folder was started with other flags that matter.
   """
   ours = resolved(args)
-  if path.exists():
+  if path.exists() and holds_run(path.parent):
     _check_same(path, ours)
   path.parent.mkdir(parents=True, exist_ok=True)
   with replace_atomically(path) as temporary:

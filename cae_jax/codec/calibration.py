@@ -5,11 +5,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from cae_jax.codec.coders import module_of
 from cae_jax.codec.coders.programs import on_device
 from cae_jax.models import build_model
-from cae_jax.weights import Weights
+from cae_jax.weights import Weights, WeightsError
 
 
 def calibrate_weights(
@@ -27,8 +28,13 @@ def calibrate_weights(
     images: uint8 [H, W, 3]. Of the paper's model all training images, which its tables count; of
       the others a few, for the sizes of activations, with sides that are multiples of
       `model.multiple`.
+  Raises:
+    WeightsError: a parameter is not finite.
   """
   params = jax.device_get(params)
+  for path, array in flatten_dict(params, sep="/").items():
+    if not np.isfinite(array).all():
+      raise WeightsError(f"parameter {path} is not finite in {array.dtype}; these are no weights")
   calibrate = module_of(config["model"]).calibrate
   tables = calibrate(build_model(config), on_device(params), images)
   return Weights(name, config, params, tables, card or {})

@@ -1,6 +1,7 @@
 """Ending a run in good order when asked to."""
 
 import signal
+import threading
 from types import FrameType
 
 import jax
@@ -9,23 +10,27 @@ from cae_jax.training import sharding
 
 
 class Interruption:
-  """While entered, SIGTERM and the first Ctrl-C only set a flag; a second Ctrl-C raises.
+  """While entered, what asks a process to end only sets a flag; a second Ctrl-C raises.
+
+  That is SIGTERM, Ctrl-C, SIGHUP (a closed terminal; where it is ignored, as under nohup, it stays
+  so), and the warnings of cluster schedulers before their limits: SIGUSR1, SIGUSR2, SIGXCPU.
 
   Signal handlers exist in the main thread alone; entered elsewhere (a notebook's worker, say) it
   changes nothing.
   """
 
-  _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+  _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
   def __init__(self):
     self.requested = False
     self._previous: dict[int, object] = {}
 
   def __enter__(self) -> "Interruption":
-    try:
-      self._previous = {s: signal.signal(s, self._handle) for s in self._SIGNALS}
-    except ValueError:  # not the main thread
-      self._previous = {}
+    if threading.current_thread() is threading.main_thread():
+      numbers = [signal.Signals[name] for name in self._NAMES]
+      if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        numbers.remove(signal.SIGHUP)
+      self._previous = {number: signal.signal(number, self._handle) for number in numbers}
     return self
 
   def __exit__(self, *exception) -> None:
@@ -33,7 +38,7 @@ class Interruption:
       signal.signal(number, handler)  # type: ignore[arg-type]
 
   def agreed(self, check: bool) -> bool:
-    """Whether to stop now, the same answer on every process.
+    """Says whether to stop now, the same on every process.
 
     One process looks at its flag at every call. Several have to talk about it, and do so only
     where `check` is set; it has to be the same on all of them.

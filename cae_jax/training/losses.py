@@ -16,7 +16,7 @@ LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 
 
 def mse_loss(model: Model) -> LossFn:
-  """The paper's loss: mean squared error of what the network sees, normalised to [0, 1].
+  """Makes the paper's loss: mean squared error of what the network sees, normalised to [0, 1].
 
   Args:
     model: whose output has `seen` and `seen_hat`, see `models.paper.PaperOutput`.
@@ -65,7 +65,7 @@ def _mean_square(error):
 
 
 def rate_distortion_loss(model: Model, distortion: str = "mse", cost_power: float = 1.0) -> LossFn:
-  """Rate plus lmbda times distortion, of every image at a random trade-off.
+  """Makes the loss rate plus lmbda times distortion, of every image at a random trade-off.
 
   The images of a batch share out the range of the trade-off evenly. The cost of an image is
   J / sqrt(lmbda / 0.009): J grows about like the root of lmbda, so all rates weigh the same.

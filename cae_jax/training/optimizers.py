@@ -1,5 +1,6 @@
 """Optimisers and learning-rate schedules by name."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import optax
 from optax.contrib import MuonDimensionNumbers
 
+from cae_jax.errors import UsageError
 from cae_jax.training.soap import soap
 
 
@@ -40,16 +42,19 @@ _DECAYING_FRACTION = 0.3  # of the steps, of a trapezoidal schedule
 def make_schedule(
   name: str, learning_rate: float, steps: int, warmup_steps: int = 0, final_fraction: float = 0.01
 ) -> optax.Schedule:
-  """A linear warm-up, then the named decay to `final_fraction` of the rate at step `steps`.
+  """Makes a linear warm-up, then the named decay to `final_fraction` of the rate at step `steps`.
 
   A trapezoidal schedule stays at the peak and decays linearly over the last 30 % of the steps, so
   that a run whose length is not settled yet can go on at the peak.
 
+  Args:
+    warmup_steps: shortened by `fitting_warmup`.
   Raises:
-    ValueError: an unknown name, or a warm-up longer than the run.
+    UsageError: an unknown name, or a rate that is no number.
   """
-  if warmup_steps > steps:
-    raise ValueError(f"warm-up of {warmup_steps} steps is longer than the run of {steps} steps")
+  if not 0 <= learning_rate < math.inf:
+    raise UsageError(f"learning rate {learning_rate}; expected a finite number from 0 on")
+  warmup_steps = fitting_warmup(warmup_steps, steps)
   rest = max(steps - warmup_steps, 1)
   match name:
     case "constant":
@@ -64,20 +69,25 @@ def make_schedule(
         learning_rate, final_fraction * learning_rate, decaying, max(rest - decaying, 0)
       )
     case _:
-      raise ValueError(f"unknown schedule {name!r}; choose one of {', '.join(SCHEDULES)}")
+      raise UsageError(f"unknown schedule {name!r}; choose one of {', '.join(SCHEDULES)}")
   warmup = optax.linear_schedule(learning_rate / max(warmup_steps, 1), learning_rate, warmup_steps)
   return optax.join_schedules([warmup, decay], [warmup_steps]) if warmup_steps else decay
+
+
+def fitting_warmup(warmup_steps: int, steps: int) -> int:
+  """Shortens a warm-up that is longer than the run to a tenth of the run."""
+  return warmup_steps if warmup_steps <= steps else steps // 10
 
 
 def make_optimizer(
   name: str, schedule: optax.ScalarOrSchedule, clip_norm: float = 0.0
 ) -> optax.GradientTransformation:
-  """The named optimiser behind clipping of the gradient's global norm (0: no clipping).
+  """Puts the named optimiser behind clipping of the gradient's global norm (0: no clipping).
 
   Raises:
-    ValueError: an unknown name.
+    UsageError: an unknown name.
   """
   if name not in OPTIMIZERS:
-    raise ValueError(f"unknown optimizer {name!r}; choose one of {', '.join(OPTIMIZERS)}")
+    raise UsageError(f"unknown optimizer {name!r}; choose one of {', '.join(OPTIMIZERS)}")
   optimizer = OPTIMIZERS[name](schedule)
   return optax.chain(optax.clip_by_global_norm(clip_norm), optimizer) if clip_norm else optimizer

@@ -17,14 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from cae_jax.errors import UsageError
 from cae_jax.images.files import replace_atomically
 from cae_jax.training.state import TrainState, create_state
 
 PART_BYTES = 15 << 20
 _GROUPS = ("params", "ema_params")
+_PARTS = "state-*-of-*.safetensors"
 
 
 def write_parts(
@@ -50,7 +52,7 @@ def write_parts(
     paths.append(folder / f"state-{number}-of-{len(parts)}.safetensors")
     with replace_atomically(paths[-1]) as temporary:
       save_file(part, temporary, {"about": json.dumps(about)})
-  for path in set(folder.glob("state-*-of-*.safetensors")) - set(paths):
+  for path in set(folder.glob(_PARTS)) - set(paths):
     path.unlink()
   return paths
 
@@ -58,7 +60,7 @@ def write_parts(
 def read_parts(
   folder: str | os.PathLike, like: Any, optimizer: optax.GradientTransformation
 ) -> tuple[TrainState, Any]:
-  """What `write_parts` wrote, as the state of a run that goes on with a fresh optimiser.
+  """Reads what `write_parts` wrote, as the state of a run that goes on with a fresh optimiser.
 
   The learning rate's schedule goes on at the step of the state.
 
@@ -69,36 +71,55 @@ def read_parts(
     (state, data_state).
   Raises:
     FileNotFoundError: parts are missing.
-    ValueError: the parts are of different steps, or of another model.
+    UsageError: a part is damaged, or parts are of different steps, or of another model.
   """
-  paths = sorted(Path(folder).glob("state-*-of-*.safetensors"))
-  if not paths or len(paths) != int(paths[0].stem.rsplit("-", 1)[1]):
+  paths = sorted(Path(folder).glob(_PARTS))
+  if not paths or not paths[0].stem.endswith(f"-of-{len(paths)}"):
     names = ", ".join(path.name for path in paths) or "none"
     raise FileNotFoundError(f"{folder}: expected all parts state-K-of-N.safetensors, found {names}")
   arrays: dict[str, np.ndarray] = {}
   abouts = set()
   for path in paths:
-    with safe_open(path, "np") as file:
-      arrays |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-      abouts.add(file.metadata()["about"])
+    part, about_part = _read_part(path)
+    arrays |= part
+    abouts.add(about_part)
   if len(abouts) > 1:
-    raise ValueError(f"{folder}: the parts are of different steps")
+    raise UsageError(f"{folder}: the parts are of different steps; copy all of one state again")
   _check(folder, arrays, _flat(dict.fromkeys(_GROUPS, like)))
   groups = unflatten_dict(arrays, sep="/")
   about = json.loads(abouts.pop())
   state = create_state(jax.device_put(groups["params"]), optimizer)
-  step, opt_state = jnp.asarray(about["step"], jnp.int32), state.opt_state
-  if optax.tree.get_all_with_path(opt_state, "count"):  # of schedules
-    # Copied, since training donates every buffer.
-    opt_state = jax.tree.map(jnp.copy, optax.tree.set(opt_state, count=step))
   state = dataclasses.replace(
     state,
-    step=step,
+    step=jnp.asarray(about["step"], jnp.int32),
     skipped=jnp.asarray(about["skipped"], jnp.int32),
     ema_params=jax.device_put(groups["ema_params"]),
-    opt_state=opt_state,
+    opt_state=_schedules_at(about["step"], state.opt_state),
   )
   return state, about["data"]
+
+
+def _read_part(path: Path) -> tuple[dict[str, np.ndarray], str]:
+  """(arrays by name, what the whole state says of itself)."""
+  try:
+    with safe_open(path, "np") as file:
+      arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+      return arrays, file.metadata()["about"]
+  except (SafetensorError, TypeError, KeyError) as error:
+    raise UsageError(f"{path} is no part of a state, or damaged ({error})") from error
+
+
+def _schedules_at(step: int, opt_state: Any) -> Any:
+  """The optimiser's state with its learning rates at a step, and all else as it is.
+
+  Other counters stay: they belong to moments, which start at zero.
+  """
+
+  def moved(part: Any) -> Any:
+    return part._replace(count=jnp.asarray(step, jnp.int32)) if is_schedule(part) else part
+
+  is_schedule = lambda part: isinstance(part, optax.ScaleByScheduleState)
+  return jax.tree.map(moved, opt_state, is_leaf=is_schedule)
 
 
 def _flat(groups: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +143,7 @@ def _check(folder, arrays: Mapping[str, np.ndarray], like: Mapping[str, Any]) ->
   shapes, expected = ({k: np.shape(a) for k, a in each.items()} for each in (arrays, like))
   for name in sorted(shapes.keys() | expected.keys()):
     if shapes.get(name) != expected.get(name):
-      raise ValueError(
+      raise UsageError(
         f"{folder} is of another model: {name} is {shapes.get(name, 'missing')}, expected "
         f"{expected.get(name, 'nothing')}; use the flags of the run it came from"
       )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 from tensorboardX import SummaryWriter
+from tqdm import tqdm
 
 from cae_jax.images.files import replace_atomically
 from cae_jax.metrics_file import read_metrics
@@ -44,6 +45,12 @@ class MetricsLog:
     for name, value in figures.items():
       self._events.add_scalar(f"{split}/{name}", value, step)
     self._events.flush()
+
+
+def say(message: str) -> None:
+  """Prints a line on the first process, above a progress bar."""
+  if jax.process_index() == 0:
+    tqdm.write(message)
 
 
 def _drop_later(path: Path, step: int) -> None:

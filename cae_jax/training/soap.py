@@ -35,7 +35,7 @@ class SoapState(NamedTuple):
 def soap(
   learning_rate: optax.ScalarOrSchedule, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
-  """SOAP with the settings of `scale_by_soap`; decay is decoupled from the gradient as in AdamW."""
+  """Makes SOAP with the settings of `scale_by_soap`; decay is decoupled as in AdamW."""
   return optax.chain(
     scale_by_soap(),
     optax.add_decayed_weights(weight_decay),

@@ -17,7 +17,7 @@ class TrainState:
     params: trained parameters, float32.
     ema_params: their exponential moving average, which validation and export use.
     opt_state: the optimiser's.
-    skipped: int32, steps whose loss or gradient was not finite and which changed no parameter.
+    skipped: int32, steps that changed no parameter, since something in them was not finite.
   """
 
   step: jax.Array
@@ -28,7 +28,7 @@ class TrainState:
 
 
 def create_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
-  """A state at step 0. The average starts as a copy, so that buffers can be donated."""
+  """Makes a state at step 0. The average starts as a copy, so that buffers can be donated."""
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,

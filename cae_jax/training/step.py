@@ -24,15 +24,16 @@ def make_train_step(
   seed: int = 0,
   ema_decay: float = 0.999,
 ) -> StepFn:
-  """The jit-compiled training step.
+  """Makes the jit-compiled training step.
 
   The state is replicated and donated; the batch is split over the mesh, so XLA sums gradients over
   devices. The key is fold_in(seed, step): a resumed run draws what the uncut one would have drawn.
-  A step whose loss or gradient is not finite changes nothing but the counters.
+  A step whose loss, gradient or new parameters are not finite is skipped: it changes nothing but
+  the counters, so that what was finite once stays so.
 
   Returns:
-    step_fn(state, batch) -> (state, {"loss", "grad_norm", and what loss_fn reports, which may be
-    another "loss" than what is minimised}).
+    step_fn(state, batch) -> (state, {"loss", "grad_norm", what loss_fn reports, which may be
+    another "loss" than what is minimised, and "skipped", bool}).
   """
 
   def train_step(state: TrainState, batch: Batch):
@@ -40,11 +41,13 @@ def make_train_step(
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     (objective, figures), grads = grad_fn(state.params, batch, key=key)
     grad_norm = optax.tree.norm(grads)
-    finite = jnp.isfinite(objective) & jnp.isfinite(grad_norm)
-    state = _keep_if(finite, _updated(state, grads, optimizer, ema_decay), state)
+    updated = _updated(state, grads, optimizer, ema_decay)
+    norms = [objective, grad_norm, optax.tree.norm((updated.params, updated.ema_params))]
+    finite = jnp.isfinite(jnp.stack(norms)).all()
+    state = _keep_if(finite, updated, state)
     skipped = state.skipped + (~finite).astype(jnp.int32)
     state = dataclasses.replace(state, step=state.step + 1, skipped=skipped)
-    return state, {"loss": objective, "grad_norm": grad_norm, **figures}
+    return state, {"loss": objective, "grad_norm": grad_norm, **figures, "skipped": ~finite}
 
   everywhere = replicated(mesh)
   return jax.jit(

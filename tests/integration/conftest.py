@@ -13,6 +13,7 @@ from cae_jax.data.trained_on import TrainedOn
 from cae_jax.data.views import pixel_digest
 from cae_jax.images.files import read_rgb, write_image
 from cae_jax.weights import save_weights
+from experiments import cli, train
 from tests.models import paper_codec
 
 NAMES = ("a", "b", "c", "valid", "test")
@@ -42,6 +43,10 @@ class TinyTraining:
 
   def command(self, workdir: Path, *flags: str) -> list[str]:
     return [sys.executable, "-m", "experiments.train", *self.flags(workdir, *flags)]
+
+  def run_here(self, workdir: Path, *flags: str) -> int:
+    """Runs it in this process, which has imported everything already; gives the exit status."""
+    return cli.run(train.main, train.define_flags, self.flags(workdir, *flags))
 
   def run(self, workdir: Path, *flags: str, devices: int = 1) -> subprocess.CompletedProcess:
     return subprocess.run(

@@ -10,21 +10,28 @@ from cae_jax import codec
 from cae_jax.images.files import read_rgb
 from cae_jax.metrics_file import read_metrics
 from cae_jax.models import build_model, model_class
-from cae_jax.weights import load_weights
+from cae_jax.weights import WeightsError, load_weights
 from experiments import train
 from experiments.program_flags import parse
 
+OWN = ("--model=factorized", "--name=tiny", "--lmbda=0.05", "--bottleneck=6")
 
-def test_a_run_leaves_weights_that_make_files(tiny_training, tmp_path):
-  own = ("--model=factorized", "--name=tiny", "--lmbda=0.05", "--steps=4", "--bottleneck=6")
-  done = tiny_training.run(tmp_path, *own)
-  assert done.returncode == 0, done.stderr
-  figures = read_metrics(tmp_path / "metrics.jsonl")[-1]
+
+@pytest.fixture(scope="module")
+def first(tiny_training, tmp_path_factory):
+  """The workdir of a run of four steps."""
+  workdir = tmp_path_factory.mktemp("first")
+  assert tiny_training.run_here(workdir, *OWN, "--steps=4") == 0
+  return workdir
+
+
+def test_a_run_leaves_weights_that_make_files(tiny_training, first):
+  figures = read_metrics(first / "metrics.jsonl")[-1]
   assert figures["split"] == "valid"
   assert figures["rate_bpp"] > 0
-  result = json.loads((tmp_path / "result.json").read_text())
+  result = json.loads((first / "result.json").read_text())
   assert result["flags"]["lmbda"] == "--lmbda=0.05"
-  ours = codec.load(tmp_path / "weights.safetensors")
+  ours = codec.load(first / "weights.safetensors")
   assert ours.weights.config["fixed_lmbda"] == 0.05
   image = read_rgb(tiny_training.source_dir / "test.png")
   data = ours.compress(image)
@@ -33,18 +40,16 @@ def test_a_run_leaves_weights_that_make_files(tiny_training, tmp_path):
     ours.compress(image, bpp=1.0)
 
 
-def test_a_run_goes_on_from_weights(tiny_training, tmp_path):
-  own = ("--model=factorized", "--name=tiny", "--lmbda=0.05", "--bottleneck=6", "--test_split=")
-  assert tiny_training.run(tmp_path / "first", *own, "--steps=4").returncode == 0
-  first = tmp_path / "first" / "weights.safetensors"
-  start, still = f"--start_weights={first}", ("--steps=2", "--learning_rate=0")
-  done = tiny_training.run(tmp_path / "second", *own, start, *still)
-  assert done.returncode == 0, done.stderr
-  second = load_weights(tmp_path / "second" / "weights.safetensors")
-  jax.tree.map(np.testing.assert_array_equal, load_weights(first).params, second.params)
-  other = tiny_training.run(tmp_path / "third", *own, start, "--bottleneck=7")
-  assert other.returncode != 0
-  assert "another network (bottleneck 6 instead of 7)" in other.stderr
+def test_a_run_goes_on_from_weights(tiny_training, first, tmp_path, capsys):
+  start = ("--test_split=", f"--start_weights={first / 'weights.safetensors'}")
+  still = ("--steps=2", "--learning_rate=0", "--warmup_steps=200")
+  assert tiny_training.run_here(tmp_path / "second", *OWN, *start, *still) == 0
+  said = capsys.readouterr().out
+  assert said.count("--warmup_steps=200 is longer than the run: 0 instead") == 1
+  trained, kept = (load_weights(d / "weights.safetensors") for d in (first, tmp_path / "second"))
+  jax.tree.map(np.testing.assert_array_equal, trained.params, kept.params)
+  assert tiny_training.run_here(tmp_path / "third", *OWN, *start, "--bottleneck=7") == 2
+  assert "another network (bottleneck 6 instead of 7)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -64,3 +69,9 @@ def test_flags_are_the_settings_of_the_model(given, expected):
   config = train._config(parse(train.define_flags, given))
   assert config.items() >= expected.items()
   assert type(build_model(config)) is model_class(config["model"])
+
+
+def test_what_is_not_finite_does_not_become_weights():
+  too_large = {"conv": {"kernel": np.array([1, np.inf], np.float16)}}
+  with pytest.raises(WeightsError, match="parameter conv/kernel is not finite in float16"):
+    codec.calibrate_weights("tiny", {}, too_large, [])

@@ -1,4 +1,7 @@
-"""A run cut at any step and resumed is the uncut run, to the last bit."""
+"""The loop: a run cut at any step and resumed is the uncut run, and one that diverges stops.
+
+The network is one matrix, since the loop does not care; the paper's is resumed in `test_training`.
+"""
 
 import os
 import signal
@@ -10,16 +13,32 @@ import optax
 import pytest
 
 from cae_jax.data.patches import center_patches, training_patches
+from cae_jax.errors import UsageError
 from cae_jax.metrics_file import read_metrics
-from cae_jax.models import init_params
-from cae_jax.models.paper import PaperAutoencoder
-from cae_jax.training import losses, portable, sharding
+from cae_jax.training import portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
-from cae_jax.training.loop import LoopConfig, train
+from cae_jax.training.loop import DivergedError, LoopConfig, train
 from cae_jax.training.state import create_state
+from cae_jax.training.workdir import locked
 
 STEPS = 10
-MODEL = PaperAutoencoder(channels=(4, 6, 8))
+
+
+def _params():
+  return {"matrix": jnp.eye(3) / 2}
+
+
+def _loss(params, batch, *, key):
+  """Error of noisy pixels times a matrix; reports no PSNR."""
+  x = batch["image"] / 255
+  noisy = x + 0.1 * jax.random.normal(key, x.shape)
+  error = jnp.mean(jnp.square(noisy @ params["matrix"] - x))
+  return error, {"root": jnp.sqrt(error)}
+
+
+def _errors(params, batch):
+  x = batch["image"] / 255
+  return {"loss": jnp.mean(jnp.square(x @ params["matrix"] - x), axis=(1, 2, 3))}
 
 
 class _Noise:
@@ -48,14 +67,13 @@ class _Cut:
     return next(self._batches)
 
 
-def _train(workdir, cut=None, optimizer=None, poison=None, start=None, **config):
+def _train(workdir, cut=None, optimizer=None, loss_fn=_loss, start=None, **config):
   batches = training_patches(_Noise(), patch_size=16, batch_size=4, seed=1)
-  loss_fn = losses.mse_loss(MODEL)
   return train(
-    LoopConfig(steps=STEPS, log_every=2, validate_every=4, seed=1, **config),
-    params=init_params(MODEL, 0),
-    loss_fn=loss_fn if poison is None else _poisoned(loss_fn, poison),
-    errors_fn=losses.image_errors(MODEL),
+    LoopConfig(**{"steps": STEPS, "log_every": 2, "validate_every": 4, "seed": 1, **config}),
+    params=_params(),
+    loss_fn=loss_fn,
+    errors_fn=_errors,
     optimizer=optimizer or optax.adam(1e-2),
     batches=_Cut(batches, cut) if cut else batches,
     valid_batches=center_patches(_Noise(), patch_size=32, batch_size=2),
@@ -63,17 +81,6 @@ def _train(workdir, cut=None, optimizer=None, poison=None, start=None, **config)
     mesh=sharding.data_mesh(),
     start=start,
   )
-
-
-def _poisoned(loss_fn, value):
-  """A loss that is not finite for batches whose first pixel is even."""
-
-  def poisoned(params, batch, *, key):
-    loss, figures = loss_fn(params, batch, key=key)
-    even = batch["image"][0, 0, 0, 0] % 2 == 0
-    return loss * jnp.where(even, value, 1.0), figures
-
-  return poisoned
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +108,18 @@ def test_log_goes_on_where_it_was(uncut, tmp_path):
   assert steps(tmp_path) == steps(workdir)
 
 
+def test_a_second_signal_lets_the_checkpoint_be_written(tmp_path, monkeypatch):
+  leave = Checkpoints.__exit__
+
+  def signalled(self, *exception):
+    os.kill(os.getpid(), signal.SIGTERM)
+    leave(self, *exception)
+
+  monkeypatch.setattr(Checkpoints, "__exit__", signalled)
+  assert int(_train(tmp_path, cut=1).state.step) == 1
+  assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
+
+
 def test_last_and_best_checkpoints_are_kept(tmp_path):
   _train(tmp_path)
   with Checkpoints(tmp_path / "checkpoints") as checkpoints:
@@ -113,21 +132,54 @@ def test_last_and_best_checkpoints_are_kept(tmp_path):
     assert checkpoints.best_step == min(losses_by_step, key=losses_by_step.__getitem__)
 
 
-def test_no_checkpoint_is_an_error(tmp_path):
-  state = create_state({"w": jnp.zeros(1)}, optax.sgd(1.0))
-  with (
-    Checkpoints(tmp_path) as checkpoints,
-    pytest.raises(FileNotFoundError, match="no checkpoint in"),
-  ):
-    checkpoints.restore(state)
+def test_the_progress_bar_shows_what_the_loss_returns(tmp_path, capsys):
+  _train(tmp_path)
+  shown = capsys.readouterr().err
+  last = read_metrics(tmp_path / "metrics.jsonl")[-2]
+  assert f"loss={last['loss']:.4g}, root={last['root']:.4g}]" in shown
+
+
+def test_a_folder_where_another_run_is_at_work_is_left_alone(tmp_path, monkeypatch):
+  with locked(tmp_path):
+    _train(tmp_path, steps=1)  # by the same thread
+    monkeypatch.setattr("threading.get_ident", lambda: 0)
+    with pytest.raises(UsageError, match="another run is at work here"):
+      _train(tmp_path)
+
+
+def _diverging(value, share=1):
+  """The loss, but not finite in one of so many batches."""
+
+  def loss_fn(params, batch, *, key):
+    loss, figures = _loss(params, batch, key=key)
+    bad = batch["image"][0, 0, 0, 0] % share == 0
+    return loss * jnp.where(bad, value, 1.0), figures
+
+  return loss_fn
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_steps_that_are_not_finite_change_nothing(tmp_path, value):
-  result = _train(tmp_path, poison=value)
-  assert 0 < int(result.state.skipped) < STEPS
+  result = _train(tmp_path, loss_fn=_diverging(value, share=5))
+  assert 0 < int(result.state.skipped) < STEPS / 2
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.state.params))
   assert int(result.state.step) == STEPS
+  assert all(np.isfinite(line["loss"]) for line in read_metrics(tmp_path / "metrics.jsonl"))
+
+
+def test_a_diverged_run_stops_and_leaves_its_best_checkpoint(tmp_path):
+  sgd = optax.sgd(optax.piecewise_constant_schedule(0.1, {5: 1e38}))
+  with pytest.raises(DivergedError, match=r"last 5 steps up to step 10.* of step [48] \("):
+    _train(tmp_path, optimizer=sgd, steps=100, max_skipped=4)
+  with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+    best, _ = checkpoints.restore_best(create_state(_params(), sgd))
+  assert int(best.skipped) == max(int(best.step) - 5, 0)
+  assert np.isfinite(best.params["matrix"]).all()
+
+
+def test_half_a_run_of_skipped_steps_is_enough(tmp_path):
+  with pytest.raises(DivergedError, match="last 6 steps up to step 6; start again with a lower"):
+    _train(tmp_path, loss_fn=_diverging(np.nan))
 
 
 def test_a_run_goes_on_elsewhere(tmp_path):
@@ -139,7 +191,7 @@ def test_a_run_goes_on_elsewhere(tmp_path):
   with Checkpoints(tmp_path / "here" / "checkpoints") as checkpoints:
     _, data_state = checkpoints.restore(here.state)
   portable.write_parts(tmp_path / "parts", here.state, data_state)
-  start = portable.read_parts(tmp_path / "parts", init_params(MODEL, 0), sgd)
+  start = portable.read_parts(tmp_path / "parts", _params(), sgd)
   there = _train(tmp_path / "there", optimizer=sgd, start=start)
   assert there.finished
   for name in ("params", "ema_params"):
@@ -158,7 +210,7 @@ def test_a_carried_state_may_go_on_with_other_patches(tmp_path):
   """Without a place in the data they begin anew."""
   here = _train(tmp_path / "here", cut=5)
   portable.write_parts(tmp_path / "parts", here.state, None)
-  start = portable.read_parts(tmp_path / "parts", init_params(MODEL, 0), optax.adam(1e-2))
+  start = portable.read_parts(tmp_path / "parts", _params(), optax.adam(1e-2))
   there = _train(tmp_path / "there", start=(start[0], None))
   assert there.finished
   assert int(there.state.step) == STEPS

@@ -9,13 +9,14 @@ import time
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
+from safetensors.numpy import load_file
 
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.data.views import pixel_digest
 from cae_jax.images.files import read_rgb
 from cae_jax.metrics_file import read_metrics
 from cae_jax.weights import load_weights
-from experiments import cli, train
 from tests.integration.conftest import NAMES, environment
 
 
@@ -52,9 +53,11 @@ def test_a_run_leaves_what_it_promises(tiny_training, reference):
   assert coded[0]["mean_rate_bpp"] > 0
 
 
-def test_sigterm_saves_and_the_same_command_resumes(tiny_training, tmp_path):
+def test_others_are_kept_out_until_sigterm_and_the_same_command_resumes(
+  tiny_training, tmp_path, capsys
+):
   process = subprocess.Popen(
-    tiny_training.command(tmp_path, "--steps=1000000"),
+    tiny_training.command(tmp_path, "--steps=1000000", "--validate_every=1000000"),
     env=environment(),
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
@@ -63,37 +66,57 @@ def test_sigterm_saves_and_the_same_command_resumes(tiny_training, tmp_path):
   deadline = time.monotonic() + 120
   while process.poll() is None and time.monotonic() < deadline and not _losses(tmp_path):
     time.sleep(0.02)
+  assert tiny_training.run_here(tmp_path, "--steps=1000000") == 2
+  assert f"another run is at work here (process {process.pid} on " in capsys.readouterr().err
   process.send_signal(signal.SIGTERM)
   output, _ = process.communicate(timeout=120)
   assert process.returncode == 0, output
   stopped = int(re.search(r"stopped at step (\d+)", output)[1])
-  done = tiny_training.run(tmp_path, f"--steps={stopped + 4}")
-  assert done.returncode == 0, done.stderr
-  assert f"resuming at step {stopped} of" in done.stdout + done.stderr
+  assert tiny_training.run_here(tmp_path, f"--steps={stopped + 4}", "--test_split=") == 0
+  assert f"resuming at step {stopped} of {stopped + 4}" in capsys.readouterr().out
   assert list(_losses(tmp_path)) == list(range(1, stopped + 5))
 
 
-def test_eight_devices_give_the_losses_of_one(tiny_training, reference, tmp_path):
-  done = tiny_training.run(tmp_path, "--steps=12", devices=8)
-  assert done.returncode == 0, done.stderr
-  ours, theirs = _losses(tmp_path), _losses(reference)
-  np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-3)
+@pytest.fixture(scope="module")
+def cut(tiny_training, tmp_path_factory):
+  """A run of 12 steps that was stopped after one; its state is in the folder `carried`."""
+  workdir = tmp_path_factory.mktemp("cut")
+  stopping = ("--max_minutes=0", f"--carry_to={workdir / 'carried'}")
+  assert tiny_training.run_here(workdir, "--steps=12", *stopping) == 0
+  assert list(_losses(workdir)) == [1]
+  return workdir
 
 
-def test_two_processes_train_together(tiny_training, reference, tmp_path):
+def test_a_cut_run_ends_with_the_weights_of_the_uncut(tiny_training, reference, cut, tmp_path):
+  workdir = shutil.copytree(cut, tmp_path / "run")
+  assert tiny_training.run_here(workdir, "--steps=12", "--test_split=") == 0
+  assert _losses(workdir) == _losses(reference)
+  ours, theirs = (load_weights(folder / "weights.safetensors") for folder in (workdir, reference))
+  assert ours.hash() == theirs.hash()
+
+
+def test_a_state_from_elsewhere_can_be_exported_without_training(tiny_training, cut, tmp_path):
+  state = cut / "carried"
+  assert tiny_training.run_here(tmp_path, f"--carry_from={state}", "--export_only") == 0
+  weights = load_weights(tmp_path / "weights.safetensors")
+  assert weights.card["step"] == 1
+  [part] = state.iterdir()
+  arrays = load_file(part)
+  for name, array in flatten_dict(weights.params, sep="/").items():
+    np.testing.assert_array_equal(array, arrays[f"ema_params/{name}"])
+
+
+def test_two_processes_of_four_devices_give_the_losses_of_one(tiny_training, reference, tmp_path):
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     address = f"127.0.0.1:{free.getsockname()[1]}"
+  own = ("--steps=12", "--validate_every=12", "--test_split=", "--num_processes=2")
   processes = [
     subprocess.Popen(
       tiny_training.command(
-        tmp_path,
-        "--steps=12",
-        f"--coordinator_address={address}",
-        "--num_processes=2",
-        f"--process_id={index}",
+        tmp_path, *own, f"--coordinator_address={address}", f"--process_id={index}"
       ),
-      env=environment(),
+      env=environment(devices=4),
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
       text=True,
@@ -101,7 +124,7 @@ def test_two_processes_train_together(tiny_training, reference, tmp_path):
     for index in range(2)
   ]
   try:
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
   finally:
     for process in processes:
       process.kill()
@@ -109,45 +132,15 @@ def test_two_processes_train_together(tiny_training, reference, tmp_path):
   assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
   ours, theirs = _losses(tmp_path), _losses(reference)
   np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-3)
-  # one process goes on from the checkpoint that two have written
-  done = tiny_training.run(tmp_path, "--steps=16")
-  assert done.returncode == 0, done.stderr
+  # one process of one device goes on from the checkpoint that they have written
+  assert tiny_training.run_here(tmp_path, "--steps=16", "--test_split=") == 0
   assert max(_losses(tmp_path)) == 16
 
 
-def test_other_flags_do_not_resume(tiny_training, reference):
-  done = tiny_training.run(reference, "--steps=12", "--kernel_size=5")
-  assert done.returncode == 2
-  assert done.stderr.strip().count("\n") == 0
-  assert "holds a run with --kernel_size=3, this one has --kernel_size=5" in done.stderr
-
-
-@pytest.fixture
-def run_here(tiny_training):
-  """Runs the program in this process: workdir, flags -> exit status."""
-
-  def run(workdir, *flags):
-    return cli.run(train.main, train.define_flags, tiny_training.flags(workdir, *flags))
-
-  return run
-
-
-@pytest.fixture
-def fails(run_here, tmp_path, capsys):
-  """Runs the program with flags that are wrong: the one line on standard error."""
-
-  def run(*flags):
-    assert run_here(tmp_path, *flags) == 2
-    error = capsys.readouterr().err
-    assert error.strip().count("\n") == 0
-    return error
-
-  return run
-
-
-def test_half_precision_can_be_exported_without_training(run_here, reference, tmp_path):
+def test_half_precision_can_be_exported_without_training(tiny_training, reference, tmp_path):
   workdir = shutil.copytree(reference, tmp_path / "run")
-  assert run_here(workdir, "--steps=12", "--export_only", "--export_dtype=float16") == 0
+  half_precision = ("--export_only", "--export_dtype=float16")
+  assert tiny_training.run_here(workdir, "--steps=12", *half_precision) == 0
   full, half = (load_weights(folder / "weights.safetensors") for folder in (reference, workdir))
   sizes = [{a.dtype.itemsize for a in jax.tree.leaves(w.params)} for w in (full, half)]
   assert sizes == [{4}, {2}]
@@ -157,23 +150,45 @@ def test_half_precision_can_be_exported_without_training(run_here, reference, tm
   assert _losses(workdir) == _losses(reference)
 
 
-def test_a_state_from_elsewhere_can_be_exported_without_training(run_here, tmp_path):
-  there, here, state = tmp_path / "there", tmp_path / "here", tmp_path / "state"
-  assert run_here(there, "--steps=4", f"--carry_to={state}") == 0
-  assert run_here(here, "--steps=4", f"--carry_from={state}", "--export_only") == 0
-  theirs, ours = (load_weights(folder / "weights.safetensors") for folder in (there, here))
-  assert ours.hash() == theirs.hash()
+def test_a_diverged_run_fails_and_exports_nothing(tiny_training, tmp_path, capsys):
+  assert tiny_training.run_here(tmp_path, "--steps=4", "--learning_rate=1e30") == 2
+  assert capsys.readouterr().err.splitlines()[-1].startswith("error: the run has diverged")
+  assert not (tmp_path / "weights.safetensors").exists()
 
 
-def test_a_flag_newer_than_the_run_counts_as_its_default(fails, tiny_training, reference, tmp_path):
-  kept = tmp_path / "flags.txt"
-  lines = (reference / "flags.txt").read_text().splitlines()
+@pytest.fixture
+def fails(tiny_training, tmp_path, capsys):
+  """Runs the program with flags that are wrong: the one line on standard error."""
+
+  def run(*flags, workdir=tmp_path):
+    assert tiny_training.run_here(workdir, *flags) == 2
+    [error] = capsys.readouterr().err.splitlines()
+    return error
+
+  return run
+
+
+def test_other_flags_do_not_resume(fails, cut):
+  error = fails("--steps=12", "--kernel_size=5", workdir=cut)
+  assert "holds a run with --kernel_size=3, this one has --kernel_size=5" in error
+
+
+def test_a_flag_newer_than_the_run_counts_as_its_default(fails, cut, tmp_path):
+  lines = (cut / "flags.txt").read_text().splitlines()
   older = [line for line in lines if "latent_bits" not in line]
-  kept.write_text("\n".join(older) + "\n")
+  (tmp_path / "flags.txt").write_text("\n".join(older) + "\n")
+  (tmp_path / "metrics.jsonl").touch()
   error = fails("--steps=12", "--latent_bits=4")
   assert "holds a run with --latent_bits=0, this one has --latent_bits=4" in error
   # what comes next is found to be wrong
   assert "/nowhere" in fails("--steps=12", "--latent_bits=0", "--source_dir=/nowhere")
+
+
+def test_a_command_that_failed_binds_no_one_to_its_flags(fails, cut, tmp_path):
+  assert "trian" in fails("--train_split=trian", f"--carry_from={cut / 'carried'}")
+  (tmp_path / "trained_on_before.json").touch()
+  assert "/nowhere" in fails("--kernel_size=5", "--source_dir=/nowhere")
+  assert not (tmp_path / "trained_on_before.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -191,6 +206,7 @@ def test_a_flag_newer_than_the_run_counts_as_its_default(fails, tiny_training, r
     ("--channels=4", "no such network: --channels=4 (not enough values"),
     ("--patch_size=18", "--patch_size=18: this network takes multiples of 4"),
     ("--valid_patch_size=30", "--valid_patch_size=30: this network takes multiples of 4"),
+    ("--learning_rate=nan", "learning"),
   ],
 )
 def test_bad_input_is_one_line_and_status_2(fails, flag, message):

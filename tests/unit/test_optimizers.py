@@ -4,6 +4,7 @@ import numpy as np
 import optax
 import pytest
 
+from cae_jax.errors import UsageError
 from cae_jax.training import optimizers
 
 
@@ -46,10 +47,32 @@ def test_trapezoidal_schedule_stays_at_the_peak():
   assert (np.diff(rates[70:]) < 0).all()
 
 
+@pytest.mark.parametrize("name", optimizers.SCHEDULES)
+@pytest.mark.parametrize(("steps", "fitting"), [(1, 0), (12, 1)])
+def test_a_run_shorter_than_its_warmup_warms_up_for_a_tenth(name, steps, fitting):
+  assert optimizers.fitting_warmup(200, steps) == fitting
+  short = optimizers.make_schedule(name, 1e-2, steps, 200)
+  expected = optimizers.make_schedule(name, 1e-2, steps, fitting)
+  rates = [float(short(step)) for step in range(steps + 1)]
+  assert rates == [float(expected(step)) for step in range(steps + 1)]
+  assert max(rates) == pytest.approx(1e-2)
+  # Resumed with more steps, the run goes on where the longer one would be: in its warm-up.
+  longer = optimizers.make_schedule(name, 1e-2, 1000, 200)
+  assert float(longer(steps)) == pytest.approx(1e-2 * (1 + steps * 199 / 200) / 200, rel=1e-4)
+
+
+def test_a_warmup_that_fits_stays():
+  assert [optimizers.fitting_warmup(w, 200) for w in (0, 150, 200)] == [0, 150, 200]
+
+
 def test_errors_name_the_choices():
-  with pytest.raises(ValueError, match="unknown optimizer 'newton'; choose one of sgd, adam"):
+  with pytest.raises(UsageError, match="unknown optimizer 'newton'; choose one of sgd, adam"):
     optimizers.make_optimizer("newton", 1e-3)
-  with pytest.raises(ValueError, match="unknown schedule 'step'; choose one of cosine"):
+  with pytest.raises(UsageError, match="unknown schedule 'step'; choose one of cosine"):
     optimizers.make_schedule("step", 1e-3, 10)
-  with pytest.raises(ValueError, match="warm-up of 20 steps is longer than the run of 10"):
-    optimizers.make_schedule("cosine", 1e-3, 10, 20)
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0])
+def test_a_rate_that_is_none_is_refused(rate):
+  with pytest.raises(UsageError, match=f"learning rate {rate}; expected a finite number"):
+    optimizers.make_schedule("cosine", rate, 10)

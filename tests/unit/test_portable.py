@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from safetensors.numpy import save_file
 
+from cae_jax.errors import UsageError
 from cae_jax.training import portable
-from cae_jax.training.optimizers import make_optimizer, make_schedule
+from cae_jax.training.optimizers import OPTIMIZERS, make_optimizer, make_schedule
 from cae_jax.training.state import create_state
 
 DATA_STATE = {"next": 7}
@@ -39,12 +41,31 @@ def test_a_state_goes_and_comes(state, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-def test_the_schedule_goes_on(state, tmp_path):
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_only_the_schedule_goes_on(name, tmp_path):
+  """The optimiser is a fresh one at the rate of the step: moments of nothing are not corrected."""
+  rng = np.random.default_rng(0)
+  gradients = lambda: {"kernel": rng.normal(size=(2, 2, 3, 5)), "bias": rng.normal(size=5)}
+  params = jax.tree.map(jnp.float32, gradients())
+  schedule = make_schedule("cosine", 1e-2, 100, 10)
+  carried = make_optimizer(name, schedule, 1.0)
+  fresh = make_optimizer(name, lambda count: schedule(42 + count), 1.0)
+  at_42 = dataclasses.replace(create_state(params, carried), step=jnp.asarray(42))
+  portable.write_parts(tmp_path, at_42, DATA_STATE)
+  ours, theirs = portable.read_parts(tmp_path, params, carried)[0].opt_state, fresh.init(params)
+  update = jax.jit(carried.update, donate_argnums=1)  # donated as in training
+  fresh_update = jax.jit(fresh.update)
+  for _ in range(3):
+    grads = jax.tree.map(jnp.float32, gradients())
+    updates, ours = update(grads, ours, params)
+    expected, theirs = fresh_update(grads, theirs, params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), updates, expected)
+
+
+def test_without_a_schedule_there_is_nothing_to_set(state, tmp_path):
   portable.write_parts(tmp_path, state, DATA_STATE)
-  back, _ = portable.read_parts(tmp_path, state.params, optimizer())
-  assert int(optax.tree.get(back.opt_state, "count")) == 42
-  moments = optax.tree.get(back.opt_state, "mu")
-  assert not any(np.any(a) for a in jax.tree.leaves(moments))
+  back, _ = portable.read_parts(tmp_path, state.params, optax.adam(1e-3))
+  assert int(optax.tree.get(back.opt_state, "count")) == 0
 
 
 def test_old_parts_do_not_stay(state, tmp_path):
@@ -65,12 +86,23 @@ def test_parts_have_to_be_whole_and_of_one_run(state, tmp_path):
     tmp_path, dataclasses.replace(state, step=jnp.asarray(43)), DATA_STATE, part_bytes=3000
   )
   second.write_bytes(kept)
-  with pytest.raises(ValueError, match="different steps"):
+  with pytest.raises(UsageError, match="different steps"):
     portable.read_parts(tmp_path, state.params, optimizer())
+
+
+def test_a_damaged_part_is_named(state, tmp_path):
+  [path] = portable.write_parts(tmp_path, state, DATA_STATE)
+  whole = path.read_bytes()
+  save_file({"a": np.zeros(3)}, path)
+  foreign = path.read_bytes()
+  for content in (b"", whole[:100], whole[:-1], foreign):
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=f"{path} is no part of a state, or damaged"):
+      portable.read_parts(tmp_path, state.params, optimizer())
 
 
 def test_another_model_is_refused(state, tmp_path):
   portable.write_parts(tmp_path, state, DATA_STATE)
   other = {**state.params, "b": jnp.zeros(51)}
-  with pytest.raises(ValueError, match=r"b is \(50,\), expected \(51,\)"):
+  with pytest.raises(UsageError, match=r"b is \(50,\), expected \(51,\)"):
     portable.read_parts(tmp_path, other, optimizer())

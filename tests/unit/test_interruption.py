@@ -1,0 +1,56 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from cae_jax.training.interruption import Interruption
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
+  """Leaves no handler of a failed test behind."""
+  numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+  handlers = {number: signal.getsignal(number) for number in numbers}
+  yield
+  for number, handler in handlers.items():
+    signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
+def test_signals_only_ask(name):
+  number = signal.Signals[name]
+  before = signal.getsignal(number)
+  with Interruption() as interruption:
+    assert not interruption.agreed(check=True)
+    os.kill(os.getpid(), number)
+    assert interruption.agreed(check=True)
+  assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_raises():
+  with Interruption():
+    os.kill(os.getpid(), signal.SIGUSR1)
+    with pytest.raises(KeyboardInterrupt):
+      os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_under_nohup_a_closed_terminal_stays_ignored():
+  signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  with Interruption() as interruption:
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert not interruption.requested
+
+
+def test_in_another_thread_it_changes_nothing():
+  before = signal.getsignal(signal.SIGTERM)
+  seen = []
+
+  def enter():
+    with Interruption():
+      seen.append(signal.getsignal(signal.SIGTERM))
+
+  thread = threading.Thread(target=enter)
+  thread.start()
+  thread.join()
+  assert seen == [before]
