@@ -20,7 +20,7 @@ def calibrate_weights(
   images: Iterable[np.ndarray],
   card: Mapping[str, Any] | None = None,
 ) -> Weights:
-  """Weights that a codec can be made from (`codec.from_weights`) or that can be saved.
+  """Makes weights that a codec can be made from (`codec.from_weights`) or that can be saved.
 
   Args:
     name, config, card: of the weights; the config as for `models.build_model`.

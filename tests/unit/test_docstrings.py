@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 _PACKAGE = Path(__file__).parents[2] / "cae_jax"
-ROOMS = ("codec/coders", "coding", "data", "evaluation", "images", "models", "training", "weights")
+ROOMS = ("codec", "coding", "data", "evaluation", "images", "models", "training", "weights")
 # What ends in an s and is no verb, as a first word.
 _NOT_VERBS = {
   "Bits", "Bytes", "Channels", "Curves", "Gradients", "Images", "Indexes", "Latents", "Lengths",
