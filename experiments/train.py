@@ -10,26 +10,21 @@ reconstructions.png.
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-import cae_jax
 from cae_jax import backend, codec
-from cae_jax.codec.calibration import calibrate_weights
 from cae_jax.coding.bitstream import is_name
-from cae_jax.data.crops import center_crop
 from cae_jax.data.patches import PatchIterator, center_patches, random_blocks, training_patches
 from cae_jax.data.sources import (
   ImageSource,
   SplitError,
   cached,
-  image_digests,
   load_source,
   rescaled,
 )
@@ -37,23 +32,19 @@ from cae_jax.data.trained_on import TrainedOn
 from cae_jax.errors import UsageError
 from cae_jax.evaluation import figures, run_report
 from cae_jax.images.files import replace_atomically
-from cae_jax.models import Model, build_model, init_params, model_class, settings
-from cae_jax.models.base import setting_fields
-from cae_jax.training import losses, portable, sharding
+from cae_jax.models import Model
+from cae_jax.training import portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import LoopConfig, Result, train
 from cae_jax.training.optimizers import fitting_warmup, make_optimizer, make_schedule
 from cae_jax.training.reporting import say
 from cae_jax.training.state import TrainState, create_state
 from cae_jax.training.workdir import holds_run, locked
-from cae_jax.weights import Weights, load_weights, save_weights, shipped
-from experiments import cli, train_flags
+from cae_jax.weights import Weights
+from experiments import cli, train_flags, train_parts
 from experiments.program_flags import Args
 from experiments.train_flags import define_flags
 
-# What shows how large a codec model's activations get.
-CALIBRATION_IMAGES = 48
-CALIBRATION_SIDE = 256
 _CARRIED = "trained_on_before.json"
 
 
@@ -87,7 +78,8 @@ def _run(args: Args, workdir: Path) -> None:
     return
   best = _best_state(args, workdir)  # every process takes part in reading a checkpoint
   if jax.process_index() == 0:
-    weights = _export(args, workdir, best, source)
+    path, seen = workdir / "weights.safetensors", _trained_on(args, workdir, source)
+    weights = train_parts.export(args, path, best, source, seen)
     _report(args, workdir, weights, test, best, result)
 
 
@@ -111,40 +103,14 @@ def _cache_bytes(args: Args) -> int:
   return int(args.cache_gib * 2**30)
 
 
-def _config(args: Args) -> dict:
-  """Returns the network's settings, as weights files keep them."""
-  defaults = setting_fields(model_class(args.model))
-  fields = {k: train_flags.model_setting(args, k, default) for k, default in defaults.items()}
-  return {"model": args.model, **fields}
-
-
-def _network(args: Args) -> tuple[Model, Any]:
-  """Builds the network that the flags describe, and random parameters of it.
-
-  Raises:
-    UsageError: there is no such network, or it cannot take patches of that size.
-  """
-  try:
-    model = build_model(_config(args), jnp.dtype(args.compute_dtype))
-    multiple, params = model.multiple, init_params(model, args.seed)
-  except (TypeError, ValueError) as error:
-    names = [name for name in ("model", *setting_fields(model_class(args.model))) if name in args]
-    given = " ".join(args[name].serialize() for name in names if args[name].present)
-    raise UsageError(f"no such network: {given} ({error})") from error
-  for flag in (args["patch_size"], args["valid_patch_size"]):
-    if int(flag.value or 0) % multiple:
-      raise UsageError(f"{flag.serialize()}: this network takes multiples of {multiple}")
-  return model, params
-
-
 def _optimizer(args: Args):
   schedule = make_schedule(args.schedule, args.learning_rate, args.steps, args.warmup_steps)
   return make_optimizer(args.optimizer, schedule, args.clip_norm)
 
 
 def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
-  model, params = _network(args)
-  loss_fn, errors_fn = _objectives(args, model)
+  model, params = train_parts.network(args)
+  loss_fn, errors_fn = train_parts.objectives(args, model)
   batches = training_patches(
     source,
     patch_size=args.patch_size,
@@ -205,39 +171,14 @@ def _carried(
   return state, None if differences else place
 
 
-def _objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
-  """Returns what training minimises and what validation measures."""
-  objective, distortion = losses.OBJECTIVES[model.objective], args.distortion
-  loss_fn = objective.loss(model, distortion, args.cost_power)
-  return loss_fn, objective.errors(model, distortion)
-
-
 def _initial_params(args: Args, model: Model, params: Any, source: ImageSource) -> Any:
-  """Returns what to start from: --start_weights, or what the model makes of random parameters."""
-  if args.start_weights:
-    return _trained_params(args, model, params)
-  if args.block_transform == "klt":
-    blocks = lambda count, side: random_blocks(source, count, side, args.seed)
-    return model.start(params, blocks)
-  return params
-
-
-def _start_weights(args: Args) -> Weights:
-  return load_weights(shipped.find(args.start_weights))
-
-
-def _trained_params(args: Args, model: Model, params: Any) -> Any:
-  """Returns the parameters of --start_weights, of this network or of one that can grow into it."""
-  weights = _start_weights(args)
-  trained, smaller = weights.params, build_model(weights.config)
-  if (type(smaller), settings(smaller)) != (type(model), settings(model)):
-    trained = model.grow(params, smaller, trained)
-  return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), trained)
+  blocks = lambda count, side: random_blocks(source, count, side, args.seed)
+  return train_parts.initial_params(args, model, params, blocks)
 
 
 def _best_state(args: Args, workdir: Path) -> TrainState:
   """Reads the best checkpoint; where there is none, the state that was carried here."""
-  (_, params), optimizer = _network(args), _optimizer(args)
+  (_, params), optimizer = train_parts.network(args), _optimizer(args)
   with Checkpoints(workdir / "checkpoints") as checkpoints:
     if args.carry_from and checkpoints.last_step is None:
       state, place = portable.read_parts(args.carry_from, params, optimizer)
@@ -249,30 +190,6 @@ def _best_state(args: Args, workdir: Path) -> TrainState:
     return checkpoints.restore_best(initial)[0]
 
 
-def _export(args: Args, workdir: Path, best: TrainState, source: ImageSource) -> Weights:
-  """Weights from the averaged parameters of the best checkpoint, with their coding tables."""
-  config, dtype = _config(args), np.dtype(args.export_dtype)
-  with np.errstate(over="ignore"):  # what float16 cannot hold is refused with a word
-    params = jax.tree.map(lambda a: np.asarray(a, dtype), jax.device_get(best.ema_params))
-  images = _calibration_images(build_model(config), source)
-  weights = calibrate_weights(
-    args.name,
-    config,
-    params,
-    images,
-    card={
-      "flags": train_flags.resolved(args),
-      "step": int(best.step),
-      **_trained_on(args, workdir, source).to_card(),
-      "cae_jax": cae_jax.__version__,
-      "jax": jax.__version__,
-      "device": jax.devices()[0].device_kind,
-    },
-  )
-  save_weights(workdir / "weights.safetensors", weights)
-  return weights
-
-
 def _keep_trained_on(workdir: Path, place: Mapping[str, Any]) -> None:
   """Writes down what a state carried here was trained on before."""
   if jax.process_index() == 0:
@@ -282,23 +199,10 @@ def _keep_trained_on(workdir: Path, place: Mapping[str, Any]) -> None:
 
 def _trained_on(args: Args, workdir: Path, source: ImageSource) -> TrainedOn:
   """Lists the images of this run, and those of the weights or the state that it started from."""
-  seen = TrainedOn.of(image_digests(source))
-  if args.start_weights:
-    seen |= TrainedOn.from_card(_start_weights(args).card)
+  seen = train_parts.trained_on(args, source)
   if (workdir / _CARRIED).exists():
     seen |= TrainedOn.from_card(json.loads((workdir / _CARRIED).read_text()))
   return seen
-
-
-def _calibration_images(model: Model, source: ImageSource) -> Iterator[np.ndarray]:
-  """Yields all images for the paper's model, which counts latents; for others some, cut to size."""
-  if model.objective == "reconstruction":
-    yield from (example["image"] for example in source)
-    return
-  side = -(-CALIBRATION_SIDE // model.multiple) * model.multiple
-  count = min(CALIBRATION_IMAGES, len(source))
-  for index in np.linspace(0, len(source) - 1, count).astype(int).tolist():
-    yield center_crop(source[index]["image"], side)
 
 
 def _report(

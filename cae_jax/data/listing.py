@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import tarfile
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ _IMAGE_FORMATS = frozenset(
   {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP"}
 )
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_HELD_OUT = re.compile(r"(valid|test)(ation|ing)?(?![a-z])", re.IGNORECASE)
 
 # A name that is valid UTF-8, and the bytes of an image's file or why they could not be read.
 Member = tuple[str, bytes | OSError]
@@ -49,6 +51,23 @@ def relative_name(path: pathlib.Path, source_dir: str | os.PathLike) -> str:
   """Names a file of `list_files` from its folder on; a lone tar file by its own name."""
   root = pathlib.Path(source_dir)
   return path.name if path == root else path.relative_to(root).as_posix()
+
+
+def split_of(relative_path: str | os.PathLike) -> str:
+  """Tells the split of a file: that of its folder's or its own name.
+
+  `valid.tar`, `valid-0.tar`, `validation/a.png` and `valid_1.png` are in "valid", `test/a.png` and
+  `test07.png` in "test", all else in "train" (`testament.png`, too).
+
+  Args:
+    relative_path: path from source_dir on.
+  Returns:
+    "train", "valid" or "test".
+  """
+  for part in pathlib.PurePath(relative_path).parts:
+    if match := _HELD_OUT.match(part):
+      return match[1].lower()
+  return "train"
 
 
 def read_members(path: pathlib.Path, source_dir: str | os.PathLike) -> Iterator[Member]:

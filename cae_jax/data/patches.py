@@ -4,15 +4,17 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-import grain
 import numpy as np
 
 from cae_jax.data import crops, order
 from cae_jax.data.recent import RecentImages
 from cae_jax.data.views import ImageSource, image_sizes
 from cae_jax.errors import UsageError
+
+if TYPE_CHECKING:
+  import grain
 
 _ENDLESS = 2**62  # batches
 
@@ -72,6 +74,8 @@ def training_patches(
   Raises:
     UsageError: an argument is out of its range, or the source is empty.
   """
+  import grain  # only the pipeline needs it
+
   _check(
     source, patch_size, batch_size, seed, shard_index, shard_count, patches_per_decode, min_scale
   )
@@ -138,14 +142,19 @@ def random_blocks(source: ImageSource, count: int, block: int, seed: int) -> np.
   Returns:
     uint8 [count, block, block, 3].
   """
-  per_side = 128 // block
-  patches = training_patches(source, patch_size=block * per_side, batch_size=16, seed=seed)
-  blocks = []
-  for _ in range(-(-count // (16 * per_side**2))):
-    image = next(patches)["image"].reshape(16, per_side, block, per_side, block, 3)
-    blocks.append(image.swapaxes(2, 3).reshape(-1, block, block, 3))
+  patches = training_patches(source, patch_size=128 // block * block, batch_size=16, seed=seed)
+  blocks: list[np.ndarray] = []
+  while sum(map(len, blocks)) < count:
+    blocks.append(split_blocks(next(patches)["image"], block))
   patches.close()
   return np.concatenate(blocks)[:count]
+
+
+def split_blocks(patches: np.ndarray, block: int) -> np.ndarray:
+  """The square blocks of patches: [B, P, P, 3], P a multiple -> [N, block, block, 3]."""
+  per_side = patches.shape[1] // block
+  blocks = patches.reshape(len(patches), per_side, block, per_side, block, 3)
+  return blocks.swapaxes(2, 3).reshape(-1, block, block, 3)
 
 
 class PatchIterator(Iterator[Batch]):
@@ -154,7 +163,7 @@ class PatchIterator(Iterator[Batch]):
   The state is plain JSON and small: the number of the next batch, and what the batches depend on.
   """
 
-  def __init__(self, dataset: grain.IterDataset, config: dict[str, Any]):
+  def __init__(self, dataset: "grain.IterDataset", config: dict[str, Any]):
     self._iterator = iter(dataset)
     self._config = config
 

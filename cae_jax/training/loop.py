@@ -4,7 +4,7 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from cae_jax.training.interruption import Interruption
 from cae_jax.training.losses import Batch, LossFn
 from cae_jax.training.reporting import MetricsLog, say
 from cae_jax.training.state import TrainState, create_state
-from cae_jax.training.step import make_train_step
+from cae_jax.training.step import StepFn, make_train_step
 from cae_jax.training.workdir import locked
 
 _NOT_SHOWN = ("grad_norm", "steps_per_s")  # by the progress bar; the loss's own figures are
@@ -36,12 +36,29 @@ class Batches(Protocol):
   def set_state(self, state: Any) -> None: ...
 
 
+class Stepper(Protocol):
+  """What does the steps of a run, some at a time, each the same whatever was cut before it."""
+
+  def advance(
+    self, state: TrainState, step: int, limit: int
+  ) -> tuple[TrainState, Mapping[str, Any]]:
+    """Does from one to `limit` steps after `step`; figures [n] each, or of one step []."""
+    ...
+
+  def finished(self, step: int) -> bool:
+    """Whether the run is over after this step."""
+    ...
+
+  def get_state(self) -> Any: ...
+  def set_state(self, state: Any) -> None: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
   """How long to train, and how often to look up.
 
   Attributes:
-    steps: length of the run.
+    steps: length of the run; of a run by minutes (`run_steps`) only what a display may show.
     log_every, validate_every: in steps. A checkpoint goes with every validation.
     seed: of everything random in the steps.
     ema_decay: of the average of the parameters, which is what is validated.
@@ -113,37 +130,65 @@ def train(
     UsageError: another run is at work in the folder.
     CheckpointError: there are checkpoints, and none can be read.
   """
+  step_fn = make_train_step(loss_fn, optimizer, mesh, seed=config.seed, ema_decay=config.ema_decay)
+  return run_steps(
+    config,
+    _FedSteps(step_fn, batches, config.steps, mesh),
+    start=start or (create_state(params, optimizer), None),
+    errors_fn=jax.jit(errors_fn),
+    valid_batches=valid_batches,
+    workdir=workdir,
+    mesh=mesh,
+    on_validation=on_validation,
+  )
+
+
+def run_steps(
+  config: LoopConfig,
+  stepper: Stepper,
+  *,
+  start: tuple[TrainState, Any],
+  errors_fn: ErrorsFn,
+  valid_batches: Sequence[Any],
+  workdir: str | Path,
+  mesh: Mesh,
+  on_validation: Callable[[], None] = lambda: None,
+) -> Result:
+  """Does steps until the run is over or interrupted, with all that goes with it; see `train`.
+
+  Args:
+    start: a state, and its place in the data or None; used only where there is no checkpoint.
+    errors_fn: compiled.
+  """
   with (
     locked(workdir),
     Interruption() as interruption,  # outside: a second signal must not end the last writing
     Checkpoints(Path(workdir) / "checkpoints") as checkpoints,
   ):
-    fresh = start or (create_state(params, optimizer), None)
-    state, data_state = _newest(checkpoints, fresh, mesh)
+    state, data_state = _newest(checkpoints, start, mesh)
     if data_state is not None:
-      batches.set_state(data_state)
+      stepper.set_state(data_state)
     if int(state.step):
       say(f"resuming at step {int(state.step)} of {config.steps}")
-    step_fn = make_train_step(
-      loss_fn, optimizer, mesh, seed=config.seed, ema_decay=config.ema_decay
-    )
-    jit_errors_fn = jax.jit(errors_fn)
-    first = int(state.step)
-    steps = range(first + 1, config.steps + 1)
+    first = step = int(state.step)
     window = _Window()
     end = time.monotonic() + 60 * config.max_minutes
     with MetricsLog(Path(workdir), first) as log, _progress(first, config.steps) as bar:
-      for step in steps:
-        state, figures = step_fn(state, sharding.to_global(next(batches), mesh))
-        window.add(figures)
-        bar.update()
-        final = step == config.steps
+      final = stepper.finished(step)
+      while not final:
+        limit = min(every - step % every for every in (config.log_every, config.validate_every))
+        state, figures = stepper.advance(state, step, limit)
+        done = window.add(figures)
+        step += done
+        bar.update(done)
+        final = stepper.finished(step)
         log_now = final or step % config.log_every == 0
         validate_now = final or step % config.validate_every == 0
         if log_now:
           means = window.close()
           log.write(step, "train", means)
-          bar.set_postfix({k: f"{v:.4g}" for k, v in means.items() if k not in _NOT_SHOWN})
+          shown = {k: f"{v:.4g}" for k, v in means.items() if k not in _NOT_SHOWN}
+          bar.set_postfix(shown, refresh=False)
           if window.skipped_in_a_row >= min(config.max_skipped, max(config.steps // 2, 1)):
             raise DivergedError(_advice(step, window.skipped_in_a_row, checkpoints))
         # Steps are queued ahead of the device; a log line waits for them.
@@ -151,17 +196,37 @@ def train(
         stop_now = interruption.agreed(log_now)
         valid_loss = None
         if validate_now:
-          means = validate(jit_errors_fn, state.ema_params, valid_batches)
+          means = validate(errors_fn, state.ema_params, valid_batches)
           valid_loss = means["loss"]
           log.write(step, "valid", {**means, "skipped": int(state.skipped)})
           if jax.process_index() == 0:
             on_validation()
         if validate_now or stop_now:
-          checkpoints.save(state, batches.get_state(), valid_loss)
+          checkpoints.save(state, stepper.get_state(), valid_loss)
           window.restart_clock()
         if stop_now:
           break
-  return Result(state, int(state.step) >= config.steps, window.step_seconds)
+    return Result(state, stepper.finished(step), window.step_seconds)
+
+
+class _FedSteps:
+  """Single steps, with batches that the host makes."""
+
+  def __init__(self, step_fn: StepFn, batches: Batches, steps: int, mesh: Mesh):
+    self._step_fn, self._batches, self._steps, self._mesh = step_fn, batches, steps, mesh
+
+  def advance(self, state, step, limit):
+    del step, limit
+    return self._step_fn(state, sharding.to_global(next(self._batches), self._mesh))
+
+  def finished(self, step):
+    return step >= self._steps
+
+  def get_state(self):
+    return self._batches.get_state()
+
+  def set_state(self, state):
+    self._batches.set_state(state)
 
 
 def _newest(checkpoints: Checkpoints, start: tuple[TrainState, Any], mesh: Mesh):
@@ -206,29 +271,35 @@ class _Window:
 
   def __init__(self):
     self.skipped_in_a_row = 0  # up to the last log line
-    self._figures: list[dict[str, jax.Array]] = []
+    self._figures: list[Mapping[str, Any]] = []
     self._seconds: list[float] = []
+    self._steps = 0
     self.restart_clock()
 
-  def add(self, figures: dict[str, jax.Array]) -> None:
+  def add(self, figures: Mapping[str, Any]) -> int:
+    """Adds the figures of one or several steps; returns how many."""
     self._figures.append(figures)
+    steps = np.size(figures["loss"])
+    self._steps += steps
+    return steps
 
   def restart_clock(self) -> None:
     """Leaves out of the step time what is not a step."""
-    self._clock, self._timed_from = time.perf_counter(), len(self._figures)
+    self._clock, self._timed_from = time.perf_counter(), self._steps
 
   def close(self) -> dict[str, float]:
     """Takes means over the window; skipped steps do not count, unless all were skipped."""
     fetched = jax.device_get(self._figures)
-    seconds = (time.perf_counter() - self._clock) / (len(fetched) - self._timed_from)
+    seconds = (time.perf_counter() - self._clock) / (self._steps - self._timed_from)
     self._seconds.append(seconds)
-    self._figures = []
+    self._figures, self._steps = [], 0
     self.restart_clock()
-    for figures in fetched:
-      self.skipped_in_a_row = self.skipped_in_a_row + 1 if figures["skipped"] else 0
-    kept = [figures for figures in fetched if not figures["skipped"]] or fetched
-    names = [name for name in fetched[0] if name != "skipped"]
-    means = {name: float(np.mean([figures[name] for figures in kept])) for name in names}
+    columns = {name: np.concatenate([np.ravel(f[name]) for f in fetched]) for name in fetched[0]}
+    skipped = columns.pop("skipped").astype(bool)
+    for step_was_skipped in skipped.tolist():
+      self.skipped_in_a_row = self.skipped_in_a_row + 1 if step_was_skipped else 0
+    kept = ~skipped if not skipped.all() else skipped
+    means = {name: float(values[kept].mean()) for name, values in columns.items()}
     return {**means, "steps_per_s": 1 / seconds}
 
   @property

@@ -36,7 +36,7 @@ OPTIMIZERS: dict[str, Callable[[optax.ScalarOrSchedule], optax.GradientTransform
   "soap": soap,
 }
 SCHEDULES = ("cosine", "constant", "linear", "trapezoidal")
-_DECAYING_FRACTION = 0.3  # of the steps, of a trapezoidal schedule
+DECAYING_FRACTION = 0.3  # of the steps, of a trapezoidal schedule
 
 
 def make_schedule(
@@ -64,7 +64,7 @@ def make_schedule(
     case "cosine":
       decay = optax.cosine_decay_schedule(learning_rate, rest, alpha=final_fraction)
     case "trapezoidal":
-      decaying = max(round(_DECAYING_FRACTION * steps), 1)
+      decaying = max(round(DECAYING_FRACTION * steps), 1)
       decay = optax.linear_schedule(
         learning_rate, final_fraction * learning_rate, decaying, max(rest - decaying, 0)
       )

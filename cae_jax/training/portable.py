@@ -30,7 +30,13 @@ _PARTS = "state-*-of-*.safetensors"
 
 
 def write_parts(
-  folder: str | os.PathLike, state: TrainState, data_state: Any, part_bytes: int = PART_BYTES
+  folder: str | os.PathLike,
+  state: TrainState,
+  data_state: Any,
+  part_bytes: int = PART_BYTES,
+  *,
+  dtype: Any = np.float32,
+  average: bool = True,
 ) -> list[Path]:
   """Writes state-1-of-N.safetensors to state-N-of-N.safetensors; older parts are removed.
 
@@ -39,13 +45,17 @@ def write_parts(
     state: of the run, between two steps.
     data_state: of its batches, JSON-able.
     part_bytes: no file is larger by more than its header, unless a single array is.
+    dtype: of the parameters in the files. Rounded to float16 they lose less than a step changes.
+    average: whether the averaged parameters go along; else the average starts anew.
   Returns:
     The files.
   """
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  arrays = _flat({name: getattr(state, name) for name in _GROUPS})
-  parts = _split(jax.device_get(arrays), part_bytes)
+  groups = _GROUPS if average else _GROUPS[:1]
+  arrays = jax.device_get(_flat({name: getattr(state, name) for name in groups}))
+  arrays = {name: np.asarray(array, dtype) for name, array in arrays.items()}
+  parts = _split(arrays, part_bytes)
   about = {"step": int(state.step), "skipped": int(state.skipped), "data": data_state}
   paths = []
   for number, part in enumerate(parts, start=1):
@@ -85,6 +95,8 @@ def read_parts(
     abouts.add(about_part)
   if len(abouts) > 1:
     raise UsageError(f"{folder}: the parts are of different steps; copy all of one state again")
+  if not any(name.startswith("ema_params/") for name in arrays):
+    arrays |= {f"ema_{name}": array.copy() for name, array in arrays.items()}
   _check(folder, arrays, _flat(dict.fromkeys(_GROUPS, like)))
   groups = unflatten_dict(arrays, sep="/")
   about = json.loads(abouts.pop())
@@ -103,7 +115,7 @@ def _read_part(path: Path) -> tuple[dict[str, np.ndarray], str]:
   """(arrays by name, what the whole state says of itself)."""
   try:
     with safe_open(path, "np") as file:
-      arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+      arrays = {k: file.get_tensor(k).astype(np.float32) for k in file.keys()}  # noqa: SIM118
       return arrays, file.metadata()["about"]
   except (SafetensorError, TypeError, KeyError) as error:
     raise UsageError(f"{path} is no part of a state, or damaged ({error})") from error
@@ -120,6 +132,17 @@ def _schedules_at(step: int, opt_state: Any) -> Any:
 
   is_schedule = lambda part: isinstance(part, optax.ScaleByScheduleState)
   return jax.tree.map(moved, opt_state, is_leaf=is_schedule)
+
+
+def cut(path: str | os.PathLike, folder: str | os.PathLike, part_bytes: int = PART_BYTES) -> None:
+  """Copies a file to a folder in parts: NAME.1-of-N, ..., which `cat NAME.*` puts together."""
+  path, folder = Path(path), Path(folder)
+  size = path.stat().st_size
+  count = max(1, -(-size // part_bytes))
+  with path.open("rb") as file:
+    for number in range(1, count + 1):
+      with replace_atomically(folder / f"{path.name}.{number}-of-{count}") as temporary:
+        temporary.write_bytes(file.read(part_bytes))
 
 
 def _flat(groups: Mapping[str, Any]) -> dict[str, Any]:

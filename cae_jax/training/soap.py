@@ -1,5 +1,7 @@
 """SOAP, Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al. 2024, arXiv:2409.11321)."""
 
+import functools
+import itertools
 import math
 from functools import partial
 from typing import Any, NamedTuple
@@ -8,6 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.lax import Precision
+
+# Matrices are padded to one of these to be decomposed together; larger ones are not padded.
+_BATCHED_SIZES = (16, 32, 64, 96, 128, 256)
 
 
 class SoapState(NamedTuple):
@@ -178,9 +183,61 @@ def _refine(mu: Any, nu: Any, grams: Any, bases: Any) -> tuple[Any, Any, Any]:
   """One power iteration on the bases, sorted by eigenvalue; nu follows its eigenvectors."""
   powers = jax.tree.map(_matmul, grams, bases)
   orders = jax.tree.map(lambda q, power: jnp.argsort(-jnp.sum(q * power, 0)), bases, powers)
-  refined = jax.tree.map(lambda power, order: jnp.linalg.qr(power[:, order])[0], powers, orders)
+  powers = jax.tree.map(lambda power, order: power[:, order], powers, orders)
+  matrices, tree = jax.tree.flatten(powers)
+  refined = jax.tree.unflatten(tree, _orthonormal(matrices))
   mu = jax.tree.map(lambda m, old, new: _rotate(_rotate_back(m, old), new), mu, bases, refined)
   return mu, jax.tree.map(_permute, nu, orders), refined
+
+
+def _orthonormal(matrices: list[jax.Array]) -> list[jax.Array]:
+  """The Q of the QR decomposition of each matrix [n, n], up to the signs of its columns.
+
+  LAPACK takes microseconds for one; a GPU takes milliseconds, and there are hundreds.
+  """
+  one_by_one = lambda *matrices: [jnp.linalg.qr(matrix)[0] for matrix in matrices]
+  return jax.lax.platform_dependent(*matrices, cpu=one_by_one, default=_orthonormal_together)
+
+
+def _orthonormal_together(*matrices: jax.Array) -> list[jax.Array]:
+  """The same of all matrices of about one size at a time."""
+  result: dict[int, jax.Array] = {}
+
+  def size(number: int) -> int:
+    own = len(matrices[number])
+    return next((n for n in _BATCHED_SIZES if n >= own), own)
+
+  numbers = sorted(range(len(matrices)), key=size)
+  for padded, group in itertools.groupby(numbers, size):
+    members = list(group)
+    # A block of ones on the diagonal beside the matrix stays by itself.
+    pad = lambda a: jax.scipy.linalg.block_diag(a, jnp.eye(padded - len(a)))  # noqa: B023
+    q = _householder_q(jnp.stack([pad(matrices[number]) for number in members]))
+    for row, number in enumerate(members):
+      side = len(matrices[number])
+      result[number] = q[row, :side, :side]
+  return [result[number] for number in range(len(matrices))]
+
+
+def _householder_q(a: jax.Array) -> jax.Array:
+  """[K, n, n] -> Q of each, by reflections; orthonormal whatever the rank."""
+  count, size, _ = a.shape
+  rows = jnp.arange(size)
+  dot = functools.partial(jnp.einsum, precision=Precision.HIGHEST)
+
+  def reflect(column, a_and_q):
+    a, q = a_and_q
+    x = jnp.where(rows >= column, jax.lax.dynamic_index_in_dim(a, column, 2, False), 0.0)
+    head = jax.lax.dynamic_index_in_dim(x, column, 1)
+    norm = jnp.linalg.norm(x, axis=1, keepdims=True)
+    v = x + jnp.where(rows == column, jnp.where(head < 0, -norm, norm), 0.0)
+    length = jnp.linalg.norm(v, axis=1, keepdims=True)
+    v = v / jnp.where(length > 0, length, 1.0)
+    a = a - 2 * v[:, :, None] * dot("ki,kij->kj", v, a)[:, None]
+    q = q - 2 * dot("kij,kj->ki", q, v)[:, :, None] * v[:, None]
+    return a, q
+
+  return jax.lax.fori_loop(0, size, reflect, (a, jnp.tile(jnp.eye(size), (count, 1, 1))))[1]
 
 
 def _permute(x: jax.Array, orders: tuple) -> jax.Array:

@@ -32,6 +32,7 @@ from cae_jax.evaluation.tables import markdown
 from cae_jax.models.layers import UpsampleConv, max_pool_2x2
 from cae_jax.models.paper import PaperAutoencoder
 from cae_jax.training import losses, sharding
+from cae_jax.training.speed import matrix_flops_per_s
 from cae_jax.training.state import create_state
 from cae_jax.training.step import make_train_step
 
@@ -115,7 +116,7 @@ def report_peaks(dtypes: list) -> dict[Any, float]:
   """Prints the rates of matrix products and returns the best of each dtype, FLOP/s."""
   rows, peaks = [], {}
   for dtype in dtypes:
-    rates = [matrix_rate(size, dtype) for size in matrix_sizes()]
+    rates = [matrix_flops_per_s(dtype, size, _SECONDS.value) for size in matrix_sizes()]
     peaks[dtype] = max(rates)
     rows.append([dtype.name, *(f"{rate / 1e9:.0f}" for rate in (*rates, peaks[dtype]))])
   sizes = "; ".join(f"side {size}" for size in matrix_sizes())
@@ -127,13 +128,6 @@ def report_peaks(dtypes: list) -> dict[Any, float]:
 def matrix_sizes() -> list[int]:
   default = [512, 1024, 2048] if jax.default_backend() == "cpu" else [4096, 8192, 16384]
   return [int(size) for size in _MATRIX_SIZES.value] or default
-
-
-def matrix_rate(size: int, dtype) -> float:
-  """FLOP/s of the product of two square matrices."""
-  a, b = (normal(seed, (size, size), dtype) for seed in (0, 1))
-  multiply = jax.jit(jnp.matmul)
-  return 2 * size**3 / median_s(lambda: multiply(a, b))
 
 
 def report_operations() -> int:

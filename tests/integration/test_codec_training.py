@@ -11,7 +11,7 @@ from cae_jax.images.files import read_rgb
 from cae_jax.metrics_file import read_metrics
 from cae_jax.models import build_model, model_class
 from cae_jax.weights import WeightsError, load_weights
-from experiments import train
+from experiments import train, train_parts
 from experiments.program_flags import parse
 
 OWN = ("--model=factorized", "--name=tiny", "--lmbda=0.05", "--bottleneck=6")
@@ -66,7 +66,7 @@ def test_a_run_goes_on_from_weights(tiny_training, first, tmp_path, capsys):
   ],
 )
 def test_flags_are_the_settings_of_the_model(given, expected):
-  config = train._config(parse(train.define_flags, given))
+  config = train_parts.config(parse(train.define_flags, given))
   assert config.items() >= expected.items()
   assert type(build_model(config)) is model_class(config["model"])
 

@@ -88,6 +88,8 @@ def _pages() -> dict[str, str]:
   return pages
 
 
+# Flags that some program cannot do without.
+REQUIRED = ("--output", "--records", "--runs", "--source_dir")
 PAGES = _pages()
 README = commands(PAGES["README.md"])
 
@@ -108,7 +110,7 @@ def _read(command: Command) -> None:
   if hasattr(program, "define_flags"):
     given = [a for a in command.arguments if not _PLACEHOLDER.fullmatch(a.partition("=")[2] or a)]
     named = {argument.partition("=")[0] for argument in command.arguments}
-    required = [f"{name}=x" for name in ("--output", "--records", "--runs") if name in named]
+    required = [f"{name}=x" for name in REQUIRED if name in named]
     parse(program.define_flags, [*required, *given])
 
 

@@ -106,3 +106,16 @@ def test_another_model_is_refused(state, tmp_path):
   other = {**state.params, "b": jnp.zeros(51)}
   with pytest.raises(UsageError, match=r"b is \(50,\), expected \(51,\)"):
     portable.read_parts(tmp_path, other, optimizer())
+
+
+def test_a_light_state_has_half_the_precision_and_no_average(state, tmp_path):
+  whole = portable.write_parts(tmp_path / "whole", state, DATA_STATE)
+  light = portable.write_parts(
+    tmp_path / "light", state, DATA_STATE, dtype=np.float16, average=False
+  )
+  size = lambda paths: sum(path.stat().st_size for path in paths)
+  assert size(light) < 0.3 * size(whole)
+  back, _ = portable.read_parts(tmp_path / "light", state.params, optimizer())
+  for params in (back.params, back.ema_params):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3), params, state.params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}

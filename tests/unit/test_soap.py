@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from cae_jax.training.checkpoints import Checkpoints
-from cae_jax.training.soap import axes, scale_by_soap, soap
+from cae_jax.training.soap import _orthonormal_together, axes, scale_by_soap, soap
 from cae_jax.training.state import create_state
 
 SHAPES = {"kernel": (2, 2, 2, 6), "wide": (3, 3, 30, 5), "bias": (6,)}
@@ -195,3 +195,19 @@ def test_saved_and_resumed_is_the_uncut_run(tmp_path, cut):
   with Checkpoints(tmp_path) as checkpoints:
     restored, _ = checkpoints.restore(fresh())
   _assert_equal(_trained(restored, range(cut, 8)), _trained(fresh(), range(8)))
+
+
+def test_matrices_decomposed_together_are_as_if_alone():
+  """Of several sizes, ill-conditioned, and one without full rank."""
+  rng = np.random.default_rng(0)
+  sizes = [3, 9, 16, 40, 40, 20]
+  matrices = []
+  for size in sizes:
+    basis = np.linalg.qr(rng.normal(size=(size, size)))[0]
+    matrices.append((basis * np.logspace(0, -6, size)) @ basis.T)
+  matrices[-1][:, 3:] = 0
+  together = jax.jit(_orthonormal_together)(*[jnp.asarray(m, jnp.float32) for m in matrices])
+  for q, matrix in zip(together, matrices, strict=True):
+    np.testing.assert_allclose(q.T @ q, np.eye(len(q)), atol=2e-6)
+    below = np.tril(np.asarray(q).T @ matrix, -1)
+    np.testing.assert_allclose(below, 0, atol=1e-6 * np.abs(matrix).max())

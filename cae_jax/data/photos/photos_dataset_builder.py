@@ -1,17 +1,14 @@
 """Any photographs: a folder of image files or of tar shards."""
 
 import itertools
-import os
 import pathlib
-import re
 from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
 
 from cae_jax.data import builder, listing
+from cae_jax.data.listing import split_of
 from cae_jax.errors import UsageError
-
-_HELD_OUT = re.compile(r"(valid|test)(ation|ing)?(?![a-z])", re.IGNORECASE)
 
 
 class Builder(builder.ImageBuilder):
@@ -34,20 +31,3 @@ class Builder(builder.ImageBuilder):
   def _generate_examples(self, split, paths, source_dir) -> Iterator:
     members = (listing.read_members(path, source_dir) for path in paths)
     yield from self.tolerant_examples(split, itertools.chain.from_iterable(members))
-
-
-def split_of(relative_path: str | os.PathLike) -> str:
-  """Tells the split of a file: that of its folder's or its own name.
-
-  `valid.tar`, `valid-0.tar`, `validation/a.png` and `valid_1.png` are in "valid", `test/a.png` and
-  `test07.png` in "test", all else in "train" (`testament.png`, too).
-
-  Args:
-    relative_path: path from source_dir on.
-  Returns:
-    "train", "valid" or "test".
-  """
-  for part in pathlib.PurePath(relative_path).parts:
-    if match := _HELD_OUT.match(part):
-      return match[1].lower()
-  return "train"

@@ -1,0 +1,138 @@
+"""Packs what a visit to a machine with an accelerator needs, where nothing can be fetched there.
+
+    python -m experiments.pack --source_dir=PHOTOS
+
+Writes a folder, .visit by default, that git ignores: wheels/, photos/train.tar with as many
+photographs as fit beside the working tree, photos/valid.tar with the centres of the validation
+photographs, and what an earlier visit brought back (--visit): state/, with --programs also
+cache.tar. Copy it and the working tree to the machine, and run there what this program prints last.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from cae_jax.data import listing, packing
+from cae_jax.errors import Error, UsageError
+from experiments import cli
+from experiments.program_flags import Args, Flags
+
+# What a machine with JAX, Flax, Optax and Orbax lacks, of what a visit imports.
+_WHEELS = "constriction", "platformdirs", "tensorboardX"
+_GLIBC = "2_28", "2_27", "2_17"
+_MIB = 1 << 20
+
+
+def define_flags(flags: Flags) -> None:
+  """Defines the flags."""
+  flags.path("source_dir", None, "Folder of images or tar shards.", required=True)
+  flags.string("only", None, "Files of it to take, with commas; all of split train if not given.")
+  flags.path("members", None, "File with further photographs, one SHARD/MEMBER a line.")
+  flags.integer("quality", None, "Of AVIF to encode them again, which takes long; as is if not.", 1)
+  flags.integer("valid_patch_size", 256, "Side of the centres to validate on.", 8)
+  flags.integer("seed", 0, "Decides which photographs fit.", 0)
+  flags.path("visit", None, "Folder that an earlier visit has brought back, to go on from.")
+  flags.boolean("programs", False, "Take its compiled programs along, which take much room.")
+  flags.path("tree", ".", "The working tree that travels along.")
+  flags.path("output", ".visit", "Folder to write; what is in it goes.")
+  flags.number("limit_mib", 63.0, "Size of the tree and the folder together.", 1)
+  flags.string("wheels", ",".join(_WHEELS), "Packages that the machine lacks, with commas.")
+  flags.string("python_version", "3.12", "Of the machine; Linux on x86-64.")
+
+
+def main(args: Args) -> None:
+  """Runs the program."""
+  output = args.output
+  shutil.rmtree(output, ignore_errors=True)
+  (output / "photos").mkdir(parents=True)
+  if args.wheels:
+    _download(args.wheels.split(","), args.python_version, output / "wheels")
+  if args.visit:
+    _take_along(args.visit, output, args.programs)
+  photos, valid = _members(args)
+  packed_valid = packing.pack_centers(output / "photos" / "valid.tar", valid, args.valid_patch_size)
+  tree = _tree_bytes(args.tree, output)
+  room = int(args.limit_mib * _MIB) - tree - _folder_bytes(output)
+  if room <= 0:
+    raise UsageError(
+      f"--limit_mib={args.limit_mib:g}: nothing is left for photographs beside a working tree of "
+      f"{tree / _MIB:.1f} MiB; move large files out of it for the time being"
+    )
+  packed = packing.pack(
+    output / "photos" / "train.tar", photos, room, seed=args.seed, quality=args.quality
+  )
+  if not packed.photographs:
+    raise UsageError(f"--limit_mib={args.limit_mib:g}: not one photograph fits")
+  print(f"working tree {tree / _MIB:.1f} MiB")
+  for path in sorted(output.iterdir()):
+    print(f"{path} {_folder_bytes(path) / _MIB:.1f} MiB")
+  print(
+    f"{packed.photographs} of {packed.offered} photographs, {packed.pixels / 1e6:.1f} megapixels; "
+    f"{packed_valid.photographs} to validate on"
+  )
+  print(f"run there: bash experiments/visit.sh {output} OUTPUT 9.3")
+
+
+def _members(args: Args) -> tuple[list[tuple[str, bytes]], list[tuple[str, bytes]]]:
+  """The photographs to train on and to validate on: names and bytes."""
+  further = set(args.members.read_text().split()) if args.members else set()
+  only = None if args.only is None else args.only.split(",")
+  photos, valid = [], []
+  for path in listing.list_files(args.source_dir):
+    name = listing.relative_name(path, args.source_dir)
+    split = listing.split_of(name)
+    taken = split == "train" if only is None else name in only
+    for member, data in listing.read_members(path, args.source_dir):
+      if isinstance(data, OSError):
+        raise data
+      if split == "valid":
+        valid.append((member, data))
+      elif taken or member in further:
+        photos.append((member, data))
+  missing = further - {member for member, _ in photos}
+  if missing:
+    raise UsageError(f"--members: {min(missing)} is not in {args.source_dir}")
+  if not photos or not valid:
+    raise UsageError(
+      f"{args.source_dir}: expected photographs to train and to validate on, found "
+      f"{len(photos)} and {len(valid)}"
+    )
+  return photos, valid
+
+
+def _take_along(visit: Path, output: Path, programs: bool) -> None:
+  """The undecayed state of an earlier visit, and its compiled programs."""
+  shutil.copytree(visit / "undecayed", output / "state")
+  if programs:
+    parts = sorted(visit.glob("cache.tar.*"))
+    (output / "cache.tar").write_bytes(b"".join(part.read_bytes() for part in parts))
+
+
+def _download(packages: list[str], python_version: str, folder: Path) -> None:
+  command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"--dest={folder}"]
+  command += ["--only-binary=:all:", "--implementation=cp", f"--python-version={python_version}"]
+  command += [f"--platform=manylinux_{glibc}_x86_64" for glibc in _GLIBC]
+  command += ["--platform=manylinux2014_x86_64", *packages]
+  done = subprocess.run(command, capture_output=True, text=True)
+  if done.returncode:
+    last_line = (done.stderr.strip().splitlines() or ["unknown error"])[-1]
+    raise Error(f"--wheels: pip download failed: {last_line}")
+
+
+def _tree_bytes(tree: Path, output: Path) -> int:
+  """The files of a git working tree, tracked or not, that are not ignored, less the output."""
+  command = ["git", "-C", str(tree), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+  names = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+  paths = {tree / name for name in names.split("\0") if name}
+  inside = lambda path: path.resolve().is_relative_to(output.resolve())
+  return sum(path.stat().st_size for path in paths if path.is_file() and not inside(path))
+
+
+def _folder_bytes(folder: Path) -> int:
+  paths = folder.rglob("*") if folder.is_dir() else [folder]
+  return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+if __name__ == "__main__":
+  sys.exit(cli.run(main, define_flags))

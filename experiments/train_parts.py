@@ -1,0 +1,135 @@
+"""Makes from the flags what every training program needs: network, losses, start, weights.
+
+No data set is named here, so that a program that reads its photographs by itself needs neither TFDS
+nor Grain.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import cae_jax
+from cae_jax.codec.calibration import calibrate_weights
+from cae_jax.data.crops import center_crop
+from cae_jax.data.trained_on import TrainedOn
+from cae_jax.data.views import ImageSource, image_digests
+from cae_jax.errors import UsageError
+from cae_jax.models import Model, build_model, init_params, model_class, settings
+from cae_jax.models.base import RandomBlocks, setting_fields
+from cae_jax.training import losses
+from cae_jax.training.state import TrainState
+from cae_jax.weights import Weights, load_weights, save_weights, shipped
+from experiments import train_flags
+from experiments.program_flags import Args
+
+# What shows how large a codec model's activations get.
+CALIBRATION_IMAGES = 48
+CALIBRATION_SIDE = 256
+
+
+def config(args: Args) -> dict:
+  """Returns the network's settings, as weights files keep them."""
+  defaults = setting_fields(model_class(args.model))
+  fields = {k: train_flags.model_setting(args, k, default) for k, default in defaults.items()}
+  return {"model": args.model, **fields}
+
+
+def network(args: Args) -> tuple[Model, Any]:
+  """Builds the network that the flags describe, and random parameters of it.
+
+  Raises:
+    UsageError: there is no such network, or it cannot take patches of that size.
+  """
+  try:
+    model = build_model(config(args), jnp.dtype(args.compute_dtype))
+    multiple, params = model.multiple, init_params(model, args.seed)
+  except (TypeError, ValueError) as error:
+    names = [name for name in ("model", *setting_fields(model_class(args.model))) if name in args]
+    given = " ".join(args[name].serialize() for name in names if args[name].present)
+    raise UsageError(f"no such network: {given} ({error})") from error
+  for flag in (args["patch_size"], args["valid_patch_size"]):
+    if int(flag.value or 0) % multiple:
+      raise UsageError(f"{flag.serialize()}: this network takes multiples of {multiple}")
+  return model, params
+
+
+def objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
+  """Returns what training minimises and what validation measures."""
+  objective, distortion = losses.OBJECTIVES[model.objective], args.distortion
+  loss_fn = objective.loss(model, distortion, args.cost_power)
+  return loss_fn, objective.errors(model, distortion)
+
+
+def initial_params(args: Args, model: Model, params: Any, blocks: RandomBlocks) -> Any:
+  """Returns what to start from: --start_weights, or what the model makes of random parameters."""
+  if args.start_weights:
+    return _trained_params(args, model, params)
+  return model.start(params, blocks) if args.block_transform == "klt" else params
+
+
+def _start_weights(args: Args) -> Weights:
+  return load_weights(shipped.find(args.start_weights))
+
+
+def _trained_params(args: Args, model: Model, params: Any) -> Any:
+  """Returns the parameters of --start_weights, of this network or of one that can grow into it."""
+  weights = _start_weights(args)
+  trained, smaller = weights.params, build_model(weights.config)
+  if (type(smaller), settings(smaller)) != (type(model), settings(model)):
+    trained = model.grow(params, smaller, trained)
+  return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), trained)
+
+
+def export(
+  args: Args, path: Path, state: TrainState, source: ImageSource, seen: TrainedOn
+) -> Weights:
+  """Writes weights: the averaged parameters of a state, with their coding tables.
+
+  Args:
+    path: of the file.
+    source: the photographs of the run; some show how large activations get.
+    seen: all that the state was trained on.
+  """
+  settings, dtype = config(args), np.dtype(args.export_dtype)
+  with np.errstate(over="ignore"):  # what float16 cannot hold is refused with a word
+    params = jax.tree.map(lambda a: np.asarray(a, dtype), jax.device_get(state.ema_params))
+  images = _calibration_images(build_model(settings), source)
+  weights = calibrate_weights(
+    args.name,
+    settings,
+    params,
+    images,
+    card={
+      "flags": train_flags.resolved(args),
+      "step": int(state.step),
+      **seen.to_card(),
+      "cae_jax": cae_jax.__version__,
+      "jax": jax.__version__,
+      "device": jax.devices()[0].device_kind,
+    },
+  )
+  save_weights(path, weights)
+  return weights
+
+
+def trained_on(args: Args, source: ImageSource) -> TrainedOn:
+  """Lists the images of this run, and those of --start_weights."""
+  seen = TrainedOn.of(image_digests(source))
+  if args.start_weights:
+    seen |= TrainedOn.from_card(_start_weights(args).card)
+  return seen
+
+
+def _calibration_images(model: Model, source: ImageSource) -> Iterator[np.ndarray]:
+  """Yields all images for the paper's model, which counts latents; for others some, cut to size."""
+  if model.objective == "reconstruction":
+    yield from (example["image"] for example in source)
+    return
+  side = -(-CALIBRATION_SIDE // model.multiple) * model.multiple
+  count = min(CALIBRATION_IMAGES, len(source))
+  for index in np.linspace(0, len(source) - 1, count).astype(int).tolist():
+    yield center_crop(source[index]["image"], side)
