@@ -55,7 +55,7 @@ from experiments.program_flags import Args, Flags
 
 # A schedule of minutes is one of so many steps.
 _RESOLUTION = 1 << 16
-# What comes back from a lent machine.
+# What comes back, at most.
 MAX_FILES = 8
 MAX_FILE_BYTES = 16 << 20
 MAX_BYTES = 64 << 20
