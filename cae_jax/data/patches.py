@@ -151,7 +151,7 @@ def random_blocks(source: ImageSource, count: int, block: int, seed: int) -> np.
 
 
 def split_blocks(patches: np.ndarray, block: int) -> np.ndarray:
-  """The square blocks of patches: [B, P, P, 3], P a multiple -> [N, block, block, 3]."""
+  """Cuts patches into square blocks: [B, P, P, 3], P a multiple -> [N, block, block, 3]."""
   per_side = patches.shape[1] // block
   blocks = patches.reshape(len(patches), per_side, block, per_side, block, 3)
   return blocks.swapaxes(2, 3).reshape(-1, block, block, 3)

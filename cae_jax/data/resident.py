@@ -117,7 +117,7 @@ def read_share(
 
 
 def slots_of(sizes: np.ndarray, patch_size: int) -> np.ndarray:
-  """The photograph of each patch of an epoch, int [L], of photographs of sizes int [K, 2]."""
+  """Lists the photograph of each patch of an epoch: int [K, 2] sizes of photographs -> int [L]."""
   photos, _ = order.visits(sizes, patch_size, 1)
   return photos
 
@@ -133,7 +133,7 @@ def draw(
   min_scale: float,
   epochs: int = 2,
 ) -> jax.Array:
-  """The patches of a step: uint8 [rows, patch_size, patch_size, 3].
+  """Draws the patches of a step: uint8 [rows, patch_size, patch_size, 3].
 
   Args:
     photos, slots: of the share, for this size of patches.
@@ -149,12 +149,12 @@ def draw(
 
 
 def epochs_touched(rows: int, slots: int) -> int:
-  """Of how many epochs a batch of so many rows can hold patches."""
+  """Counts the epochs that a batch of so many rows can hold patches of."""
   return (rows - 1) // slots + 2
 
 
 def choose(slots: Slots, key: jax.Array, step: jax.Array, rows: int, epochs: int = 2) -> jax.Array:
-  """The photographs, int32 [rows], of patches step * rows, ... of all epochs one after another."""
+  """Gives the photographs, int32 [rows], of patches step * rows, ... of epochs in a row."""
   first = step * rows
   epoch = first // slots.length
   positions = first - epoch * slots.length + jnp.arange(rows)

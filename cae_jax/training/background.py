@@ -26,7 +26,7 @@ def start(function: Callable, *args: Any) -> concurrent.futures.Future:
 
 
 def succeeded(future: concurrent.futures.Future) -> bool:
-  """Whether the result is there."""
+  """Tells whether the result is there."""
   return future.done() and future.exception() is None
 
 

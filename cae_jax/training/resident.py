@@ -65,7 +65,7 @@ class ResidentPhotos:
     )
 
   def slots(self, patch_size: int) -> tuple[Slots, int]:
-    """The epochs of every share for a size of patches, and the length of the shortest."""
+    """Returns the epochs of every share for a size of patches, and the shortest's length."""
     each = [resident.slots_of(self.sizes[share], patch_size) for share in self._shares]
     longest = max(map(len, each))
     padded = lambda share: Slots(
@@ -75,7 +75,7 @@ class ResidentPhotos:
     return self._on_devices(padded), min(map(len, each))
 
   def fingerprint(self) -> str:
-    """What batches depend on beside key, step and sizes: 16 hex digits."""
+    """Names what batches depend on beside key, step and sizes: 16 hex digits."""
     shares = f"{len(self._shares)} shares of ".encode()
     return hashlib.sha256(shares + self.sizes.astype("<i8").tobytes()).hexdigest()[:16]
 
@@ -100,7 +100,7 @@ class ResidentPhotos:
 def make_draw(
   mesh: Mesh, *, patch_size: int, batch_size: int, min_scale: float, seed: int, epochs: int
 ) -> _DrawFn:
-  """The function that draws a step's batch, each device its part from its own share."""
+  """Makes the function that draws a step's batch, each device its part from its own share."""
   rows = batch_size // mesh.size
 
   def local(photos: Photos, slots: Slots, step: jax.Array) -> jax.Array:
@@ -121,7 +121,7 @@ def make_draw(
 
 
 def share_key(seed: int, share: jax.Array | int) -> jax.Array:
-  """The key of all that is drawn from a share."""
+  """Makes the key of all that is drawn from a share."""
   return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _DATA_KEY), share)
 
 
@@ -207,7 +207,7 @@ class Dispatch:
     return self.compile(state, steps)(state, *self._inputs, jnp.float32(rate))
 
   def compile(self, state: TrainState, steps: int) -> Any:
-    """The program for so many steps; `state` gives shapes and types. May be called in a thread."""
+    """Returns the program for so many steps; `state` gives shapes and types; for any thread."""
     with self._lock:
       if steps not in self._compiled:
         like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), state)
@@ -274,11 +274,11 @@ class ResidentSteps:
     return state, figures | {name: np.full(steps, value) for name, value in about.items()}
 
   def finished(self, step: int) -> bool:
-    """Whether all steps are done."""
+    """Tells whether all steps are done."""
     return self._span.finished(step)
 
   def get_state(self) -> dict[str, Any]:
-    """What `set_state` needs beside the step."""
+    """Returns what `set_state` needs beside the step."""
     return {"span": self._span.get_state(), "config": self._settings}
 
   def set_state(self, state: Any) -> None:
@@ -295,7 +295,7 @@ class ResidentSteps:
     self._span.set_state(state["span"])
 
   def differences(self, state: Any) -> list[str]:
-    """In what the patches of a state are others than these, in words."""
+    """Says in what the patches of a state are others than these."""
     theirs = state.get("config", {})
     return [
       f"{key} was {theirs.get(key)}, is {mine}"

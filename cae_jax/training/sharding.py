@@ -75,7 +75,7 @@ def on_first_process(action: Callable[[], None]) -> None:
 
 
 def of_first_process(value: float) -> float:
-  """The first process's value, on every process."""
+  """Gives every process the first one's value."""
   if jax.process_count() == 1:
     return value
   from jax.experimental import multihost_utils

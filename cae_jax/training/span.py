@@ -11,11 +11,11 @@ class Span(Protocol):
   """What a schedule runs along."""
 
   def fraction(self, step: int) -> float:
-    """How much of the run is over, from 0 on, before a dispatch that begins at this step."""
+    """Tells how much of the run is over, from 0 on, before a dispatch that begins here."""
     ...
 
   def finished(self, step: int) -> bool:
-    """Whether the run is over after this step."""
+    """Tells whether the run is over after this step."""
     ...
 
   def get_state(self) -> Any: ...

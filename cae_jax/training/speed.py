@@ -24,7 +24,7 @@ _FAST_ENOUGH = 0.9
 
 
 def machine() -> dict[str, Any]:
-  """What the figures were measured on, JSON-able."""
+  """Says what the figures are measured on, JSON-able."""
   device = jax.devices()[0]
   memory = device.memory_stats() or {}
   return {
@@ -38,7 +38,7 @@ def machine() -> dict[str, Any]:
 
 
 def matrix_flops_per_s(dtype: Any, side: int, seconds: float = 1.0) -> float:
-  """FLOP/s of products of square matrices of random numbers, at JAX's default precision.
+  """Measures products of square matrices of random numbers, in FLOP/s, at JAX's default precision.
 
   The best of a few timings.
 
@@ -63,7 +63,7 @@ def matrix_flops_per_s(dtype: Any, side: int, seconds: float = 1.0) -> float:
 
 
 def step_macs_per_pixel(loss_fn: LossFn, params: Any, side: int) -> float:
-  """MACs of loss and gradient for a pixel of a training patch; the optimiser's are not counted."""
+  """Counts MACs of loss and gradient for a pixel of a training patch, without the optimiser's."""
   image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
 
   def gradient(params, image):
@@ -184,7 +184,7 @@ def _step_seconds(
 
 
 def choose(speeds: Mapping[Dispatch, StepSpeed]) -> Dispatch:
-  """The smallest batch with nearly the best rate of pixels.
+  """Takes the smallest batch with nearly the best rate of pixels.
 
   Raises:
     ValueError: there is none.
@@ -195,7 +195,7 @@ def choose(speeds: Mapping[Dispatch, StepSpeed]) -> Dispatch:
 
 
 def fixed_seconds(speeds: Sequence[StepSpeed]) -> float | None:
-  """What a step takes beside its pixels (optimiser, launching), from a line through step times."""
+  """Estimates what a step takes beside its pixels, from a line through step times."""
   if len({speed.batch_size for speed in speeds}) < 2:
     return None
   batches, seconds = zip(*((speed.batch_size, speed.step_seconds) for speed in speeds))

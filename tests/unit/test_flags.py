@@ -14,7 +14,7 @@ from absl import logging as absl_logging
 
 import experiments
 from cae_jax.errors import Error, UsageError
-from experiments import cli, compare_runs, evaluate, timing, train_flags
+from experiments import cli, compare_runs, evaluate, timing, train_flags, visit
 from experiments.program_flags import Args, Flags, parse
 
 FLAGFILES = sorted((Path(experiments.__file__).parent / "flags").glob("*.flags"))
@@ -178,10 +178,13 @@ def test_help_tells_what_the_program_does_and_all_its_flags(flag, capsys):
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
 def test_flagfiles_and_the_flags_kept_of_a_run(path, tmp_path, monkeypatch):
   monkeypatch.chdir(path.parents[2])  # one of them names another
-  args = parse(train_flags.define_flags, [f"--flagfile={path}", f"--workdir={tmp_path}"])
+  is_visit = "experiments.visit" in path.read_text()
+  define_flags = visit.define_flags if is_visit else train_flags.define_flags
+  own = [f"--workdir={tmp_path}", *(["--output=x"] if is_visit else [])]
+  args = parse(define_flags, [f"--flagfile={path}", *own])
   kept = tmp_path / "flags.txt"
   train_flags.keep_flags(args, kept)
-  again = parse(train_flags.define_flags, [f"--flagfile={kept}"])
+  again = parse(define_flags, [f"--flagfile={kept}"])
   assert train_flags.resolved(again) == train_flags.resolved(args)
   train_flags.keep_flags(again, kept)
 
