@@ -191,6 +191,7 @@ def test_flagfiles_and_the_flags_kept_of_a_run(path, tmp_path, monkeypatch):
 
 def test_a_run_is_resumed_with_the_flags_that_matter(tmp_path):
   kept = tmp_path / "flags.txt"
+  (tmp_path / "metrics.jsonl").touch()
 
   def keep(*arguments):
     train_flags.keep_flags(parse(train_flags.define_flags, arguments), kept)
@@ -212,6 +213,7 @@ def test_a_run_is_resumed_with_the_flags_that_matter(tmp_path):
 
 def test_a_flag_newer_than_the_run_counts_as_its_default(tmp_path):
   kept = tmp_path / "flags.txt"
+  (tmp_path / "metrics.jsonl").touch()
   kept.write_text("--name=paper\n")
   train_flags.keep_flags(parse(train_flags.define_flags, []), kept)
   kept.write_text("--name=paper\n")
