@@ -16,10 +16,8 @@ settings.register_profile("default", deadline=None, max_examples=50, derandomize
 settings.load_profile("default")
 
 
-def pytest_configure(config):
-  """Programs are compiled hastily, and once for all processes of the tests."""
-  if hasattr(config, "workerinput"):
-    return  # a process of pytest-xdist, with the environment of the first
+def _compile_hastily_and_once():
+  """Sets what JAX reads when it is imported, which the other conftest files already do."""
   os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1"
   if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     folder = tempfile.mkdtemp(prefix="cae_jax_tests_")
@@ -27,6 +25,10 @@ def pytest_configure(config):
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
   os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
   os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+
+if "PYTEST_XDIST_WORKER" not in os.environ:  # a process of pytest-xdist has them from the first
+  _compile_hastily_and_once()
 
 
 @pytest.fixture(scope="session", autouse=True)
