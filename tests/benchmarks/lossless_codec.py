@@ -28,7 +28,7 @@ from cae_jax.models.lossless import distribution, passes
 from cae_jax.models.lossless.model import LosslessModel, exact_networks
 from cae_jax.models.lossless.phases import PARITIES
 from cae_jax.training.checkpoints import Checkpoints
-from cae_jax.training.optimizers import make_optimizer
+from cae_jax.training.optimizers import make_optimizer, make_schedule
 from cae_jax.training.state import create_state
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of a run.", required=True)
@@ -71,19 +71,19 @@ def _write(row: dict) -> None:
 def _networks() -> tuple[list[passes.Network], int]:
   model = LosslessModel(tuple(map(int, _TRUNK.value)), _HEAD.value)
   params = jax.jit(lambda k: model.init(k, method="networks"))(jax.random.key(0))["params"]
-  state = create_state(params, make_optimizer("soap", 1e-3, clip_norm=1.0))
+  state = create_state(params, make_optimizer("soap", make_schedule("constant", 1e-3, 1), 1.0))
   with Checkpoints(pathlib.Path(_WORKDIR.value) / "checkpoints") as checkpoints:
     state, _ = checkpoints.restore(state)
   return exact_networks(model, state.ema_params), int(state.step)
 
 
 def _images():
-  names = [m for path in list_files(_IMAGES.value) for m in read_members(path)]
-  for i, (name, data) in list(enumerate(names))[:: _EVERY.value]:
+  files = [(p, *m) for p in list_files(_IMAGES.value) for m in read_members(p)]
+  for i, (path, member, data) in list(enumerate(files))[:: _EVERY.value]:
     image = read_rgb(data)
     if _SHRINK.value:
       image = _shrunk(image, i)
-    yield pathlib.Path(name).name, image
+    yield member or path.name, image
 
 
 def _shrunk(image: np.ndarray, seed: int) -> np.ndarray:
@@ -101,9 +101,6 @@ def _jpegxl_bits(image: np.ndarray, effort: int) -> int:
 
 
 def _measure(x: np.ndarray, networks, tables: CodingTables) -> dict[str, float]:
-  start = time.perf_counter()
-  side = passes.side_of(x)
-  linear_s = time.perf_counter() - start
   parts: list[rans.Part] = []
   bits: dict[str, float] = {}
 
@@ -117,6 +114,9 @@ def _measure(x: np.ndarray, networks, tables: CodingTables) -> dict[str, float]:
     return samples
 
   with concurrent.futures.ThreadPoolExecutor(_THREADS.value) as pool, _one_blas_thread():
+    start = time.perf_counter()
+    side = passes.side_of(x)
+    linear_s = time.perf_counter() - start
     start = time.perf_counter()
     coded = passes.run(passes.coarsest_of(x), x.shape[1:], side, networks, code, pool.map)
     passes_s = time.perf_counter() - start

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import log_ndtr
+from jax.scipy.special import erfc
 from scipy.special import ndtr
 
 # Of the scales in log2: the lowest, the highest, and how many there are in an octave.
@@ -59,7 +59,7 @@ def _mix(masses: Any, shape: Any, xp: Any) -> Any:
 
 
 def _normal(x: jax.Array) -> jax.Array:
-  return jnp.exp(log_ndtr(x))
+  return 0.5 * erfc(x * -np.float32(0.5**0.5))
 
 
 def bits(error: jax.Array, log_scale: jax.Array, shape: jax.Array) -> jax.Array:

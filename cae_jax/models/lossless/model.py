@@ -38,12 +38,13 @@ class LosslessModel(nn.Module):
       rounded: mean, scale and shape are those of coding tables.
     """
     blocks = {name: batch[name].astype(jnp.float32) for name in ("values", "errors", "log_sizes")}
-    return jnp.stack(
-      [
-        _phase_bits(net(), phase, blocks, batch["level"], rounded)
-        for net, phase in zip(self.phases, PHASES)
-      ]
-    )
+    level = batch["level"]
+    found = [phase_outputs(net(), phase, blocks, level) for net, phase in zip(self.phases, PHASES)]
+    x, outputs = jax.tree.map(lambda *arrays: jnp.stack(arrays), *found)
+    if rounded:
+      outputs = network.Outputs(*distribution.rounded(*outputs))
+    bits = distribution.bits(x - outputs.mean / 8, outputs.log_scale, outputs.shape)
+    return bits.reshape(*bits.shape[:2], -1, len(level)).mean(2)
 
   def networks(self) -> list[tuple[list[Layer], list[list[Layer]]]]:
     """The quantised layers of each phase: of the trunk, and of each head."""
@@ -66,27 +67,25 @@ def exact_networks(model: LosslessModel, params: Any) -> list[passes.Network]:
   return found
 
 
-def _phase_bits(net, phase: Phase, blocks: Any, level: Any, rounded: bool) -> jax.Array:
+def phase_outputs(net: Any, phase: Phase, blocks: Any, level: Any) -> tuple[Any, network.Outputs]:
+  """The samples of a phase [3, N], and what the network `net` says of each."""
   trunk, heads = net
   around, x, errors = _around(blocks, phase)
-  pixels = x.shape[-1] // len(level)
-  here = network.context(around, jnp)
-  floor = network.straight_floor
-  classes = jnp.tile(jnp.minimum(level, network.LEVEL_CLASSES - 1), pixels)
-  hidden = network.trunk(trunk, here, classes, floor, jnp)
+  here = network.context(around, network.JAX)
+  classes = jnp.minimum(level, network.LEVEL_CLASSES - 1)
+  classes = jnp.tile(classes, x.shape[-1] // len(level))
+  hidden = network.trunk(trunk, here, classes, network.JAX)
   predictions = 8 * x - errors
   known: list[Any] = []
-  bits = []
+  outputs = []
   for c, layers in enumerate(heads):
     base = around.base[c]
-    own = network.own_features(predictions[c], base, around.log_sizes[c], here, jnp)
-    raw = network.head(layers, jnp.concatenate([hidden, jnp.stack(own + known)]), floor, jnp)
-    found = network.outputs(raw, predictions[c], here)
-    if rounded:
-      found = network.Outputs(*distribution.rounded(*found))
-    bits.append(distribution.bits(x[c] - found[0] / 8, *found[1:]))
-    known += network.sample_features(x[c], base, errors[c], here, jnp)
-  return jnp.stack(bits).reshape(len(heads), pixels, len(level)).mean(1)
+    own = network.own_features(predictions[c], base, around.log_sizes[c], here, network.JAX)
+    features = jnp.concatenate([hidden, jnp.stack(own + known)])
+    raw = network.head(layers, features, network.JAX)
+    outputs.append(network.outputs(raw, predictions[c], here))
+    known += network.sample_features(x[c], base, errors[c], here, network.JAX)
+  return x, network.Outputs(*map(jnp.stack, zip(*outputs)))
 
 
 def _around(blocks: Any, phase: Phase) -> tuple[network.Around, jax.Array, jax.Array]:
@@ -95,7 +94,7 @@ def _around(blocks: Any, phase: Phase) -> tuple[network.Around, jax.Array, jax.A
   N runs over the places of a block (slowest) and over blocks.
   """
   values, errors = (_neighbours(blocks[name], phase) for name in ("values", "errors"))
-  base = network.base(values[1:], jnp)
+  base = network.base(values[1:], network.JAX)
   places = values.shape[-1] // len(blocks["values"])
   log_sizes = jnp.tile(blocks["log_sizes"][:, phase.plane - 1].T, places)
   around = network.Around(values[1:], errors[1 : 1 + network.ERRORS], base, log_sizes)

@@ -21,11 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.models.lossless.phases import PHASES
+from cae_jax.models.quantization import straight_through
 
-UNIT = 16  # an activation of 1 is 1 / 16
-ACTIVATION_MAX = 255 / UNIT
-FEATURE_MAX = 127 / UNIT
-WEIGHT_MAX = 255
+# Inputs and activations are kept as integers; 1 stands for 1 / 16.
+UNIT = 16
+ACTIVATION_MAX, FEATURE_MAX, WEIGHT_MAX = 255, 127, 255
 LEVEL_CLASSES = 3  # the finest, the next, and all others
 ERRORS = 8  # neighbours whose errors are seen
 
@@ -34,16 +34,39 @@ ACTIVITIES = 16
 _ACTIVITY_NEIGHBOURS = 12
 _SCALE_BITS = 4
 # Of each: in sixteenths of a grey level; and 2^12 over it.
-ACTIVITY_SCALES = np.rint(2.0**_SCALE_BITS * 0.5 * 2.0 ** (np.arange(ACTIVITIES) / 2))
+_SCALES = np.rint(2.0**_SCALE_BITS * 0.5 * 2.0 ** (np.arange(ACTIVITIES) / 2))
 _INVERSE_BITS = 12
-_INVERSES = np.rint(2.0 ** (_INVERSE_BITS + _SCALE_BITS) / ACTIVITY_SCALES)
+_INVERSES = np.rint(2.0 ** (_INVERSE_BITS + _SCALE_BITS) / _SCALES)
 # Sums of absolute differences from which on an activity is the next one.
 _THRESHOLDS = np.ceil(
   3 * _ACTIVITY_NEIGHBOURS * 0.5 * 2.0 ** ((np.arange(1, ACTIVITIES) - 0.5) / 2)
 )
-_LOG_STEPS = 8  # of logarithms that are inputs, in an octave
-OUTPUT_BITS = 10
+_LOG_THRESHOLDS = np.ceil(2.0 ** (np.arange(1, 96) / 8))  # of eighths of an octave
+_OUTPUT_BITS = 10
 _OUTPUT_MAX = 2**13 - 1
+_HALF = np.float32(0.5)
+
+
+class Library(NamedTuple):
+  """What computes: the same functions give the same numbers in each.
+
+  Attributes:
+    xp: NumPy or jax.numpy.
+    floor: of an array that may be overwritten.
+    clip: of an array that may be overwritten.
+  """
+
+  xp: Any
+  floor: Callable[[Any], Any]
+  clip: Callable[[Any, Any, Any], Any]
+
+
+def _straight_floor(x: jax.Array) -> jax.Array:
+  return straight_through(x, jnp.floor(x))
+
+
+NUMPY = Library(np, lambda x: np.floor(x, out=x), lambda x, low, high: np.clip(x, low, high, out=x))
+JAX = Library(jnp, _straight_floor, jnp.clip)
 
 
 class Around(NamedTuple):
@@ -77,54 +100,56 @@ class Context(NamedTuple):
   inverse: Any
 
 
-def _log2(x: Any, xp: Any) -> Any:
-  """log2 of integers >= 0 from a half upwards, in eighths, by thresholds: exact."""
-  thresholds = np.ceil(2.0 ** (np.arange(1, 12 * _LOG_STEPS) / _LOG_STEPS)).astype(np.float32)
-  return xp.searchsorted(xp.asarray(thresholds), x, side="right").astype(np.float32)
-
-
-def _feature(x: Any, xp: Any) -> Any:
-  """Rounded to sixteenths and clipped; x in sixteenths."""
-  return xp.clip(xp.floor(x + np.float32(0.5)), -127, 127) * np.float32(1 / UNIT)
-
-
-def base(values: Any, xp: Any) -> Any:
+def base(values: Any, library: Library) -> Any:
   """[C, N] of the values [K, C, N] of neighbours: means of the four closest, rounded."""
-  return xp.floor(values[:4].sum(0) * np.float32(0.25) + np.float32(0.5))
+  return library.floor(values[:4].sum(0) * np.float32(0.25) + _HALF)
 
 
-def context(around: Around, xp: Any) -> Context:
-  """Inputs of the trunk; the same numbers from NumPy and JAX."""
+def context(around: Around, library: Library) -> Context:
+  """Inputs of the trunk."""
+  xp = library.xp
   differences = around.values - around.base
-  sums = xp.abs(differences[:_ACTIVITY_NEIGHBOURS]).sum((0, 1))
-  activity = xp.searchsorted(xp.asarray(_THRESHOLDS.astype(np.float32)), sums, side="right")
-  inverse = xp.asarray(_INVERSES.astype(np.float32))[activity]
-  scale = xp.asarray(ACTIVITY_SCALES.astype(np.float32))[activity]
   pixels = differences.shape[-1]
-  # |difference| * inverse < 2^8 * 2^13
-  unit = np.float32(UNIT * 2.0**-_INVERSE_BITS)
-  of_values = _feature(differences * (inverse * unit), xp).reshape(-1, pixels)
-  of_errors = _feature(around.errors * (inverse * (unit / 8)), xp).reshape(-1, pixels)
-  log_errors = _log2(xp.abs(around.errors).sum(0), xp)  # of 64ths
+  sums = xp.abs(differences[:_ACTIVITY_NEIGHBOURS]).reshape(-1, pixels).sum(0)
+  activity = _count_below(_THRESHOLDS, sums, xp)
+  inverse, scale = (xp.asarray(of.astype(np.float32))[activity] for of in (_INVERSES, _SCALES))
+  here = Context(None, activity, scale, inverse)
   log_activity = 4 * activity.astype(np.float32)
+  log_errors = _count_below(_LOG_THRESHOLDS, xp.abs(around.errors).sum(0), xp)  # of 64ths
   scalars = xp.concatenate(
     [
       (log_activity - 32)[None],
-      log_errors - log_activity - 40,
+      log_errors.astype(np.float32) - log_activity - 40,
       around.log_sizes - log_activity,
-      (around.base - 128) * np.float32(0.5),
+      (around.base - 128) * _HALF,
     ]
   )
-  inputs = xp.concatenate([of_values, of_errors, _feature(scalars, xp)])
-  return Context(inputs, activity, scale, inverse)
+  features = [
+    _in_activities(differences, 1, here, library).reshape(-1, pixels),
+    _in_activities(around.errors, 8, here, library).reshape(-1, pixels),
+    _feature(scalars, library),
+  ]
+  return here._replace(inputs=xp.concatenate(features))
 
 
-def known_features(x: Any, parts: int, here: Context, xp: Any) -> Any:
-  """[N] of differences in units of the activity; x in grey levels, or in parts of them."""
-  return _feature(x * (here.inverse * np.float32(UNIT * 2.0**-_INVERSE_BITS / parts)), xp)
+def _count_below(thresholds: np.ndarray, x: Any, xp: Any) -> Any:
+  """How many of the rising thresholds each number reaches: a logarithm that is exact."""
+  return xp.searchsorted(xp.asarray(thresholds.astype(np.float32)), x, side="right")
 
 
-def own_features(prediction: Any, base: Any, log_size: Any, here: Context, xp: Any) -> list[Any]:
+def _in_activities(x: Any, parts: int, here: Context, library: Library) -> Any:
+  """Feature of [..., N] in units of the activity; x in grey levels, or in `parts` of one."""
+  # |x| * inverse < 2^11 * 2^13
+  return _feature(x * (here.inverse * np.float32(UNIT * 2.0**-_INVERSE_BITS / parts)), library)
+
+
+def _feature(x: Any, library: Library) -> Any:
+  return library.clip(library.floor(x + _HALF), -FEATURE_MAX, FEATURE_MAX)
+
+
+def own_features(
+  prediction: Any, base: Any, log_size: Any, here: Context, library: Library
+) -> list[Any]:
   """What a head knows of its own channel, 2 x [N]: its linear prediction, and how good they are.
 
   Args:
@@ -132,13 +157,45 @@ def own_features(prediction: Any, base: Any, log_size: Any, here: Context, xp: A
     base: [N].
     log_size: [N] or a number, of `Around.log_sizes`.
   """
-  quality = _feature(log_size - 4 * here.activity.astype(np.float32), xp)
-  return [known_features(prediction - 8 * base, 8, here, xp), quality]
+  quality = _feature(log_size - 4 * here.activity.astype(np.float32), library)
+  return [_in_activities(prediction - 8 * base, 8, here, library), quality]
 
 
-def sample_features(x: Any, base: Any, error: Any, here: Context, xp: Any) -> list[Any]:
+def sample_features(x: Any, base: Any, error: Any, here: Context, library: Library) -> list[Any]:
   """What the heads of later channels know of a sample, 2 x [N]; the error is in eighths."""
-  return [known_features(x - base, 1, here, xp), known_features(error, 8, here, xp)]
+  return [_in_activities(x - base, 1, here, library), _in_activities(error, 8, here, library)]
+
+
+# A layer: weights [F, K] and biases [F] or [L, F], for activations that are integers.
+Layer = tuple[Any, Any]
+
+
+def trunk(layers: Sequence[Layer], here: Context, level: Any, library: Library) -> Any:
+  """[F, N] float32.
+
+  Args:
+    layers: weights and biases, the first one's [L, F].
+    level: class of the level: an int, or [N].
+  """
+  (first, biases), *rest = layers
+  x = _layer(first, biases[level], here.inputs, library)
+  for weights, bias in rest:
+    x = _layer(weights, bias, x, library)
+  return x
+
+
+def head(layers: Sequence[Layer], x: Any, library: Library) -> Any:
+  """[3, N] sums, rounded to 2^-10."""
+  first, (weights, bias) = layers
+  sums = weights @ _layer(*first, x, library) + bias[:, None]
+  scaled = library.floor(sums * np.float32(2.0**_OUTPUT_BITS / UNIT) + _HALF)
+  return library.clip(scaled, -_OUTPUT_MAX, _OUTPUT_MAX) * np.float32(2.0**-_OUTPUT_BITS)
+
+
+def _layer(weights: Any, bias: Any, x: Any, library: Library) -> Any:
+  x = weights @ x
+  x += (bias[:, None] if bias.ndim == 1 else bias.T) + _HALF
+  return library.clip(library.floor(x), 0, ACTIVATION_MAX)
 
 
 class Outputs(NamedTuple):
@@ -150,80 +207,41 @@ class Outputs(NamedTuple):
 
 
 def outputs(raw: Any, prediction: Any, here: Context) -> Outputs:
-  """What a head's three sums mean.
+  """What a head's three sums mean: they are relative to the linear prediction and the activity.
 
   Args:
     raw: [3, N].
     prediction: [N], linear, in eighths.
   """
-  log_scale = raw[1] + 0.5 * here.activity.astype(np.float32) - 1.5
-  return Outputs(
-    prediction + raw[0] * (here.scale * np.float32(8 / 2**_SCALE_BITS)), log_scale, raw[2] + 1
-  )
-
-
-# A layer: weights [F, K], biases [F] or [L, F].
-Layer = tuple[Any, Any]
-Rounding = Callable[[Any], Any]
-
-
-def trunk(layers: Sequence[Layer], here: Context, level: Any, floor: Rounding, xp: Any) -> Any:
-  """[F, N] float32.
-
-  Args:
-    layers: weights and biases, the first one's [L, F].
-    level: class of the level: an int, or [N].
-  """
-  (first, biases), *rest = layers
-  bias = biases[level]
-  x = _activate(first @ here.inputs + (bias[:, None] if bias.ndim == 1 else bias.T), floor, xp)
-  for weights, bias in rest:
-    x = _activate(weights @ x + bias[:, None], floor, xp)
-  return x
-
-
-def head(layers: Sequence[Layer], x: Any, floor: Rounding, xp: Any) -> Any:
-  """[3, N] sums, rounded to 2^-10."""
-  (first, bias), (last, last_bias) = layers
-  x = _activate(first @ x + bias[:, None], floor, xp)
-  unit = np.float32(2.0**OUTPUT_BITS)
-  sums = (last @ x + last_bias[:, None]) * unit
-  return xp.clip(floor(sums + np.float32(0.5)), -_OUTPUT_MAX, _OUTPUT_MAX) / unit
-
-
-def _activate(x: Any, floor: Rounding, xp: Any) -> Any:
-  x = floor(x * np.float32(UNIT) + np.float32(0.5)) * np.float32(1 / UNIT)
-  return xp.clip(x, 0, np.float32(ACTIVATION_MAX))
-
-
-def straight_floor(x: jax.Array) -> jax.Array:
-  return x + jax.lax.stop_gradient(jnp.floor(x) - x)
+  # |raw| * scale < 2^13 * 2^11, in units of 2^-11
+  mean = prediction + raw[0] * (here.scale * np.float32(8 / 2**_SCALE_BITS))
+  return Outputs(mean, raw[1] + 0.5 * here.activity.astype(np.float32) - 1.5, raw[2] + 1)
 
 
 def quantize(weights: jax.Array, bias: jax.Array) -> Layer:
   """Weights [F, K] and biases [..., F] as coding has them, the gradients straight through."""
-  largest = jnp.max(jnp.abs(jax.lax.stop_gradient(weights)), 1)
-  _, exponent = jnp.frexp(jnp.maximum(largest, 2.0**-12) / WEIGHT_MAX)
-  step = jnp.ldexp(jnp.float32(1), exponent)  # exp2 need not be exact
-  return (
-    straight_floor(weights / step[:, None] + 0.5) * step[:, None],
-    straight_floor(bias / (step / UNIT) + 0.5) * (step / UNIT),
-  )
+  step = jnp.ldexp(jnp.float32(1), _exponents(jax.lax.stop_gradient(weights), jnp))
+  rounded = lambda x, unit: _straight_floor(x / unit + 0.5) * unit
+  return rounded(weights, step[:, None]), rounded(bias * UNIT, step)
+
+
+def _exponents(weights: Any, xp: Any) -> Any:
+  """[F]: log2 of the unit of the weights of each output."""
+  largest = xp.maximum(xp.abs(weights).max(1), np.float32(2.0**-12))
+  return xp.frexp(largest / np.float32(WEIGHT_MAX))[1]  # logarithms need not be exact
 
 
 def check_sums(weights: np.ndarray, bias: np.ndarray, input_max: float) -> None:
   """Raises ValueError if a layer's sums could leave what float32 holds exactly.
 
   Args:
-    weights: [F, K] of `quantize`.
-    bias: [F] or [L, F].
-    input_max: of the sizes of inputs, which are multiples of 1 / UNIT.
+    weights, bias: of `quantize`.
+    input_max: of the sizes of inputs.
   """
   sizes = np.abs(weights.astype(np.float64))
   of_bias = np.abs(bias.astype(np.float64)).reshape(-1, len(sizes)).max(0)
-  _, exponent = np.frexp(sizes.max(1) / WEIGHT_MAX)
-  largest = sizes.sum(1) * input_max + of_bias + 1  # 1: what rounding may add
-  if (largest / 2.0**exponent * UNIT >= 2**24).any():
+  largest = sizes.sum(1) * input_max + of_bias + 1  # 1: for rounding
+  if (largest >= 2.0 ** (24 + _exponents(weights, np))).any():
     raise ValueError("a layer's sums could pass 2^24 units; train it with a weight decay")
 
 

@@ -24,7 +24,7 @@ from cae_jax.models.lossless.phases import (
 )
 
 # Pixels that are evaluated together: what is made of them should stay in the caches.
-_TOGETHER = 1024
+_TOGETHER = 2048
 _UNIT = 2**PREDICTION_BITS
 
 
@@ -177,10 +177,10 @@ class _PhaseEvaluation:
     width = self._shape[1]
     values = self._gather(self._planes, rows, len(self._phase.neighbours))
     errors = self._gather(self._errors, rows, network.ERRORS)
-    base = network.base(values, np)
+    base = network.base(values, network.NUMPY)
     log_sizes = np.broadcast_to(self._log_sizes[:, None], base.shape)
-    here = network.context(network.Around(values, errors, base, log_sizes), np)
-    hidden = network.trunk(self._net.trunk, here, self._level_class, np.floor, np)
+    here = network.context(network.Around(values, errors, base, log_sizes), network.NUMPY)
+    hidden = network.trunk(self._net.trunk, here, self._level_class, network.NUMPY)
     seen = values[: linear.NEIGHBOURS[self._phase.plane - 1]] - base
     span = slice(rows.start * width, rows.stop * width)
     dropped = here._replace(inputs=None)
@@ -199,11 +199,11 @@ class _PhaseEvaluation:
     base, here = part.base[c], part.here
     offset = linear.predict(self._coefficients[c], np.stack(part.seen))
     prediction = np.clip(_UNIT * base + offset, 0, 255 * _UNIT)
-    own = network.own_features(prediction, base, self._log_sizes[c], here, np)
+    own = network.own_features(prediction, base, self._log_sizes[c], here, network.NUMPY)
     features = np.concatenate([part.hidden, np.stack([*own, *part.known])])
-    raw = network.head(self._net.heads[c], features, np.floor, np)
+    raw = network.head(self._net.heads[c], features, network.NUMPY)
     return *distribution.table_indexes(*network.outputs(raw, prediction, here)), prediction
 
   def _learn(self, c: int, part: _Part, x: np.ndarray, error: np.ndarray) -> None:
     part.seen.append(x - part.base[c])
-    part.known.extend(network.sample_features(x, part.base[c], error, part.here, np))
+    part.known.extend(network.sample_features(x, part.base[c], error, part.here, network.NUMPY))
