@@ -78,7 +78,7 @@ def _networks() -> tuple[list[passes.Network], int]:
 
 
 def _images():
-  files = [(p, *m) for p in list_files(_IMAGES.value) for m in read_members(p)]
+  files = [(p, *m) for p in list_files(_IMAGES.value) for m in read_members(p, _IMAGES.value)]
   for i, (path, member, data) in list(enumerate(files))[:: _EVERY.value]:
     image = read_rgb(data)
     if _SHRINK.value:
