@@ -121,7 +121,7 @@ def train(
     errors_fn: (params, batch) -> figures for each image, {"loss": [B], ...}.
     batches: this process's part of each batch.
     workdir: is made if need be; no other run may be at work there.
-    valid_batches: {"image", "mask"}, the same on every process.
+    valid_batches: a batch's arrays and "mask", the same on every process.
     on_validation: called on the first process after each validation, e.g. to draw curves.
     start: a state and its place in the data to go on from (`portable.read_parts`) where there is
       no checkpoint yet, instead of `params` at step 0; without a place the data begin anew.
@@ -241,7 +241,8 @@ def validate(errors_fn: ErrorsFn, params: Any, batches: Sequence[Any]) -> dict[s
   sums: dict[str, float] = {}
   images = 0.0
   for batch in batches:
-    for name, values in errors_fn(params, {"image": batch["image"]}).items():
+    inputs = {name: array for name, array in batch.items() if name != "mask"}
+    for name, values in errors_fn(params, inputs).items():
       sums[name] = sums.get(name, 0.0) + float(np.asarray(values, np.float64) @ batch["mask"])
     images += float(batch["mask"].sum())
   return {name: total / images for name, total in sums.items()}

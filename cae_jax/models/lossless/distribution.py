@@ -1,0 +1,120 @@
+"""What a network says of a sample: a symmetric distribution of a mean, a scale and a shape.
+
+The shape runs from a Gaussian (0) over a logistic (1) and a Laplacian (2) to a Laplacian of which a
+part is several times as wide (3); between them it is their mixture. All have about the same
+quartiles at the same scale. A coding table is made for each of a few scales, shapes and fractions
+of the mean: a sample has an index, and no table of its own.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import erfc
+from scipy.special import ndtr
+
+# Of the scales in log2: the lowest, the highest, and how many there are in an octave.
+LOWEST, HIGHEST, PER_OCTAVE = -4.0, 6.0, 4
+SCALES = round((HIGHEST - LOWEST) * PER_OCTAVE) + 1
+LARGEST_SHAPE = 3
+SHAPES_PER_UNIT = 2
+SHAPES = LARGEST_SHAPE * SHAPES_PER_UNIT + 1
+FRACTIONS = 8  # of the mean, in a unit
+
+_LOGISTIC, _LAPLACE, _NARROW, _WIDE, _WIDE_SHARE = 0.6, 0.95, 0.8, 3.2, 0.2
+# What any sample may count on: about what an escape costs.
+FLOOR = 2.0**-20
+
+
+def tails(distance: Any, xp: Any, normal: Any) -> Any:
+  """[4, ...]: what each distribution of unit scale has beyond a distance >= 0.
+
+  `normal` is the cumulative Gaussian, of NumPy or of JAX.
+  """
+  laplace = lambda scale: 0.5 * xp.exp(-distance / scale)
+  decay = xp.exp(-distance / _LOGISTIC)
+  return xp.stack(
+    [
+      normal(-distance),
+      decay / (1 + decay),
+      laplace(_LAPLACE),
+      (1 - _WIDE_SHARE) * laplace(_NARROW) + _WIDE_SHARE * laplace(_WIDE),
+    ]
+  )
+
+
+def _masses(error: Any, scale: Any, xp: Any, normal: Any) -> Any:
+  """[4, ...]: of the unit around each error, under each distribution."""
+  distance = xp.abs(error)
+  near, far = (distance - 0.5) / scale, (distance + 0.5) / scale
+  inner = tails(xp.abs(near), xp, normal)
+  return xp.where(near < 0, 1 - inner, inner) - tails(xp.minimum(far, 60.0), xp, normal)
+
+
+def _mix(masses: Any, shape: Any, xp: Any) -> Any:
+  """Linear between the two distributions that a shape lies between."""
+  weights = xp.maximum(0, 1 - xp.abs(shape - xp.arange(4.0).reshape(-1, *(1,) * shape.ndim)))
+  return (weights * masses).sum(0)
+
+
+def _normal(x: jax.Array) -> jax.Array:
+  return 0.5 * erfc(x * -np.float32(0.5**0.5))
+
+
+def bits(error: jax.Array, log_scale: jax.Array, shape: jax.Array) -> jax.Array:
+  """Information content of samples.
+
+  Args:
+    error: [...] float, samples less their means.
+    log_scale: same shape, log2, clipped to the range of the tables.
+    shape: same shape, clipped to [0, 3].
+  """
+  scale = jnp.exp2(jnp.clip(log_scale, LOWEST, HIGHEST))
+  shape = jnp.clip(shape, 0, LARGEST_SHAPE)
+  # A scale of next to nothing leaves no gradient far out; the floor must not hide all of it.
+  mass = _mix(_masses(error, scale, jnp, _normal), shape, jnp)
+  return -jnp.log2(jnp.maximum(mass, 0) * (1 - FLOOR) + FLOOR)
+
+
+def rounded(mean: jax.Array, log_scale: jax.Array, shape: jax.Array) -> tuple[jax.Array, ...]:
+  """Those of the table that a sample is coded with; the mean is in eighths of a grey level."""
+  step = lambda x, parts: jnp.floor(x * parts + 0.5) / parts
+  scale = step(jnp.clip(log_scale, LOWEST, HIGHEST) - LOWEST, PER_OCTAVE) + LOWEST
+  return step(mean, 1), scale, step(jnp.clip(shape, 0, LARGEST_SHAPE), SHAPES_PER_UNIT)
+
+
+def pmfs() -> list[tuple[np.ndarray, int]]:
+  """For each fraction (slowest), scale and shape (fastest): probabilities and the first integer.
+
+  Of integers less the mean's floor.
+  """
+  result = []
+  for fraction in range(FRACTIONS):
+    for i in range(SCALES):
+      scale = 2.0 ** (LOWEST + i / PER_OCTAVE)
+      values = np.arange(-255, 256)
+      masses = _masses(values - fraction / FRACTIONS, scale, np, ndtr)
+      for j in range(SHAPES):
+        mass = _mix(masses, np.array([j / SHAPES_PER_UNIT]), np)
+        kept = np.flatnonzero(mass > 2.0**-18)
+        first, last = kept[0], kept[-1] + 1
+        result.append((mass[first:last], int(values[first])))
+  return result
+
+
+def table_indexes(mean: np.ndarray, log_scale: np.ndarray, shape: np.ndarray):
+  """Tables of samples, and the integers that these start from.
+
+  Args:
+    mean: [N] float32, in eighths of a grey level.
+    log_scale, shape: [N] float32.
+  Returns:
+    [N] int32 in the order of `pmfs`, and [N] int32.
+  """
+  half = np.float32(0.5)
+  mean = np.floor(mean + half).astype(np.int32)
+  scale = np.clip(np.floor((log_scale - np.float32(LOWEST)) * PER_OCTAVE + half), 0, SCALES - 1)
+  shape = np.clip(np.floor(shape * SHAPES_PER_UNIT + half), 0, SHAPES - 1)
+  start = mean >> 3
+  return ((mean & 7) * SCALES + scale.astype(np.int32)) * SHAPES + shape.astype(np.int32), start

@@ -1,0 +1,289 @@
+"""Small networks from what is around a sample to its distribution, exact in float32.
+
+Inputs and activations are multiples of 1/16 of at most 8 bits, weights multiples of a power of two
+of at most 8 bits and a sign. So a sum of 256 products is an integer below 2^24 times a power of
+two, which float32 holds: the result is the same in whatever order, in NumPy and in XLA, and
+training sees the very numbers that coding sees. (Sums in TF32 or bfloat16 would not be.)
+
+    differences to the base,       ┌ trunk, for a pixel ┐    ┌ head, for a channel ┐
+    in units of the activity   ──► │ 128 ── 96          │ ─► │ 48 ── 3             │ ──► mean,
+    errors, logarithms             └────────────────────┘ ▲  └─────────────────────┘     scale,
+                               linear prediction, errors ─┘                              shape
+                               of the channels before
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cae_jax.models.lossless.phases import PHASES
+from cae_jax.models.quantization import straight_through
+
+# Inputs and activations are kept as integers; 1 stands for 1 / 16.
+UNIT = 16
+ACTIVATION_MAX, FEATURE_MAX, WEIGHT_MAX = 255, 127, 255
+LEVEL_CLASSES = 3  # the finest, the next, and all others
+ERRORS = 8  # neighbours whose errors are seen
+
+# The activity of a pixel, a mean of absolute differences, in half octaves from a half.
+ACTIVITIES = 16
+_ACTIVITY_NEIGHBOURS = 12
+_SCALE_BITS = 4
+# Of each: in sixteenths of a grey level; and 2^12 over it.
+_SCALES = np.rint(2.0**_SCALE_BITS * 0.5 * 2.0 ** (np.arange(ACTIVITIES) / 2))
+_INVERSE_BITS = 12
+_INVERSES = np.rint(2.0 ** (_INVERSE_BITS + _SCALE_BITS) / _SCALES)
+# Sums of absolute differences from which on an activity is the next one.
+_THRESHOLDS = np.ceil(
+  3 * _ACTIVITY_NEIGHBOURS * 0.5 * 2.0 ** ((np.arange(1, ACTIVITIES) - 0.5) / 2)
+)
+_LOG_THRESHOLDS = np.ceil(2.0 ** (np.arange(1, 96) / 8))  # of eighths of an octave
+_OUTPUT_BITS = 10
+_OUTPUT_MAX = 2**13 - 1
+_HALF = np.float32(0.5)
+
+
+class Library(NamedTuple):
+  """What computes: the same functions give the same numbers in each.
+
+  Attributes:
+    xp: NumPy or jax.numpy.
+    floor: of an array that may be overwritten.
+    clip: of an array that may be overwritten.
+  """
+
+  xp: Any
+  floor: Callable[[Any], Any]
+  clip: Callable[[Any, Any, Any], Any]
+
+
+def _straight_floor(x: jax.Array) -> jax.Array:
+  return straight_through(x, jnp.floor(x))
+
+
+NUMPY = Library(np, lambda x: np.floor(x, out=x), lambda x, low, high: np.clip(x, low, high, out=x))
+JAX = Library(jnp, _straight_floor, jnp.clip)
+
+
+class Around(NamedTuple):
+  """What is known around N pixels of a phase, all integers in float32.
+
+  Attributes:
+    values: [K, 3, N], of its neighbours.
+    errors: [E, 3, N], of the linear predictions of the closest, in eighths.
+    base: [3, N], means of the four closest.
+    log_sizes: [3, N], mean sizes of the linear stage's errors in an image, log2 in eighths.
+  """
+
+  values: Any
+  errors: Any
+  base: Any
+  log_sizes: Any
+
+
+class Context(NamedTuple):
+  """What trunk and heads start from.
+
+  Attributes:
+    inputs: [F, N], of the trunk.
+    activity: [N], index.
+    scale, inverse: [N], of the activity, in sixteenths; and 2^12 over it.
+  """
+
+  inputs: Any
+  activity: Any
+  scale: Any
+  inverse: Any
+
+
+def base(values: Any, library: Library) -> Any:
+  """[C, N] of the values [K, C, N] of neighbours: means of the four closest, rounded."""
+  return library.floor(values[:4].sum(0) * np.float32(0.25) + _HALF)
+
+
+def context(around: Around, library: Library) -> Context:
+  """Inputs of the trunk."""
+  xp = library.xp
+  differences = around.values - around.base
+  pixels = differences.shape[-1]
+  sums = xp.abs(differences[:_ACTIVITY_NEIGHBOURS]).reshape(-1, pixels).sum(0)
+  activity = _count_below(_THRESHOLDS, sums, xp)
+  inverse, scale = (xp.asarray(of.astype(np.float32))[activity] for of in (_INVERSES, _SCALES))
+  here = Context(None, activity, scale, inverse)
+  log_activity = 4 * activity.astype(np.float32)
+  log_errors = _count_below(_LOG_THRESHOLDS, xp.abs(around.errors).sum(0), xp)  # of 64ths
+  scalars = xp.concatenate(
+    [
+      (log_activity - 32)[None],
+      log_errors.astype(np.float32) - log_activity - 40,
+      around.log_sizes - log_activity,
+      (around.base - 128) * _HALF,
+    ]
+  )
+  features = [
+    _in_activities(differences, 1, here, library).reshape(-1, pixels),
+    _in_activities(around.errors, 8, here, library).reshape(-1, pixels),
+    _feature(scalars, library),
+  ]
+  return here._replace(inputs=xp.concatenate(features))
+
+
+def _count_below(thresholds: np.ndarray, x: Any, xp: Any) -> Any:
+  """How many of the rising thresholds each number reaches: a logarithm that is exact."""
+  return xp.searchsorted(xp.asarray(thresholds.astype(np.float32)), x, side="right")
+
+
+def _in_activities(x: Any, parts: int, here: Context, library: Library) -> Any:
+  """Feature of [..., N] in units of the activity; x in grey levels, or in `parts` of one."""
+  # |x| * inverse < 2^11 * 2^13
+  return _feature(x * (here.inverse * np.float32(UNIT * 2.0**-_INVERSE_BITS / parts)), library)
+
+
+def _feature(x: Any, library: Library) -> Any:
+  return library.clip(library.floor(x + _HALF), -FEATURE_MAX, FEATURE_MAX)
+
+
+def own_features(
+  prediction: Any, base: Any, log_size: Any, here: Context, library: Library
+) -> list[Any]:
+  """What a head knows of its own channel, 2 x [N]: its linear prediction, and how good they are.
+
+  Args:
+    prediction: [N], in eighths.
+    base: [N].
+    log_size: [N] or a number, of `Around.log_sizes`.
+  """
+  quality = _feature(log_size - 4 * here.activity.astype(np.float32), library)
+  return [_in_activities(prediction - 8 * base, 8, here, library), quality]
+
+
+def sample_features(x: Any, base: Any, error: Any, here: Context, library: Library) -> list[Any]:
+  """What the heads of later channels know of a sample, 2 x [N]; the error is in eighths."""
+  return [_in_activities(x - base, 1, here, library), _in_activities(error, 8, here, library)]
+
+
+# A layer: weights [F, K] and biases [F] or [L, F], for activations that are integers.
+Layer = tuple[Any, Any]
+
+
+def trunk(layers: Sequence[Layer], here: Context, level: Any, library: Library) -> Any:
+  """[F, N] float32.
+
+  Args:
+    layers: weights and biases, the first one's [L, F].
+    level: class of the level: an int, or [N].
+  """
+  (first, biases), *rest = layers
+  x = _layer(first, biases[level], here.inputs, library)
+  for weights, bias in rest:
+    x = _layer(weights, bias, x, library)
+  return x
+
+
+def head(layers: Sequence[Layer], x: Any, library: Library) -> Any:
+  """[3, N] sums, rounded to 2^-10."""
+  first, (weights, bias) = layers
+  sums = weights @ _layer(*first, x, library) + bias[:, None]
+  scaled = library.floor(sums * np.float32(2.0**_OUTPUT_BITS / UNIT) + _HALF)
+  return library.clip(scaled, -_OUTPUT_MAX, _OUTPUT_MAX) * np.float32(2.0**-_OUTPUT_BITS)
+
+
+def _layer(weights: Any, bias: Any, x: Any, library: Library) -> Any:
+  x = weights @ x
+  x += (bias[:, None] if bias.ndim == 1 else bias.T) + _HALF
+  return library.clip(library.floor(x), 0, ACTIVATION_MAX)
+
+
+class Outputs(NamedTuple):
+  """[N] each: mean in eighths of a grey level (not rounded), log2 of the scale, shape."""
+
+  mean: Any
+  log_scale: Any
+  shape: Any
+
+
+def outputs(raw: Any, prediction: Any, here: Context) -> Outputs:
+  """What a head's three sums mean: they are relative to the linear prediction and the activity.
+
+  Args:
+    raw: [3, N].
+    prediction: [N], linear, in eighths.
+  """
+  # |raw| * scale < 2^13 * 2^11, in units of 2^-11
+  mean = prediction + raw[0] * (here.scale * np.float32(8 / 2**_SCALE_BITS))
+  return Outputs(mean, raw[1] + 0.5 * here.activity.astype(np.float32) - 1.5, raw[2] + 1)
+
+
+def quantize(weights: jax.Array, bias: jax.Array) -> Layer:
+  """Weights [F, K] and biases [..., F] as coding has them, the gradients straight through."""
+  step = jnp.ldexp(jnp.float32(1), _exponents(jax.lax.stop_gradient(weights), jnp))
+  rounded = lambda x, unit: _straight_floor(x / unit + 0.5) * unit
+  return rounded(weights, step[:, None]), rounded(bias * UNIT, step)
+
+
+def _exponents(weights: Any, xp: Any) -> Any:
+  """[F]: log2 of the unit of the weights of each output."""
+  largest = xp.maximum(xp.abs(weights).max(1), np.float32(2.0**-12))
+  return xp.frexp(largest / np.float32(WEIGHT_MAX))[1]  # logarithms need not be exact
+
+
+def check_sums(weights: np.ndarray, bias: np.ndarray, input_max: float) -> None:
+  """Raises ValueError if a layer's sums could leave what float32 holds exactly.
+
+  Args:
+    weights, bias: of `quantize`.
+    input_max: of the sizes of inputs.
+  """
+  sizes = np.abs(weights.astype(np.float64))
+  of_bias = np.abs(bias.astype(np.float64)).reshape(-1, len(sizes)).max(0)
+  largest = sizes.sum(1) * input_max + of_bias + 1  # 1: for rounding
+  if (largest >= 2.0 ** (24 + _exponents(weights, np))).any():
+    raise ValueError("a layer's sums could pass 2^24 units; train it with a weight decay")
+
+
+class PhaseNetwork(nn.Module):
+  """The parameters of a phase: a trunk, and a head for each channel.
+
+  Attributes:
+    phase: 0 to 2.
+    trunk_widths: of its layers.
+    head_width: of each head's hidden layer.
+  """
+
+  phase: int
+  trunk_widths: tuple[int, ...] = (128, 96)
+  head_width: int = 48
+
+  def setup(self):
+    size = 3 * (len(PHASES[self.phase].neighbours) + ERRORS) + 10
+    layers = []
+    for i, width in enumerate(self.trunk_widths):
+      layers.append(self._layer(f"trunk_{i}", size, width, LEVEL_CLASSES if i == 0 else 0))
+      size = width
+    self.trunk_layers = layers
+    self.heads = [
+      [
+        self._layer(f"head_{c}_0", size + 2 + 2 * c, self.head_width),
+        self._layer(f"head_{c}_1", self.head_width, 3, gain=0.1),
+      ]
+      for c in range(3)
+    ]
+
+  def _layer(self, name: str, size: int, width: int, classes: int = 0, gain: float = 1.0) -> Layer:
+    shape = (classes, width) if classes else (width,)
+    scale = nn.initializers.variance_scaling(2.0 * gain**2, "fan_in", "normal", 1, 0)
+    return (
+      self.param(f"{name}_weights", scale, (width, size)),
+      self.param(f"{name}_bias", nn.initializers.zeros, shape),
+    )
+
+  def __call__(self) -> tuple[list[Layer], list[list[Layer]]]:
+    """The quantised layers: of the trunk, and of each head."""
+    return (
+      [quantize(*layer) for layer in self.trunk_layers],
+      [[quantize(*layer) for layer in layers] for layers in self.heads],
+    )

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from cae_jax.models.lossless import linear
+from cae_jax.models.lossless.phases import level_shapes, split
+
+
+def _smooth(shape, seed=0):
+  """Integers of 8 bits, alike in neighbours and channels."""
+  rng = np.random.default_rng(seed)
+  y, x = np.indices(shape)
+  green = 120 + 60 * np.sin(x / 7) * np.cos(y / 5) + rng.normal(0, 2, shape)
+  others = green + 10 + rng.normal(0, 1, (2, *shape))
+  return np.clip(np.rint(np.stack([green, *others])), 0, 255).astype(np.uint8)
+
+
+def test_a_channel_that_follows_from_another_is_predicted_exactly():
+  x = _smooth((48, 64))
+  x[1] = x[0] // 2 + 3  # but for a rounding
+  errors, _ = linear.error_map(x, linear.fit_image(x))
+  assert np.abs(errors[1, 1::2, 1::2]).mean() < 8 * 0.6
+  assert np.abs(errors[0, 1::2, 1::2]).mean() > 8 * 1.0
+
+
+def test_errors_and_predictions_add_up_to_samples():
+  x = _smooth((20, 30))
+  errors, sizes = linear.error_map(x, linear.fit_image(x))
+  predictions = 8 * x.astype(int) - errors
+  assert predictions.min() >= 0
+  assert predictions.max() <= 8 * 255
+  assert sizes.shape == (len(level_shapes((20, 30))), 3, 3)
+
+
+def test_coefficients_are_better_than_the_mean_of_neighbours():
+  x = _smooth((64, 64), seed=3)
+  none = [[[0 * k for k in p] for p in level] for level in linear.fit_image(x)]
+  fitted = np.abs(linear.error_map(x, linear.fit_image(x))[0][:, 1::2]).mean()
+  assert fitted < 0.9 * np.abs(linear.error_map(x, none)[0][:, 1::2]).mean()
+
+
+def test_predictions_are_exact_in_any_order():
+  rng = np.random.default_rng(0)
+  features = rng.integers(-255, 256, (50, 300)).astype(np.float32)
+  coefficients = rng.integers(-1023, 1024, 50).astype(np.int32)
+  order = rng.permutation(50)
+  expected = (coefficients.astype(np.int64) @ features.astype(np.int64) + 8) >> 4
+  for o in (slice(None), order):
+    np.testing.assert_array_equal(linear.predict(coefficients[o], features[o]), expected)
+
+
+def test_rounding_makes_up_for_what_it_changed():
+  rng = np.random.default_rng(0)
+  # Alike, as neighbours are: what one coefficient lacks others can give.
+  features = (30 * rng.normal(size=4000) + rng.normal(size=(12, 4000))).astype(np.float32)
+  target = (rng.normal(size=12) @ features).astype(np.float32)
+  error = lambda k: np.abs(target - k.astype(np.float32) @ features / 128).mean()
+  found = linear.fit(features, target)
+  plain = np.rint(np.linalg.lstsq(features.T, target, rcond=None)[0] * 128)
+  assert error(found) < error(plain)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (5, 6)])
+def test_small_and_thin_images(shape):
+  x = _smooth(shape)
+  errors, sizes = linear.error_map(x, linear.fit_image(x))
+  assert errors.shape == x.shape
+  assert np.isfinite(sizes).all()
+
+
+def test_log_sizes_are_eighths_of_an_octave():
+  assert linear.log_sizes(np.array([1.0, 2.0, 0.0, 1e9])).tolist() == [0, 8, -64, 63]
+
+
+def test_a_phase_without_pixels_has_no_errors():
+  planes = split(np.zeros((3, 1, 8)))
+  assert planes.read(1).size == 0

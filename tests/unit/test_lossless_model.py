@@ -1,0 +1,173 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cae_jax.coding import rans
+from cae_jax.coding.tables import tables_from_pmfs
+from cae_jax.models.lossless import distribution, linear, network, passes
+from cae_jax.models.lossless.model import LosslessModel, exact_networks
+from cae_jax.models.lossless.phases import PARITIES, PHASES, split
+
+MODEL = LosslessModel(trunk_widths=(16, 12), head_width=8)
+
+
+@pytest.fixture(scope="module")
+def params():
+  init = jax.jit(lambda key: MODEL.init(key, method="networks"))
+  return init(jax.random.key(0))["params"]
+
+
+@pytest.fixture(scope="module")
+def networks(params):
+  return exact_networks(MODEL, params)
+
+
+@pytest.fixture(scope="module")
+def tables():
+  return tables_from_pmfs(*zip(*distribution.pmfs()), 16)
+
+
+def _image(shape, seed=0):
+  rng = np.random.default_rng(seed)
+  y, x = np.indices(shape)
+  image = 128 + 90 * np.sin(x / 5 + y / 9) + rng.normal(0, 4, (3, *shape))
+  return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def _encode(x, side, networks, tables):
+  parts = []
+
+  def code(place, indexes, starts):
+    row, column = PARITIES[place.plane]
+    level = x[place.channel, :: 2**place.level, :: 2**place.level]
+    samples = level[row::2, column::2].reshape(-1).astype(np.int32)
+    parts.append((samples - starts, indexes, tables))
+    return samples
+
+  assert (passes.run(passes.coarsest_of(x), x.shape[1:], side, networks, code) == x).all()
+  return rans.encode_parts(parts)
+
+
+def _decode(data, coarsest, shape, side, networks, tables):
+  decoder = rans.Decoder(data)
+  code = lambda place, indexes, starts: decoder.decode(indexes, tables) + starts
+  x = passes.run(coarsest, shape, side, networks, code)
+  decoder.finish()
+  return x
+
+
+def _round_trip(x, networks, tables):
+  side = passes.side_of(x)
+  data = _encode(x, side, networks, tables)
+  decoded = _decode(data, passes.coarsest_of(x), x.shape[1:], side, networks, tables)
+  np.testing.assert_array_equal(decoded, x)
+  return data
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (4, 4), (5, 7), (33, 18), (64, 48)])
+def test_decoding_gives_the_image_back(shape, networks, tables):
+  _round_trip(_image(shape), networks, tables)
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+  st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from([0, 3, 255])
+)
+def test_any_image_comes_back(networks, tables, height, width, seed, spread):
+  rng = np.random.default_rng(seed)
+  middle = rng.integers(0, 256)
+  noise = rng.integers(-spread, spread + 1, (3, height, width))
+  _round_trip(np.clip(middle + noise, 0, 255).astype(np.uint8), networks, tables)
+
+
+def test_black_costs_next_to_nothing_but_side_information(networks, tables):
+  assert len(_round_trip(np.zeros((3, 64, 64), np.uint8), networks, tables)) < 3 * 64 * 64 / 4
+
+
+def _batch(x, level=0):
+  """A whole image as one block, with the linear stage's errors."""
+  errors, sizes = linear.error_map(x, linear.fit_image(x))
+  return {
+    "values": split(x).values[None],
+    "errors": split(errors).values[None],
+    "log_sizes": linear.log_sizes(sizes)[level][None].astype(np.float32),
+    "level": np.array([level], np.int32),
+  }
+
+
+def test_training_and_coding_see_the_same_bits(params, networks):
+  """The bits that training counts as rounded are those of the distributions that coding uses."""
+  x = _image((32, 32), seed=4)
+  (_, expected), grads = _bits_and_gradients(params, _batch(x))
+  side = passes.side_of(x)
+  found = np.full((3, 3), np.nan)
+
+  def code(place, indexes, starts):
+    row, column = PARITIES[place.plane]
+    level = x[place.channel, :: 2**place.level, :: 2**place.level]
+    samples = level[row::2, column::2].reshape(-1).astype(np.int32)
+    if place.level == 0:
+      rest, shapes = np.divmod(indexes, distribution.SHAPES)
+      fractions, scales = np.divmod(rest, distribution.SCALES)
+      error = samples - starts - fractions / distribution.FRACTIONS
+      scale = distribution.LOWEST + scales / distribution.PER_OCTAVE
+      bits = distribution.bits(
+        jnp.asarray(error, jnp.float32),
+        jnp.asarray(scale, jnp.float32),
+        jnp.asarray(shapes / distribution.SHAPES_PER_UNIT, jnp.float32),
+      )
+      found[place.plane - 1, place.channel] = bits.mean()
+    return samples
+
+  passes.run(passes.coarsest_of(x), x.shape[1:], side, networks, code)
+  np.testing.assert_allclose(found, expected[..., 0], rtol=1e-5)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+@jax.jit
+def _bits_and_gradients(params, batch):
+  apply = lambda p, rounded: MODEL.apply({"params": p}, batch, rounded)
+  loss = lambda p: (apply(p, False).mean(), apply(p, True))
+  return jax.value_and_grad(loss, has_aux=True)(params)
+
+
+def test_networks_are_exact_whatever_the_order_and_the_library(networks):
+  """NumPy, XLA and integers agree to the bit."""
+  rng = np.random.default_rng(0)
+  weights, _ = networks[2].trunk[1]
+  x = rng.integers(0, 256, (weights.shape[1], 500)).astype(np.float32)
+  order = rng.permutation(len(x))
+  unit = 2.0**-20
+  np.testing.assert_array_equal(weights / unit % 1, 0)
+  exact = ((weights / unit).astype(np.int64) @ x.astype(np.int64)) * unit
+  np.testing.assert_array_equal(weights @ x, exact)
+  np.testing.assert_array_equal(weights[:, order] @ x[order], exact)
+  np.testing.assert_array_equal(np.asarray(jnp.asarray(weights) @ jnp.asarray(x)), exact)
+
+
+def test_sums_that_float32_cannot_hold_are_refused():
+  weights = np.full((2, 400), 254 / 256, np.float32)
+  with pytest.raises(ValueError, match="sums could pass"):
+    network.check_sums(weights, np.zeros(2), network.ACTIVATION_MAX)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_context_is_the_same_from_numpy_and_jax(phase):
+  rng = np.random.default_rng(phase.plane)
+  spread = rng.choice([0, 1, 10, 255], 400)
+  values = rng.integers(-spread, spread + 1, (len(phase.neighbours), 3, 400)) % 256
+  around = network.Around(
+    values.astype(np.float32),
+    rng.integers(-2040, 2041, (network.ERRORS, 3, 400)).astype(np.float32),
+    network.base(values.astype(np.float32), network.NUMPY),
+    rng.integers(-64, 64, (3, 400)).astype(np.float32),
+  )
+  ours = network.context(around, network.NUMPY)
+  theirs = jax.jit(lambda a: network.context(a, network.JAX))(around)
+  for name in network.Context._fields:
+    np.testing.assert_array_equal(getattr(ours, name), np.asarray(getattr(theirs, name)), name)
+  assert np.abs(ours.inputs).max() <= network.FEATURE_MAX
+  np.testing.assert_array_equal(ours.inputs % 1, 0)
