@@ -11,7 +11,7 @@ from cae_jax.training.losses import Batch, LossFn
 
 
 def code_length_loss(model: nn.Module) -> LossFn:
-  """Bits per sub-pixel of a `LosslessModel`.
+  """Returns the loss of a `LosslessModel`: bits per sub-pixel.
 
   Returns:
     loss_fn(params, batch, *, key) -> (bits, {"loss"}).
@@ -27,7 +27,7 @@ def code_length_loss(model: nn.Module) -> LossFn:
 
 
 def code_lengths(model: nn.Module) -> Callable:
-  """What validation measures, block by block: bits per sub-pixel as coded, by phase and channel.
+  """Measures blocks for validation: bits per sub-pixel as coded, by phase and channel.
 
   Returns:
     errors_fn(params, batch) -> {"loss": [B], "phase_0": [B], ... "channel_0": [B], ...}.

@@ -21,13 +21,13 @@ from absl import app, flags
 from cae_jax.coding import rans
 from cae_jax.coding.symbols import information_bits
 from cae_jax.coding.tables import CodingTables, tables_from_pmfs
-from cae_jax.data.blocks import CHANNEL_ORDER
 from cae_jax.data.listing import list_files, read_members
 from cae_jax.images.files import read_rgb
 from cae_jax.models.lossless import distribution, passes
 from cae_jax.models.lossless.model import LosslessModel, exact_networks
 from cae_jax.models.lossless.phases import PARITIES
 from cae_jax.training.checkpoints import Checkpoints
+from cae_jax.training.lossless_blocks import CHANNEL_ORDER
 from cae_jax.training.optimizers import make_optimizer, make_schedule
 from cae_jax.training.state import create_state
 

@@ -12,9 +12,9 @@ from functools import partial
 import jax
 from absl import app, flags
 
-from cae_jax.data import blocks
 from cae_jax.data.sources import load_source
 from cae_jax.models.lossless.model import LosslessModel
+from cae_jax.training import lossless_blocks as blocks
 from cae_jax.training import sharding
 from cae_jax.training.code_length import code_length_loss, code_lengths
 from cae_jax.training.loop import LoopConfig, train

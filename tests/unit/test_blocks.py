@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from cae_jax.data import blocks
 from cae_jax.models.lossless import linear
 from cae_jax.models.lossless.phases import MARGIN, PHASES
+from cae_jax.training import lossless_blocks as blocks
 
 
 class _Source(list):

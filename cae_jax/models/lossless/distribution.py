@@ -28,7 +28,7 @@ FLOOR = 2.0**-20
 
 
 def tails(distance: Any, xp: Any, normal: Any) -> Any:
-  """[4, ...]: what each distribution of unit scale has beyond a distance >= 0.
+  """Returns what each distribution of unit scale has beyond a distance >= 0: [4, ...].
 
   `normal` is the cumulative Gaussian, of NumPy or of JAX.
   """
@@ -63,7 +63,7 @@ def _normal(x: jax.Array) -> jax.Array:
 
 
 def bits(error: jax.Array, log_scale: jax.Array, shape: jax.Array) -> jax.Array:
-  """Information content of samples.
+  """Computes the information content of samples.
 
   Args:
     error: [...] float, samples less their means.
@@ -78,14 +78,14 @@ def bits(error: jax.Array, log_scale: jax.Array, shape: jax.Array) -> jax.Array:
 
 
 def rounded(mean: jax.Array, log_scale: jax.Array, shape: jax.Array) -> tuple[jax.Array, ...]:
-  """Those of the table that a sample is coded with; the mean is in eighths of a grey level."""
+  """Rounds to the table that a sample is coded with; the mean is in eighths of a grey level."""
   step = lambda x, parts: jnp.floor(x * parts + 0.5) / parts
   scale = step(jnp.clip(log_scale, LOWEST, HIGHEST) - LOWEST, PER_OCTAVE) + LOWEST
   return step(mean, 1), scale, step(jnp.clip(shape, 0, LARGEST_SHAPE), SHAPES_PER_UNIT)
 
 
 def pmfs() -> list[tuple[np.ndarray, int]]:
-  """For each fraction (slowest), scale and shape (fastest): probabilities and the first integer.
+  """Lists probabilities and first integers, by fraction (slowest), scale and shape (fastest).
 
   Of integers less the mean's floor.
   """
@@ -104,7 +104,7 @@ def pmfs() -> list[tuple[np.ndarray, int]]:
 
 
 def table_indexes(mean: np.ndarray, log_scale: np.ndarray, shape: np.ndarray):
-  """Tables of samples, and the integers that these start from.
+  """Finds the tables of samples, and the integers that these start from.
 
   Args:
     mean: [N] float32, in eighths of a grey level.

@@ -35,13 +35,13 @@ Coefficients = Sequence[Sequence[Sequence[np.ndarray]]]
 
 
 def bases(planes: Planes, phase: Phase, rows: slice, width: int) -> np.ndarray:
-  """[C, rows, width] float32: means of the four closest, rounded to integers."""
+  """Takes means of the four closest, rounded to integers: [C, rows, width] float32."""
   a, b, c, d = (planes.around(n, rows, width) for n in phase.neighbours[:4])
   return np.floor(0.25 * (a + b + c + d) + 0.5)
 
 
 def differences(planes: Planes, phase: Phase, base: np.ndarray, rows: slice) -> np.ndarray:
-  """[K * C, rows * width] float32: the neighbours that the linear stage sees, less the base."""
+  """Takes the linear stage's neighbours, less the base: [K * C, rows * width] float32."""
   channels, height, width = base.shape
   count = NEIGHBOURS[phase.plane - 1]
   result = np.empty((count, channels, height, width), np.float32)
@@ -109,7 +109,7 @@ def _rounded(theta: np.ndarray, gram: np.ndarray) -> np.ndarray:
 
 
 def predict(coefficients: np.ndarray, features: np.ndarray) -> np.ndarray:
-  """[N] float32: the prediction less the base, in eighths. Exact: all sums stay below 2^24.
+  """Predicts, less the base, in eighths: [N] float32. Exact: all sums stay below 2^24.
 
   Args:
     coefficients: [K] int32.
@@ -121,7 +121,7 @@ def predict(coefficients: np.ndarray, features: np.ndarray) -> np.ndarray:
 
 
 def prediction_errors(x: np.ndarray, coefficients: Coefficients) -> Iterator[list[np.ndarray]]:
-  """For each level and phase the errors of an image's linear predictions, in eighths.
+  """Finds the errors of an image's linear predictions, in eighths, for each level and phase.
 
   Args:
     x: [C, H, W] integers of 8 bits.
@@ -169,5 +169,5 @@ def error_map(x: np.ndarray, coefficients: Coefficients) -> tuple[np.ndarray, np
 
 
 def log_sizes(sizes: np.ndarray) -> np.ndarray:
-  """int8: log2 of mean sizes of errors, in eighths."""
+  """Takes log2 of mean sizes of errors, in eighths: int8."""
   return np.clip(np.rint(8 * np.log2(sizes + 2.0**-8)), -64, 63).astype(np.int8)

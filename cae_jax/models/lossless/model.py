@@ -34,7 +34,7 @@ class LosslessModel(nn.Module):
     """Bits [3, 3, B], means over the samples of each phase and channel of each block.
 
     Args:
-      batch: of `cae_jax.data.blocks.Blocks`.
+      batch: of `cae_jax.training.lossless_blocks.Blocks`.
       rounded: mean, scale and shape are those of coding tables.
     """
     blocks = {name: batch[name].astype(jnp.float32) for name in ("values", "errors", "log_sizes")}
@@ -47,12 +47,12 @@ class LosslessModel(nn.Module):
     return bits.reshape(*bits.shape[:2], -1, len(level)).mean(2)
 
   def networks(self) -> list[tuple[list[Layer], list[list[Layer]]]]:
-    """The quantised layers of each phase: of the trunk, and of each head."""
+    """Returns the quantised layers of each phase: of the trunk, and of each head."""
     return [net() for net in self.phases]
 
 
 def exact_networks(model: LosslessModel, params: Any) -> list[passes.Network]:
-  """The networks as coding evaluates them.
+  """Returns the networks as coding evaluates them.
 
   Raises:
     ValueError: a sum could pass what float32 holds exactly.
@@ -68,7 +68,7 @@ def exact_networks(model: LosslessModel, params: Any) -> list[passes.Network]:
 
 
 def phase_outputs(net: Any, phase: Phase, blocks: Any, level: Any) -> tuple[Any, network.Outputs]:
-  """The samples of a phase [3, N], and what the network `net` says of each."""
+  """Returns the samples of a phase [3, N], and what the network `net` says of each."""
   trunk, heads = net
   around, x, errors = _around(blocks, phase)
   here = network.context(around, network.JAX)

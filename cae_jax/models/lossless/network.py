@@ -101,7 +101,7 @@ class Context(NamedTuple):
 
 
 def base(values: Any, library: Library) -> Any:
-  """[C, N] of the values [K, C, N] of neighbours: means of the four closest, rounded."""
+  """Takes rounded means of the four closest neighbours: [K, C, N] -> [C, N]."""
   return library.floor(values[:4].sum(0) * np.float32(0.25) + _HALF)
 
 
@@ -150,7 +150,7 @@ def _feature(x: Any, library: Library) -> Any:
 def own_features(
   prediction: Any, base: Any, log_size: Any, here: Context, library: Library
 ) -> list[Any]:
-  """What a head knows of its own channel, 2 x [N]: its linear prediction, and how good they are.
+  """Lists what a head knows of its own channel, 2 x [N]: linear prediction, and its worth.
 
   Args:
     prediction: [N], in eighths.
@@ -162,7 +162,7 @@ def own_features(
 
 
 def sample_features(x: Any, base: Any, error: Any, here: Context, library: Library) -> list[Any]:
-  """What the heads of later channels know of a sample, 2 x [N]; the error is in eighths."""
+  """Lists what later channels' heads know of a sample, 2 x [N]; the error is in eighths."""
   return [_in_activities(x - base, 1, here, library), _in_activities(error, 8, here, library)]
 
 
@@ -171,7 +171,7 @@ Layer = tuple[Any, Any]
 
 
 def trunk(layers: Sequence[Layer], here: Context, level: Any, library: Library) -> Any:
-  """[F, N] float32.
+  """Evaluates the trunk: [F, N] float32.
 
   Args:
     layers: weights and biases, the first one's [L, F].
@@ -185,7 +185,7 @@ def trunk(layers: Sequence[Layer], here: Context, level: Any, library: Library) 
 
 
 def head(layers: Sequence[Layer], x: Any, library: Library) -> Any:
-  """[3, N] sums, rounded to 2^-10."""
+  """Evaluates a head: [3, N] sums, rounded to 2^-10."""
   first, (weights, bias) = layers
   sums = weights @ _layer(*first, x, library) + bias[:, None]
   scaled = library.floor(sums * np.float32(2.0**_OUTPUT_BITS / UNIT) + _HALF)
@@ -207,7 +207,7 @@ class Outputs(NamedTuple):
 
 
 def outputs(raw: Any, prediction: Any, here: Context) -> Outputs:
-  """What a head's three sums mean: they are relative to the linear prediction and the activity.
+  """Reads a head's three sums, relative to the linear prediction and the activity.
 
   Args:
     raw: [3, N].
@@ -219,7 +219,7 @@ def outputs(raw: Any, prediction: Any, here: Context) -> Outputs:
 
 
 def quantize(weights: jax.Array, bias: jax.Array) -> Layer:
-  """Weights [F, K] and biases [..., F] as coding has them, the gradients straight through."""
+  """Rounds weights [F, K] and biases [..., F] as coding has them, gradients straight through."""
   step = jnp.ldexp(jnp.float32(1), _exponents(jax.lax.stop_gradient(weights), jnp))
   rounded = lambda x, unit: _straight_floor(x / unit + 0.5) * unit
   return rounded(weights, step[:, None]), rounded(bias * UNIT, step)

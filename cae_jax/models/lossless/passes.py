@@ -68,7 +68,7 @@ def side_of(x: np.ndarray) -> Side:
 
 
 def coarsest_of(x: np.ndarray) -> np.ndarray:
-  """[C, h, w]: the pixels of an image [C, H, W] that come before all levels."""
+  """Takes the pixels of an image [C, H, W] that come before all levels: [C, h, w]."""
   step = 2 ** len(level_shapes(x.shape[1:]))
   return x[:, ::step, ::step]
 

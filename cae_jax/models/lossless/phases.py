@@ -55,7 +55,7 @@ PHASES = tuple(Phase(plane, _neighbours(plane, n)) for plane, n in ((1, 24), (2,
 
 
 def plane_shape(shape: tuple[int, int], plane: int) -> tuple[int, int]:
-  """Rows and columns that a plane has of a level of some height and width; may be 0."""
+  """Returns rows and columns of a plane of a level of some height and width; may be 0."""
   row, column = PARITIES[plane]
   return (shape[0] - row + 1) // 2, (shape[1] - column + 1) // 2
 
@@ -91,12 +91,12 @@ class Planes:
     self.values[plane] = np.pad(x, ((0, 0), *margins), mode="edge")
 
   def read(self, plane: int) -> np.ndarray:
-    """[C, h, w], without margins."""
+    """Reads a plane without its margins: [C, h, w]."""
     height, width = plane_shape(self.shape, plane)
     return self.values[plane, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
 
   def around(self, neighbour: tuple[int, int, int], rows: slice, width: int) -> np.ndarray:
-    """[C, rows, width]: the values at a neighbour of each pixel of some rows of a phase."""
+    """Reads a neighbour of each pixel of some rows of a phase: [C, rows, width]."""
     plane, i, j = neighbour
     first = MARGIN + i
     columns = slice(MARGIN + j, MARGIN + j + width)
@@ -104,7 +104,7 @@ class Planes:
 
 
 def split(x: np.ndarray) -> Planes:
-  """[C, H, W] -> its planes."""
+  """Splits [C, H, W] into its planes."""
   planes = Planes(x.shape[1:], x.shape[0])
   for plane, (row, column) in enumerate(PARITIES):
     planes.write(plane, x[:, row::2, column::2].astype(np.float32))
@@ -112,7 +112,7 @@ def split(x: np.ndarray) -> Planes:
 
 
 def join(planes: Planes) -> np.ndarray:
-  """The inverse of `split`: float32 [C, H, W]."""
+  """Inverts `split`: float32 [C, H, W]."""
   x = np.empty((planes.values.shape[1], *planes.shape), np.float32)
   for plane, (row, column) in enumerate(PARITIES):
     x[:, row::2, column::2] = planes.read(plane)
@@ -120,7 +120,7 @@ def join(planes: Planes) -> np.ndarray:
 
 
 def row_chunks(shape: tuple[int, int], most: int) -> Iterator[slice]:
-  """Rows of a plane in parts of about `most` pixels: what is made of them stays in caches."""
+  """Yields rows of a plane in parts of about `most` pixels, small enough for the caches."""
   height, width = shape
   if height and width:
     step = max(1, most // width)

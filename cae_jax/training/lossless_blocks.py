@@ -262,6 +262,6 @@ def _stack(blocks: list[tuple]) -> Blocks:
 def validation_batches(
   store: BlockStore, count: int, batch_size: int, side: int = 16, seed: int = 1
 ) -> list[dict]:
-  """The same blocks at every call, each of mask 1."""
+  """Returns the same blocks at every call, each of mask 1."""
   blocks = BlockIterator(store, batch_size, side, seed)
   return [{**next(blocks), "mask": np.ones(batch_size, np.float32)} for _ in range(count)]
