@@ -14,6 +14,7 @@ visit), cache.tar.K-of-N (compiled programs for it), trace.tar.gz: at most 8 fil
 what is run there. Interrupted, the same command with the same --workdir goes on with the time left.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -190,7 +191,9 @@ class _Visit:
     with self._phase("training"):
       stepper.compile_ahead(self._like())
       # Once more at the end there is nothing left to compile then.
-      background.start(self._export, self.workdir / "initial.safetensors", self.state)
+      self.exporting = background.start(
+        self._export, self.workdir / "initial.safetensors", self.state
+      )
       return run_steps(
         LoopConfig(
           steps=steps,
@@ -220,6 +223,7 @@ class _Visit:
     with self._phase("export"):
       average = dataclasses.replace(state, params=state.ema_params)
       self._carry(decayed, average)
+      concurrent.futures.wait([self.exporting])  # not to compile the same twice
       self._export(weights, state)
       portable.cut(weights, self.output)
       shutil.rmtree(decayed)
