@@ -116,7 +116,7 @@ def describe_file(source: Path) -> str:
     [
       f"{shown(source)}: {content.width} x {content.height} {_KINDS[content.kind]}",
       f"  {content.size_bytes} bytes, {content.rate_bpp:.4f} bpp",
-      f"  model {content.model_id}, weights {content.model_hash}{level}",
+      f"  weights {content.model_id} ({content.model_hash}){level}",
       f"  sections of {', '.join(map(str, content.section_bytes))} bytes",
       f"  metadata: {', '.join(metadata) or 'none'}",
     ]

@@ -193,9 +193,10 @@ def encode_bytes(source: Analysed, limit_bytes: float, effort: int = 0) -> Encod
     found = search(effort, found.rate_level if found else 0)
   if found is None:
     smallest = source.encode(0)
+    asked_bpp = 8 * limit_bytes / math.prod(source.shape)
     raise UsageError(
-      f"{limit_bytes:.6g} bytes cannot be met: this image takes {len(smallest.data)} bytes "
-      f"({smallest.rate_bpp:.4g} bpp) at the lowest quality"
+      f"{limit_bytes:.4g} bytes ({asked_bpp:.4g} bpp) cannot be met: this image takes "
+      f"{len(smallest.data)} bytes ({smallest.rate_bpp:.4g} bpp) at the lowest quality"
     )
   return found
 

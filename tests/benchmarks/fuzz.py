@@ -14,6 +14,7 @@ import resource
 import sys
 import tempfile
 import time
+import warnings
 import zlib
 from pathlib import Path
 
@@ -175,10 +176,12 @@ def _outcome(data: bytes, folder: Path, weights: Path, suffix: str) -> str:
     assert suffix == ".jpg"
     assert has_alpha(unpack(data).header.kind)
     return "opacity in .jpg"
-  with Image.open(target) as image:
-    image.load()
-    header = unpack(data).header
-    assert image.size == (header.width, header.height)
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of EXIF that Pillow can read in part only
+    with Image.open(target) as image:
+      image.load()
+  header = unpack(data).header
+  assert image.size == (header.width, header.height)
   target.unlink()
   return suffix
 

@@ -90,12 +90,14 @@ def test_symbols_are_those_of_a_quantiser_with_a_dead_zone():
     np.testing.assert_allclose(counted, expected, atol=0.003)
 
 
-def test_size_pmfs_are_the_bits_of_symbols():
-  for pmf, scale in zip(entropy.magnitude_pmfs(), entropy.scale_levels(), strict=True):
+def test_magnitude_pmfs_are_the_bits_of_symbols():
+  pmfs = entropy.magnitude_pmfs()
+  magnitudes = np.arange(max(map(len, pmfs)), dtype=np.float32)
+  symbol_bits = jax.jit(lambda scale: entropy.symbol_bits(magnitudes, scale + 0 * magnitudes))
+  for pmf, scale in zip(pmfs, entropy.scale_levels(), strict=True):
     assert 1 - entropy.TAIL_MASS <= pmf.sum() <= 1 + 1e-12
-    sizes = np.arange(len(pmf))
-    bits = entropy.symbol_bits(sizes.astype(np.float32), np.full(len(pmf), scale, np.float32))
-    of_one_sign = pmf / np.where(sizes, 2, 1)
+    bits = np.asarray(symbol_bits(np.float32(scale)))[: len(pmf)]
+    of_one_sign = pmf / np.where(magnitudes[: len(pmf)], 2, 1)
     likely = pmf > 2e-3
     np.testing.assert_allclose(bits[likely], -np.log2(of_one_sign[likely]), atol=0.02)
 

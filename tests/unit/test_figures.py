@@ -14,6 +14,7 @@ from cae_jax.evaluation.figures import drawing, images
 from cae_jax.evaluation.paper import slip, table_1
 from cae_jax.evaluation.rd import published
 from cae_jax.evaluation.records import Record
+from cae_jax.evaluation.report import plots
 from cae_jax.images import files
 
 
@@ -162,6 +163,12 @@ def test_reconstructions_of_portraits_and_landscapes(tmp_path):
 def test_reconstructions_need_one_caption_each():
   with pytest.raises(ValueError, match="of one count, got 1, 1 and 0"):
     figures.reconstructions([_photo()], [_photo()], [])
+
+
+def test_every_codec_has_its_own_style_and_its_symbol_in_the_report():
+  styles = {name: drawing._STYLES[name] for name in names.LABELS}
+  assert len(set(styles.values())) == len(styles)
+  assert {marker for _, marker in styles.values()} <= plots._SYMBOLS.keys()
 
 
 def test_the_enlarged_spot_is_where_the_error_is_largest():

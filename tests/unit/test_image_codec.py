@@ -306,11 +306,11 @@ def test_targets_beyond_the_ends(ours):
   best, worst = (ours.compress(IMAGE, quality=quality) for quality in (100, 0))
   assert ours.compress(IMAGE, bpp=24) == best
   assert ours.compress(IMAGE, psnr=1) == worst
-  with pytest.raises(UsageError, match=rf"100 bytes cannot be met: this image takes {len(worst)}"):
+  with pytest.raises(UsageError, match=rf"100 bytes .* this image takes {len(worst)}"):
     ours.compress(IMAGE, size_bytes=100)
   with pytest.raises(UsageError, match=r"this image takes .* \(.* bpp\) at the lowest quality"):
     ours.compress(IMAGE, bpp=0.01)
-  with pytest.raises(UsageError, match=r"bytes cannot be met"):
+  with pytest.raises(UsageError, match=r"bpp\) cannot be met"):
     ours.compress(IMAGE[:1, :1], bpp=5e-324)
   with pytest.raises(UsageError, match=r"80 dB cannot be met: this image has \d+\.\d\d dB at the"):
     ours.compress(IMAGE, psnr=80)

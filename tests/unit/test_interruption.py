@@ -10,7 +10,8 @@ from cae_jax.training.interruption import Interruption
 @pytest.fixture(autouse=True)
 def _as_before():
   """Leaves no handler of a failed test behind."""
-  numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+  names = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+  numbers = [signal.Signals[name] for name in names]
   handlers = {number: signal.getsignal(number) for number in numbers}
   yield
   for number, handler in handlers.items():
@@ -20,6 +21,7 @@ def _as_before():
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
 def test_signals_only_ask(name):
   number = signal.Signals[name]
+  signal.signal(number, signal.SIG_DFL)  # not ignored, as SIGHUP is under nohup
   before = signal.getsignal(number)
   with Interruption() as interruption:
     assert not interruption.agreed(check=True)

@@ -15,7 +15,6 @@ _LEVELS = {
   "codec": 3,
   "training": 3,
   "evaluation": 4,
-  "pillow": 4,
   "commands": 5,
   "cli": 6,
 }

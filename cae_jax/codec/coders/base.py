@@ -24,8 +24,10 @@ class LatentCoder(Protocol):
 
   Attributes:
     stride: pixels that a latent position stands for, across and down.
-    multiple: windows that are handed in should begin at multiples of this, in pixels.
-    margin: latent positions around a window's interior that analysis and synthesis look at.
+    multiple: windows that are handed in should begin at multiples of this, in pixels; more than
+      the stride where latents have a coarser level, such as hyper-latents.
+    margin: how far analysis and synthesis look beyond a window's interior, in latent positions. Too
+      small a margin shows as seams in images above 768 pixels.
     rate_levels: the rate levels are 0 to this; 0 where the model has one rate only.
   """
 
