@@ -8,7 +8,7 @@ neighbourhood.
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,9 +17,6 @@ from cae_jax.errors import UsageError
 from cae_jax.models.base import setting_fields
 from cae_jax.models.context.passes import Level, Pass
 from cae_jax.models.exact.cells import PATTERNS, cells_mask
-
-if TYPE_CHECKING:
-  from cae_jax.models.context.model import ContextModel
 
 # What may be larger; of the trade-offs the range may be another, all else has to be the same.
 _SIZES = (
@@ -30,10 +27,11 @@ _STEPS = "group_steps", "fine_group_steps"
 _FREE = "lmbda_min", "lmbda_max"
 
 
-def grown(model: "ContextModel", params: Any, smaller: "ContextModel", trained: Any) -> Any:
+def grown(model: Any, params: Any, smaller: Any, trained: Any) -> Any:
   """Returns parameters of a larger model that go on from those of a smaller one.
 
   Args:
+    model, smaller: `ContextModel`s.
     params: random ones of `model`.
     trained: parameters of `smaller`.
   Raises:
@@ -61,7 +59,7 @@ def grown(model: "ContextModel", params: Any, smaller: "ContextModel", trained: 
   return jax.tree.map(lambda a: np.asarray(a, np.float32), result)
 
 
-def _check_larger(model: "ContextModel", smaller: "ContextModel") -> None:
+def _check_larger(model: Any, smaller: Any) -> None:
   for name in setting_fields(type(model)):
     ours, theirs = np.array(getattr(model, name)), np.array(getattr(smaller, name))
     if name in _FREE or (ours.shape == theirs.shape and (ours == theirs).all()):
