@@ -5,6 +5,7 @@ The network is one matrix, since the loop does not care; the paper's is resumed 
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -139,12 +140,11 @@ def test_the_progress_bar_shows_what_the_loss_returns(tmp_path, capsys):
   assert f"loss={last['loss']:.4g}, root={last['root']:.4g}]" in shown
 
 
-def test_a_folder_where_another_run_is_at_work_is_left_alone(tmp_path, monkeypatch):
-  with locked(tmp_path):
-    _train(tmp_path, steps=1)  # by the same thread
-    monkeypatch.setattr("threading.get_ident", lambda: 0)
+def test_a_folder_where_another_run_is_at_work_is_left_alone(tmp_path):
+  with locked(tmp_path), ThreadPoolExecutor() as other_threads:
+    _train(tmp_path, steps=1)  # a run of this thread
     with pytest.raises(UsageError, match="another run is at work here"):
-      _train(tmp_path)
+      other_threads.submit(_train, tmp_path).result()
 
 
 def _diverging(value, share=1):
