@@ -1,6 +1,6 @@
 """The lossless model in training: bits of the samples of blocks."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,8 +22,6 @@ class LosslessModel(nn.Module):
 
   trunk_widths: tuple[int, ...] = (128, 96)
   head_width: int = 48
-
-  CONFIG_FIELDS: ClassVar[tuple[str, ...]] = ("trunk_widths", "head_width")
 
   def setup(self):
     self.phases = [
