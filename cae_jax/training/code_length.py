@@ -19,26 +19,27 @@ def code_length_loss(model: nn.Module) -> LossFn:
 
   def loss_fn(params: Any, batch: Batch, *, key: jax.Array):
     del key  # nothing here is random
-    bits: Any = model.apply({"params": params}, batch)
-    mean = jnp.mean(bits)
+    bits, share = model.apply({"params": params}, batch), _coded(batch)
+    mean = jnp.sum(bits * share) / jnp.sum(share)
     return mean, {"loss": mean}
 
   return loss_fn
 
 
+def _coded(batch: Batch) -> Any:
+  """[3, 3, B]: 1 for all phases of the channels that are coded, else 0."""
+  return jnp.broadcast_to(batch["coded"].T, (3, *batch["coded"].T.shape))
+
+
 def code_lengths(model: nn.Module) -> Callable:
-  """Measures blocks for validation: bits per sub-pixel as coded, by phase and channel.
+  """Measures blocks for validation: bits per sub-pixel as coded.
 
   Returns:
-    errors_fn(params, batch) -> {"loss": [B], "phase_0": [B], ... "channel_0": [B], ...}.
+    errors_fn(params, batch) -> {"loss": [B]}.
   """
 
   def errors_fn(params: Any, batch: Batch):
-    bits: Any = model.apply({"params": params}, batch, True)
-    return {
-      "loss": bits.mean((0, 1)),
-      **{f"phase_{i}": of_phase.mean(0) for i, of_phase in enumerate(bits)},
-      **{f"channel_{c}": bits[:, c].mean(0) for c in range(bits.shape[1])},
-    }
+    bits, share = model.apply({"params": params}, batch, True), _coded(batch)
+    return {"loss": (bits * share).sum((0, 1)) / share.sum((0, 1))}
 
   return errors_fn

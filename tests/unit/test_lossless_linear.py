@@ -17,14 +17,15 @@ def _smooth(shape, seed=0):
 def test_a_channel_that_follows_from_another_is_predicted_exactly():
   x = _smooth((48, 64))
   x[1] = x[0] // 2 + 3  # but for a rounding
-  errors, _ = linear.error_map(x, linear.fit_image(x))
+  errors = linear.code_linearly(x, linear.fit_image(x)).errors
   assert np.abs(errors[1, 1::2, 1::2]).mean() < 8 * 0.6
   assert np.abs(errors[0, 1::2, 1::2]).mean() > 8 * 1.0
 
 
 def test_errors_and_predictions_add_up_to_samples():
   x = _smooth((20, 30))
-  errors, sizes = linear.error_map(x, linear.fit_image(x))
+  known, errors, sizes = linear.code_linearly(x, linear.fit_image(x))
+  np.testing.assert_array_equal(known, x)
   predictions = 8 * x.astype(int) - errors
   assert predictions.min() >= 0
   assert predictions.max() <= 8 * 255
@@ -34,8 +35,8 @@ def test_errors_and_predictions_add_up_to_samples():
 def test_coefficients_are_better_than_the_mean_of_neighbours():
   x = _smooth((64, 64), seed=3)
   none = [[[0 * k for k in p] for p in level] for level in linear.fit_image(x)]
-  fitted = np.abs(linear.error_map(x, linear.fit_image(x))[0][:, 1::2]).mean()
-  assert fitted < 0.9 * np.abs(linear.error_map(x, none)[0][:, 1::2]).mean()
+  fitted = np.abs(linear.code_linearly(x, linear.fit_image(x)).errors[:, 1::2]).mean()
+  assert fitted < 0.9 * np.abs(linear.code_linearly(x, none).errors[:, 1::2]).mean()
 
 
 def test_predictions_are_exact_in_any_order():
@@ -62,13 +63,31 @@ def test_rounding_makes_up_for_what_it_changed():
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (5, 6)])
 def test_small_and_thin_images(shape):
   x = _smooth(shape)
-  errors, sizes = linear.error_map(x, linear.fit_image(x))
+  known, errors, sizes = linear.code_linearly(x, linear.fit_image(x))
+  np.testing.assert_array_equal(known, x)
   assert errors.shape == x.shape
   assert np.isfinite(sizes).all()
 
 
+@pytest.mark.parametrize("largest_error", [1, 2, 7])
+def test_steps_keep_errors_within_half_of_them(largest_error):
+  x = _smooth((37, 50))
+  x[:, :8] = [[[0]], [[255]], [[254]]]
+  known = linear.code_linearly(x, linear.fit_image(x), 2 * largest_error + 1).known
+  assert np.abs(known - x).max() == largest_error
+  assert known.min() >= 0
+  assert known.max() <= 255
+
+
+def test_samples_of_16_bits_are_predicted_exactly():
+  x = 257 * _smooth((32, 40)).astype(np.int32)
+  coded = linear.code_linearly(x, linear.fit_image(x), largest=65535)
+  np.testing.assert_array_equal(coded.known, x)
+  assert np.abs(coded.errors).max() > 2**12  # more than 8 bits of them
+
+
 def test_log_sizes_are_eighths_of_an_octave():
-  assert linear.log_sizes(np.array([1.0, 2.0, 0.0, 1e9])).tolist() == [0, 8, -64, 63]
+  assert linear.log_sizes(np.array([1.0, 2.0, 0.0, 1e9])).tolist() == [0, 8, -64, 127]
 
 
 def test_a_phase_without_pixels_has_no_errors():

@@ -103,18 +103,36 @@ def pmfs() -> list[tuple[np.ndarray, int]]:
   return result
 
 
-def table_indexes(mean: np.ndarray, log_scale: np.ndarray, shape: np.ndarray):
-  """Finds the tables of samples, and the integers that these start from.
+def table_indexes(
+  mean: np.ndarray, log_scale: np.ndarray, shape: np.ndarray, step: int = 1, wide: bool = False
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
+  """Finds the tables of samples that are coded in steps from a middle.
 
   Args:
     mean: [N] float32, in eighths of a grey level.
     log_scale, shape: [N] float32.
+    step: grey levels.
+    wide: scales may be larger than those of tables: then the low bits of the number of steps are
+      apart, and the tables are of what is left.
   Returns:
-    [N] int32 in the order of `pmfs`, and [N] int32.
+    [N] int32 each: indexes in the order of `pmfs`; low bits, None unless `wide`; the middles, in
+    grey levels; and how many steps from there (without low bits) the tables start.
   """
   half = np.float32(0.5)
-  mean = np.floor(mean + half).astype(np.int32)
-  scale = np.clip(np.floor((log_scale - np.float32(LOWEST)) * PER_OCTAVE + half), 0, SCALES - 1)
-  shape = np.clip(np.floor(shape * SHAPES_PER_UNIT + half), 0, SHAPES - 1)
-  start = mean >> 3
-  return ((mean & 7) * SCALES + scale.astype(np.int32)) * SHAPES + shape.astype(np.int32), start
+  eighths = np.floor(mean + half).astype(np.int32)
+  middle = (eighths + 4) >> 3
+  fraction = eighths - 8 * middle
+  octaves = np.float32(PER_OCTAVE * (LOWEST + np.log2(step)))
+  scale = np.floor(log_scale * PER_OCTAVE - octaves + half).astype(np.int32)
+  low_bits = None
+  if wide:
+    low_bits = np.maximum(0, -((SCALES - 1 - scale) // PER_OCTAVE))
+    scale -= PER_OCTAVE * low_bits
+  if step > 1:
+    fraction = np.floor(fraction / np.float32(step) + half).astype(np.int32)
+  if low_bits is not None:
+    # Of 2^n steps that share a number, the middle is half that number's unit from the first.
+    fraction = np.where(low_bits > 0, -FRACTIONS // 2, fraction)
+  scale = np.clip(scale, 0, SCALES - 1)
+  shape = np.clip(np.floor(shape * SHAPES_PER_UNIT + half), 0, SHAPES - 1).astype(np.int32)
+  return ((fraction & 7) * SCALES + scale) * SHAPES + shape, low_bits, middle, fraction >> 3

@@ -6,15 +6,16 @@ mean of the four closest. It takes the place of a colour transform, and finds by
 peculiar about an image: chroma that was subsampled, a demosaicing, a scaling.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from cae_jax.models.lossless.phases import (
-  PARITIES,
   PHASES,
   Phase,
   Planes,
+  join,
   level_shapes,
   plane_shape,
   split,
@@ -22,6 +23,7 @@ from cae_jax.models.lossless.phases import (
 
 COEFFICIENT_BITS = 7
 PREDICTION_BITS = 3  # predictions are in eighths
+_UNIT = 2**PREDICTION_BITS
 # Neighbours used, by phase.
 NEIGHBOURS = (8, 10, 12)
 # Coarser levels take the coefficients of the last one that has its own.
@@ -50,29 +52,34 @@ def differences(planes: Planes, phase: Phase, base: np.ndarray, rows: slice) -> 
   return result.reshape(count * channels, -1)
 
 
-def fit_image(x: np.ndarray) -> list[list[list[np.ndarray]]]:
-  """Coefficients for an image: x [C, H, W] integers of 8 bits, channels in the order of coding."""
+def fit_image(x: np.ndarray, known: np.ndarray | None = None) -> list[list[list[np.ndarray]]]:
+  """Fits the coefficients of an image.
+
+  Args:
+    x: [C, H, W] integers, channels in the order of coding.
+    known: same shape, what a decoder has of it, where that is not exact.
+  """
   result = []
+  known = x if known is None else known
   for _ in level_shapes(x.shape[1:])[:FITTED_LEVELS]:
-    planes = split(x)
-    result.append([_fit_phase(planes, phase) for phase in PHASES])
-    x = x[:, ::2, ::2]
+    planes, known_planes = split(x), split(known)
+    result.append([_fit_phase(planes, known_planes, phase) for phase in PHASES])
+    x, known = x[:, ::2, ::2], known[:, ::2, ::2]
   return result
 
 
-def _fit_phase(planes: Planes, phase: Phase) -> list[np.ndarray]:
-  features, target, _ = _whole_phase(planes, phase)
-  return [fit(np.concatenate([features, target[:c]]), target[c]) for c in range(len(target))]
+def _fit_phase(planes: Planes, known: Planes, phase: Phase) -> list[np.ndarray]:
+  features, base = _whole_phase(known, phase)
+  target, before = ((of.read(phase.plane) - base).reshape(len(base), -1) for of in (planes, known))
+  return [fit(np.concatenate([features, before[:c]]), target[c]) for c in range(len(target))]
 
 
-def _whole_phase(planes: Planes, phase: Phase) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Differences [K * C, N], and less their bases the values [C, N]; and the bases [C, N]."""
+def _whole_phase(planes: Planes, phase: Phase) -> tuple[np.ndarray, np.ndarray]:
+  """Differences [K * C, N] of all pixels of a phase, and their bases [C, h, w]."""
   height, width = plane_shape(planes.shape, phase.plane)
   rows = slice(0, height)
   base = bases(planes, phase, rows, width)
-  target = planes.read(phase.plane) - base
-  features = differences(planes, phase, base, rows)
-  return features, target.reshape(len(target), -1), base.reshape(len(base), -1)
+  return differences(planes, phase, base, rows), base
 
 
 def fit(features: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -109,65 +116,90 @@ def _rounded(theta: np.ndarray, gram: np.ndarray) -> np.ndarray:
 
 
 def predict(coefficients: np.ndarray, features: np.ndarray) -> np.ndarray:
-  """Predicts, less the base, in eighths: [N] float32. Exact: all sums stay below 2^24.
+  """Predicts, less the base, in eighths: [N], exact.
 
   Args:
     coefficients: [K] int32.
-    features: [K, N] float32 integers of at most 9 bits.
+    features: [K, N], integers of at most 9 bits in float32 (all sums stay below 2^24), or of at
+      most 17 in float64.
   """
-  sums = coefficients.astype(np.float32) @ features
+  sums = coefficients.astype(features.dtype) @ features
   shift = COEFFICIENT_BITS - PREDICTION_BITS
-  return np.floor((sums + 2 ** (shift - 1)) * np.float32(2.0**-shift))
+  return np.floor((sums + 2 ** (shift - 1)) * features.dtype.type(2.0**-shift))
 
 
-def prediction_errors(x: np.ndarray, coefficients: Coefficients) -> Iterator[list[np.ndarray]]:
-  """Finds the errors of an image's linear predictions, in eighths, for each level and phase.
+class LinearlyCoded(NamedTuple):
+  """An image after the linear stage alone.
+
+  Attributes:
+    known: float32 [C, H, W], what a decoder has: the image, or near it.
+    errors: int32, same shape, of the linear predictions of what is known, in eighths; 0 at the
+      coarsest level's.
+    sizes: float32 [L, 3, C], mean sizes of errors in grey levels for each level, phase and channel.
+  """
+
+  known: np.ndarray
+  errors: np.ndarray
+  sizes: np.ndarray
+
+
+def code_linearly(
+  x: np.ndarray, coefficients: Coefficients, step: int = 1, largest: int = 255
+) -> LinearlyCoded:
+  """Goes through an image as coding does, with linear predictions only.
 
   Args:
-    x: [C, H, W] integers of 8 bits.
+    x: [C, H, W] integers.
     coefficients: of `fit_image`.
-  Yields:
-    For each level, the finest first: for each phase int16 [C, h, w].
+    step: of what is coded, 2 T + 1 for errors of at most T; 1 is exact.
+    largest: value of a sample.
   """
-  for level, shape in enumerate(level_shapes(x.shape[1:])):
-    planes = split(x)
-    yield [
-      _phase_errors(planes, phase, of_phase).reshape(len(x), *plane_shape(shape, phase.plane))
-      for phase, of_phase in zip(PHASES, coefficients[min(level, FITTED_LEVELS - 1)])
-    ]
-    x = x[:, ::2, ::2]
+  shapes = level_shapes(x.shape[1:])
+  coarsest = 2 ** len(shapes)
+  known = x[:, ::coarsest, ::coarsest].astype(np.float32)
+  errors, sizes = np.zeros(known.shape, np.int32), []
+  for level, shape in reversed(list(enumerate(shapes))):
+    true = split(x[:, :: 2**level, :: 2**level])
+    planes, error_planes = Planes(shape, len(x)), Planes(shape, len(x))
+    planes.write(0, known)
+    error_planes.write(0, errors)
+    of_level = coefficients[min(level, len(coefficients) - 1)]
+    for phase, of_phase in zip(PHASES, of_level):
+      samples, found = _code_phase(planes, true.read(phase.plane), phase, of_phase, step, largest)
+      planes.write(phase.plane, samples)
+      error_planes.write(phase.plane, found)
+      sizes.append(np.abs(found).mean((1, 2)) / _UNIT if found.size else np.ones(len(x)))
+    known, errors = join(planes), join(error_planes).astype(np.int32)
+  by_level = np.array(sizes, np.float32).reshape(len(shapes), len(PHASES), len(x))
+  return LinearlyCoded(known, errors, by_level[::-1])
 
 
-def _phase_errors(planes: Planes, phase: Phase, coefficients) -> np.ndarray:
-  features, target, base = _whole_phase(planes, phase)
-  unit = 2**PREDICTION_BITS
-  errors = np.empty(target.shape, np.int16)
+def _code_phase(
+  planes: Planes, x: np.ndarray, phase: Phase, coefficients, step: int, largest: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """What becomes known of the samples x of a phase, and errors in eighths: [C, h, w] each."""
+  features, base = _whole_phase(planes, phase)
+  features = features.astype(feature_type(largest))
+  samples, errors = np.empty_like(base), np.empty_like(base)
   for c, k in enumerate(coefficients):
-    known = np.concatenate([features, target[:c]])
-    prediction = np.clip(unit * base[c] + predict(k, known), 0, 255 * unit)
-    errors[c] = unit * (base[c] + target[c]) - prediction
-  return errors
+    before = (samples[:c] - base[:c]).reshape(c, features.shape[1])
+    offset = predict(k, np.concatenate([features, before])).reshape(base.shape[1:])
+    prediction = np.clip(_UNIT * base[c] + offset, 0, largest * _UNIT)
+    samples[c] = quantize(x[c], np.floor(prediction / _UNIT + 0.5), step, largest)
+    errors[c] = _UNIT * samples[c] - prediction
+  return samples, errors
 
 
-def error_map(x: np.ndarray, coefficients: Coefficients) -> tuple[np.ndarray, np.ndarray]:
-  """Errors of every sample at its place, and their sizes.
+def quantize(x: np.ndarray, middle: np.ndarray, step: int, largest: int) -> np.ndarray:
+  """Rounds samples to whole steps from a middle, inside their range; a step of 1 changes none."""
+  return np.clip(middle + step * np.rint((x - middle) / step), 0, largest)
 
-  Returns:
-    int16 [C, H, W] in eighths, 0 at the coarsest level's; and float32 [L, 3, C], mean sizes in grey
-    levels for each level, phase and channel.
-  """
-  errors = np.zeros(x.shape, np.int16)
-  sizes = []
-  for level, phases in enumerate(prediction_errors(x, coefficients)):
-    here = errors[:, :: 2**level, :: 2**level]
-    for phase, values in zip(PHASES, phases):
-      row, column = PARITIES[phase.plane]
-      here[:, row::2, column::2] = values
-    scale = 2.0**-PREDICTION_BITS
-    sizes.append([np.abs(v).mean((1, 2)) * scale if v.size else np.ones(len(v)) for v in phases])
-  return errors, np.array(sizes, np.float32)
+
+def feature_type(largest: int) -> type:
+  """Returns the type that holds the linear stage's sums exactly."""
+  return np.float32 if largest < 256 else np.float64
 
 
 def log_sizes(sizes: np.ndarray) -> np.ndarray:
   """Takes log2 of mean sizes of errors, in eighths: int8."""
-  return np.clip(np.rint(8 * np.log2(sizes + 2.0**-8)), -64, 63).astype(np.int8)
+  return np.clip(np.rint(8 * np.log2(sizes + 2.0**-8)), -64, 127).astype(np.int8)

@@ -13,65 +13,90 @@ from cae_jax.models.lossless.phases import MARGIN, PHASES, Phase
 
 
 class LosslessModel(nn.Module):
-  """A network for each of the three phases, the same at all levels but for a bias.
+  """Networks for each of the three phases: of the finest level, and of all others.
 
   Attributes:
     trunk_widths: features of the trunk's layers.
     head_width: features of the hidden layer of each channel's head.
   """
 
-  trunk_widths: tuple[int, ...] = (128, 96)
-  head_width: int = 48
+  trunk_widths: tuple[int, ...] = (160, 128)
+  head_width: int = 64
 
   def setup(self):
-    self.phases = [
-      PhaseNetwork(phase, tuple(self.trunk_widths), self.head_width) for phase in range(len(PHASES))
+    self.sets = [
+      [PhaseNetwork(phase, tuple(self.trunk_widths), self.head_width) for phase in range(3)]
+      for _ in range(network.SETS)
     ]
 
   def __call__(self, batch: Any, rounded: bool = False) -> jax.Array:
     """Bits [3, 3, B], means over the samples of each phase and channel of each block.
 
     Args:
-      batch: of `cae_jax.training.lossless_blocks.Blocks`.
+      batch: of `cae_jax.training.lossless_blocks.Blocks`: blocks of the finest level come first.
       rounded: mean, scale and shape are those of coding tables.
     """
-    blocks = {name: batch[name].astype(jnp.float32) for name in ("values", "errors", "log_sizes")}
-    level = batch["level"]
-    found = [phase_outputs(net(), phase, blocks, level) for net, phase in zip(self.phases, PHASES)]
-    x, outputs = jax.tree.map(lambda *arrays: jnp.stack(arrays), *found)
-    if rounded:
-      outputs = network.Outputs(*distribution.rounded(*outputs))
-    bits = distribution.bits(x - outputs.mean / 8, outputs.log_scale, outputs.shape)
-    return bits.reshape(*bits.shape[:2], -1, len(level)).mean(2)
+    finest = finest_blocks(len(batch["level"]))
+    parts = [jax.tree.map(lambda x: x[:finest], batch), jax.tree.map(lambda x: x[finest:], batch)]
+    return jnp.concatenate(
+      [_bits(nets, blocks, rounded) for nets, blocks in zip(self.sets, parts)], -1
+    )
 
-  def networks(self) -> list[tuple[list[Layer], list[list[Layer]]]]:
-    """Returns the quantised layers of each phase: of the trunk, and of each head."""
-    return [net() for net in self.phases]
+  def networks(self) -> list[list[tuple[list[Layer], list[list[Layer]]]]]:
+    """Returns the quantised layers of each set and phase: of the trunk, and of each head."""
+    return [[net() for net in nets] for nets in self.sets]
 
 
-def exact_networks(model: LosslessModel, params: Any) -> list[passes.Network]:
-  """Returns the networks as coding evaluates them.
+def finest_blocks(batch_size: int) -> int:
+  """Says how many blocks of a batch are of the finest level."""
+  return round(0.64 * batch_size)
+
+
+def _bits(nets: Any, batch: Any, rounded: bool) -> jax.Array:
+  """[3, 3, B]."""
+  names = "values", "known", "errors", "log_sizes"
+  blocks = {name: batch[name].astype(jnp.float32) for name in names}
+  level, step = batch["level"], batch["step"]
+  found = [phase_outputs(net(), phase, blocks, level, step) for net, phase in zip(nets, PHASES)]
+  x, outputs = jax.tree.map(lambda *arrays: jnp.stack(arrays), *found)
+  steps = jnp.tile(step, x.shape[-1] // len(step)).astype(jnp.float32)
+  # What is coded is how many steps a sample is from the rounded mean.
+  middle = jax.lax.stop_gradient(jnp.floor(outputs.mean / 8 + 0.5))
+  error = middle + steps * jnp.rint((x - middle) / steps) - outputs.mean / 8
+  scaled = network.Outputs(error / steps, outputs.log_scale - jnp.log2(steps), outputs.shape)
+  if rounded:
+    scaled = scaled._replace(mean=-scaled.mean * 8)
+    rounded_mean, log_scale, shape = distribution.rounded(*scaled)
+    scaled = network.Outputs(-rounded_mean / 8, log_scale, shape)
+  bits = distribution.bits(*scaled)
+  return bits.reshape(*bits.shape[:2], -1, len(level)).mean(2)
+
+
+def exact_networks(model: LosslessModel, params: Any) -> list[list[passes.Network]]:
+  """Returns the networks as coding evaluates them: of each set and phase.
 
   Raises:
     ValueError: a sum could pass what float32 holds exactly.
   """
   layers: Any = jax.jit(lambda p: model.apply({"params": p}, method="networks"))(params)
-  found = [passes.Network(*jax.tree.map(np.asarray, of_phase)) for of_phase in layers]
-  for net in found:
+  sets = [[passes.Network(*jax.tree.map(np.asarray, net)) for net in nets] for nets in layers]
+  for net in (net for nets in sets for net in nets):
     first, *rest = net.trunk
     network.check_sums(*first, network.FEATURE_MAX)
     for layer in [*rest, *(layer for head in net.heads for layer in head)]:
       network.check_sums(*layer, network.ACTIVATION_MAX)
-  return found
+  return sets
 
 
-def phase_outputs(net: Any, phase: Phase, blocks: Any, level: Any) -> tuple[Any, network.Outputs]:
-  """Returns the samples of a phase [3, N], and what the network `net` says of each."""
+def phase_outputs(
+  net: Any, phase: Phase, blocks: Any, level: Any, step: Any
+) -> tuple[Any, network.Outputs]:
+  """Returns the true samples of a phase [3, N], and what the network `net` says of each."""
   trunk, heads = net
   around, x, errors = _around(blocks, phase)
   here = network.context(around, network.JAX)
-  classes = jnp.minimum(level, network.LEVEL_CLASSES - 1)
-  classes = jnp.tile(classes, x.shape[-1] // len(level))
+  places = x.shape[-1] // len(level)
+  classes = network.classes_of(jnp.tile(level, places), jnp.tile(step, places), jnp)
   hidden = network.trunk(trunk, here, classes, network.JAX)
   predictions = 8 * x - errors
   known: list[Any] = []
@@ -83,20 +108,26 @@ def phase_outputs(net: Any, phase: Phase, blocks: Any, level: Any) -> tuple[Any,
     raw = network.head(layers, features, network.JAX)
     outputs.append(network.outputs(raw, predictions[c], here))
     known += network.sample_features(x[c], base, errors[c], here, network.JAX)
-  return x, network.Outputs(*map(jnp.stack, zip(*outputs)))
+  return _center(blocks["values"], phase), network.Outputs(*map(jnp.stack, zip(*outputs)))
 
 
 def _around(blocks: Any, phase: Phase) -> tuple[network.Around, jax.Array, jax.Array]:
-  """What is known around the samples of a phase; these [3, N], and their errors.
+  """What is known around the samples of a phase; what is known of these [3, N], and their errors.
 
   N runs over the places of a block (slowest) and over blocks.
   """
-  values, errors = (_neighbours(blocks[name], phase) for name in ("values", "errors"))
+  values, errors = (_neighbours(blocks[name], phase) for name in ("known", "errors"))
   base = network.base(values[1:], network.JAX)
-  places = values.shape[-1] // len(blocks["values"])
+  places = values.shape[-1] // len(blocks["known"])
   log_sizes = jnp.tile(blocks["log_sizes"][:, phase.plane - 1].T, places)
   around = network.Around(values[1:], errors[1 : 1 + network.ERRORS], base, log_sizes)
   return around, values[0], errors[0]
+
+
+def _center(x: jax.Array, phase: Phase) -> jax.Array:
+  """[B, 4, 3, S', S'] -> [3, N], the samples of a phase."""
+  inside = slice(MARGIN, -MARGIN)
+  return x[:, phase.plane, :, inside, inside].transpose(1, 2, 3, 0).reshape(3, -1)
 
 
 def _neighbours(x: jax.Array, phase: Phase) -> jax.Array:

@@ -26,22 +26,28 @@ from cae_jax.models.quantization import straight_through
 # Inputs and activations are kept as integers; 1 stands for 1 / 16.
 UNIT = 16
 ACTIVATION_MAX, FEATURE_MAX, WEIGHT_MAX = 255, 127, 255
-LEVEL_CLASSES = 3  # the finest, the next, and all others
 ERRORS = 8  # neighbours whose errors are seen
+# Networks: of the finest level, and of all others; these know the second level from the rest.
+SETS = LEVELS = 2
+# Classes of steps: the first ones of each but the first.
+STEP_CLASSES = np.array([2, 4, 6, 10, 18])
+STEPS = len(STEP_CLASSES) + 1
 
 # The activity of a pixel, a mean of absolute differences, in half octaves from a half.
-ACTIVITIES = 16
+ACTIVITIES = 32
+_LARGEST_SEEN = 15  # networks see no larger ones; what they say is in units of it anyway
 _ACTIVITY_NEIGHBOURS = 12
 _SCALE_BITS = 4
 # Of each: in sixteenths of a grey level; and 2^12 over it.
 _SCALES = np.rint(2.0**_SCALE_BITS * 0.5 * 2.0 ** (np.arange(ACTIVITIES) / 2))
 _INVERSE_BITS = 12
-_INVERSES = np.rint(2.0 ** (_INVERSE_BITS + _SCALE_BITS) / _SCALES)
+_MORE_BITS = np.maximum(0, np.arange(ACTIVITIES) // 2 - 7)  # all inverses have about as many
+_INVERSES = np.rint(2.0 ** (_INVERSE_BITS + _SCALE_BITS + _MORE_BITS) / _SCALES) / 2.0**_MORE_BITS
 # Sums of absolute differences from which on an activity is the next one.
 _THRESHOLDS = np.ceil(
   3 * _ACTIVITY_NEIGHBOURS * 0.5 * 2.0 ** ((np.arange(1, ACTIVITIES) - 0.5) / 2)
 )
-_LOG_THRESHOLDS = np.ceil(2.0 ** (np.arange(1, 96) / 8))  # of eighths of an octave
+_LOG_THRESHOLDS = np.ceil(2.0 ** (np.arange(1, 200) / 8))  # of eighths of an octave
 _OUTPUT_BITS = 10
 _OUTPUT_MAX = 2**13 - 1
 _HALF = np.float32(0.5)
@@ -77,12 +83,14 @@ class Around(NamedTuple):
     errors: [E, 3, N], of the linear predictions of the closest, in eighths.
     base: [3, N], means of the four closest.
     log_sizes: [3, N], mean sizes of the linear stage's errors in an image, log2 in eighths.
+    largest: value of a sample, 255 of 8 bits.
   """
 
   values: Any
   errors: Any
   base: Any
   log_sizes: Any
+  largest: int = 255
 
 
 class Context(NamedTuple):
@@ -91,11 +99,13 @@ class Context(NamedTuple):
   Attributes:
     inputs: [F, N], of the trunk.
     activity: [N], index.
+    log_activity: [N], in eighths of an octave.
     scale, inverse: [N], of the activity, in sixteenths; and 2^12 over it.
   """
 
   inputs: Any
   activity: Any
+  log_activity: Any
   scale: Any
   inverse: Any
 
@@ -113,15 +123,16 @@ def context(around: Around, library: Library) -> Context:
   sums = xp.abs(differences[:_ACTIVITY_NEIGHBOURS]).reshape(-1, pixels).sum(0)
   activity = _count_below(_THRESHOLDS, sums, xp)
   inverse, scale = (xp.asarray(of.astype(np.float32))[activity] for of in (_INVERSES, _SCALES))
-  here = Context(None, activity, scale, inverse)
   log_activity = 4 * activity.astype(np.float32)
+  seen = xp.minimum(log_activity, np.float32(4 * _LARGEST_SEEN))
+  here = Context(None, activity, log_activity, scale, inverse)
   log_errors = _count_below(_LOG_THRESHOLDS, xp.abs(around.errors).sum(0), xp)  # of 64ths
   scalars = xp.concatenate(
     [
-      (log_activity - 32)[None],
+      (seen - 32)[None],
       log_errors.astype(np.float32) - log_activity - 40,
       around.log_sizes - log_activity,
-      (around.base - 128) * _HALF,
+      (around.base * np.float32(255 / around.largest) - 128) * _HALF,
     ]
   )
   features = [
@@ -157,7 +168,7 @@ def own_features(
     base: [N].
     log_size: [N] or a number, of `Around.log_sizes`.
   """
-  quality = _feature(log_size - 4 * here.activity.astype(np.float32), library)
+  quality = _feature(log_size - here.log_activity, library)
   return [_in_activities(prediction - 8 * base, 8, here, library), quality]
 
 
@@ -166,19 +177,28 @@ def sample_features(x: Any, base: Any, error: Any, here: Context, library: Libra
   return [_in_activities(x - base, 1, here, library), _in_activities(error, 8, here, library)]
 
 
-# A layer: weights [F, K] and biases [F] or [L, F], for activations that are integers.
+# A layer: weights [F, K] and biases [F], or of classes [C, F], for activations that are integers.
 Layer = tuple[Any, Any]
+# Which biases of a trunk's first layer are added up.
+Classes = tuple[Any, Any]
 
 
-def trunk(layers: Sequence[Layer], here: Context, level: Any, library: Library) -> Any:
+def classes_of(level: Any, step: Any, xp: Any) -> Classes:
+  """Finds the classes of a level (0 is the finest) and of a step: numbers, or arrays alike."""
+  of_level = xp.minimum(xp.maximum(level - 1, 0), LEVELS - 1)
+  return of_level, LEVELS + xp.searchsorted(xp.asarray(STEP_CLASSES), step, side="right")
+
+
+def trunk(layers: Sequence[Layer], here: Context, classes: Classes, library: Library) -> Any:
   """Evaluates the trunk: [F, N] float32.
 
   Args:
-    layers: weights and biases, the first one's [L, F].
-    level: class of the level: an int, or [N].
+    layers: weights and biases, the first one's of classes.
+    classes: of `classes_of`, numbers or [N].
   """
   (first, biases), *rest = layers
-  x = _layer(first, biases[level], here.inputs, library)
+  of_level, of_step = classes
+  x = _layer(first, biases[of_level] + biases[of_step], here.inputs, library)
   for weights, bias in rest:
     x = _layer(weights, bias, x, library)
   return x
@@ -215,7 +235,7 @@ def outputs(raw: Any, prediction: Any, here: Context) -> Outputs:
   """
   # |raw| * scale < 2^13 * 2^11, in units of 2^-11
   mean = prediction + raw[0] * (here.scale * np.float32(8 / 2**_SCALE_BITS))
-  return Outputs(mean, raw[1] + 0.5 * here.activity.astype(np.float32) - 1.5, raw[2] + 1)
+  return Outputs(mean, raw[1] + here.log_activity * np.float32(0.125) - 1.5, raw[2] + 1)
 
 
 def quantize(weights: jax.Array, bias: jax.Array) -> Layer:
@@ -239,7 +259,9 @@ def check_sums(weights: np.ndarray, bias: np.ndarray, input_max: float) -> None:
     input_max: of the sizes of inputs.
   """
   sizes = np.abs(weights.astype(np.float64))
-  of_bias = np.abs(bias.astype(np.float64)).reshape(-1, len(sizes)).max(0)
+  of_bias = np.abs(bias.astype(np.float64))
+  if bias.ndim == 2:
+    of_bias = 2 * of_bias.max(0)  # two classes are added up
   largest = sizes.sum(1) * input_max + of_bias + 1  # 1: for rounding
   if (largest >= 2.0 ** (24 + _exponents(weights, np))).any():
     raise ValueError("a layer's sums could pass 2^24 units; train it with a weight decay")
@@ -262,7 +284,7 @@ class PhaseNetwork(nn.Module):
     size = 3 * (len(PHASES[self.phase].neighbours) + ERRORS) + 10
     layers = []
     for i, width in enumerate(self.trunk_widths):
-      layers.append(self._layer(f"trunk_{i}", size, width, LEVEL_CLASSES if i == 0 else 0))
+      layers.append(self._layer(f"trunk_{i}", size, width, LEVELS + STEPS if i == 0 else 0))
       size = width
     self.trunk_layers = layers
     self.heads = [

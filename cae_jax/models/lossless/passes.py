@@ -6,7 +6,7 @@ NumPy, and exact: see `network`.
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from cae_jax.models.lossless.phases import (
 # Pixels that are evaluated together: what is made of them should stay in the caches.
 _TOGETHER = 2048
 _UNIT = 2**PREDICTION_BITS
+_CHANNELS = 3  # that networks see
 
 
 class Network(NamedTuple):
@@ -33,6 +34,21 @@ class Network(NamedTuple):
 
   trunk: Sequence[Layer]
   heads: Sequence[Sequence[Layer]]
+
+
+class Precision(NamedTuple):
+  """How exact samples are.
+
+  Attributes:
+    largest: value that a sample can have: 255 of 8 bits, 65535 of 16.
+    step: in which they are coded: 1 is lossless, 2 T + 1 for errors of at most T.
+  """
+
+  largest: int = 255
+  step: int = 1
+
+
+LOSSLESS = Precision()
 
 
 class Side(NamedTuple):
@@ -55,16 +71,36 @@ class Place(NamedTuple):
   channel: int
 
 
-# (place, tables [N], integers [N] that these start from) -> samples [N]
-CodeSamples = Callable[[Place, np.ndarray, np.ndarray], np.ndarray]
+class Expected(NamedTuple):
+  """How samples are coded: as whole steps from a middle, by a table each; [N] int32 each.
+
+  Attributes:
+    tables: indexes in the order of `distribution.pmfs`.
+    low_bits: of each number of steps, that are coded as they are; None if there are none.
+    middles: from where steps are counted.
+    starts: how many steps from there the tables' integers begin.
+  """
+
+  tables: np.ndarray
+  low_bits: np.ndarray | None
+  middles: np.ndarray
+  starts: np.ndarray
+
+
+# (place, what is expected) -> samples [N]
+CodeSamples = Callable[[Place, Expected], np.ndarray]
 # Applies a function to each item, perhaps to several at the same time; as the built-in map.
 Map = Callable[[Callable, Iterable], Iterable]
 
 
-def side_of(x: np.ndarray) -> Side:
-  """Fits the linear stage to an image [C, H, W] of 8-bit integers."""
+def side_of(x: np.ndarray, precision: Precision = LOSSLESS) -> Side:
+  """Fits the linear stage to an image [C, H, W] of integers."""
   coefficients = linear.fit_image(x)
-  return Side(coefficients, linear.log_sizes(linear.error_map(x, coefficients)[1]))
+  coded = linear.code_linearly(x, coefficients, precision.step, precision.largest)
+  if precision.step > 1:
+    coefficients = linear.fit_image(x, coded.known)
+    coded = linear.code_linearly(x, coefficients, precision.step, precision.largest)
+  return Side(coefficients, linear.log_sizes(coded.sizes))
 
 
 def coarsest_of(x: np.ndarray) -> np.ndarray:
@@ -77,8 +113,9 @@ def run(
   coarsest: np.ndarray,
   shape: tuple[int, int],
   side: Side,
-  networks: Sequence[Network],
+  networks: Sequence[Sequence[Network]],
   code: CodeSamples,
+  precision: Precision = LOSSLESS,
   in_parallel: Map = map,
 ) -> np.ndarray:
   """Goes through all samples of an image.
@@ -87,11 +124,12 @@ def run(
     coarsest: of `coarsest_of`.
     shape: height and width of the image.
     side: of the image.
-    networks: of the three phases.
+    networks: of each set and phase.
     code: codes or decodes the samples of a place, in rows.
+    precision: of the samples.
     in_parallel: for parts of a phase.
   Returns:
-    float32 [C, H, W] of integers: the image.
+    float32 [C, H, W] of integers: the image, as it is known.
   """
   x = coarsest.astype(np.float32)
   errors = np.zeros_like(x)
@@ -100,9 +138,18 @@ def run(
     planes.write(0, x)
     error_planes.write(0, errors)
     of_level = side.coefficients[min(level, len(side.coefficients) - 1)]
+    nets = networks[min(level, network.SETS - 1)]
+    classes = network.classes_of(level, precision.step, np)
     for i, phase in enumerate(PHASES):
       evaluation = _PhaseEvaluation(
-        planes, error_planes, phase, networks[i], level, of_level[i], side.log_sizes[level, i]
+        planes,
+        error_planes,
+        phase,
+        nets[i],
+        classes,
+        of_level[i],
+        side.log_sizes[level, i],
+        precision,
       )
       samples, new_errors = evaluation.run(
         functools.partial(_code_channel, code, level, phase.plane), in_parallel
@@ -113,8 +160,8 @@ def run(
   return x
 
 
-def _code_channel(code, level, plane, channel, indexes, starts):
-  return code(Place(level, plane, channel), indexes, starts)
+def _code_channel(code, level, plane, channel, expected):
+  return code(Place(level, plane, channel), expected)
 
 
 class _Part(NamedTuple):
@@ -146,12 +193,13 @@ class _PhaseEvaluation:
     errors: Planes,
     phase: Phase,
     net: Network,
-    level: int,
+    classes: network.Classes,
     coefficients: Sequence[np.ndarray],
     log_sizes: np.ndarray,
+    precision: Precision,
   ):
     self._planes, self._errors, self._phase, self._net = planes, errors, phase, net
-    self._level_class = min(level, network.LEVEL_CLASSES - 1)
+    self._classes, self._precision = classes, precision
     self._coefficients = coefficients
     self._log_sizes = log_sizes.astype(np.float32)
     self._shape = plane_shape(planes.shape, phase.plane)
@@ -165,9 +213,9 @@ class _PhaseEvaluation:
     parts = list(in_parallel(self._start, row_chunks(self._shape, _TOGETHER)))
     for c in range(channels if parts else 0):
       found = list(in_parallel(functools.partial(self._evaluate, c), parts))
-      indexes, starts, predictions = (np.concatenate(arrays) for arrays in zip(*found))
-      flat[c] = code(c, indexes, starts)
-      flat_errors[c] = _UNIT * flat[c] - predictions
+      expected, predictions = zip(*found)
+      flat[c] = code(c, _joined(expected))
+      flat_errors[c] = _UNIT * flat[c] - np.concatenate(predictions)
       for part in parts:
         self._learn(c, part, flat[c, part.span], flat_errors[c, part.span])
     return x, errors
@@ -179,31 +227,42 @@ class _PhaseEvaluation:
     errors = self._gather(self._errors, rows, network.ERRORS)
     base = network.base(values, network.NUMPY)
     log_sizes = np.broadcast_to(self._log_sizes[:, None], base.shape)
-    here = network.context(network.Around(values, errors, base, log_sizes), network.NUMPY)
-    hidden = network.trunk(self._net.trunk, here, self._level_class, network.NUMPY)
+    around = network.Around(values, errors, base, log_sizes, self._precision.largest)
+    here = network.context(around, network.NUMPY)
+    hidden = network.trunk(self._net.trunk, here, self._classes, network.NUMPY)
     seen = values[: linear.NEIGHBOURS[self._phase.plane - 1]] - base
+    seen = seen[:, : len(self._log_sizes)]
     span = slice(rows.start * width, rows.stop * width)
     dropped = here._replace(inputs=None)
     return _Part(span, dropped, base, hidden, list(seen.reshape(-1, base.shape[-1])), [])
 
   def _gather(self, planes: Planes, rows: slice, count: int) -> np.ndarray:
-    """[K, C, N] of some rows' neighbours."""
+    """[K, 3, N] of some rows' neighbours; of grey, three times the same."""
     height, width = rows.stop - rows.start, self._shape[1]
-    result = np.empty((count, len(self._log_sizes), height, width), np.float32)
+    result = np.empty((count, _CHANNELS, height, width), np.float32)
     for out, neighbour in zip(result, self._phase.neighbours):
       out[:] = planes.around(neighbour, rows, width)
-    return result.reshape(count, len(self._log_sizes), -1)
+    return result.reshape(count, _CHANNELS, -1)
 
-  def _evaluate(self, c: int, part: _Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tables, the integers that they start from, and linear predictions; [N] each."""
+  def _evaluate(self, c: int, part: _Part) -> tuple[Expected, np.ndarray]:
+    """What is expected of a channel's samples, and linear predictions [N]."""
     base, here = part.base[c], part.here
-    offset = linear.predict(self._coefficients[c], np.stack(part.seen))
-    prediction = np.clip(_UNIT * base + offset, 0, 255 * _UNIT)
+    largest, step = self._precision
+    seen: Any = np.stack(part.seen).astype(linear.feature_type(largest), copy=False)
+    offset = linear.predict(self._coefficients[c], seen)
+    prediction = np.clip(_UNIT * base + offset, 0, largest * _UNIT).astype(np.float32, copy=False)
     own = network.own_features(prediction, base, self._log_sizes[c], here, network.NUMPY)
     features = np.concatenate([part.hidden, np.stack([*own, *part.known])])
     raw = network.head(self._net.heads[c], features, network.NUMPY)
-    return *distribution.table_indexes(*network.outputs(raw, prediction, here)), prediction
+    outputs = network.outputs(raw, prediction, here)
+    expected = Expected(*distribution.table_indexes(*outputs, step, wide=largest > 255))
+    return expected, prediction
 
   def _learn(self, c: int, part: _Part, x: np.ndarray, error: np.ndarray) -> None:
     part.seen.append(x - part.base[c])
     part.known.extend(network.sample_features(x, part.base[c], error, part.here, network.NUMPY))
+
+
+def _joined(parts: Sequence[Expected]) -> Expected:
+  joined: list[Any] = [None if of[0] is None else np.concatenate(of) for of in zip(*parts)]
+  return Expected(*joined)
