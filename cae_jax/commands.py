@@ -20,6 +20,10 @@ _KINDS = {
   Kind.GREY_ALPHA: "grey with alpha",
   Kind.RGB: "RGB",
   Kind.RGBA: "RGBA",
+  Kind.GREY_16: "grey of 16 bits",
+  Kind.GREY_ALPHA_16: "grey of 16 bits with alpha",
+  Kind.RGB_16: "RGB of 16 bits",
+  Kind.RGBA_16: "RGBA of 16 bits",
 }
 _METADATA = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP"}
 

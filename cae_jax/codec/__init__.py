@@ -10,9 +10,10 @@ from cae_jax.codec.info import DEFAULT_MAX_PIXELS, Info, info
 if TYPE_CHECKING:
   from cae_jax.codec.calibration import calibrate_weights
   from cae_jax.codec.coders.base import Coded, LatentCoder
-  from cae_jax.codec.decoding import Decoded
+  from cae_jax.codec.decoded import Decoded
   from cae_jax.codec.encoding import Encoded
   from cae_jax.codec.image import Codec
+  from cae_jax.codec.lossless.image import LosslessCodec
   from cae_jax.weights import Weights
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
   "Encoded",
   "Info",
   "LatentCoder",
+  "LosslessCodec",
   "calibrate_weights",
   "from_weights",
   "info",
@@ -33,15 +35,16 @@ __all__ = [
 _LAZY = {
   "Codec": "image",
   "Coded": "coders.base",
-  "Decoded": "decoding",
+  "Decoded": "decoded",
   "Encoded": "encoding",
   "LatentCoder": "coders.base",
+  "LosslessCodec": "lossless.image",
   "calibrate_weights": "calibration",
 }
 
 
-def load(name_or_path: str | os.PathLike | None = None) -> "Codec":
-  """Makes a codec of trained weights.
+def load(name_or_path: str | os.PathLike | None = None) -> Any:
+  """Makes a codec of trained weights: a `Codec`, or of a lossless model a `LosslessCodec`.
 
   Args:
     name_or_path: the name of shipped weights, or a weights file; the default ones if not given.
@@ -56,13 +59,17 @@ def load(name_or_path: str | os.PathLike | None = None) -> "Codec":
   return from_weights(load_weights(find(name_or_path)))
 
 
-def from_weights(weights: "Weights") -> "Codec":
-  """Makes a codec of weights in memory.
+def from_weights(weights: "Weights") -> Any:
+  """Makes a codec of weights in memory, as `load`.
 
   Raises:
     WeightsError: their model is not known.
-    BackendError: JAX cannot work here.
+    BackendError: JAX cannot work here, or NumPy's products are not exact.
   """
+  if weights.config.get("model") == "lossless":
+    from cae_jax.codec.lossless.image import LosslessCodec
+
+    return LosslessCodec(weights)
   from cae_jax.codec.coders import make_coder
   from cae_jax.codec.image import Codec
 

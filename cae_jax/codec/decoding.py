@@ -1,34 +1,17 @@
 """From a file's container to the image."""
 
-import dataclasses
-from collections.abc import Mapping
-
 import numpy as np
 
 from cae_jax.codec import windows
 from cae_jax.codec.alpha import decode_alpha
 from cae_jax.codec.coders.base import LatentCoder
-from cae_jax.codec.info import Info, info_of, unpack_rate
+from cae_jax.codec.decoded import Decoded
+from cae_jax.codec.info import info_of, unpack_rate
 from cae_jax.codec.kinds import Planes, has_alpha, put_together
 from cae_jax.codec.threads import in_threads
 from cae_jax.codec.tiles import coding_tiles
 from cae_jax.coding.bitstream import Container, Header, symbol_checksum
 from cae_jax.coding.errors import BitstreamError
-
-
-@dataclasses.dataclass(frozen=True)
-class Decoded:
-  """All that a file holds.
-
-  Attributes:
-    image: uint8 [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], as it was compressed.
-    metadata: by name, such as "icc" or "exif".
-    info: as `info` reads it without decoding.
-  """
-
-  image: np.ndarray
-  metadata: Mapping[str, bytes]
-  info: Info
 
 
 def decode_container(coder: LatentCoder, container: Container) -> Decoded:

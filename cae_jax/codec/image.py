@@ -12,11 +12,11 @@ from cae_jax import backend
 from cae_jax.codec import encoding
 from cae_jax.codec.coders import make_coder
 from cae_jax.codec.coders.base import LatentCoder
-from cae_jax.codec.decoding import Decoded, decode_container
+from cae_jax.codec.decoded import Decoded, checked_container
+from cae_jax.codec.decoding import decode_container
 from cae_jax.codec.encoding import DEFAULT_QUALITY, Analysed, Encoded
 from cae_jax.codec.info import DEFAULT_MAX_PIXELS, info
-from cae_jax.coding.bitstream import BytesLike, Container, Header, unpack
-from cae_jax.coding.errors import BitstreamError
+from cae_jax.coding.bitstream import BytesLike, Container
 from cae_jax.errors import UsageError
 from cae_jax.weights import Weights
 
@@ -148,14 +148,7 @@ class Codec:
       max_pixels: as of `decompress`.
     """
     backend.require()
-    container = data if isinstance(data, Container) else unpack(data)
-    header = container.header
-    self._check_model(header)
-    if header.height * header.width > max_pixels:
-      raise UsageError(
-        f"the image has {header.width} x {header.height} pixels, more than max_pixels = "
-        f"{max_pixels}; if you trust the file, raise that"
-      )
+    container = checked_container(data, self.weights.name, self._hash, max_pixels)
     return decode_container(self.coder, container)
 
   def _check_fixed_rate(self, targets: Mapping[str, Any], effort: int) -> None:
@@ -163,13 +156,3 @@ class Codec:
       raise UsageError(f"the model {self.weights.name!r} has one rate only; leave {name} out")
     if effort:
       raise UsageError(f"the model {self.weights.name!r} cannot refine latents; leave effort out")
-
-  def _check_model(self, header: Header) -> None:
-    ours = self.weights.name, self._hash
-    if (header.model_id, header.model_hash) != ours:
-      raise BitstreamError(
-        "header",
-        0,
-        f"the file was made with the weights {header.model_id!r} ({header.model_hash.hex()}); "
-        f"these are {ours[0]!r} ({ours[1].hex()})",
-      )

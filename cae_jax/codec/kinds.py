@@ -1,17 +1,18 @@
 """Kinds of images, and the RGB pictures that a coder makes of them."""
 
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cae_jax.coding.bitstream import Kind
+from cae_jax.coding.bitstream import KIND_16, Kind
 from cae_jax.errors import UsageError
 from cae_jax.images import metrics
 
 _HIDDEN_BLOCK = 16  # pixels
 _STRIP = 256  # rows; errors are in float64
-_LAYOUTS = "uint8 [H, W] grey, [H, W, 3] RGB or, with alpha, [H, W, 2] or [H, W, 4]"
+_LAYOUTS = "[H, W] grey, [H, W, 3] RGB or, with alpha, [H, W, 2] or [H, W, 4]"
 # Ways from other libraries' images to an array, by the first part of their types' names.
 _TO_ARRAY = {
   "PIL": 'np.asarray(image.convert("RGB")), or "RGBA", "L", "LA"',
@@ -43,13 +44,13 @@ def take_apart(image: np.ndarray) -> Planes:
   Raises:
     UsageError: another type or shape.
   """
-  image = _as_array(image)
-  kind = _kind_of(image)
+  image = as_array(image)
+  kind = kind_of(image)
   channels = image[..., None] if kind == Kind.GREY else image
   alpha, colours = None, channels
   if has_alpha(kind):
     alpha = np.ascontiguousarray(channels[..., -1])
-    colours = _hide(channels[..., :-1], alpha)
+    colours = hide(channels[..., :-1], alpha)
   return Planes(kind, np.broadcast_to(colours, (*image.shape[:2], 3)), alpha)
 
 
@@ -65,7 +66,7 @@ def put_together(planes: Planes) -> np.ndarray:
 
 def has_alpha(kind: Kind) -> bool:
   """Says whether images of this kind have a plane of opacity."""
-  return kind in (Kind.GREY_ALPHA, Kind.RGBA)
+  return kind.channels in (2, 4)
 
 
 def visible_psnr_db(planes: Planes, rgb_hat: np.ndarray) -> float:
@@ -82,7 +83,12 @@ def visible_psnr_db(planes: Planes, rgb_hat: np.ndarray) -> float:
   return metrics.psnr_from_mse(total / max(count, 1))
 
 
-def _as_array(image: Any) -> np.ndarray:
+def as_array(image: Any) -> np.ndarray:
+  """Returns an array of NumPy or JAX as one of NumPy.
+
+  Raises:
+    UsageError: it is none; says how to make one of it.
+  """
   library = type(image).__module__.partition(".")[0]
   if isinstance(image, np.ndarray) or library in ("jax", "jaxlib"):
     return np.asarray(image)
@@ -92,28 +98,41 @@ def _as_array(image: Any) -> np.ndarray:
     way_out = "; read the file first: cae_jax.images.files.read_image(name).pixels"
   else:
     way_out = "; give np.array(image, np.uint8)" if isinstance(image, (list, tuple)) else ""
-  raise UsageError(f"expected an array, {_LAYOUTS}; got {type(image).__name__}{way_out}")
+  raise UsageError(f"expected an array, uint8 {_LAYOUTS}; got {type(image).__name__}{way_out}")
 
 
-def _kind_of(image: np.ndarray) -> Kind:
+def kind_of(image: np.ndarray, dtypes: Sequence[type] = (np.uint8,)) -> Kind:
+  """Returns the kind of an image.
+
+  Args:
+    image: an array.
+    dtypes: that it may have, of uint8 and uint16.
+  Raises:
+    UsageError: another type or shape.
+  """
   shape = image.shape
-  if image.dtype == np.uint8 and image.size:
-    if image.ndim == 2:
-      return Kind.GREY
-    if image.ndim == 3 and shape[2] in (2, 3, 4):
-      return Kind(shape[2])
-  raise UsageError(f"expected {_LAYOUTS}; got {image.dtype} {list(shape)}{_way_out(image)}")
+  if image.dtype in dtypes and image.size and image.ndim in (2, 3):
+    channels = shape[2] if image.ndim == 3 else 1
+    if image.ndim == 2 or channels in (2, 3, 4):
+      return Kind(channels | (KIND_16 if image.dtype == np.uint16 else 0))
+  names = " or ".join(np.dtype(dtype).name for dtype in dtypes)
+  raise UsageError(
+    f"expected {names} {_LAYOUTS}; got {image.dtype} {list(shape)}{_way_out(image, dtypes)}"
+  )
 
 
-def _way_out(image: np.ndarray) -> str:
+def _way_out(image: np.ndarray, dtypes: Sequence[type]) -> str:
   kind, shape = image.dtype.kind, image.shape
-  if image.dtype == np.uint16:
-    return "; reduce it to 8 bits: np.round(image / 257).astype(np.uint8)"
+  if image.dtype == np.uint16 and np.uint16 not in dtypes:
+    return (
+      "; reduce it to 8 bits, np.round(image / 257).astype(np.uint8), or compress it with "
+      "lossless=True or near_lossless=T"
+    )
   if kind == "f":
     return "; scale it to 0-255: np.clip(np.round(255 * image), 0, 255).astype(np.uint8)"
   if kind == "b":
     return "; scale it to 0-255: np.where(image, 255, 0).astype(np.uint8)"
-  if kind in "iu" and image.dtype != np.uint8:
+  if kind in "iu" and image.dtype not in dtypes:
     return "; if its values are 0-255, give image.astype(np.uint8)"
   if image.ndim == 3 and shape[2] == 1:
     return "; drop the last axis: image[..., 0]"
@@ -122,14 +141,14 @@ def _way_out(image: np.ndarray) -> str:
   return "; compress one image after the other" if image.ndim == 4 else ""
 
 
-def _hide(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-  """Fully transparent pixels take the mean of the visible ones of their block, which is cheap."""
+def hide(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+  """Gives fully transparent pixels the mean of the visible ones of their block, which is cheap."""
   visible = (alpha > 0)[..., None]
   if visible.all():
     return colours
   totals, counts = _block_sums(colours * visible), _block_sums(visible)
   everywhere = totals.sum(axis=(0, 1)) // max(int(counts.sum()), 1)
-  means = np.where(counts > 0, totals // np.maximum(counts, 1), everywhere).astype(np.uint8)
+  means = np.where(counts > 0, totals // np.maximum(counts, 1), everywhere).astype(colours.dtype)
   rows, columns = (np.arange(side) // _HIDDEN_BLOCK for side in alpha.shape)
   return np.where(visible, colours, means[rows][:, columns])
 

@@ -50,13 +50,26 @@ def in_threads(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
   Meanwhile NumPy's products are kept to one thread each. They are small: more threads save little
   where nothing else runs, and wait for one another at every product where something does.
   """
-  workers = min(_cores(), len(items), _MOST)
+  with threads(len(items)) as apply:
+    yield from apply(function, items)
+
+
+@contextlib.contextmanager
+def threads(most: int) -> Iterator[Callable[..., Iterator]]:
+  """Yields what applies a function to items as `map`, on some threads that stay for all its calls.
+
+  NumPy's products are kept to one thread each, see `in_threads`.
+
+  Args:
+    most: threads that could have something to do.
+  """
+  workers = min(cores(), most, _MOST)
   with _one_blas_thread:
     if workers < 2:
-      yield from map(function, items)
+      yield map
     else:
       with ThreadPoolExecutor(workers, initializer=_limit_this_thread) as pool:
-        yield from pool.map(function, items)
+        yield pool.map
 
 
 def _limit_this_thread() -> None:
@@ -64,8 +77,8 @@ def _limit_this_thread() -> None:
   threadpoolctl.threadpool_limits(1, "blas")
 
 
-def _cores() -> int:
-  """That this process may use."""
+def cores() -> int:
+  """Counts the cores that this process may use."""
   with contextlib.suppress(AttributeError):  # macOS has no affinities
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1

@@ -33,13 +33,35 @@ _CRC_BYTES = 4
 BytesLike = bytes | bytearray | memoryview
 
 
+KIND_16 = 0x10  # of kinds whose samples have 16 bits
+
+
 class Kind(IntEnum):
-  """What the samples are; 8 bits each. The value is the number of channels."""
+  """What the samples are: the number of channels, and 16 more where samples have 16 bits."""
 
   GREY = 1
   GREY_ALPHA = 2
   RGB = 3
   RGBA = 4
+  GREY_16 = KIND_16 | 1
+  GREY_ALPHA_16 = KIND_16 | 2
+  RGB_16 = KIND_16 | 3
+  RGBA_16 = KIND_16 | 4
+
+  @property
+  def channels(self) -> int:
+    """Of a pixel, opacity included."""
+    return self & ~KIND_16
+
+  @property
+  def colours(self) -> int:
+    """Channels but for opacity: 1 or 3."""
+    return self.channels - 1 + self.channels % 2
+
+  @property
+  def dtype(self) -> type:
+    """Of samples."""
+    return np.uint16 if self & KIND_16 else np.uint8
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
-
-import jax.numpy as jnp
+from typing import TYPE_CHECKING, Any
 
 from cae_jax.errors import UsageError
-from cae_jax.models.base import Model, init_params, setting_fields, settings
+
+if TYPE_CHECKING:
+  from cae_jax.models.base import Model, init_params, settings
 
 __all__ = ["MODELS", "Model", "build_model", "init_params", "model_class", "settings"]
 
@@ -17,6 +17,7 @@ MODELS: Mapping[str, str] = {
   "context": "cae_jax.models.context:ContextModel",
   "factorized": "cae_jax.models.factorized:FactorizedModel",
   "hyperprior": "cae_jax.models.hyperprior:HyperpriorModel",
+  "lossless": "cae_jax.models.lossless.model:LosslessModel",
 }
 
 
@@ -32,16 +33,18 @@ def model_class(name: Any) -> Any:
   return getattr(importlib.import_module(module), attribute)
 
 
-def build_model(config: Mapping[str, Any], dtype: Any = jnp.float32) -> Model:
+def build_model(config: Mapping[str, Any], dtype: Any = None) -> "Model":
   """Returns the network that a configuration describes.
 
   Args:
     config: JSON-able; "model" names one of `MODELS`, the rest are settings of that module. Those
       that are not given have their defaults, as in older weights files.
-    dtype: of the network's computations.
+    dtype: of the network's computations; float32 if not given.
   Raises:
     UsageError: an unknown model or setting.
   """
+  from cae_jax.models.base import setting_fields
+
   module = model_class(config.get("model"))
   fields: dict[str, Any] = {k: _hashable(v) for k, v in config.items() if k != "model"}
   unknown = sorted(fields.keys() - setting_fields(module).keys())
@@ -50,7 +53,13 @@ def build_model(config: Mapping[str, Any], dtype: Any = jnp.float32) -> Model:
       f"the model {config['model']!r} has no setting {', '.join(unknown)}; expected some of "
       f"{', '.join(setting_fields(module))}. Weights of a newer version?"
     )
-  return module(dtype=dtype, **fields)
+  return module(**fields) if dtype is None else module(dtype=dtype, **fields)
+
+
+def __getattr__(name: str) -> Any:
+  if name in __all__:  # these bring JAX with them, which the lossless codec does without
+    return getattr(importlib.import_module("cae_jax.models.base"), name)
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _hashable(value: Any) -> Any:

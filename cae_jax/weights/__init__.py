@@ -1,15 +1,15 @@
 """Trained weights as safetensors files: parameters, coding tables, configuration, model card."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
@@ -62,7 +62,7 @@ class Weights:
     return self.tables[name]
 
   def _arrays(self) -> dict[str, np.ndarray]:
-    flat = flatten_dict({"params": self.params, "tables": self.tables}, sep="/")
+    flat = dict(_flat({"params": self.params, "tables": self.tables}))
     return {key: np.asarray(array) for key, array in flat.items()}
 
 
@@ -96,7 +96,7 @@ def load_weights(path: str | os.PathLike) -> Weights:
   if metadata.get("format") != FORMAT:
     found = metadata.get("format", "no format entry")
     raise WeightsError(f"{path}: expected {FORMAT!r}, got {found!r}")
-  nested = unflatten_dict(arrays, sep="/")
+  nested = _nested(arrays)
   weights = Weights(
     name=metadata["name"],
     config=json.loads(metadata["config"]),
@@ -113,6 +113,27 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
   """Reads what a weights file says of itself, "name" and "hash" among it, without its arrays."""
   with safe_open(path, framework="numpy") as file:
     return file.metadata() or {}
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+  """Yields the arrays of nested dictionaries, by their keys joined by slashes.
+
+  Flax has the like, and brings JAX with it: weights are read where there is none in use.
+  """
+  for key, value in nested.items():
+    if isinstance(value, Mapping):
+      yield from _flat(value, f"{prefix}{key}/")
+    else:
+      yield f"{prefix}{key}", value
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+  """Inverts `_flat`."""
+  nested: dict[str, Any] = {}
+  for path, value in flat.items():
+    *parents, key = path.split("/")
+    functools.reduce(lambda at, parent: at.setdefault(parent, {}), parents, nested)[key] = value
+  return nested
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -24,7 +24,8 @@ from cae_jax.coding.tables import CodingTables, tables_from_pmfs
 from cae_jax.data.listing import list_files, read_members
 from cae_jax.images.files import read_rgb
 from cae_jax.models.lossless import distribution, passes
-from cae_jax.models.lossless.model import LosslessModel, exact_networks
+from cae_jax.models.lossless.model import LosslessModel
+from cae_jax.models.lossless.network import Network, networks_of
 from cae_jax.models.lossless.phases import PARITIES
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.lossless_blocks import CHANNEL_ORDER
@@ -68,13 +69,13 @@ def _write(row: dict) -> None:
       file.write(json.dumps(line) + "\n")
 
 
-def _networks() -> tuple[list[passes.Network], int]:
+def _networks() -> tuple[list[list[Network]], int]:
   model = LosslessModel(tuple(map(int, _TRUNK.value)), _HEAD.value)
   params = jax.jit(lambda k: model.init(k, method="networks"))(jax.random.key(0))["params"]
   state = create_state(params, make_optimizer("soap", make_schedule("constant", 1e-3, 1), 1.0))
   with Checkpoints(pathlib.Path(_WORKDIR.value) / "checkpoints") as checkpoints:
     state, _ = checkpoints.restore(state)
-  return exact_networks(model, state.ema_params), int(state.step)
+  return networks_of(state.ema_params), int(state.step)
 
 
 def _images():
@@ -104,11 +105,11 @@ def _measure(x: np.ndarray, networks, tables: CodingTables) -> dict[str, float]:
   parts: list[rans.Part] = []
   bits: dict[str, float] = {}
 
-  def code(place: passes.Place, indexes, starts):
+  def code(place: passes.Place, expected: passes.Expected):
     row, column = PARITIES[place.plane]
     level = x[place.channel, :: 2**place.level, :: 2**place.level]
     samples = level[row::2, column::2].reshape(-1).astype(np.int32)
-    parts.append((samples - starts, indexes, tables))
+    parts.append((samples - expected.middles - expected.starts, expected.tables, tables))
     key = f"level_{min(place.level, 2)}"
     bits[key] = bits.get(key, 0.0) + information_bits(*parts[-1]) / x.size
     return samples
@@ -118,7 +119,9 @@ def _measure(x: np.ndarray, networks, tables: CodingTables) -> dict[str, float]:
     side = passes.side_of(x)
     linear_s = time.perf_counter() - start
     start = time.perf_counter()
-    coded = passes.run(passes.coarsest_of(x), x.shape[1:], side, networks, code, pool.map)
+    coded = passes.run(
+      passes.coarsest_of(x), x.shape[1:], side, networks, code, in_parallel=pool.map
+    )
     passes_s = time.perf_counter() - start
     assert (coded == x).all()
     side_bits = _side_bits(side) / x.size
@@ -141,15 +144,17 @@ def _round_trip(x, side, networks, tables, parts, pool) -> dict[str, float]:
   rans_s = 0.0
   decoder = rans.Decoder(data)
 
-  def code(place, indexes, starts):
+  def code(place, expected):
     nonlocal rans_s
     begin = time.perf_counter()
-    samples = decoder.decode(indexes, tables) + starts
+    samples = decoder.decode(expected.tables, tables) + expected.middles + expected.starts
     rans_s += time.perf_counter() - begin
     return samples
 
   start, cpu = time.perf_counter(), time.process_time()
-  decoded = passes.run(passes.coarsest_of(x), x.shape[1:], side, networks, code, pool.map)
+  decoded = passes.run(
+    passes.coarsest_of(x), x.shape[1:], side, networks, code, in_parallel=pool.map
+  )
   decoder.finish()
   assert (decoded == x).all()
   return {

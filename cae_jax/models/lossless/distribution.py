@@ -8,11 +8,7 @@ of the mean: a sample has an index, and no table of its own.
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import erfc
-from scipy.special import ndtr
 
 # Of the scales in log2: the lowest, the highest, and how many there are in an octave.
 LOWEST, HIGHEST, PER_OCTAVE = -4.0, 6.0, 4
@@ -44,7 +40,7 @@ def tails(distance: Any, xp: Any, normal: Any) -> Any:
   )
 
 
-def _masses(error: Any, scale: Any, xp: Any, normal: Any) -> Any:
+def masses(error: Any, scale: Any, xp: Any, normal: Any) -> Any:
   """[4, ...]: of the unit around each error, under each distribution."""
   distance = xp.abs(error)
   near, far = (distance - 0.5) / scale, (distance + 0.5) / scale
@@ -52,36 +48,10 @@ def _masses(error: Any, scale: Any, xp: Any, normal: Any) -> Any:
   return xp.where(near < 0, 1 - inner, inner) - tails(xp.minimum(far, 60.0), xp, normal)
 
 
-def _mix(masses: Any, shape: Any, xp: Any) -> Any:
+def mix(masses: Any, shape: Any, xp: Any) -> Any:
   """Linear between the two distributions that a shape lies between."""
   weights = xp.maximum(0, 1 - xp.abs(shape - xp.arange(4.0).reshape(-1, *(1,) * shape.ndim)))
   return (weights * masses).sum(0)
-
-
-def _normal(x: jax.Array) -> jax.Array:
-  return 0.5 * erfc(x * -np.float32(0.5**0.5))
-
-
-def bits(error: jax.Array, log_scale: jax.Array, shape: jax.Array) -> jax.Array:
-  """Computes the information content of samples.
-
-  Args:
-    error: [...] float, samples less their means.
-    log_scale: same shape, log2, clipped to the range of the tables.
-    shape: same shape, clipped to [0, 3].
-  """
-  scale = jnp.exp2(jnp.clip(log_scale, LOWEST, HIGHEST))
-  shape = jnp.clip(shape, 0, LARGEST_SHAPE)
-  # A scale of next to nothing leaves no gradient far out; the floor must not hide all of it.
-  mass = _mix(_masses(error, scale, jnp, _normal), shape, jnp)
-  return -jnp.log2(jnp.maximum(mass, 0) * (1 - FLOOR) + FLOOR)
-
-
-def rounded(mean: jax.Array, log_scale: jax.Array, shape: jax.Array) -> tuple[jax.Array, ...]:
-  """Rounds to the table that a sample is coded with; the mean is in eighths of a grey level."""
-  step = lambda x, parts: jnp.floor(x * parts + 0.5) / parts
-  scale = step(jnp.clip(log_scale, LOWEST, HIGHEST) - LOWEST, PER_OCTAVE) + LOWEST
-  return step(mean, 1), scale, step(jnp.clip(shape, 0, LARGEST_SHAPE), SHAPES_PER_UNIT)
 
 
 def pmfs() -> list[tuple[np.ndarray, int]]:
@@ -89,14 +59,16 @@ def pmfs() -> list[tuple[np.ndarray, int]]:
 
   Of integers less the mean's floor.
   """
+  from scipy.special import ndtr  # by training only
+
   result = []
   for fraction in range(FRACTIONS):
     for i in range(SCALES):
       scale = 2.0 ** (LOWEST + i / PER_OCTAVE)
       values = np.arange(-255, 256)
-      masses = _masses(values - fraction / FRACTIONS, scale, np, ndtr)
+      of_scale = masses(values - fraction / FRACTIONS, scale, np, ndtr)
       for j in range(SHAPES):
-        mass = _mix(masses, np.array([j / SHAPES_PER_UNIT]), np)
+        mass = mix(of_scale, np.array([j / SHAPES_PER_UNIT]), np)
         kept = np.flatnonzero(mass > 2.0**-18)
         first, last = kept[0], kept[-1] + 1
         result.append((mass[first:last], int(values[first])))

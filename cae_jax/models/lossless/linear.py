@@ -28,12 +28,17 @@ _UNIT = 2**PREDICTION_BITS
 NEIGHBOURS = (8, 10, 12)
 # Coarser levels take the coefficients of the last one that has its own.
 FITTED_LEVELS = 2
-_LARGEST = 1023
+LARGEST = 1023  # coefficient
 _RIDGE = 30.0
 _ROUNDS = 3
 
 # Coefficients of an image: [level][phase][channel] -> [K] int32.
 Coefficients = Sequence[Sequence[Sequence[np.ndarray]]]
+
+
+def size(phase: int, channel: int, channels: int) -> int:
+  """Counts the coefficients of a channel in a phase (0 to 2) of an image."""
+  return NEIGHBOURS[phase] * channels + channel
 
 
 def bases(planes: Planes, phase: Phase, rows: slice, width: int) -> np.ndarray:
@@ -106,7 +111,7 @@ def _rounded(theta: np.ndarray, gram: np.ndarray) -> np.ndarray:
   """Integers near theta [K], each rounded after the rest made up for those before."""
   inverse, theta = np.linalg.inv(gram), theta.copy()
   for k in range(len(theta)):
-    rounded = np.clip(np.rint(theta[k]), -_LARGEST, _LARGEST)
+    rounded = np.clip(np.rint(theta[k]), -LARGEST, LARGEST)
     # The rest of the inverse once k is settled: one step of elimination.
     column = inverse[:, k] / inverse[k, k]
     theta[k + 1 :] -= (theta[k] - rounded) * column[k + 1 :]

@@ -1,19 +1,72 @@
 """The lossless model in training: bits of the samples of blocks."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.lossless import distribution, network, passes
-from cae_jax.models.lossless.network import Layer, PhaseNetwork
+from cae_jax.models.base import Model
+from cae_jax.models.lossless import likelihood, network
+from cae_jax.models.lossless.network import Layer
 from cae_jax.models.lossless.phases import MARGIN, PHASES, Phase
+from cae_jax.models.quantization import straight_through
+
+JAX = network.Library(jnp, lambda x: straight_through(x, jnp.floor(x)), jnp.clip)
 
 
-class LosslessModel(nn.Module):
+class PhaseNetwork(nn.Module):
+  """The parameters of a phase: a trunk, and a head for each channel.
+
+  Attributes:
+    phase: 0 to 2.
+    trunk_widths: of its layers.
+    head_width: of each head's hidden layer.
+  """
+
+  phase: int
+  trunk_widths: tuple[int, ...]
+  head_width: int
+
+  def setup(self):
+    size = 3 * (len(PHASES[self.phase].neighbours) + network.ERRORS) + 10
+    layers = []
+    for i, width in enumerate(self.trunk_widths):
+      layers.append(
+        self._layer(f"trunk_{i}", size, width, network.LEVELS + network.STEPS if i == 0 else 0)
+      )
+      size = width
+    self.trunk_layers = layers
+    self.heads = [
+      [
+        self._layer(f"head_{c}_0", size + 2 + 2 * c, self.head_width),
+        self._layer(f"head_{c}_1", self.head_width, 3, gain=0.1),
+      ]
+      for c in range(3)
+    ]
+
+  def _layer(self, name: str, size: int, width: int, classes: int = 0, gain: float = 1.0) -> Layer:
+    shape = (classes, width) if classes else (width,)
+    scale = nn.initializers.variance_scaling(2.0 * gain**2, "fan_in", "normal", 1, 0)
+    return (
+      self.param(f"{name}_weights", scale, (width, size)),
+      self.param(f"{name}_bias", nn.initializers.zeros, shape),
+    )
+
+  def __call__(self) -> tuple[list[Layer], list[list[Layer]]]:
+    """The quantised layers: of the trunk, and of each head."""
+    return (
+      [network.quantize(*layer, JAX) for layer in self.trunk_layers],
+      [[network.quantize(*layer, JAX) for layer in layers] for layers in self.heads],
+    )
+
+
+class LosslessModel(Model):
   """Networks for each of the three phases: of the finest level, and of all others.
+
+  It says how probable samples are, and makes no images: of what a `Model` may be asked, it has a
+  call on blocks, its settings and its parameters. Its codec is `codec.lossless`.
 
   Attributes:
     trunk_widths: features of the trunk's layers.
@@ -22,6 +75,14 @@ class LosslessModel(nn.Module):
 
   trunk_widths: tuple[int, ...] = (160, 128)
   head_width: int = 64
+  dtype: Any = jnp.float32  # exactness needs this one
+
+  objective: ClassVar[str] = "code_length"
+
+  @property
+  def multiple(self) -> int:
+    """Any size will do."""
+    return 1
 
   def setup(self):
     self.sets = [
@@ -29,7 +90,7 @@ class LosslessModel(nn.Module):
       for _ in range(network.SETS)
     ]
 
-  def __call__(self, batch: Any, rounded: bool = False) -> jax.Array:
+  def __call__(self, batch: Any, rounded: Any = False) -> jax.Array:  # type: ignore[override]
     """Bits [3, 3, B], means over the samples of each phase and channel of each block.
 
     Args:
@@ -66,26 +127,10 @@ def _bits(nets: Any, batch: Any, rounded: bool) -> jax.Array:
   scaled = network.Outputs(error / steps, outputs.log_scale - jnp.log2(steps), outputs.shape)
   if rounded:
     scaled = scaled._replace(mean=-scaled.mean * 8)
-    rounded_mean, log_scale, shape = distribution.rounded(*scaled)
+    rounded_mean, log_scale, shape = likelihood.rounded(*scaled)
     scaled = network.Outputs(-rounded_mean / 8, log_scale, shape)
-  bits = distribution.bits(*scaled)
+  bits = likelihood.bits(*scaled)
   return bits.reshape(*bits.shape[:2], -1, len(level)).mean(2)
-
-
-def exact_networks(model: LosslessModel, params: Any) -> list[list[passes.Network]]:
-  """Returns the networks as coding evaluates them: of each set and phase.
-
-  Raises:
-    ValueError: a sum could pass what float32 holds exactly.
-  """
-  layers: Any = jax.jit(lambda p: model.apply({"params": p}, method="networks"))(params)
-  sets = [[passes.Network(*jax.tree.map(np.asarray, net)) for net in nets] for nets in layers]
-  for net in (net for nets in sets for net in nets):
-    first, *rest = net.trunk
-    network.check_sums(*first, network.FEATURE_MAX)
-    for layer in [*rest, *(layer for head in net.heads for layer in head)]:
-      network.check_sums(*layer, network.ACTIVATION_MAX)
-  return sets
 
 
 def phase_outputs(
@@ -94,20 +139,20 @@ def phase_outputs(
   """Returns the true samples of a phase [3, N], and what the network `net` says of each."""
   trunk, heads = net
   around, x, errors = _around(blocks, phase)
-  here = network.context(around, network.JAX)
+  here = network.context(around, JAX)
   places = x.shape[-1] // len(level)
-  classes = network.classes_of(jnp.tile(level, places), jnp.tile(step, places), jnp)
-  hidden = network.trunk(trunk, here, classes, network.JAX)
+  bias = network.bias_of(trunk, network.classes_of(level, step, jnp))
+  hidden = network.trunk(trunk, here, jnp.tile(bias.T, places), JAX)
   predictions = 8 * x - errors
   known: list[Any] = []
   outputs = []
   for c, layers in enumerate(heads):
     base = around.base[c]
-    own = network.own_features(predictions[c], base, around.log_sizes[c], here, network.JAX)
+    own = network.own_features(predictions[c], base, around.log_sizes[c], here, JAX)
     features = jnp.concatenate([hidden, jnp.stack(own + known)])
-    raw = network.head(layers, features, network.JAX)
+    raw = network.head(layers, features, JAX)
     outputs.append(network.outputs(raw, predictions[c], here))
-    known += network.sample_features(x[c], base, errors[c], here, network.JAX)
+    known += network.sample_features(x[c], base, errors[c], here, JAX)
   return _center(blocks["values"], phase), network.Outputs(*map(jnp.stack, zip(*outputs)))
 
 
@@ -117,7 +162,7 @@ def _around(blocks: Any, phase: Phase) -> tuple[network.Around, jax.Array, jax.A
   N runs over the places of a block (slowest) and over blocks.
   """
   values, errors = (_neighbours(blocks[name], phase) for name in ("known", "errors"))
-  base = network.base(values[1:], network.JAX)
+  base = network.base(values[1:], JAX)
   places = values.shape[-1] // len(blocks["known"])
   log_sizes = jnp.tile(blocks["log_sizes"][:, phase.plane - 1].T, places)
   around = network.Around(values[1:], errors[1 : 1 + network.ERRORS], base, log_sizes)

@@ -12,16 +12,14 @@ training sees the very numbers that coding sees. (Sums in TF32 or bfloat16 would
                                of the channels before
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.lossless.phases import PHASES
-from cae_jax.models.quantization import straight_through
+from cae_jax.backend import BackendError
+from cae_jax.errors import UsageError
 
 # Inputs and activations are kept as integers; 1 stands for 1 / 16.
 UNIT = 16
@@ -29,6 +27,8 @@ ACTIVATION_MAX, FEATURE_MAX, WEIGHT_MAX = 255, 127, 255
 ERRORS = 8  # neighbours whose errors are seen
 # Networks: of the finest level, and of all others; these know the second level from the rest.
 SETS = LEVELS = 2
+_PHASES = _CHANNELS = 3
+_CHECKED = 192  # products of a sum in the check of these
 # Classes of steps: the first ones of each but the first.
 STEP_CLASSES = np.array([2, 4, 6, 10, 18])
 STEPS = len(STEP_CLASSES) + 1
@@ -67,12 +67,7 @@ class Library(NamedTuple):
   clip: Callable[[Any, Any, Any], Any]
 
 
-def _straight_floor(x: jax.Array) -> jax.Array:
-  return straight_through(x, jnp.floor(x))
-
-
 NUMPY = Library(np, lambda x: np.floor(x, out=x), lambda x, low, high: np.clip(x, low, high, out=x))
-JAX = Library(jnp, _straight_floor, jnp.clip)
 
 
 class Around(NamedTuple):
@@ -189,16 +184,23 @@ def classes_of(level: Any, step: Any, xp: Any) -> Classes:
   return of_level, LEVELS + xp.searchsorted(xp.asarray(STEP_CLASSES), step, side="right")
 
 
-def trunk(layers: Sequence[Layer], here: Context, classes: Classes, library: Library) -> Any:
+def bias_of(layers: Sequence[Layer], classes: Classes) -> Any:
+  """Adds up the biases of the trunk's first layer: [..., F] for classes that are [...]."""
+  of_level, of_step = classes
+  biases = layers[0][1]
+  return biases[of_level] + biases[of_step]
+
+
+def trunk(layers: Sequence[Layer], here: Context, bias: Any, library: Library) -> Any:
   """Evaluates the trunk: [F, N] float32.
 
   Args:
-    layers: weights and biases, the first one's of classes.
-    classes: of `classes_of`, numbers or [N].
+    layers: weights and biases.
+    here: what is known.
+    bias: of the first layer, see `bias_of`: [F], or [F, N].
   """
-  (first, biases), *rest = layers
-  of_level, of_step = classes
-  x = _layer(first, biases[of_level] + biases[of_step], here.inputs, library)
+  (first, _), *rest = layers
+  x = _layer(first, bias, here.inputs, library)
   for weights, bias in rest:
     x = _layer(weights, bias, x, library)
   return x
@@ -214,7 +216,7 @@ def head(layers: Sequence[Layer], x: Any, library: Library) -> Any:
 
 def _layer(weights: Any, bias: Any, x: Any, library: Library) -> Any:
   x = weights @ x
-  x += (bias[:, None] if bias.ndim == 1 else bias.T) + _HALF
+  x += (bias[:, None] if bias.ndim == 1 else bias) + _HALF
   return library.clip(library.floor(x), 0, ACTIVATION_MAX)
 
 
@@ -238,11 +240,11 @@ def outputs(raw: Any, prediction: Any, here: Context) -> Outputs:
   return Outputs(mean, raw[1] + here.log_activity * np.float32(0.125) - 1.5, raw[2] + 1)
 
 
-def quantize(weights: jax.Array, bias: jax.Array) -> Layer:
-  """Rounds weights [F, K] and biases [..., F] as coding has them, gradients straight through."""
-  step = jnp.ldexp(jnp.float32(1), _exponents(jax.lax.stop_gradient(weights), jnp))
-  rounded = lambda x, unit: _straight_floor(x / unit + 0.5) * unit
-  return rounded(weights, step[:, None]), rounded(bias * UNIT, step)
+def quantize(weights: Any, bias: Any, library: Library) -> Layer:
+  """Rounds weights [F, K] and biases [..., F] as coding has them."""
+  step = library.xp.ldexp(np.float32(1), _exponents(weights, library.xp))
+  rounded = lambda x, unit: library.floor(x / unit + _HALF) * unit
+  return rounded(weights, step[:, None]), rounded(bias * np.float32(UNIT), step)
 
 
 def _exponents(weights: Any, xp: Any) -> Any:
@@ -251,8 +253,63 @@ def _exponents(weights: Any, xp: Any) -> Any:
   return xp.frexp(largest / np.float32(WEIGHT_MAX))[1]  # logarithms need not be exact
 
 
+class Network(NamedTuple):
+  """Of one phase: layers of the trunk, and of each channel's head."""
+
+  trunk: Sequence[Layer]
+  heads: Sequence[Sequence[Layer]]
+
+
+def networks_of(params: Mapping[str, Any]) -> list[list[Network]]:
+  """Makes the networks that code, of each set and phase, from the parameters of `LosslessModel`.
+
+  Raises:
+    UsageError: a sum could pass what float32 holds exactly.
+  """
+  sets = [[_network_of(params[f"sets_{i}_{p}"]) for p in range(_PHASES)] for i in range(SETS)]
+  for net in (net for nets in sets for net in nets):
+    first, *rest = net.trunk
+    check_sums(*first, FEATURE_MAX)
+    for layer in [*rest, *(layer for head in net.heads for layer in head)]:
+      check_sums(*layer, ACTIVATION_MAX)
+  return sets
+
+
+def _network_of(params: Mapping[str, Any]) -> Network:
+  def layers(prefix: str) -> list[Layer]:
+    names = (f"{prefix}_{i}" for i in itertools.count())
+    found = itertools.takewhile(lambda name: f"{name}_weights" in params, names)
+    return [_exact_layer(params[f"{name}_weights"], params[f"{name}_bias"]) for name in found]
+
+  return Network(layers("trunk"), [layers(f"head_{c}") for c in range(_CHANNELS)])
+
+
+def _exact_layer(weights: Any, bias: Any) -> Layer:
+  return quantize(np.asarray(weights, np.float32), np.asarray(bias, np.float32), NUMPY)
+
+
+def check_products() -> None:
+  """Makes sure that products of matrices are exact here, as all of coding relies on.
+
+  Raises:
+    BackendError: NumPy's library rounds sums of integers that float32 or float64 can hold.
+  """
+  rng = np.random.default_rng(0)
+  for dtype, bits in ((np.float32, 24), (np.float64, 53)):
+    most = int(np.sqrt(2.0**bits / _CHECKED))
+    a, b = (
+      rng.integers(-most, most + 1, (64, _CHECKED)),
+      rng.integers(-most, most + 1, (_CHECKED, 48)),
+    )
+    if ((a.astype(dtype) @ b.astype(dtype)) != a @ b).any():
+      raise BackendError(
+        f"products of {np.dtype(dtype).name} matrices are not exact in this NumPy ({np.__version__}"
+        "), perhaps by a setting that trades exactness for speed; turn that off"
+      )
+
+
 def check_sums(weights: np.ndarray, bias: np.ndarray, input_max: float) -> None:
-  """Raises ValueError if a layer's sums could leave what float32 holds exactly.
+  """Raises UsageError if a layer's sums could leave what float32 holds exactly.
 
   Args:
     weights, bias: of `quantize`.
@@ -264,48 +321,4 @@ def check_sums(weights: np.ndarray, bias: np.ndarray, input_max: float) -> None:
     of_bias = 2 * of_bias.max(0)  # two classes are added up
   largest = sizes.sum(1) * input_max + of_bias + 1  # 1: for rounding
   if (largest >= 2.0 ** (24 + _exponents(weights, np))).any():
-    raise ValueError("a layer's sums could pass 2^24 units; train it with a weight decay")
-
-
-class PhaseNetwork(nn.Module):
-  """The parameters of a phase: a trunk, and a head for each channel.
-
-  Attributes:
-    phase: 0 to 2.
-    trunk_widths: of its layers.
-    head_width: of each head's hidden layer.
-  """
-
-  phase: int
-  trunk_widths: tuple[int, ...] = (128, 96)
-  head_width: int = 48
-
-  def setup(self):
-    size = 3 * (len(PHASES[self.phase].neighbours) + ERRORS) + 10
-    layers = []
-    for i, width in enumerate(self.trunk_widths):
-      layers.append(self._layer(f"trunk_{i}", size, width, LEVELS + STEPS if i == 0 else 0))
-      size = width
-    self.trunk_layers = layers
-    self.heads = [
-      [
-        self._layer(f"head_{c}_0", size + 2 + 2 * c, self.head_width),
-        self._layer(f"head_{c}_1", self.head_width, 3, gain=0.1),
-      ]
-      for c in range(3)
-    ]
-
-  def _layer(self, name: str, size: int, width: int, classes: int = 0, gain: float = 1.0) -> Layer:
-    shape = (classes, width) if classes else (width,)
-    scale = nn.initializers.variance_scaling(2.0 * gain**2, "fan_in", "normal", 1, 0)
-    return (
-      self.param(f"{name}_weights", scale, (width, size)),
-      self.param(f"{name}_bias", nn.initializers.zeros, shape),
-    )
-
-  def __call__(self) -> tuple[list[Layer], list[list[Layer]]]:
-    """The quantised layers: of the trunk, and of each head."""
-    return (
-      [quantize(*layer) for layer in self.trunk_layers],
-      [[quantize(*layer) for layer in layers] for layers in self.heads],
-    )
+    raise UsageError("a layer's sums could pass 2^24 units; train it with a weight decay")

@@ -12,7 +12,7 @@ import numpy as np
 
 from cae_jax.models.lossless import distribution, linear, network
 from cae_jax.models.lossless.linear import PREDICTION_BITS, Coefficients
-from cae_jax.models.lossless.network import Layer
+from cae_jax.models.lossless.network import Network
 from cae_jax.models.lossless.phases import (
   PHASES,
   Phase,
@@ -27,13 +27,6 @@ from cae_jax.models.lossless.phases import (
 _TOGETHER = 2048
 _UNIT = 2**PREDICTION_BITS
 _CHANNELS = 3  # that networks see
-
-
-class Network(NamedTuple):
-  """Of one phase: layers as `PhaseNetwork` gives them, in NumPy."""
-
-  trunk: Sequence[Layer]
-  heads: Sequence[Sequence[Layer]]
 
 
 class Precision(NamedTuple):
@@ -229,7 +222,8 @@ class _PhaseEvaluation:
     log_sizes = np.broadcast_to(self._log_sizes[:, None], base.shape)
     around = network.Around(values, errors, base, log_sizes, self._precision.largest)
     here = network.context(around, network.NUMPY)
-    hidden = network.trunk(self._net.trunk, here, self._classes, network.NUMPY)
+    bias = network.bias_of(self._net.trunk, self._classes)
+    hidden = network.trunk(self._net.trunk, here, bias, network.NUMPY)
     seen = values[: linear.NEIGHBOURS[self._phase.plane - 1]] - base
     seen = seen[:, : len(self._log_sizes)]
     span = slice(rows.start * width, rows.stop * width)

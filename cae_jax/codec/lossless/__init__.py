@@ -1,0 +1,1 @@
+"""Lossless and near-lossless files: samples, tiles of them, and the codec around both."""

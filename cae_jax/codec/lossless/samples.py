@@ -1,0 +1,146 @@
+"""From an image to the integers that are coded, and back."""
+
+import dataclasses
+
+import numpy as np
+
+from cae_jax.codec.kinds import as_array, has_alpha, hide, kind_of
+from cae_jax.coding.bitstream import Header, Kind
+from cae_jax.coding.errors import BitstreamError
+from cae_jax.coding.varint import ByteReader, write_varint
+
+# Green says most of the others and comes first.
+CHANNEL_ORDER = (1, 0, 2)
+_GREY, _WHOLE = 1, 2
+_LARGEST = 65535
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """How samples of an image became the integers that are coded: the parameters of a file.
+
+  Attributes:
+    largest_error: that samples may have; 0 is lossless.
+    offset, gap: a sample is offset + gap * integer.
+    largest: integer.
+    grey: the three colours are equal, and one is coded.
+    whole: the image is one section, not tiles.
+  """
+
+  largest_error: int = 0
+  offset: int = 0
+  gap: int = 1
+  largest: int = 255
+  grey: bool = False
+  whole: bool = False
+
+  @property
+  def step(self) -> int:
+    """Of what is coded: integers may be off by half of it."""
+    return 2 * (self.largest_error // self.gap) + 1
+
+  def pack(self) -> bytes:
+    """Writes the header's parameters."""
+    flags = _GREY * self.grey + _WHOLE * self.whole
+    numbers = self.largest_error, self.offset, self.gap, self.largest
+    return bytes([flags]) + b"".join(map(write_varint, numbers))
+
+  @classmethod
+  def unpack(cls, parameters: bytes) -> "Layout":
+    """Reads the header's parameters; raises BitstreamError."""
+    reader = ByteReader(parameters, "parameters", 0)
+    flags = reader.read(1, "flags")[0]
+    largest_error, offset, gap, largest = (
+      reader.varint(_LARGEST, name) for name in ("largest error", "offset", "gap", "largest")
+    )
+    layout = cls(
+      largest_error, offset, gap, largest, grey=bool(flags & _GREY), whole=bool(flags & _WHOLE)
+    )
+    if layout.pack() != parameters or gap < 1 or offset + gap * largest > _LARGEST:
+      raise BitstreamError("parameters", 0, f"{parameters.hex()!r} are none of a lossless file")
+    return layout
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+  """An image taken apart.
+
+  Attributes:
+    kind: of the image.
+    colours: [C, H, W] of unsigned integers, channels in the order of coding; C is 1 or 3.
+    alpha: [H, W], or None where the kind has none.
+    layout: of the colours.
+  """
+
+  kind: Kind
+  colours: np.ndarray
+  alpha: np.ndarray | None
+  layout: Layout
+
+
+def take_apart(image: np.ndarray, largest_error: int = 0, keep_hidden: bool = True) -> Samples:
+  """Takes an image apart.
+
+  Args:
+    image: uint8 or uint16, [H, W] grey, [H, W, 2] grey and alpha, [H, W, 3] RGB, [H, W, 4] RGBA; of
+      NumPy or JAX.
+    largest_error: that colours may have.
+    keep_hidden: colours under full transparency are kept; otherwise they become what is cheap.
+  Raises:
+    UsageError: another type or shape.
+  """
+  image = as_array(image)
+  kind = kind_of(image, (np.uint8, np.uint16))
+  channels = image[..., None] if image.ndim == 2 else image
+  alpha = None
+  if has_alpha(kind):
+    alpha = np.ascontiguousarray(channels[..., -1])
+    channels = channels[..., :-1] if keep_hidden else hide(channels[..., :-1], alpha)
+  grey = channels.shape[2] == 3 and _equal(channels)
+  order = CHANNEL_ORDER if channels.shape[2] == 3 and not grey else (0,)
+  x = np.ascontiguousarray(np.moveaxis(channels, 2, 0)[list(order)])
+  offset, gap = _lattice(x)
+  if (offset, gap) != (0, 1):
+    x = (x - x.dtype.type(offset)) // x.dtype.type(gap)
+  # Of 8 bits all values are expected, of more those that there are.
+  largest = 255 if x.dtype == np.uint8 and gap == 1 else int(x.max())
+  return Samples(kind, x, alpha, Layout(largest_error, offset, gap, largest, grey))
+
+
+def put_together(kind: Kind, colours: np.ndarray, alpha: np.ndarray | None, layout: Layout):
+  """Inverts `take_apart`: uint8 or uint16 of the kind's shape."""
+  dtype = np.dtype(kind.dtype).type
+  x = colours.astype(dtype)
+  if (layout.offset, layout.gap) != (0, 1):
+    x = x * dtype(layout.gap) + dtype(layout.offset)
+  order = np.argsort(CHANNEL_ORDER) if len(x) == 3 else np.zeros(kind.colours, int)
+  channels = np.moveaxis(x[order], 0, 2)
+  if alpha is not None:
+    return np.concatenate([channels, alpha[..., None].astype(dtype)], axis=2)
+  return channels[..., 0] if kind.channels == 1 else np.ascontiguousarray(channels)
+
+
+def coded_channels(header: Header, layout: Layout) -> int:
+  """Says how many channels are coded; raises BitstreamError if the layout is not of the kind."""
+  colours = header.kind.colours
+  limit = np.iinfo(header.kind.dtype).max
+  if (layout.grey and colours != 3) or layout.offset + layout.gap * layout.largest > limit:
+    raise BitstreamError("parameters", 0, f"they are none of a {header.kind.name} image")
+  return 1 if layout.grey else colours
+
+
+def _equal(channels: np.ndarray) -> bool:
+  first = channels[..., 0]
+  # A row first, since most images are coloured.
+  return all((channels[:1, :, c] == first[:1]).all() for c in (1, 2)) and all(
+    (channels[..., c] == first).all() for c in (1, 2)
+  )
+
+
+def _lattice(x: np.ndarray) -> tuple[int, int]:
+  """The smallest value, and the largest gap that divides all differences to it."""
+  used = np.flatnonzero(np.bincount(x.reshape(-1), minlength=1))
+  gap = int(np.gcd.reduce(used - used[0])) or 1
+  if gap == 1 and x.dtype == np.uint8:
+    return 0, 1
+  return int(used[0]), gap

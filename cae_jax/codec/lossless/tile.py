@@ -1,0 +1,149 @@
+"""A tile of an image, as integers, coded by the networks of the lossless model."""
+
+from typing import Any
+
+import numpy as np
+
+from cae_jax.codec.lossless import side as side_information
+from cae_jax.codec.lossless.side import flat, flat_tables
+from cae_jax.coding import rans
+from cae_jax.coding.tables import CodingTables, tables_from_frequencies, tables_from_pmfs
+from cae_jax.models.lossless import distribution, linear, network, passes
+from cae_jax.models.lossless.linear import Coefficients
+from cae_jax.models.lossless.passes import Expected, Map, Place, Precision
+from cae_jax.models.lossless.phases import PARITIES, level_shapes
+from cae_jax.weights import Weights
+
+_PRECISION = 16
+
+
+class TileCoder:
+  """Integers [C, H, W] to bytes and back, C being 1 or 3.
+
+  x -> linear stage, fitted ─────────────────────┐
+       coarsest pixels ──────────────────────────┼─> one rANS stream
+       levels, phases, channels: networks ───────┘
+         -> tables, middles -> whole steps
+  """
+
+  def __init__(self, weights: Weights):
+    network.check_products()
+    self._networks = network.networks_of(weights.params)
+    self._tables = tables_from_arrays(weights.table("distribution"))
+    self._defaults = {
+      channels: coefficients_from_arrays(weights.table("linear")[str(channels)], channels)
+      for channels in (1, 3)
+    }
+
+  def encode(self, x: np.ndarray, precision: Precision, in_parallel: Map = map):
+    """Encodes a tile.
+
+    Args:
+      x: [C, H, W] integers.
+      precision: of its samples.
+      in_parallel: for parts of it.
+    Returns:
+      The bytes, and what a decoder will have: float32 [C, H, W].
+    """
+    defaults = self._defaults[len(x)]
+    side = side_information.fit(x, precision, defaults)
+    coarsest = passes.coarsest_of(x)
+    parts = [
+      *side_information.to_parts(side, defaults, self._tables),
+      flat(coarsest, precision.largest.bit_length()),
+    ]
+
+    def code(place: Place, expected: Expected) -> np.ndarray:
+      error = _samples_at(place, x) - expected.middles
+      steps = np.rint(error / precision.step).astype(np.int32)
+      samples = _samples(steps, expected, precision)
+      if expected.low_bits is not None:
+        parts.append(flat(steps & ((1 << expected.low_bits) - 1), expected.low_bits))
+        steps = steps >> expected.low_bits
+      parts.append((steps - expected.starts, expected.tables, self._tables))
+      return samples
+
+    known = passes.run(coarsest, x.shape[1:], side, self._networks, code, precision, in_parallel)
+    return rans.encode_parts(parts), known
+
+  def decode(
+    self,
+    data: bytes,
+    channels: int,
+    shape: tuple[int, int],
+    precision: Precision,
+    in_parallel: Map = map,
+  ) -> np.ndarray:
+    """Decodes what `encode` made: float32 [C, H, W].
+
+    Raises:
+      BitstreamError: the bytes are damaged, as far as this can tell.
+    """
+    decoder = rans.Decoder(data)
+    defaults = self._defaults[channels]
+    side = side_information.read(decoder, channels, shape, defaults, self._tables)
+    coarsest = decoder.decode(
+      np.full((channels, *coarsest_shape(shape)), precision.largest.bit_length()), flat_tables()
+    )
+
+    def code(place: Place, expected: Expected) -> np.ndarray:
+      del place
+      low: Any = 0
+      if expected.low_bits is not None:
+        low = decoder.decode(expected.low_bits, flat_tables())
+      steps = decoder.decode(expected.tables, self._tables) + expected.starts
+      if expected.low_bits is not None:
+        steps = (steps << expected.low_bits) + low
+      return _samples(steps, expected, precision)
+
+    x = passes.run(coarsest, shape, side, self._networks, code, precision, in_parallel)
+    decoder.finish()
+    return x
+
+
+def _samples_at(place: Place, x: np.ndarray) -> np.ndarray:
+  """[N] int32, the samples of a place, in rows."""
+  row, column = PARITIES[place.plane]
+  step = 2**place.level
+  of_level = x[place.channel, ::step, ::step]
+  return of_level[row::2, column::2].reshape(-1).astype(np.int32)
+
+
+def _samples(steps: np.ndarray, expected: Expected, precision: Precision) -> np.ndarray:
+  return np.clip(expected.middles + precision.step * steps, 0, precision.largest)
+
+
+def coarsest_shape(shape: tuple[int, int]) -> tuple[int, int]:
+  """Returns height and width of the pixels that come before all levels."""
+  step = 2 ** len(level_shapes(shape))
+  return -(-shape[0] // step), -(-shape[1] // step)
+
+
+def make_arrays() -> dict[str, np.ndarray]:
+  """Computes the coding tables, as weights files keep them."""
+  pmfs, offsets = zip(*distribution.pmfs())
+  tables = tables_from_pmfs(pmfs, offsets, _PRECISION)
+  frequencies = [row[:length] for row, length in zip(tables.frequencies, tables.lengths)]
+  return {
+    "frequencies_less_1": (np.concatenate(frequencies) - 1).astype(np.uint16),
+    "lengths": tables.lengths.astype(np.int16),
+    "offsets": tables.offsets.astype(np.int16),
+  }
+
+
+def tables_from_arrays(arrays: dict[str, np.ndarray]) -> CodingTables:
+  """Reads the coding tables of `make_arrays`."""
+  ends = np.cumsum(arrays["lengths"])[:-1]
+  frequencies = np.split(arrays["frequencies_less_1"].astype(np.int64) + 1, ends)
+  return tables_from_frequencies(frequencies, arrays["offsets"].tolist(), _PRECISION, True)
+
+
+def coefficients_from_arrays(array: np.ndarray, channels: int) -> Coefficients:
+  """Reads coefficients of the linear stage, int16 [levels, phases, channels, K], zero behind."""
+  return [
+    [
+      [of.astype(np.int32)[: linear.size(phase, c, channels)] for c, of in enumerate(of_phase)]
+      for phase, of_phase in enumerate(of_level)
+    ]
+    for of_level in array
+  ]
