@@ -111,11 +111,30 @@ def to_srgb(samples: np.ndarray, colours: Colours) -> np.ndarray:
     visible = converted if samples.ndim == 2 else converted[..., : 3 if channels >= 3 else 1]
     visible[...] = table[visible]
     return converted
-  matrix = (np.linalg.inv(_to_xyz(_SRGB_PRIMARIES)) @ _to_xyz(colours.primaries)).astype(np.float32)
+  matrix = (np.linalg.inv(to_xyz(_SRGB_PRIMARIES)) @ to_xyz(colours.primaries)).astype(np.float32)
   for start in range(0, len(samples), _ROWS_AT_ONCE):
     rows = samples[start : start + _ROWS_AT_ONCE, :, :3]
     converted[start : start + _ROWS_AT_ONCE, :, :3] = _quantise(light[rows] @ matrix.T, rows.dtype)
   return converted
+
+
+def to_xyz(primaries: Chromaticities, white: Chromaticities = _D65) -> np.ndarray:
+  """Computes the matrix [3, 3] from light of red, green and blue to X, Y and Z seen under `white`.
+
+  Args:
+    primaries: x and y of red, green, blue and their own white.
+    white: x and y.
+  """
+  points = np.array(primaries).reshape(4, 2)
+  colours = _xyz_of(points[:3])
+  columns = colours * np.linalg.solve(colours, _xyz_of(points[3:])).T
+  return adaptation(tuple(points[3]), white) @ columns
+
+
+def adaptation(white: Chromaticities, wanted: Chromaticities) -> np.ndarray:
+  """Computes Bradford's matrix [3, 3] from X, Y and Z under one white (x and y) to another."""
+  cones, others = (_BRADFORD @ _xyz_of(np.array([point])) for point in (white, wanted))
+  return np.linalg.inv(_BRADFORD) @ (others / cones * _BRADFORD)
 
 
 def _colours(name: str | None, primaries: Chromaticities, gamma: float | None) -> Colours | None:
@@ -142,15 +161,6 @@ def _xyz_of(points: np.ndarray) -> np.ndarray:
   """x and y [N, 2] as columns of X, Y and Z [3, N] with Y = 1."""
   x, y = points.T
   return np.stack([x / y, np.ones_like(x), (1 - x - y) / y])
-
-
-def _to_xyz(primaries: Chromaticities) -> np.ndarray:
-  """Light of red, green and blue to X, Y and Z seen under D65 (Bradford's adaptation), [3, 3]."""
-  points = np.array(primaries).reshape(4, 2)
-  colours, white = _xyz_of(points[:3]), _xyz_of(points[3:])
-  matrix = colours * np.linalg.solve(colours, white).T
-  cones, wanted = _BRADFORD @ white, _BRADFORD @ _xyz_of(np.array([_D65]))
-  return np.linalg.inv(_BRADFORD) @ (wanted / cones * _BRADFORD) @ matrix
 
 
 def _to_light(values: np.ndarray, gamma: float | None) -> np.ndarray:

@@ -35,7 +35,7 @@ def test_as_little_cms_does_it():
   inside = (RGB // 3 + 90).astype(np.uint8)  # nothing to be clipped
   converted = srgb.to_srgb(inside, srgb.from_cicp(12, 13))
   image = Image.fromarray(inside)
-  p3 = _matrix_profile(srgb._to_xyz(srgb._PRIMARIES[12]))
+  p3 = _matrix_profile(srgb.to_xyz(srgb._PRIMARIES[12]))
   expected = ImageCms.profileToProfile(image, p3, ImageCms.createProfile("sRGB"))
   assert np.abs(converted.astype(int) - np.asarray(expected)).max() <= 1
 
@@ -44,7 +44,7 @@ def _matrix_profile(to_xyz_d65):
   """sRGB's profile with other colourants, as seen under D50."""
   made = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
   own = np.array([_colourant(made, name) for name in "rgb"]).T
-  own_d65 = srgb._to_xyz(srgb._SRGB_PRIMARIES)
+  own_d65 = srgb.to_xyz(srgb._SRGB_PRIMARIES)
   matrix = own @ np.linalg.inv(own_d65) @ to_xyz_d65
   for name, column in zip("rgb", matrix.T, strict=True):
     at = _place(made, name)

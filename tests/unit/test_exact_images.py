@@ -1,0 +1,343 @@
+"""Every bit of images of up to 16 bits, in and out of files of independent programs."""
+
+import io
+import itertools
+import sys
+from unittest import mock
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms
+
+from cae_jax.errors import MissingExtraError
+from cae_jax.images import files, srgb
+from tests import image_files as make
+
+RNG = np.random.default_rng(0)
+CHANNELS = (1, 2, 3, 4)
+SHAPE = (37, 45)
+ARTIST = make.exif_block(Artist="someone")
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">words</x:xmpmeta>'
+
+
+def noise(channels, bits=16, shape=SHAPE):
+  """Values of all depths, the least and the largest among them."""
+  values = RNG.integers(0, 1 << bits, (*shape, channels)).astype(
+    np.uint8 if bits <= 8 else np.uint16
+  )
+  values[0, 0], values[-1, -1] = 0, (1 << bits) - 1
+  return values[..., 0] if channels == 1 else values
+
+
+def assert_reads(data, expected, bits=None, notes=()):
+  read = files.read_image(data, exact=True)
+  np.testing.assert_array_equal(read.pixels, expected)
+  assert read.pixels.dtype == expected.dtype
+  assert read.bits == (8 * expected.itemsize if bits is None else bits)
+  assert read.notes == notes
+  return read
+
+
+# PNG
+
+
+def pypng(values, bits, **options):
+  png = pytest.importorskip("png")
+  channels = 1 if values.ndim == 2 else values.shape[2]
+  kind = {} if "palette" in options else {"greyscale": channels < 3, "alpha": channels in (2, 4)}
+  writer = png.Writer(values.shape[1], values.shape[0], bitdepth=bits, **kind, **options)
+  file = io.BytesIO()
+  writer.write(file, values.reshape(len(values), -1).tolist())
+  return file.getvalue()
+
+
+@pytest.mark.parametrize("interlace", [False, True])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_png(channels, bits, interlace):
+  values = noise(channels, bits)
+  assert_reads(pypng(values, bits, interlace=interlace), values)
+
+
+@pytest.mark.parametrize("interlace", [False, True])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_png_of_few_bits(bits, interlace):
+  values = noise(1, bits)
+  notes = ("black and white expanded to grey",) if bits == 1 else ()
+  expected = values * np.uint8(255 // ((1 << bits) - 1))
+  assert_reads(pypng(values, bits, interlace=interlace), expected, notes=notes)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_png_with_a_palette(channels, bits):
+  values, palette = noise(1, bits), noise(channels, 8, (1 << bits, 1))[:, 0]
+  if channels == 4:
+    palette = palette[palette[:, 3].argsort()]  # opaque colours last, as pypng wants it
+  data = pypng(values, bits, palette=[tuple(map(int, colour)) for colour in palette])
+  assert_reads(data, palette[values], notes=("palette expanded",))
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_written_png_is_what_others_read(tmp_path, channels):
+  png = pytest.importorskip("png")
+  smooth = np.cumsum(noise(channels, 8), axis=0, dtype=np.uint16)
+  rows = np.vstack([noise(channels, 16, (70, 45)), np.repeat(smooth, 2, 1)[:, :45]])
+  assert files.write_image(tmp_path / "a.png", rows) == ()
+  width, height, values, header = png.Reader(bytes=(tmp_path / "a.png").read_bytes()).read()
+  assert (height, width, header["bitdepth"]) == (*rows.shape[:2], 16)
+  np.testing.assert_array_equal(np.vstack(list(values)), rows.reshape(len(rows), -1))
+  assert_reads(tmp_path / "a.png", rows)
+
+
+def test_written_png_is_packed(tmp_path):
+  """By filters, without which it would not be."""
+  y, x = np.mgrid[:100, :100]
+  values = np.stack([300 * x, 200 * y, 150 * (x + y)], -1).astype(np.uint16)
+  files.write_image(tmp_path / "a.png", values)
+  assert (tmp_path / "a.png").stat().st_size < values.nbytes // 20
+
+
+# TIFF
+
+
+def tiff(values, bits, **options):
+  tifffile = pytest.importorskip("tifffile")
+  channels = 1 if values.ndim == 2 else values.shape[2]
+  options = {"photometric": "minisblack" if channels < 3 else "rgb", **options}
+  if channels in (2, 4):
+    options.setdefault("extrasamples", ["unassalpha"])
+  if bits not in (8, 16):
+    options["bitspersample"] = bits
+  file = io.BytesIO()
+  byteorder = options.pop("byteorder", "<")
+  with tifffile.TiffWriter(file, byteorder=byteorder, bigtiff=options.pop("big", False)) as writer:
+    writer.write(
+      values, metadata=None, software=False, planarconfig=options.pop("planes", "contig"), **options
+    )
+  return file.getvalue()
+
+
+@pytest.mark.parametrize("layout", [{}, {"tile": (16, 32)}, {"rowsperstrip": 7}], ids=str)
+@pytest.mark.parametrize(
+  "packing",
+  [{}, {"compression": "lzw"}, {"compression": "deflate", "predictor": 2}, {"compression": "zstd"}],
+  ids=str,
+)
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_tiff(channels, packing, layout):
+  pytest.importorskip("imagecodecs")
+  for bits, byteorder in itertools.product((8, 16), "<>"):
+    values = noise(channels, bits)
+    assert_reads(tiff(values, bits, byteorder=byteorder, **packing, **layout), values)
+
+
+@pytest.mark.parametrize(
+  "options",
+  [{"planes": "separate"}, {"planes": "separate", "tile": (16, 16)}, {"big": True}],
+  ids=str,
+)
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_tiff_of_planes(channels, options):
+  values = noise(channels)
+  stored = np.moveaxis(values, -1, 0) if "planes" in options else values
+  photometric = "minisblack" if channels < 3 else "rgb"
+  extra = ["unassalpha"] if channels in (2, 4) else None
+  assert_reads(tiff(stored, 16, photometric=photometric, extrasamples=extra, **options), values)
+
+
+@pytest.mark.parametrize("bits", range(9, 16))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiff_of_packed_bits(channels, bits):
+  pytest.importorskip("imagecodecs")
+  values = noise(channels, bits)
+  assert_reads(make.tiff(values, bits), values, bits)
+  assert_reads(tiff(values, bits), values, bits)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_tiff_with_0_for_white(bits):
+  pytest.importorskip("imagecodecs")
+  values = noise(1, bits)
+  top = values.dtype.type((1 << bits) - 1)
+  assert_reads(make.tiff(top - values, bits, photometric=0), values, bits)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["TIFF", "PNG"])
+def test_orientation_is_exact(kind, orientation):
+  values = noise(3)
+  block = make.exif_block(Orientation=orientation)
+  expected = {
+    1: values, 2: values[:, ::-1], 3: values[::-1, ::-1], 4: values[::-1],
+    5: values.swapaxes(0, 1), 6: np.rot90(values, -1),
+    7: values[::-1, ::-1].swapaxes(0, 1), 8: np.rot90(values),
+  }[orientation]  # fmt: skip
+  if kind == "PNG":
+    data = make.png(values, 16, make.png_chunk(b"eXIf", block.removeprefix(b"Exif\0\0")))
+  else:
+    data = make.tiff(values, 16, [(274, 3, [orientation])])
+  assert_reads(
+    data,
+    expected,
+    notes=(f"EXIF orientation {orientation} applied",) if orientation > 1 else (),
+  )
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_premultiplied_alpha_that_is_opaque(bits):
+  values = noise(4, bits)
+  values[..., 3] = (1 << bits) - 1
+  assert_reads(make.tiff(values, bits, [(338, 3, [1])]), values)
+  values[3, 3, 3] -= 1
+  with pytest.raises(files.ImageError, match=r"read exactly \(premultiplied alpha; divide it out"):
+    files.read_image(make.tiff(values, bits, [(338, 3, [1])]), exact=True)
+
+
+@pytest.mark.parametrize(
+  "packing", [{}, {"compression": "lzw", "rowsperstrip": 5}, {"tile": (16, 16)}], ids=str
+)
+def test_tiff_that_breaks_off(packing):
+  pytest.importorskip("imagecodecs")
+  file = tiff(noise(3), 16, **packing)
+  for cut in (1, 10, 1000):
+    with pytest.raises(files.ImageError, match="strips or tiles of samples are missing"):
+      files.read_image(file[:-cut], exact=True)
+  with pytest.raises(files.ImageError, match="strips or tiles of samples are missing"):
+    files.read_image(make.tiff(noise(1), 16, [(278, 3, [20])], deflate=True), exact=True)
+
+
+def test_smaller_versions_and_masks_are_no_pages():
+  tifffile = pytest.importorskip("tifffile")
+  values, file = noise(1), io.BytesIO()
+  with tifffile.TiffWriter(file) as writer:
+    writer.write(values, metadata=None)
+    writer.write(values[::2, ::2], subfiletype=1, metadata=None)
+  read = files.read_image(file.getvalue(), exact=True)
+  np.testing.assert_array_equal(read.pixels, values)
+
+
+@pytest.mark.parametrize("missing", ["tifffile", "imagecodecs"])
+def test_tiff_names_what_reads_it(monkeypatch, missing):
+  pytest.importorskip("imagecodecs")
+  data = tiff(noise(3), 16, compression="lzw")
+  if missing == "tifffile":
+    monkeypatch.setitem(sys.modules, missing, None)
+  else:  # what tifffile does then
+    unpackers = pytest.importorskip("tifffile").TIFF.DECOMPRESSORS
+    words = "<COMPRESSION.LZW: 5> requires the 'imagecodecs' package"
+    monkeypatch.setattr(type(unpackers), "__getitem__", mock.Mock(side_effect=KeyError(words)))
+  words = rf'{missing}.* which is not installed: pip install "cae_jax\[tiff\]"'
+  with pytest.raises(MissingExtraError, match=words):
+    files.read_image(data, exact=True)
+  assert files.read_image(data).notes == ("16-bit reduced to 8",)
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_written_tiff_is_what_others_read(tmp_path, channels):
+  tifffile = pytest.importorskip("tifffile")
+  values = noise(channels)
+  assert files.write_image(tmp_path / "a.tif", values) == ()
+  with tifffile.TiffFile(tmp_path / "a.tif") as file:
+    page = file.pages.first
+    np.testing.assert_array_equal(page.asarray(), values)
+    assert [int(extra) for extra in page.extrasamples] == ([2] if channels in (2, 4) else [])
+    assert int(page.photometric) == (1 if channels < 3 else 2)
+  assert_reads(tmp_path / "a.tif", values)
+
+
+# Others
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_metadata_goes_with_16_bits(tmp_path, suffix, channels):
+  profile = make.profile() if channels > 2 else make.profile_for("GRAY")
+  values, path = noise(channels), tmp_path / f"a{suffix}"
+  assert files.write_image(path, values, icc_profile=profile, exif=ARTIST, xmp=XMP) == ()
+  read = assert_reads(path, values)
+  assert (read.icc_profile, read.xmp) == (profile, XMP)
+  kept = Image.Exif()
+  kept.load(read.exif)
+  assert dict(kept) == {ExifTags.Base.Artist: "someone"}
+  notes = files.write_image(path, values, icc_profile=b"none", exif=b"none", xmp=XMP)
+  assert notes == ("unreadable ICC profile, left out", "unreadable EXIF left out")
+  assert assert_reads(path, values).xmp == XMP
+
+
+@pytest.mark.parametrize(
+  "header", [b"P5 5 4 %d\n", b"P6 # of\n5\t4\n# this\n%d ", b"P2\n5 4\n%d\n"]
+)
+@pytest.mark.parametrize("largest", [256, 1000, 4095, 65535])
+def test_ppm(header, largest):
+  channels = 3 if header.startswith(b"P6") else 1
+  values = np.minimum(noise(channels, 16, (4, 5)), np.uint16(largest))
+  body = values.astype(">u2").tobytes()
+  if header.startswith(b"P2"):
+    body = " ".join(map(str, values.ravel())).encode() + b" # end\n"
+  assert_reads(header % largest + body, values, largest.bit_length())
+
+
+@pytest.mark.parametrize(
+  ("data", "words"),
+  [
+    (b"P5 2 2 1000\n\0\0\0\0\0\0\0", "3 samples of 4"),
+    (b"P5 1 1 1000\n\xff\xff", "a value of 65535, where the file says up to 1000"),
+    (b"P2 1 1 1000\nred", "invalid literal|could not convert"),
+    (b"P5 1 1 70000\n\xff\xff", "values up to 70000; convert the file to 16 bits first"),
+    (b"P5 90000 90000 1000\n\xff\xff", "90000 x 90000 pixels, more than Pillow's limit"),
+  ],
+)
+def test_damaged_ppm(data, words):
+  with pytest.raises(files.ImageError, match=words):
+    files.read_image(data, exact=True)
+
+
+def test_webp_without_loss():
+  values = noise(4, 8)
+  assert_reads(make.encode(values, "WEBP", lossless=True, exact=True), values)
+
+
+@pytest.mark.parametrize("suffix", [".ppm", ".pgm", ".pnm"])
+def test_ppm_of_16_bits_is_written(tmp_path, suffix):
+  values = noise(1 if suffix == ".pgm" else 3)
+  assert files.write_image(tmp_path / f"a{suffix}", values) == ()
+  assert_reads(tmp_path / f"a{suffix}", values)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".jp2", ".qoi"])
+def test_formats_of_8_bits_name_those_of_16(tmp_path, suffix):
+  for channels, words in ((1, r"\.pgm, \.png, \.pnm, \.ppm, \.tif, \.tiff"), (3, r"\.png, \.pnm")):
+    with pytest.raises(
+      files.ImageError, match=rf"16 bits a sample to {suffix}; {words}.* hold them"
+    ):
+      files.write_image(tmp_path / f"a{suffix}", noise(channels))
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+  "colours", [srgb.from_cicp(12, 13), srgb.from_cicp(9, 8), srgb.from_cicp(1, 4)]
+)
+def test_colours_become_a_profile_that_says_the_same(channels, colours):
+  """Little CMS, told by the profile, sees what `to_srgb` computes."""
+  inside = noise(channels, 8) // 3 + np.uint8(90)
+  chunk = make.png_chunk(
+    b"cICP",
+    bytes(
+      [
+        *{"Display P3": (12, 13), "BT.2020, linear": (9, 8), "gamma 2.2": (1, 4)}[colours.name],
+        0,
+        1,
+      ]
+    ),
+  )
+  read = assert_reads(
+    make.png(inside, 8, chunk), inside, notes=(f"{colours.name} described by an ICC profile",)
+  )
+  source = ImageCms.ImageCmsProfile(io.BytesIO(read.icc_profile))
+  seen = ImageCms.profileToProfile(
+    Image.fromarray(inside), source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+  )
+  expected = files.to_rgb(srgb.to_srgb(inside, colours))
+  assert np.abs(np.asarray(seen).astype(int) - expected).max() <= 1
