@@ -45,7 +45,7 @@ def read(data: bytes) -> tuple[np.ndarray, Contents]:
     header = pydicom.dcmread(io.BytesIO(data))
     holds = _contents(header)
     try:
-      values = pixel_array(header, index=0, raw=True)
+      values = pixel_array(header, index=0, raw=True, correct_unused_bits=False)
     except RuntimeError as error:
       if "missing dependencies" not in str(error):
         raise
@@ -53,7 +53,7 @@ def read(data: bytes) -> tuple[np.ndarray, Contents]:
         f"samples packed as {header.file_meta.TransferSyntaxUID.name} need a package that is not "
         'installed: pip install "cae_jax[medical]"'
       ) from error
-  return _unsigned(values, holds), holds
+  return _unsigned(_used_bits(values, holds), holds), holds
 
 
 def _contents(header: Any) -> Contents:
@@ -63,6 +63,8 @@ def _contents(header: Any) -> Contents:
   bits, colours = int(header.BitsStored), str(header.PhotometricInterpretation)
   if not 0 < bits <= header.BitsAllocated <= 16:
     raise ImageError(f"{header.BitsAllocated}-bit integers; convert the file to 16 bits first")
+  if header.HighBit != bits - 1:
+    raise ImageError(f"{bits} bits a sample up to bit {header.HighBit}; expected the lowest ones")
   if colours not in _COLOURS:
     raise ImageError(f"colours of DICOM's kind {colours}; convert the file to RGB first")
   check_size(int(header.Columns), int(header.Rows))
@@ -77,16 +79,21 @@ def _contents(header: Any) -> Contents:
   return holds
 
 
+def _used_bits(values: np.ndarray, holds: Contents) -> np.ndarray:
+  """Takes off the bits above those of samples, in which old files hold overlays."""
+  unused = 8 * values.itemsize - holds.bits
+  used = values << unused >> unused  # of signed values, the sign goes where they were
+  if (used != values).any():
+    holds.lost.append("what lies in unused bits")
+  return used
+
+
 def _unsigned(values: np.ndarray, holds: Contents) -> np.ndarray:
   """Values as uint8 or uint16; what this changes is noted."""
-  bits = holds.bits
-  lowest = -(1 << bits - 1) if values.dtype.kind == "i" else 0
-  if not lowest <= int(values.min()) <= int(values.max()) < lowest + (1 << bits):
-    bits = 8 * values.itemsize  # the file says less than it holds
-    lowest = -(1 << bits - 1) if values.dtype.kind == "i" else 0
-  if lowest:
-    holds.notes.append(f"signed: {-lowest} added")
+  bits, added = holds.bits, 0
+  if values.dtype.kind == "i":
+    added = 1 << bits - 1
+    holds.notes.append(f"signed: {added} added")
   if bits < 8:
     holds.notes.append(f"{bits}-bit values, as stored")
-  holds.bits = bits
-  return (values.astype(np.int32) - lowest).astype(np.uint8 if bits <= 8 else np.uint16)
+  return (values.astype(np.int32) + added).astype(np.uint8 if bits <= 8 else np.uint16)

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import os
-import pathlib
 from typing import IO, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from cae_jax.images import boxes, contents, dicom, jpeg, metadata, png, pnm, pro
 from cae_jax.images.contents import Contents, Cut
 from cae_jax.images.pixels import ImageError, check_size, to_8_bits, to_rgb, turn
 from cae_jax.images.samples import load
+from cae_jax.paths import read_file
 
 Source = str | os.PathLike | bytes | bytearray | memoryview | IO[bytes]
 
@@ -82,7 +82,7 @@ def read_image(file: Source, *, exact: bool = False) -> ImageFile:
       point), larger than Pillow's limit against decompression bombs (about 179 megapixels), or
       cannot be read exactly.
     MissingExtraError: exact reading needs a package that is not installed.
-    UsageError: the argument is none of the above.
+    UsageError: the argument is none of the above, or a folder.
     OSError: the file cannot be read at all.
   """
   name, data = _name_and_bytes(file)
@@ -110,7 +110,7 @@ def _name_and_bytes(file: Any) -> tuple[str, bytes]:
   if isinstance(file, bytes | bytearray | memoryview):
     return f"image of {len(file)} bytes", bytes(file)
   if isinstance(file, str | os.PathLike):
-    return os.fspath(file), pathlib.Path(file).read_bytes()
+    return os.fspath(file), read_file(file)
   data = file.read() if callable(getattr(file, "read", None)) else None
   if not isinstance(data, bytes):
     raise UsageError(
@@ -196,7 +196,7 @@ def _decode(data: bytes, exact: bool) -> ImageFile:
 def _samples_and_contents(data: bytes, exact: bool) -> tuple[np.ndarray, Contents]:
   """Samples as they lie in the file, and what else it holds; exactly also what Pillow cannot."""
   if exact:
-    for module in (tiff, pnm, dicom):
+    for module in (dicom, tiff, pnm):
       if module.is_ours(data):
         return module.read(data)
   image, holds, data = _open_with_contents(data)

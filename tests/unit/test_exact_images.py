@@ -1,12 +1,16 @@
 """Every bit of images of up to 16 bits, in and out of files of independent programs."""
 
+import functools
 import io
 import itertools
+import pathlib
 import sys
 from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms
 
 from cae_jax.errors import MissingExtraError
@@ -341,3 +345,132 @@ def test_colours_become_a_profile_that_says_the_same(channels, colours):
   )
   expected = files.to_rgb(srgb.to_srgb(inside, colours))
   assert np.abs(np.asarray(seen).astype(int) - expected).max() <= 1
+
+
+# DICOM
+
+
+def pydicom_file(name):
+  """A file that the package ships."""
+  return pathlib.Path(pytest.importorskip("pydicom").data.get_testdata_file(name, download=False))
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "MR_small.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm", "MR_small_padded.dcm",
+    "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm",
+  ],
+)  # fmt: skip
+def test_dicom_in_every_packing(name):
+  plain = pytest.importorskip("pydicom").dcmread(pydicom_file("MR_small.dcm")).PixelData
+  expected = (np.frombuffer(plain, "<i2").reshape(64, 64).astype(int) + 32768).astype(np.uint16)
+  if "jpeg_ls" in name:
+    pytest.importorskip("gdcm")
+  assert_reads(
+    pydicom_file(name), expected, notes=("signed: 32768 added", "left out: the DICOM header")
+  )
+
+
+@pytest.mark.parametrize(
+  ("name", "shape", "bits"),
+  [
+    ("SC_rgb_rle_16bit.dcm", (100, 100, 3), 16),
+    ("SC_rgb_jpeg_gdcm.dcm", (100, 100, 3), 8),
+    ("examples_overlay.dcm", (300, 484), 12),
+    ("image_dfl.dcm", (512, 512), 8),
+    ("JPEGLSNearLossless_16.dcm", (50, 10), 16),
+    ("GDCMJ2K_TextGBR.dcm", (400, 400, 3), 8),
+  ],
+)
+def test_dicom_of_all_depths(name, shape, bits):
+  pytest.importorskip("gdcm")
+  read = files.read_image(pydicom_file(name), exact=True)
+  assert (read.pixels.shape, read.bits) == (shape, bits)
+  assert read.pixels.max() < 1 << bits
+
+
+@pytest.mark.parametrize("bits", [7, 8, 10, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_dicom_keeps_its_values(bits, signed):
+  values = noise(1, bits)
+  allocated = 8 if bits <= 8 else 16
+  stored = (values.astype(int) - (1 << bits - 1)).astype(f"i{allocated // 8}") if signed else values
+  notes = (
+    *([f"signed: {1 << bits - 1} added"] if signed else []),
+    *(["7-bit values, as stored"] if bits < 8 else []),
+    "left out: the DICOM header",
+  )
+  assert_reads(make.dicom(stored, bits), values, max(bits, 8), notes)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_dicom_with_overlays_in_unused_bits(signed):
+  values = noise(1, 12)
+  stored = (values.astype(int) - 2048 * signed) ^ 0x7000
+  notes = (
+    *(["signed: 2048 added"] if signed else []),
+    "left out: the DICOM header, what lies in unused bits",
+  )
+  stored = stored.astype(np.int16 if signed else np.uint16)
+  assert_reads(make.dicom(stored, 12), values, 12, notes)
+
+
+def test_dicom_keeps_its_profile():
+  read = files.read_image(make.dicom(noise(3, 8), ICCProfile=make.profile()), exact=True)
+  assert read.icc_profile == make.profile()
+
+
+@pytest.mark.parametrize("missing", ["pydicom", "gdcm"])
+def test_dicom_names_what_reads_it(monkeypatch, missing):
+  data, pydicom = make.dicom(noise(1)), pytest.importorskip("pydicom")
+  if missing == "pydicom":
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+  else:
+    data = pydicom_file("MR_small_jpeg_ls_lossless.dcm").read_bytes()
+    decoder = pydicom.pixels.get_decoder(pydicom.uid.JPEGLSLossless)
+    monkeypatch.setattr(decoder, "_available", {})
+  words = r'not installed: pip install "cae_jax\[medical\]"'
+  with pytest.raises(MissingExtraError, match=words):
+    files.read_image(data, exact=True)
+
+
+@pytest.mark.parametrize("data", [bytes(128) + b"DICM", bytes(128) + b"DICM" + bytes(50)])
+def test_dicom_of_nothing(data):
+  with pytest.raises(files.ImageError):
+    files.read_image(data, exact=True)
+
+
+# Damage
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+  kind=st.sampled_from(["png", "tiff", "lzw", "tiles", "ppm", "dicom"]),
+  cut=st.floats(0.3, 1),
+  places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=3),
+)
+def test_damage_is_an_image_error_or_an_image(kind, cut, places):
+  pytest.importorskip("imagecodecs")
+  data = bytearray(_whole(kind))
+  for place, value in places:
+    data[int(place * len(data))] = value
+  try:
+    read = files.read_image(bytes(data[: int(cut * len(data)) + 1]), exact=True)
+  except files.ImageError:
+    return
+  assert read.pixels.dtype in (np.uint8, np.uint16)
+  assert read.pixels.ndim in (2, 3)
+
+
+@functools.cache
+def _whole(kind):
+  values = noise(3, 16, (9, 17))
+  return {
+    "png": lambda: make.png(values, 16),
+    "tiff": lambda: make.tiff(values, 16),
+    "lzw": lambda: tiff(values, 16, compression="lzw", rowsperstrip=4),
+    "tiles": lambda: tiff(values, 16, tile=(16, 16), compression="deflate"),
+    "ppm": lambda: b"P6 17 9 65535\n" + values.astype(">u2").tobytes(),
+    "dicom": lambda: make.dicom(values),
+  }[kind]()

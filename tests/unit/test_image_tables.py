@@ -807,6 +807,12 @@ def _(name):
   return Sample(make.dicom(GREY >> 2, bits=6), exact=GREY >> 2)
 
 
+@sample("overlays in unused bits", "DICOM")
+def _(name):
+  values = deep(12)[..., 0]
+  return Sample(make.dicom(values | 0x8000, bits=12), exact=values)
+
+
 @sample("several frames", "DICOM")
 def _(name):
   return Sample(make.dicom(np.stack([GREY, GREY])))
