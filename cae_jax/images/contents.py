@@ -1,6 +1,7 @@
 """What image files hold besides the samples, format by format."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ _STRUCTURAL_TAGS = frozenset(
 )  # fmt: skip
 _COLOUR_TAGS = frozenset({301, 318, 319, 342})
 _COLOUR_MAP = 320
+_DEEP_PNG = re.compile(rb"IHDR.{8}\x10", re.DOTALL)
 _JPEG_SEGMENTS = {
   b"JFIF": None,
   b"JFXX": None,  # a thumbnail
@@ -236,6 +238,8 @@ def _heif(contents: Contents, image: Any, data: bytes) -> None:
 def _jpeg_2000(contents: Contents, image: Any, data: bytes) -> None:
   facts = boxes.jp2_facts(data)
   contents.bits = facts.bits
+  if facts.is_ycc:
+    contents.cuts.append(Cut("YCbCr converted to RGB", "YCbCr; convert the file to RGB first"))
   contents.icc_profile, contents.exif, contents.xmp = facts.icc_profile, facts.exif, facts.xmp
   contents.lost += facts.lost
   contents.colours = srgb.from_cicp(*facts.cicp) if facts.cicp else None
@@ -288,6 +292,8 @@ def _qoi(contents: Contents, image: Any, data: bytes) -> None:
 
 
 def _ico(contents: Contents, image: Any, data: bytes) -> None:
+  if _DEEP_PNG.search(data):
+    contents.bits = 16
   count = len(image.info.get("sizes", ()))
   if count > 1:
     contents.cuts.append(

@@ -257,6 +257,8 @@ def _frames(image: Image.Image, data: bytes) -> list[Cut]:
   try:
     if not getattr(image, "is_animated", False):
       return []
+    if image.format == "TIFF":
+      return tiff.further_pages(data)
     with _open(data) as again:  # counting moves on in the file
       return [contents.first_frame(again.n_frames)]  # type: ignore[attr-defined]
   except Exception:  # a later frame is damaged

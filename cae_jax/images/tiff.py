@@ -15,6 +15,7 @@ from cae_jax.images.contents import (
   FLOATING,
   SIGNED,
   Contents,
+  Cut,
   first_frame,
   read_tiff_tags,
 )
@@ -62,16 +63,28 @@ def read(data: bytes) -> tuple[np.ndarray, Contents]:
     name = _OTHER_COLOURS.get(photometric, f"colours of TIFF's kind {photometric}")
     raise ImageError(f"{name}; convert the file to RGB first")
   check_size(*_numbers(tags, "ImageWidth"), *_numbers(tags, "ImageLength"))
-  samples, pages = _first_page(data)
+  samples = _first_page(data)
   if photometric == 0:
     samples[..., 0] = (1 << holds.bits) - 1 - samples[..., 0]
   channels, alphas = samples.shape[2], _numbers(tags, "ExtraSamples", _UNASSOCIATED_ALPHA)
   if channels - _COLOURS[photometric] > (alphas[0] in (1, 2)) and EXTRA_CHANNELS not in holds.cuts:
     holds.cuts.append(EXTRA_CHANNELS)
-  if pages > 1:
-    holds.cuts.append(first_frame(pages))
+  holds.cuts += further_pages(data)
   samples = turn(samples, *_numbers(tags, "Orientation", 1))
   return samples[..., 0] if channels == 1 else samples, holds
+
+
+def further_pages(data: bytes) -> list[Cut]:
+  """Says that a TIFF file of any depth has more pages, if it has, not counting smaller versions."""
+  pages, seen, directory = 0, {0}, _header(data)
+  try:
+    while directory.next not in seen:
+      seen.add(directory.next)
+      directory = _load(data, directory.next)
+      pages += not directory.get(ExifTags.Base.NewSubfileType, 0) & _SMALLER_OR_MASK
+  except Exception:  # a later page is damaged
+    return [first_frame(None)]
+  return [first_frame(pages)] if pages > 1 else []
 
 
 def encode(
@@ -116,9 +129,13 @@ def encode(
 
 def _tags(data: bytes) -> ImageFileDirectory_v2:
   """The first directory."""
+  return _load(data, _header(data).next)
+
+
+def _load(data: bytes, start: int) -> ImageFileDirectory_v2:
   tags = _header(data)
   file = io.BytesIO(data)
-  file.seek(tags.next)
+  file.seek(start)
   tags.load(file)
   return tags
 
@@ -142,8 +159,8 @@ def _numbers(tags: ImageFileDirectory_v2, name: str, default: Any = None) -> tup
   return value if isinstance(value, tuple) else (value,)
 
 
-def _first_page(data: bytes) -> tuple[np.ndarray, int]:
-  """Samples [H, W, C] of the first page, and how many pages there are."""
+def _first_page(data: bytes) -> np.ndarray:
+  """Samples [H, W, C] of the first page."""
   try:
     import tifffile
   except ModuleNotFoundError as error:
@@ -164,13 +181,11 @@ def _first_page(data: bytes) -> tuple[np.ndarray, int]:
         f"this TIFF file is unpacked by imagecodecs ({error}), which is not installed: "
         'pip install "cae_jax[tiff]"'
       ) from error
-    kinds = [other.subfiletype for other in file.pages]  # type: ignore[union-attr]
-    pages = len([kind for kind in kinds if not kind & _SMALLER_OR_MASK])
   planes, depth, height, width, channels = samples.shape
   if depth != 1 or samples.dtype != np.uint16:
     raise ImageError(f"samples of type {samples.dtype} in {depth} layers; expected a flat picture")
   samples = samples.reshape(planes, height, width, channels)
-  return np.concatenate(samples, axis=-1) if planes > 1 else samples[0], pages
+  return np.concatenate(samples, axis=-1) if planes > 1 else samples[0]
 
 
 def _is_whole(page: Any, size: int) -> bool:

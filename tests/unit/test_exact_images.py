@@ -211,14 +211,21 @@ def test_tiff_that_breaks_off(packing):
     files.read_image(make.tiff(noise(1), 16, [(278, 3, [20])], deflate=True), exact=True)
 
 
-def test_smaller_versions_and_masks_are_no_pages():
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize(("kind", "is_page"), [(1, False), (4, False), (2, True)])  # bits of 254
+def test_smaller_versions_and_masks_are_no_pages(bits, kind, is_page):
   tifffile = pytest.importorskip("tifffile")
-  values, file = noise(1), io.BytesIO()
+  values, file = noise(1, bits), io.BytesIO()
   with tifffile.TiffWriter(file) as writer:
     writer.write(values, metadata=None)
-    writer.write(values[::2, ::2], subfiletype=1, metadata=None)
-  read = files.read_image(file.getvalue(), exact=True)
-  np.testing.assert_array_equal(read.pixels, values)
+    other = values[::2, ::2] > 9 if kind == 4 else values[::2, ::2]
+    writer.write(other, subfiletype=kind, metadata=None)
+  if is_page:
+    with pytest.raises(files.ImageError, match=r"exactly \(2 frames; save each as an image file"):
+      files.read_image(file.getvalue(), exact=True)
+  else:
+    read = files.read_image(file.getvalue(), exact=True)
+    np.testing.assert_array_equal(read.pixels, values)
 
 
 @pytest.mark.parametrize("missing", ["tifffile", "imagecodecs"])

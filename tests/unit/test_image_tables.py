@@ -4,6 +4,7 @@ import dataclasses
 import io
 import pathlib
 import re
+import struct
 import zlib
 
 import numpy as np
@@ -243,9 +244,13 @@ def _(name):
   return Sample(save(name, values), GREY, exact=values)
 
 
-@sample("16 bits a sample, colours", "PNG", "TIFF", "JPEG 2000", "PPM")
+@sample("16 bits a sample, colours", "PNG", "TIFF", "JPEG 2000", "PPM", "ICO")
 def _(name):
   values = deep(16) + 100
+  if name == "ICO":
+    png = make.png(values, 16)
+    entry = bytes([32, 24, 0, 0, 1, 0, 48, 0]) + struct.pack("<II", len(png), 22)
+    return Sample(b"\0\0\1\0\1\0" + entry + png, RGB, tolerance=1)
   if name == "PPM":
     return Sample(b"P6 32 24 65535\n" + values.astype(">u2").tobytes(), RGB, exact=values)
   if name == "JPEG 2000":
@@ -397,8 +402,10 @@ def _(name):
   return Sample(save(name, image), RGB, tolerance=16)  # Lab of 8 bits is coarse
 
 
-@sample("YCbCr", "TIFF")
+@sample("YCbCr", "TIFF", "JPEG 2000")
 def _(name):
+  if name == "JPEG 2000":
+    return Sample(make.jp2(RGB, b"\1\0\0" + (18).to_bytes(4, "big")))
   if not NEW_PILLOW:
     pytest.skip("Pillow 13 reads it")
   values = np.asarray(Image.fromarray(RGB).convert("YCbCr"))
