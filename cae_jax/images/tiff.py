@@ -174,7 +174,7 @@ def _first_page(data: bytes) -> np.ndarray:
       raise ImageError("strips or tiles of samples are missing")
     try:
       samples = page.asarray(squeeze=False)
-    except ValueError as error:
+    except (ValueError, NotImplementedError) as error:
       if "requires the 'imagecodecs' package" not in str(error):
         raise
       raise MissingExtraError(

@@ -228,17 +228,16 @@ def test_smaller_versions_and_masks_are_no_pages(bits, kind, is_page):
     np.testing.assert_array_equal(read.pixels, values)
 
 
-@pytest.mark.parametrize("missing", ["tifffile", "imagecodecs"])
-def test_tiff_names_what_reads_it(monkeypatch, missing):
-  pytest.importorskip("imagecodecs")
-  data = tiff(noise(3), 16, compression="lzw")
-  if missing == "tifffile":
-    monkeypatch.setitem(sys.modules, missing, None)
-  else:  # what tifffile does then
-    unpackers = pytest.importorskip("tifffile").TIFF.DECOMPRESSORS
-    words = "<COMPRESSION.LZW: 5> requires the 'imagecodecs' package"
-    monkeypatch.setattr(type(unpackers), "__getitem__", mock.Mock(side_effect=KeyError(words)))
-  words = rf'{missing}.* which is not installed: pip install "cae_jax\[tiff\]"'
+@pytest.mark.parametrize("error", [None, ValueError, NotImplementedError])
+def test_tiff_names_what_reads_it(monkeypatch, error):
+  tifffile, data = pytest.importorskip("tifffile"), make.tiff(noise(3), 16)
+  if error is None:
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+  else:  # what tifffile raises then, of packings and of bits
+    raises = mock.Mock(side_effect=error("<LZW> requires the 'imagecodecs' package"))
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", raises)
+  missing = "imagecodecs" if error else "tifffile"
+  words = rf'by {missing}.*, which is not installed: pip install "cae_jax\[tiff\]"$'
   with pytest.raises(MissingExtraError, match=words):
     files.read_image(data, exact=True)
   assert files.read_image(data).notes == ("16-bit reduced to 8",)
