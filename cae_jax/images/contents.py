@@ -114,7 +114,7 @@ def of_png(chunks: png.Png) -> Contents:
   colours = srgb.from_cicp(*chunks.cicp[:2]) if chunks.cicp else None
   if chunks.cicp is None and not chunks.is_srgb:
     colours = srgb.from_png(chunks.gamma, chunks.chromaticities)
-  if chunks.icc_profile is None:
+  if chunks.icc_profile is None or (colours is not None and colours.code_points is not None):
     contents.colours = colours
   if chunks.frames > 1:
     contents.cuts.append(first_frame(chunks.frames))
@@ -231,7 +231,7 @@ def _heif(contents: Contents, image: Any, data: bytes) -> None:
   if facts.is_cropped and image.format == "AVIF":  # libavif leaves it to its users, libheif crops
     contents.lost.append("cropping")
   colours = srgb.from_cicp(*facts.cicp) if facts.cicp else None
-  if contents.icc_profile is None:
+  if contents.icc_profile is None or (colours is not None and colours.code_points is not None):
     contents.colours = colours
 
 

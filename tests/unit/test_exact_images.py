@@ -5,6 +5,7 @@ import io
 import itertools
 import pathlib
 import sys
+import zlib
 from unittest import mock
 
 import numpy as np
@@ -351,6 +352,18 @@ def test_colours_become_a_profile_that_says_the_same(channels, colours):
   )
   expected = files.to_rgb(srgb.to_srgb(inside, colours))
   assert np.abs(np.asarray(seen).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_hdr_keeps_its_values_and_code_points(channels, transfer, name):
+  values = noise(channels)
+  chunk = make.png_chunk(b"cICP", bytes([9, transfer, 0, 1]))
+  for others in ([], [make.png_chunk(b"iCCP", b"a\0\0" + zlib.compress(make.profile()))]):
+    note = f"HDR ({name}, code points 9/{transfer}) described by an ICC profile"
+    read = assert_reads(make.png(values, 16, chunk, *others), values, notes=(note,))
+    assert b"cicp" + bytes([0, 0, 0, 0, 9, transfer, 0, 1]) in read.icc_profile
+    ImageCms.ImageCmsProfile(io.BytesIO(read.icc_profile))
 
 
 # DICOM

@@ -550,12 +550,14 @@ def _(name):
 
 @sample("HDR (PQ)", "PNG", "AVIF", "HEIC")
 def _(name):
-  return Sample(code_points(name, 9, 16))
+  data = code_points(name, 9, 16)
+  return Sample(data, exact=RGB if name == "PNG" else None)
 
 
 @sample("HDR (HLG)", "PNG", "AVIF")
 def _(name):
-  return Sample(code_points(name, 9, 18))
+  data = code_points(name, 9, 18)
+  return Sample(data, exact=RGB if name == "PNG" else None)
 
 
 # Metadata.
