@@ -244,6 +244,17 @@ def test_tiff_names_what_reads_it(monkeypatch, error):
   assert files.read_image(data).notes == ("16-bit reduced to 8",)
 
 
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(
+  ("bits", "sample_format", "words"),
+  [(8, 2, "signed"), (16, 2, "signed"), (32, 1, "signed or 32-bit"), (32, 3, "floating-point")],
+)
+def test_tiff_of_other_numbers(bits, sample_format, words, exact):
+  data = make.tiff(noise(1, 8), bits, [(339, 3, [sample_format])])
+  with pytest.raises(files.ImageError, match=rf"{words}.*; convert the file to 8 or 16 bits first"):
+    files.read_image(data, exact=exact)
+
+
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_written_tiff_is_what_others_read(tmp_path, channels):
   tifffile = pytest.importorskip("tifffile")
