@@ -320,6 +320,18 @@ def test_webp_without_loss():
   assert_reads(make.encode(values, "WEBP", lossless=True, exact=True), values)
 
 
+@pytest.mark.parametrize("bits", [12, 16])
+def test_grey_jpeg_2000(bits):
+  """Pillow gives 16 bits of either; those of 12 it has scaled."""
+  imagecodecs, values = pytest.importorskip("imagecodecs"), noise(1, bits)
+  data = imagecodecs.jpeg2k_encode(values, level=0, bitspersample=bits)
+  if bits == 16:
+    assert_reads(data, values)
+  else:
+    with pytest.raises(files.ImageError, match="12-bit JPEG2000, of which 8 are read; make a PNG"):
+      files.read_image(data, exact=True)
+
+
 @pytest.mark.parametrize("suffix", [".ppm", ".pgm", ".pnm"])
 def test_ppm_of_16_bits_is_written(tmp_path, suffix):
   values = noise(1 if suffix == ".pgm" else 3)
