@@ -34,11 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command and returns its exit status."""
   console.accept_any_text()
   arguments = _parser().parse_args(_underscored(sys.argv[1:] if argv is None else argv))
-  # JAX and XLA speak of devices that are not there and the like, Pillow of odd metadata.
+  # JAX and XLA speak of devices that are not there and the like, readers of images of odd metadata.
   if not arguments.debug:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("jax").setLevel(logging.ERROR)
+    for reader in ("pydicom", "tifffile"):
+      logging.getLogger(reader).setLevel(logging.CRITICAL)
   try:
     status = arguments.run(arguments)
     sys.stdout.flush()

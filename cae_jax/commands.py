@@ -9,7 +9,7 @@ from cae_jax.atomic import replace_atomically
 from cae_jax.codec import DEFAULT_MAX_PIXELS, info
 from cae_jax.coding.bitstream import MAX_METADATA_BYTES, Header, Kind, unpack
 from cae_jax.images.files import ImageFile, read_image, write_image
-from cae_jax.paths import shown
+from cae_jax.paths import read_file, shown
 
 if TYPE_CHECKING:
   from cae_jax.codec import Codec
@@ -95,7 +95,7 @@ def decompress_file(
     OSError: a file cannot be read or written; FileExistsError if there is one, and `overwrite` is
       False.
   """
-  container = unpack(source.read_bytes())
+  container = unpack(read_file(source))
   codec = _codec_for(container.header) if weights is None else load_codec(weights)
   decoded = codec.decode(container, max_pixels=max_pixels)
   metadata = decoded.metadata
@@ -113,7 +113,7 @@ def decompress_file(
 
 def describe_file(source: Path) -> str:
   """Puts into words what `info` says of a .cae file, in several lines."""
-  content = info(source.read_bytes())
+  content = info(read_file(source))
   level = "" if content.rate_level is None else f", rate level {content.rate_level}"
   metadata = [f"{name} ({size} bytes)" for name, size in content.metadata_bytes.items()]
   return "\n".join(

@@ -32,6 +32,22 @@ def user_path(text: str | os.PathLike[str]) -> Path:
   return Path(os.path.expanduser(name))
 
 
+def read_file(path: str | os.PathLike[str]) -> bytes:
+  """Reads a file that a user has named.
+
+  Raises:
+    UsageError: it is a folder.
+    OSError: it cannot be read.
+  """
+  try:
+    return Path(path).read_bytes()
+  except IsADirectoryError as error:
+    name = shown(path)
+    raise UsageError(
+      f"{name} is a folder; expected a file: give those in it, as in {Path(name, '*')}"
+    ) from error
+
+
 def shown(path: str | os.PathLike[str]) -> str:
   r"""Shows a path as one line of printable text: bytes that are no UTF-8 as \xNN."""
   return "".join(c if c.isprintable() else _escaped(c) for c in os.fspath(path))

@@ -5,6 +5,7 @@ import struct
 import zlib
 
 import numpy as np
+import pytest
 from PIL import ExifTags, Image, ImageCms
 
 _TYPES = {1: "B", 3: "H", 4: "I"}  # of TIFF: bytes, 16 and 32 bits
@@ -137,3 +138,34 @@ def with_segment(data, segment):
   """A JPEG file with one more segment behind its first."""
   end = 4 + int.from_bytes(data[4:6], "big")
   return data[:end] + segment + data[end:]
+
+
+def dicom(values, bits=None, *, compressed=False, **attributes):
+  """A DICOM file that pydicom writes of [H, W], [H, W, 3] or [frames, H, W]; None: no picture."""
+  pydicom = pytest.importorskip("pydicom")
+  dataset = pydicom.Dataset()
+  dataset.SOPClassUID, dataset.SOPInstanceUID = pydicom.uid.SecondaryCaptureImageStorage, "1.2.3"
+  dataset.PatientName = "Some^One"
+  if values is not None:
+    is_colour = values.shape[-1] == 3
+    dataset.SamplesPerPixel = 3 if is_colour else 1
+    if is_colour:
+      dataset.PlanarConfiguration = 0
+    elif values.ndim == 3:
+      dataset.NumberOfFrames = len(values)
+    dataset.Rows, dataset.Columns = values.shape[:2] if is_colour else values.shape[-2:]
+    dataset.PhotometricInterpretation = "RGB" if is_colour else "MONOCHROME2"
+    dataset.BitsAllocated = 8 * values.itemsize
+    dataset.BitsStored = dataset.BitsAllocated if bits is None else bits
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.PixelRepresentation = int(values.dtype.kind == "i")
+    dataset.PixelData = values.tobytes() + bytes(values.nbytes % 2)
+  for name, value in attributes.items():
+    setattr(dataset, name, value)
+  dataset.file_meta = pydicom.dataset.FileMetaDataset()
+  dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+  if compressed:
+    dataset.compress(pydicom.uid.RLELossless)
+  buffer = io.BytesIO()
+  dataset.save_as(buffer, enforce_file_format=True)
+  return buffer.getvalue()

@@ -303,7 +303,7 @@ def _checked_body(data: bytes) -> bytes:
   if data[: len(MAGIC)] != MAGIC:
     hint = "; was it transferred or saved as text?" if b"CAE" in data[:8] else ""
     raise BitstreamError(
-      "magic", 0, f"not a CAE file: expected {MAGIC!r}, got {data[: len(MAGIC)]!r}{hint}"
+      "magic", 0, f"not a CAE file; `cae compress` makes such files of images{hint}"
     )
   if len(data) < len(MAGIC) + 1 + _CRC_BYTES:
     raise BitstreamError("header", len(data), "the file is cut off")

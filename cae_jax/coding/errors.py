@@ -12,7 +12,9 @@ class BitstreamError(Error, ValueError):
   """
 
   def __init__(self, section: str, offset: int, message: str):
-    super().__init__(f"{message} (section {section!r}, byte {offset})")
+    # What is no such stream at all has no sections either.
+    place = "" if section == "magic" else f" (section {section!r}, byte {offset})"
+    super().__init__(message + place)
     self.section = section
     self.offset = int(offset)
     self.message = message

@@ -11,7 +11,8 @@ _CODESTREAM = b"\xff\x4f\xff\x51"
 _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _EXIF_UUID = b"JpgTiffExif->JP2"
 # Of JPEG 2000: bilevel (two ways), CMYK, sRGB, grey, sYCC.
-_JP2_SPACES = (0, 15, 12, 16, 17, 18)
+_SYCC = 18
+_JP2_SPACES = (0, 15, 12, 16, 17, _SYCC)
 
 
 @dataclasses.dataclass
@@ -23,6 +24,7 @@ class Facts:
     cicp: primaries and transfer (ITU-T H.273); None if they are not said.
     icc_profile, exif, xmp: blocks that Pillow does not read.
     is_grey: there are no colours.
+    is_ycc: colours are YCbCr, which Pillow makes RGB.
     is_cropped: a part of the decoded picture is to be shown.
     lost: what else there is, in words.
   """
@@ -33,6 +35,7 @@ class Facts:
   exif: bytes | None = None
   xmp: bytes | None = None
   is_grey: bool = False
+  is_ycc: bool = False
   is_cropped: bool = False
   lost: list[str] = dataclasses.field(default_factory=list)
 
@@ -108,8 +111,11 @@ def _read_jp2_header(facts: Facts, header: bytes) -> None:
       facts.icc_profile = value
     elif method == 5 and len(value) >= 4:
       facts.cicp = struct.unpack_from(">HH", value)
-    elif method == 1 and int.from_bytes(value[:4], "big") not in _JP2_SPACES:
+    elif method == 1:
       space = int.from_bytes(value[:4], "big")
+      facts.is_ycc = space == _SYCC
+      if space in _JP2_SPACES:
+        continue
       raise ImageError(
         f"JPEG 2000 of colour space {space}; expected sRGB, sYCC, grey, CMYK or an ICC profile"
       )

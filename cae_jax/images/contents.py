@@ -1,8 +1,9 @@
 """What image files hold besides the samples, format by format."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image
 
@@ -18,6 +19,8 @@ _STRUCTURAL_TAGS = frozenset(
   }
 )  # fmt: skip
 _COLOUR_TAGS = frozenset({301, 318, 319, 342})
+_COLOUR_MAP = 320
+_DEEP_PNG = re.compile(rb"IHDR.{8}\x10", re.DOTALL)
 _JPEG_SEGMENTS = {
   b"JFIF": None,
   b"JFXX": None,  # a thumbnail
@@ -42,6 +45,26 @@ REFUSED = {
 }
 
 
+class Cut(NamedTuple):
+  """What of the pixels gets lost on reading.
+
+  Attributes:
+    note: says so.
+    way_out: says what to do so that nothing is lost.
+  """
+
+  note: str
+  way_out: str
+
+
+FLOATING = "floating-point pixels; convert the file to 8 or 16 bits first"
+SIGNED = "signed or 32-bit integers; convert the file to 8 or 16 bits first"
+EXTRA_CHANNELS = Cut(
+  "left out: extra channels",
+  "extra channels; leave them out first, or say in the file that one is alpha (ExtraSamples 2)",
+)
+
+
 @dataclasses.dataclass
 class Contents:
   """What a file holds besides the samples.
@@ -54,8 +77,10 @@ class Contents:
     has_byte_pairs: channels are the high and low bytes of 16-bit samples, in turn.
     is_grey: there are no colours, even if Pillow gives three channels.
     is_inverted: 0 is white, and Pillow does not know.
-    is_upright: Pillow has applied the orientation already.
-    lost: names of what the result will not hold.
+    is_upright: the orientation is applied already.
+    is_premultiplied: colours are multiplied by alpha.
+    cuts: what of the pixels is lost; exact reading refuses them.
+    lost: names of what of the rest the result will not hold.
     notes: what else to say.
   """
 
@@ -69,6 +94,8 @@ class Contents:
   is_grey: bool = False
   is_inverted: bool = False
   is_upright: bool = False
+  is_premultiplied: bool = False
+  cuts: list[Cut] = dataclasses.field(default_factory=list)
   lost: list[str] = dataclasses.field(default_factory=list)
   notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -87,11 +114,19 @@ def of_png(chunks: png.Png) -> Contents:
   colours = srgb.from_cicp(*chunks.cicp[:2]) if chunks.cicp else None
   if chunks.cicp is None and not chunks.is_srgb:
     colours = srgb.from_png(chunks.gamma, chunks.chromaticities)
-  if chunks.icc_profile is None:
+  if chunks.icc_profile is None or (colours is not None and colours.code_points is not None):
     contents.colours = colours
   if chunks.frames > 1:
-    contents.notes.append(f"first frame of {chunks.frames}")
+    contents.cuts.append(first_frame(chunks.frames))
   return contents
+
+
+def first_frame(count: int | None) -> Cut:
+  """Says that only the first of some frames is read; None: nobody knows how many there are."""
+  number = "several" if count is None else f"{count}"
+  return Cut(
+    f"first frame of {number}", f"{number} frames; save each as an image file of its own first"
+  )
 
 
 def of(image: Image.Image, data: bytes) -> Contents:
@@ -108,8 +143,12 @@ def of(image: Image.Image, data: bytes) -> Contents:
     setattr(contents, name, value if isinstance(value, bytes) else None)
   read = _FORMATS.get(image.format or "")
   if read is None:
-    contents.notes.append(
-      f"{image.format} as Pillow reads it, without a check of its depth and colours"
+    unchecked = "without a check of its depth and colours"
+    contents.cuts.append(
+      Cut(
+        f"{image.format} as Pillow reads it, {unchecked}",
+        f"{image.format}, which is read {unchecked}; make a PNG file of it first",
+      )
     )
   else:
     read(contents, image, data)
@@ -130,11 +169,7 @@ def _jpeg(contents: Contents, image: Any, data: bytes) -> None:
 
 def _tiff(contents: Contents, image: Any, data: bytes) -> None:
   tags = image.tag_v2
-  if tags.get(ExifTags.Base.NewSubfileType, 0) & 1 or data[8:10] == b"CR":
-    raise ImageError("a raw photograph, of which Pillow sees a preview only; develop it first")
-  contents.is_upright = True
-  bits = tags.get(ExifTags.Base.BitsPerSample, 1)
-  contents.bits = max(bits) if isinstance(bits, tuple) else bits
+  read_tiff_tags(contents, tags, image.getexif, data)
   # What Pillow reads wrong: the numbers of bytes of planes, and white as 0 in more than 8 bits.
   in_planes = tags.get(ExifTags.Base.PlanarConfiguration, 1) == 2
   is_packed = tags.get(ExifTags.Base.Compression, 1) != 1
@@ -142,17 +177,40 @@ def _tiff(contents: Contents, image: Any, data: bytes) -> None:
     raise ImageError("planes of samples; convert the file to samples side by side first")
   white_is_0 = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
   contents.is_inverted = white_is_0 and contents.bits > 8
-  extra = tags.get(ExifTags.Base.ExtraSamples, ())
-  extra = extra if isinstance(extra, tuple) else (extra,)
+  if any(value % 257 and value % 256 for value in tags.get(_COLOUR_MAP, ())):
+    contents.cuts.append(
+      Cut("palette of 16 bits reduced to 8", "a palette of 16 bits; convert the file to RGB first")
+    )
+
+
+def read_tiff_tags(
+  contents: Contents, tags: Mapping[int, Any], exif: Callable[[], Image.Exif], data: bytes
+) -> None:
+  """Reads what the tags of a TIFF file say, whoever reads its samples.
+
+  Args:
+    contents: to be filled.
+    tags: of the first directory.
+    exif: reads the same as EXIF, if it can.
+    data: the file.
+  Raises:
+    ImageError: samples that are none of a picture, or that nobody reads right.
+  """
+  if tags.get(ExifTags.Base.NewSubfileType, 0) & 1 or data[8:10] == b"CR":
+    raise ImageError("a raw photograph, of which Pillow sees a preview only; develop it first")
+  contents.is_upright = True
+  contents.bits = max(_tuple(tags.get(ExifTags.Base.BitsPerSample, 1)))
+  if 2 in _tuple(tags.get(ExifTags.Base.SampleFormat, 1)):
+    raise ImageError(SIGNED)
+  extra = _tuple(tags.get(ExifTags.Base.ExtraSamples, ()))
   if 0 in extra:
-    contents.lost.append("extra channels")
-  if 1 in extra:
-    contents.notes.append("premultiplied alpha divided out")
+    contents.cuts.append(EXTRA_CHANNELS)
+  contents.is_premultiplied = 1 in extra
   orientation = tags.get(ExifTags.Base.Orientation, 1)
   if orientation in range(2, 9):
     contents.notes.append(f"EXIF orientation {orientation} applied")
   try:
-    contents.exif = metadata.exif_of_tiff(image)
+    contents.exif = metadata.exif_of_tiff(exif())
   except Exception:  # Pillow's parsers raise nearly every type of exception
     contents.lost.append("unreadable EXIF")
   others = set(tags) - _STRUCTURAL_TAGS - metadata.DESCRIPTIVE_TAGS
@@ -162,6 +220,10 @@ def _tiff(contents: Contents, image: Any, data: bytes) -> None:
     contents.lost.append(f"TIFF tags {', '.join(map(str, sorted(others - _COLOUR_TAGS)))}")
 
 
+def _tuple(value: Any) -> tuple:
+  return value if isinstance(value, tuple) else (value,)
+
+
 def _heif(contents: Contents, image: Any, data: bytes) -> None:
   facts = boxes.heif_facts(data)
   contents.bits, contents.is_grey = facts.bits, facts.is_grey
@@ -169,13 +231,15 @@ def _heif(contents: Contents, image: Any, data: bytes) -> None:
   if facts.is_cropped and image.format == "AVIF":  # libavif leaves it to its users, libheif crops
     contents.lost.append("cropping")
   colours = srgb.from_cicp(*facts.cicp) if facts.cicp else None
-  if contents.icc_profile is None:
+  if contents.icc_profile is None or (colours is not None and colours.code_points is not None):
     contents.colours = colours
 
 
 def _jpeg_2000(contents: Contents, image: Any, data: bytes) -> None:
   facts = boxes.jp2_facts(data)
   contents.bits = facts.bits
+  if facts.is_ycc:
+    contents.cuts.append(Cut("YCbCr converted to RGB", "YCbCr; convert the file to RGB first"))
   contents.icc_profile, contents.exif, contents.xmp = facts.icc_profile, facts.exif, facts.xmp
   contents.lost += facts.lost
   contents.colours = srgb.from_cicp(*facts.cicp) if facts.cicp else None
@@ -212,7 +276,7 @@ def _ppm(contents: Contents, image: Any, data: bytes) -> None:
   row = (image.width * len(image.getbands()) * (1 if image.mode == "1" else 8) + 7) // 8
   rest = data[start + image.height * row * (2 if contents.bits > 8 else 1) :]
   if data[1:2] in b"456" and rest.lstrip()[:1] == b"P":
-    contents.notes.append("first frame of several")
+    contents.cuts.append(first_frame(None))
 
 
 def _tga(contents: Contents, image: Any, data: bytes) -> None:
@@ -228,9 +292,16 @@ def _qoi(contents: Contents, image: Any, data: bytes) -> None:
 
 
 def _ico(contents: Contents, image: Any, data: bytes) -> None:
+  if _DEEP_PNG.search(data):
+    contents.bits = 16
   count = len(image.info.get("sizes", ()))
   if count > 1:
-    contents.notes.append(f"largest of {count} pictures")
+    contents.cuts.append(
+      Cut(
+        f"largest of {count} pictures",
+        f"{count} pictures; save each as an image file of its own first",
+      )
+    )
 
 
 def _webp(contents: Contents, image: Any, data: bytes) -> None:

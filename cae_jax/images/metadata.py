@@ -99,10 +99,10 @@ def descriptive(tags: Image.Exif) -> dict[int, Any]:
   return kept
 
 
-def exif_of_tiff(image: Image.Image) -> bytes | None:
+def exif_of_tiff(tags: Image.Exif) -> bytes | None:
   """Makes an EXIF block of the tags of a TIFF file that speak of the picture; None without any."""
   block = Image.Exif()
-  block.update(descriptive(image.getexif()))
+  block.update(descriptive(tags))
   return block.tobytes() if len(block) else None
 
 

@@ -1,6 +1,7 @@
 """Arrays of pixels: which are images, 16 bits to 8, any kind to RGB."""
 
 import numpy as np
+from PIL import Image
 
 from cae_jax.errors import Error
 
@@ -9,12 +10,28 @@ class ImageError(Error, ValueError):
   """A file or an array that is not an image this package can use."""
 
 
-def check_pixels(pixels: np.ndarray) -> None:
-  """Raises ImageError unless `pixels` is uint8 [H, W] or [H, W, 1 to 4] and not empty."""
+def check_pixels(pixels: np.ndarray, *, deep: bool = False) -> None:
+  """Raises ImageError unless `pixels` is an image that is not empty.
+
+  Args:
+    pixels: uint8 [H, W] or [H, W, 1 to 4].
+    deep: uint16 will do, too.
+  """
   shape, dtype = np.shape(pixels), getattr(pixels, "dtype", type(pixels))
   good_shape = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 2, 3, 4))
-  if dtype != np.uint8 or not good_shape or 0 in shape:
-    raise ImageError(f"expected uint8 pixels [H, W] or [H, W, 1 to 4], got {dtype} {list(shape)}")
+  good_type = dtype == np.uint8 or (deep and dtype == np.uint16)
+  if not good_type or not good_shape or 0 in shape:
+    raise ImageError(
+      f"expected uint8 {'or uint16 ' * deep}pixels [H, W] or [H, W, 1 to 4], got {dtype} "
+      f"{list(shape)}"
+    )
+
+
+def check_size(width: int, height: int) -> None:
+  """Raises ImageError if an image is larger than Pillow's limit against decompression bombs."""
+  limit = Image.MAX_IMAGE_PIXELS
+  if limit is not None and width * height > 2 * limit:
+    raise ImageError(f"{width} x {height} pixels, more than Pillow's limit of {2 * limit}")
 
 
 def to_rgb(pixels: np.ndarray) -> np.ndarray:

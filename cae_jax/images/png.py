@@ -1,4 +1,4 @@
-"""The chunks of a PNG file: pixels for Pillow, everything else for us.
+"""The chunks of a PNG file: pixels for Pillow, everything else for us; and 16 bits to write.
 
 Pillow refuses a whole file for a damaged or large chunk of text or profile, and takes text by the
 name of "gamma" for a gamma. So it is given the chunks that the pixels need, and no others.
@@ -10,11 +10,16 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import numpy as np
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_INFLATED_BYTES = 1 << 24  # as much metadata as a .cae file holds
 _XMP = b"XML:com.adobe.xmp"
 _TEXT = (b"tEXt", b"zTXt", b"iTXt")
 _GREY, _RGB, _GREY_ALPHA, _RGBA = 0, 2, 4, 6
+_COLOUR_TYPES = {1: _GREY, 2: _GREY_ALPHA, 3: _RGB, 4: _RGBA}  # by channels
+_PIXELS = (b"IHDR", b"IDAT")
+_ROWS_AT_ONCE = 64
 
 
 @dataclasses.dataclass
@@ -74,6 +79,66 @@ def split(data: bytes) -> Png:
       _read_ancillary(png, kind, content, _is_whole(chunk))
   png.pixels = b"".join(kept)
   return png
+
+
+def with_samples(data: bytes, samples: np.ndarray) -> bytes:
+  """Gives a PNG file other samples, and keeps everything else.
+
+  Pillow writes no colours of 16 bits.
+
+  Args:
+    data: a file of the same kind of pixels, of any size and depth, without palette.
+    samples: uint16 [H, W, 1 to 4].
+  """
+  height, width, channels = samples.shape
+  header = struct.pack(">IIBBBBB", width, height, 16, _COLOUR_TYPES[channels], 0, 0, 0)
+  made = {b"IHDR": _chunk(b"IHDR", header), b"IDAT": _chunk(b"IDAT", _deflate(samples))}
+  # The first IDAT stands for all of them.
+  chunks = [made.pop(kind, b"") if kind in _PIXELS else chunk for kind, _, chunk in _chunks(data)]
+  return b"".join([SIGNATURE, *chunks])
+
+
+def _deflate(samples: np.ndarray) -> bytes:
+  """Filters rows, each as makes it smallest in sum, and packs them."""
+  height, width, channels = samples.shape
+  step = 2 * channels  # bytes of a pixel
+  above = np.zeros(step * (width + 1), np.uint8)
+  deflater = zlib.compressobj()
+  packed = []
+  for start in range(0, height, _ROWS_AT_ONCE):
+    rows = samples[start : start + _ROWS_AT_ONCE]
+    rows = np.ascontiguousarray(rows.astype(">u2")).view(np.uint8).reshape(len(rows), -1)
+    padded = np.pad(rows, ((0, 0), (step, 0)))
+    upper = np.vstack([above, padded[:-1]])
+    above = padded[-1]
+    packed.append(deflater.compress(_filter(padded, upper, step).tobytes()))
+  return b"".join([*packed, deflater.flush()])
+
+
+def _filter(rows: np.ndarray, above: np.ndarray, step: int) -> np.ndarray:
+  """Takes predictions off and puts the number of the filter before each row.
+
+  Args:
+    rows, above: uint8 [N, step + B], with zeros before each row; the rows above them.
+    step: bytes of a pixel.
+  Returns:
+    uint8 [N, 1 + B].
+  """
+  x, a, b, c = rows[:, step:], rows[:, :-step], above[:, step:], above[:, :-step]
+  wide = [part.astype(np.int16) for part in (a, b, c)]
+  predictions = [0, a, b, ((wide[0] + wide[1]) >> 1).astype(np.uint8), _paeth(*wide)]
+  residuals = np.stack([x - prediction for prediction in predictions])
+  costs = np.minimum(residuals, -residuals).sum(axis=-1, dtype=np.int64)  # [5, N]
+  best = costs.argmin(axis=0)
+  chosen = residuals[best, np.arange(len(x))]
+  return np.concatenate([best[:, None].astype(np.uint8), chosen], axis=1)
+
+
+def _paeth(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+  """Of left, upper and upper left bytes, int16, the nearest to a + b - c, as uint8."""
+  to_a, to_b, to_c = abs(b - c), abs(a - c), abs(a + b - 2 * c)
+  is_a, is_b = (to_a <= to_b) & (to_a <= to_c), to_b <= to_c
+  return np.where(is_a, a, np.where(is_b, b, c)).astype(np.uint8)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:

@@ -1,19 +1,19 @@
-"""Image files to arrays: every kind of file becomes 8-bit grey or RGB, or a plain error."""
+"""Image files to arrays: every kind of file becomes grey or RGB, or a plain error."""
 
 import dataclasses
 import io
 import os
-import pathlib
 from typing import IO, Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cae_jax.errors import UsageError
-from cae_jax.images import boxes, contents, jpeg, metadata, png, srgb
-from cae_jax.images.contents import Contents
-from cae_jax.images.pixels import ImageError, to_8_bits, to_rgb, turn
+from cae_jax.errors import MissingExtraError, UsageError
+from cae_jax.images import boxes, contents, dicom, jpeg, metadata, png, pnm, profiles, srgb, tiff
+from cae_jax.images.contents import Contents, Cut
+from cae_jax.images.pixels import ImageError, check_size, to_8_bits, to_rgb, turn
 from cae_jax.images.samples import load
+from cae_jax.paths import read_file
 
 Source = str | os.PathLike | bytes | bytearray | memoryview | IO[bytes]
 
@@ -29,6 +29,10 @@ _UNREAD = {
   png.SIGNATURE: "a kind of PNG that Pillow does not read, or damaged",
   b"8BPS": "a kind of PSD that Pillow does not read, or damaged",
 }
+_DIVIDED = Cut(
+  "premultiplied alpha divided out",
+  "premultiplied alpha; divide it out first, in a program that may round",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +41,9 @@ class ImageFile:
 
   Attributes:
     pixels: uint8 [H, W] grey, [H, W, 3] RGB, or with alpha (not premultiplied) [H, W, 2] or
-      [H, W, 4], upright.
+      [H, W, 4], upright. uint16 if a file of more than 8 bits was read exactly: its values as they
+      are, 0 to 2 ** bits - 1.
+    bits: of a sample; 8, and 9 to 16 for uint16.
     icc_profile: the colour profile the pixels are in; None where the file has none (sRGB).
     exif: the EXIF block without its orientation; None where there is none.
     xmp: the XMP block, likewise.
@@ -46,6 +52,7 @@ class ImageFile:
   """
 
   pixels: np.ndarray
+  bits: int
   icc_profile: bytes | None
   exif: bytes | None
   xmp: bytes | None
@@ -58,27 +65,40 @@ class ImageFile:
     return {name: block for name, block in blocks.items() if block is not None}
 
 
-def read_image(file: Source) -> ImageFile:
+def read_image(file: Source, *, exact: bool = False) -> ImageFile:
   """Reads an image file of any format that Pillow decodes, and HEIC with `pillow-heif` installed.
 
   What a file holds is kept, or a note says that it is not; docs/images.md has the table.
 
   Args:
     file: a path, the bytes of a file, or a file opened for binary reading.
+    exact: every bit of the samples is kept, of up to 16 bits each, in the colours of the file; what
+      would lose some is refused. Otherwise pixels are made 8-bit sRGB, or 8-bit in the colours of
+      the file's ICC profile. DICOM files are read exactly only.
   Returns:
     The image, its metadata, and notes on what was changed.
   Raises:
     ImageError: the file is truncated, broken, of an unknown format or kind of pixels (HDR, floating
-      point), or larger than Pillow's limit against decompression bombs (about 179 megapixels).
-    UsageError: the argument is none of the above.
+      point), larger than Pillow's limit against decompression bombs (about 179 megapixels), or
+      cannot be read exactly.
+    MissingExtraError: exact reading needs a package that is not installed.
+    UsageError: the argument is none of the above, or a folder.
     OSError: the file cannot be read at all.
   """
   name, data = _name_and_bytes(file)
   try:
-    # Pillow's decoders raise nearly every type of exception on damaged files.
-    return _decode_to_the_end(data)
+    # Decoders raise nearly every type of exception on damaged files.
+    return _decode_to_the_end(data, exact)
+  except MissingExtraError as error:
+    raise MissingExtraError(f"{name}: {error}") from error
+  except _NotExact as error:
+    raise ImageError(f"{name}: cannot be read exactly ({error})") from error
   except Exception as error:
     raise ImageError(f"{name}: not a readable image ({_reason(error, data)})") from error
+
+
+class _NotExact(ImageError):
+  """An image, of which some bits would be lost."""
 
 
 def read_rgb(file: Source) -> np.ndarray:
@@ -90,7 +110,7 @@ def _name_and_bytes(file: Any) -> tuple[str, bytes]:
   if isinstance(file, bytes | bytearray | memoryview):
     return f"image of {len(file)} bytes", bytes(file)
   if isinstance(file, str | os.PathLike):
-    return os.fspath(file), pathlib.Path(file).read_bytes()
+    return os.fspath(file), read_file(file)
   data = file.read() if callable(getattr(file, "read", None)) else None
   if not isinstance(data, bytes):
     raise UsageError(
@@ -114,6 +134,8 @@ def _kind_of(data: bytes) -> str:
     return "an empty file"
   if boxes.is_heic(data):
     return "HEIC, which `pip install pillow-heif` reads"
+  if dicom.is_ours(data):
+    return "DICOM, which is read exactly only; render it to PNG first"
   for signature, words in _UNREAD.items():
     if data.startswith(signature):
       return words
@@ -122,48 +144,72 @@ def _kind_of(data: bytes) -> str:
   return "of a format that Pillow does not know, or damaged where it begins"
 
 
-def _decode_to_the_end(data: bytes) -> ImageFile:
+def _decode_to_the_end(data: bytes, exact: bool) -> ImageFile:
   """Decodes a file; a JPEG may lack its last marker, if only that."""
   try:
-    return _decode(data)
+    return _decode(data, exact)
   except OSError:
     files = jpeg.ended(data)
     if not files:
       raise
-    image, *others = map(_decode, files)
+    image, *others = (_decode(file, exact) for file in files)
     if not all(np.array_equal(image.pixels, other.pixels) for other in others):
       raise
     return dataclasses.replace(image, notes=(*image.notes, "end of the file missing"))
 
 
-def _decode(data: bytes) -> ImageFile:
-  image, holds, data = _open_with_contents(data)
-  with image:
-    samples, notes = load(image, data, holds)
-    notes += holds.notes + _frames(image, data)
-  if holds.bits > 8:
-    notes.append(f"{holds.bits}-bit reduced to 8")
-  if holds.colours is not None:
+def _decode(data: bytes, exact: bool) -> ImageFile:
+  samples, holds = _samples_and_contents(data, exact)
+  if holds.is_premultiplied and samples[..., -1].min() < np.iinfo(samples.dtype).max:
+    holds.cuts.append(_DIVIDED)
+  if exact and holds.cuts:
+    raise _NotExact("; ".join(cut.way_out for cut in holds.cuts))
+  notes = holds.notes + [cut.note for cut in holds.cuts]
+  space = "RGB" if samples.shape[2:] >= (3,) else "grey"
+  if holds.colours is not None and exact:
+    holds.icc_profile = profiles.describe(holds.colours, is_grey=space == "grey")
+    notes.append(f"{holds.colours.name} described by an ICC profile")
+  elif holds.colours is not None:
     samples = srgb.to_srgb(samples, holds.colours)
     notes.append(f"{holds.colours.name} converted to sRGB")
   orientation = _put_upright(holds)
   if orientation != 1:
     notes.append(f"EXIF orientation {orientation} applied")
   if holds.icc_profile is not None:
-    space = "RGB" if samples.shape[2:] >= (3,) else "grey"
     fault = metadata.profile_fault(holds.icc_profile, space)
     if fault is not None:
       holds.icc_profile = None
       holds.lost.append(fault)
   if holds.lost:
     notes.append(f"left out: {', '.join(holds.lost)}")
+  pixels = turn(samples if exact else to_8_bits(samples), orientation)
   return ImageFile(
-    pixels=turn(to_8_bits(samples), orientation),
+    pixels=pixels,
+    bits=8 if pixels.dtype == np.uint8 else holds.bits,
     icc_profile=holds.icc_profile,
     exif=holds.exif,
     xmp=holds.xmp,
     notes=tuple(notes),
   )
+
+
+def _samples_and_contents(data: bytes, exact: bool) -> tuple[np.ndarray, Contents]:
+  """Samples as they lie in the file, and what else it holds; exactly also what Pillow cannot."""
+  if exact:
+    for module in (dicom, tiff, pnm):
+      if module.is_ours(data):
+        return module.read(data)
+  image, holds, data = _open_with_contents(data)
+  with image:
+    samples, notes = load(image, data, holds)
+    cuts = _frames(image, data)
+  holds.notes = notes + holds.notes
+  if holds.bits > 8 and not (exact and samples.dtype == np.uint16 and holds.bits == 16):
+    depth = f"{holds.bits}-bit"
+    way_out = f"{depth} {image.format}, of which 8 are read; make a PNG file of 16 bits of it first"
+    cuts.append(Cut(f"{depth} reduced to 8", way_out))
+  holds.cuts += cuts
+  return samples, holds
 
 
 def _open_with_contents(data: bytes) -> tuple[Image.Image, Contents, bytes]:
@@ -203,22 +249,20 @@ def _open(data: bytes) -> Image.Image:
     except ImportError as error:
       raise UnidentifiedImageError from error
     image = HeifImageFile(io.BytesIO(data))
-  limit = Image.MAX_IMAGE_PIXELS
-  if limit is not None and image.width * image.height > 2 * limit:
-    raise ImageError(
-      f"{image.width} x {image.height} pixels, more than Pillow's limit of {2 * limit}"
-    )
+  check_size(*image.size)
   return image
 
 
-def _frames(image: Image.Image, data: bytes) -> list[str]:
+def _frames(image: Image.Image, data: bytes) -> list[Cut]:
   try:
     if not getattr(image, "is_animated", False):
       return []
+    if image.format == "TIFF":
+      return tiff.further_pages(data)
     with _open(data) as again:  # counting moves on in the file
-      return [f"first frame of {again.n_frames}"]  # type: ignore[attr-defined]
+      return [contents.first_frame(again.n_frames)]  # type: ignore[attr-defined]
   except Exception:  # a later frame is damaged
-    return ["first frame of several"]
+    return [contents.first_frame(None)]
 
 
 def _put_upright(holds: Contents) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from cae_jax.images import metadata
-from cae_jax.images.contents import Contents
+from cae_jax.images.contents import FLOATING, SIGNED, Contents, Cut
 from cae_jax.images.pixels import ImageError
 
 # Of 16-bit colours Pillow keeps one byte of each, which one by the order of bytes it is told: told
@@ -36,6 +36,7 @@ def load(image: Image.Image, data: bytes, holds: Contents) -> tuple[np.ndarray, 
     image: opened, not loaded.
     data: what it was opened from.
     holds: what else there is. A profile that only served to convert the samples is taken from it.
+      What of them is lost is added to it.
   Returns:
     Samples uint8 or uint16, [H, W] or [H, W, 2 to 4], as they lie in the file; notes.
   Raises:
@@ -86,7 +87,7 @@ def _load_as(data: bytes, raw_mode: str) -> Image.Image:
 def _integers(image: Image.Image, raw_mode: str, holds: Contents) -> np.ndarray:
   """Grey of 16 bits, or of 12."""
   if image.mode == "I" and image.format != "PPM":
-    raise ImageError("signed or 32-bit integers; convert the file to 8 or 16 bits first")
+    raise ImageError(SIGNED)
   values = np.asarray(image).astype(np.uint16)
   if raw_mode == "I;12":
     values = (values << 4 | values >> 8).astype(np.uint16)
@@ -96,9 +97,11 @@ def _integers(image: Image.Image, raw_mode: str, holds: Contents) -> np.ndarray:
 def _bytes(image: Image.Image, holds: Contents) -> tuple[np.ndarray, list[str]]:
   """8-bit samples of every other mode."""
   if image.mode == "F":
-    raise ImageError("floating-point pixels; convert the file to 8 or 16 bits first")
+    raise ImageError(FLOATING)
   if image.mode in ("CMYK", "LAB"):
-    return _by_profile(image, holds)
+    samples, converted = _by_profile(image, holds)
+    holds.cuts.append(Cut(converted, f"{converted.split()[0]}; convert the file to RGB first"))
+    return samples, []
   if holds.is_grey:
     image = image.convert("LA" if image.mode == "RGBA" else "L")
   mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
@@ -111,25 +114,30 @@ def _bytes(image: Image.Image, holds: Contents) -> tuple[np.ndarray, list[str]]:
     )
   if image.mode == mode:
     return np.array(image), []
-  note = _CONVERSIONS.get(image.mode, f"{image.mode} converted to {mode}")
+  note = _CONVERSIONS.get(image.mode)
+  if note is None:
+    cut = Cut(
+      f"{image.mode} converted to {mode}", f"{image.mode}; convert the file to {mode} first"
+    )
+    holds.cuts.append(cut)
   return np.array(image.convert(mode)), [note] if note else []
 
 
-def _by_profile(image: Image.Image, holds: Contents) -> tuple[np.ndarray, list[str]]:
-  """CMYK by its profile, if there is a good one, and CIELab to sRGB."""
+def _by_profile(image: Image.Image, holds: Contents) -> tuple[np.ndarray, str]:
+  """CMYK by its profile, if there is a good one, and CIELab to sRGB; a note."""
   profile, holds.icc_profile = holds.icc_profile, None
   if image.mode == "LAB":
-    return _to_srgb(image, ImageCms.createProfile("LAB")), ["CIELab converted to sRGB"]
+    return _to_srgb(image, ImageCms.createProfile("LAB")), "CIELab converted to sRGB"
   fault = metadata.profile_fault(profile, "CMYK") if profile else None
   if profile and fault is None:
     try:
       source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-      return _to_srgb(image, source), ["CMYK converted to sRGB by its profile"]
+      return _to_srgb(image, source), "CMYK converted to sRGB by its profile"
     except (ImageCms.PyCMSError, OSError, ImportError):
       fault = "unreadable ICC profile"
   if fault is not None:
     holds.lost.append(fault)
-  return np.array(image.convert("RGB")), ["CMYK converted to sRGB"]
+  return np.array(image.convert("RGB")), "CMYK converted to sRGB"
 
 
 def _to_srgb(image: Image.Image, source: Any) -> np.ndarray:

@@ -34,7 +34,8 @@ _PRIMARIES_NAMES = {
 }
 _SRGB_TRANSFERS = (1, _UNKNOWN, 6, 13, 14, 15)
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
-_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+_PQ, _HLG = 16, 18
+_HDR_TRANSFERS = {_PQ: "PQ", _HLG: "HLG"}
 _ROWS_AT_ONCE = 64
 _TOLERANCE = 0.005  # sRGB's own values come rounded in many ways
 _BRADFORD = np.array(
@@ -50,24 +51,25 @@ class Colours:
     name: in words.
     gamma: light is sample ** gamma, both in [0, 1]; None for sRGB's curve.
     primaries: chromaticities of red, green, blue and white.
+    code_points: primaries and transfer (ITU-T H.273) of HDR, which has another curve; None for
+      ordinary screens.
   """
 
   name: str
   gamma: float | None = None
   primaries: Chromaticities = _SRGB_PRIMARIES
+  code_points: tuple[int, int] | None = None
 
 
 def from_cicp(primaries: int, transfer: int) -> Colours | None:
   """Returns the meaning of coding-independent code points (ITU-T H.273); None for sRGB.
 
   Raises:
-    ImageError: PQ or HLG, which 8 bits of sRGB cannot hold, or code points that are not known.
+    ImageError: code points that are not known.
   """
-  if transfer in _HDR_TRANSFERS:
-    raise ImageError(
-      f"HDR ({_HDR_TRANSFERS[transfer]}, code points {primaries}/{transfer}): expected an image "
-      "for ordinary screens; map its tones to sRGB first"
-    )
+  if primaries in _PRIMARIES and transfer in _HDR_TRANSFERS:
+    name = f"HDR ({_HDR_TRANSFERS[transfer]}, code points {primaries}/{transfer})"
+    return Colours(name, None, _PRIMARIES[primaries], (primaries, transfer))
   if primaries not in _PRIMARIES or transfer not in (*_SRGB_TRANSFERS, *_GAMMAS):
     raise ImageError(
       f"colours of code points {primaries}/{transfer}, which are not known here; convert the file "
@@ -101,7 +103,13 @@ def to_srgb(samples: np.ndarray, colours: Colours) -> np.ndarray:
     colours: what the samples mean.
   Returns:
     The same type and shape.
+  Raises:
+    ImageError: HDR, which would need a choice of tones.
   """
+  if colours.code_points is not None:
+    raise ImageError(
+      f"{colours.name}: expected an image for ordinary screens; map its tones to sRGB first"
+    )
   top = np.iinfo(samples.dtype).max
   light = _to_light(np.arange(top + 1, dtype=np.float32) / top, colours.gamma)
   channels = 1 if samples.ndim == 2 else samples.shape[2]
@@ -111,11 +119,46 @@ def to_srgb(samples: np.ndarray, colours: Colours) -> np.ndarray:
     visible = converted if samples.ndim == 2 else converted[..., : 3 if channels >= 3 else 1]
     visible[...] = table[visible]
     return converted
-  matrix = (np.linalg.inv(_to_xyz(_SRGB_PRIMARIES)) @ _to_xyz(colours.primaries)).astype(np.float32)
+  matrix = (np.linalg.inv(to_xyz(_SRGB_PRIMARIES)) @ to_xyz(colours.primaries)).astype(np.float32)
   for start in range(0, len(samples), _ROWS_AT_ONCE):
     rows = samples[start : start + _ROWS_AT_ONCE, :, :3]
     converted[start : start + _ROWS_AT_ONCE, :, :3] = _quantise(light[rows] @ matrix.T, rows.dtype)
   return converted
+
+
+def hdr_light(values: np.ndarray, transfer: int) -> np.ndarray:
+  """Computes light from samples, both in [0, 1] (Rec. ITU-R BT.2100-2, tables 4 and 5).
+
+  Args:
+    values: float.
+    transfer: code point, 16 (PQ: light of the screen, 1 is 10,000 cd/m2) or 18 (HLG: light of the
+      scene).
+  """
+  if transfer == _PQ:
+    root = values ** (32 / 2523)
+    return (np.maximum(root - 107 / 128, 0) / (2413 / 128 - 2392 / 128 * root)) ** (8192 / 1305)
+  a = 0.17883277
+  b, c = 1 - 4 * a, 0.5 - a * np.log(4 * a)
+  return np.where(values <= 0.5, values**2 / 3, (np.exp((values - c) / a) + b) / 12)
+
+
+def to_xyz(primaries: Chromaticities, white: Chromaticities = _D65) -> np.ndarray:
+  """Computes the matrix [3, 3] from light of red, green and blue to X, Y and Z seen under `white`.
+
+  Args:
+    primaries: x and y of red, green, blue and their own white.
+    white: x and y.
+  """
+  points = np.array(primaries).reshape(4, 2)
+  colours = _xyz_of(points[:3])
+  columns = colours * np.linalg.solve(colours, _xyz_of(points[3:])).T
+  return adaptation(tuple(points[3]), white) @ columns
+
+
+def adaptation(white: Chromaticities, wanted: Chromaticities) -> np.ndarray:
+  """Computes Bradford's matrix [3, 3] from X, Y and Z under one white (x and y) to another."""
+  cones, others = (_BRADFORD @ _xyz_of(np.array([point])) for point in (white, wanted))
+  return np.linalg.inv(_BRADFORD) @ (others / cones * _BRADFORD)
 
 
 def _colours(name: str | None, primaries: Chromaticities, gamma: float | None) -> Colours | None:
@@ -142,15 +185,6 @@ def _xyz_of(points: np.ndarray) -> np.ndarray:
   """x and y [N, 2] as columns of X, Y and Z [3, N] with Y = 1."""
   x, y = points.T
   return np.stack([x / y, np.ones_like(x), (1 - x - y) / y])
-
-
-def _to_xyz(primaries: Chromaticities) -> np.ndarray:
-  """Light of red, green and blue to X, Y and Z seen under D65 (Bradford's adaptation), [3, 3]."""
-  points = np.array(primaries).reshape(4, 2)
-  colours, white = _xyz_of(points[:3]), _xyz_of(points[3:])
-  matrix = colours * np.linalg.solve(colours, white).T
-  cones, wanted = _BRADFORD @ white, _BRADFORD @ _xyz_of(np.array([_D65]))
-  return np.linalg.inv(_BRADFORD) @ (wanted / cones * _BRADFORD) @ matrix
 
 
 def _to_light(values: np.ndarray, gamma: float | None) -> np.ndarray:

@@ -11,13 +11,14 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from cae_jax.atomic import replace_atomically
-from cae_jax.images import metadata
+from cae_jax.images import metadata, png, pnm, tiff
 from cae_jax.images.pixels import ImageError, check_pixels
 from cae_jax.images.reading import read_image
 
 _KINDS = {"L": "grey", "LA": "grey with alpha", "RGB": "RGB", "RGBA": "RGBA"}
 _SAME = {kind: kind for kind in _KINDS}
 _COLOUR = {"L": "RGB", "LA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by the number of channels
 _NAMES = {"icc_profile": "ICC profile", "exif": "EXIF", "xmp": "XMP"}
 
 
@@ -29,6 +30,7 @@ class Format:
     name: Pillow's.
     modes: Pillow's mode to write each kind of pixels in; kinds that are not here are refused.
     is_exact: samples come back as they were.
+    is_deep: they may have 16 bits, of every kind that it holds.
     blocks: of metadata that it holds.
     max_side: the largest height and width.
     options: for Pillow.
@@ -37,6 +39,7 @@ class Format:
   name: str
   modes: Mapping[str, str]
   is_exact: bool = True
+  is_deep: bool = False
   blocks: tuple[str, ...] = ()
   max_side: int = (1 << 31) - 1
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -50,12 +53,13 @@ _ALL = tuple(_NAMES)
 _BMP = _only("L", "RGB")  # Pillow writes RGBA, too, but no reader takes its fourth byte for alpha
 _AVIF = {**_SAME, "LA": "RGBA"}
 _JPEG = Format("JPEG", _only("L", "RGB"), is_exact=False, blocks=_ALL, max_side=65500)
+_TIFF = Format("TIFF", _SAME, is_deep=True, blocks=_ALL)
 _TGA = Format("TGA", _SAME, max_side=65535)
 _SGI = Format("SGI", _only("L", "RGB", "RGBA"), max_side=65535)
 FORMATS: Mapping[str, Format] = {
-  ".png": Format("PNG", _SAME, blocks=_ALL),
-  ".tif": Format("TIFF", _SAME, blocks=_ALL),
-  ".tiff": Format("TIFF", _SAME, blocks=_ALL),
+  ".png": Format("PNG", _SAME, is_deep=True, blocks=_ALL),
+  ".tif": _TIFF,
+  ".tiff": _TIFF,
   ".jpg": _JPEG,
   ".jpeg": _JPEG,
   ".jpe": _JPEG,
@@ -66,9 +70,9 @@ FORMATS: Mapping[str, Format] = {
   ".j2k": Format("JPEG2000", _only("L", "RGB"), options={"no_jp2": True}),
   ".bmp": Format("BMP", _BMP),
   ".dib": Format("DIB", _BMP),
-  ".ppm": Format("PPM", _only("L", "RGB")),
-  ".pnm": Format("PPM", _only("L", "RGB")),
-  ".pgm": Format("PPM", _only("L")),
+  ".ppm": Format("PPM", _only("L", "RGB"), is_deep=True),
+  ".pnm": Format("PPM", _only("L", "RGB"), is_deep=True),
+  ".pgm": Format("PPM", _only("L"), is_deep=True),
   ".tga": _TGA,
   ".qoi": Format("QOI", _COLOUR, options={"colorspace": "sRGB"}),
   ".sgi": _SGI,
@@ -93,7 +97,7 @@ def write_image(
 
   Args:
     path: where to; PNG (`.png`) keeps every kind of pixels exactly.
-    pixels: uint8 [H, W] or [H, W, 1 to 4]: grey, grey and alpha, RGB or RGBA.
+    pixels: uint8 or uint16, [H, W] or [H, W, 1 to 4]: grey, grey and alpha, RGB or RGBA.
     icc_profile: colour profile to embed.
     exif: EXIF block to embed.
     xmp: XMP block to embed.
@@ -104,41 +108,53 @@ def write_image(
     ImageError: the pixels are not an image, or the format cannot hold them. Nothing is written.
     FileExistsError: there is such a file and `overwrite` is False.
   """
-  check_pixels(pixels)
-  squeezed = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
-  image = Image.fromarray(np.ascontiguousarray(squeezed))
+  check_pixels(pixels, deep=True)
+  samples = np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[..., None])
   path = pathlib.Path(path)
-  form = _format(path, image)
-  kind, image = image.mode, image.convert(form.modes[image.mode])
+  form = _format(path, samples)
+  kind = _MODES[samples.shape[2]]
+  mode = form.modes[kind]
   given = {"icc_profile": icc_profile, "exif": exif, "xmp": xmp}
   present = {name: block for name, block in given.items() if block is not None}
-  faults = {name: _fault(path, form, image.mode, name, block) for name, block in present.items()}
+  faults = {name: _fault(path, form, mode, name, block) for name, block in present.items()}
   blocks = {name: block for name, block in present.items() if faults[name] is None}
   with replace_atomically(path, overwrite=overwrite) as temporary:
-    temporary.write_bytes(_encode_or_say(path, form, image, blocks))
+    temporary.write_bytes(_encode_or_say(path, form, samples, blocks))
   notes = [fault for fault in faults.values() if fault is not None]
-  if image.mode != kind:
-    notes.append(f"{_KINDS[kind]} written as {_KINDS[image.mode]}")
+  if mode != kind:
+    notes.append(f"{_KINDS[kind]} written as {_KINDS[mode]}")
   if not form.is_exact:
     notes.append(f"{path.suffix} may lose some more quality, .png does not")
   return tuple(notes)
 
 
-def _format(path: pathlib.Path, image: Image.Image) -> Format:
+def _format(path: pathlib.Path, samples: np.ndarray) -> Format:
   """The format of a name, if it holds such an image."""
   form = FORMATS.get(path.suffix.lower())
-  kind = _KINDS[image.mode]
-  if form is None or image.mode not in form.modes:
-    raise ImageError(
-      f"{path}: cannot write {kind} pixels to {path.suffix or 'a name without suffix'}; a name "
-      "that ends in .png always works"
+  height, width, channels = samples.shape
+  if form is None or _MODES[channels] not in form.modes:
+    raise ImageError(_refusal(path, samples))
+  if samples.dtype == np.uint16 and not form.is_deep:
+    others = sorted(
+      suffix for suffix, f in FORMATS.items() if f.is_deep and _MODES[channels] in f.modes
     )
-  if max(image.size) > form.max_side:
     raise ImageError(
-      f"{path}: {path.suffix} holds at most {form.max_side} pixels a side, got {image.width} x "
-      f"{image.height}; a name that ends in .png always works"
+      f"{path}: cannot write 16 bits a sample to {path.suffix}; {', '.join(others)} hold them"
+    )
+  if max(height, width) > form.max_side:
+    raise ImageError(
+      f"{path}: {path.suffix} holds at most {form.max_side} pixels a side, got {width} x "
+      f"{height}; a name that ends in .png always works"
     )
   return form
+
+
+def _refusal(path: pathlib.Path, samples: np.ndarray, reason: str = "") -> str:
+  kind, suffix = _KINDS[_MODES[samples.shape[2]]], path.suffix or "a name without suffix"
+  return (
+    f"{path}: cannot write {kind} pixels to {suffix}{reason and f' ({reason})'}; a name that ends "
+    "in .png always works"
+  )
 
 
 def _fault(path: pathlib.Path, form: Format, mode: str, name: str, block: bytes) -> str | None:
@@ -154,7 +170,8 @@ def _fault(path: pathlib.Path, form: Format, mode: str, name: str, block: bytes)
     if fault is not None:
       return f"{fault}, left out"
   try:
-    read = read_image(_encode(form, Image.new(mode, (1, 1)), {name: block}))
+    pixel = np.zeros((1, 1, len(mode)), np.uint8)
+    read = read_image(_encode(form, pixel, {name: block}))
   except Exception as error:  # Pillow's parsers raise nearly every type
     reason = f", too long for {path.suffix}" if "too long" in str(error) else ""
     return f"{'' if reason else 'unreadable '}{_NAMES[name]} left out{reason}"
@@ -162,20 +179,24 @@ def _fault(path: pathlib.Path, form: Format, mode: str, name: str, block: bytes)
 
 
 def _encode_or_say(
-  path: pathlib.Path, form: Format, image: Image.Image, blocks: Mapping[str, bytes]
+  path: pathlib.Path, form: Format, samples: np.ndarray, blocks: Mapping[str, bytes]
 ) -> bytes:
   try:
-    return _encode(form, image, blocks)
+    return _encode(form, samples, blocks)
   except Exception as error:  # so do its encoders
     reason = " ".join(str(error).split()) or type(error).__name__
-    raise ImageError(
-      f"{path}: cannot write {_KINDS.get(image.mode)} pixels to {path.suffix} ({reason}); a name "
-      "that ends in .png always works"
-    ) from error
+    raise ImageError(_refusal(path, samples, reason)) from error
 
 
-def _encode(form: Format, image: Image.Image, blocks: Mapping[str, bytes]) -> bytes:
+def _encode(form: Format, samples: np.ndarray, blocks: Mapping[str, bytes]) -> bytes:
   """A file, in memory: what goes wrong here is a matter of the image, never of a full disk."""
+  if samples.dtype == np.uint16:
+    if form.name == "PNG":
+      shallow = _encode(form, np.zeros((1, 1, samples.shape[2]), np.uint8), blocks)
+      return png.with_samples(shallow, samples)
+    return tiff.encode(samples, **blocks) if form.name == "TIFF" else pnm.encode(samples)
+  image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+  image = image.convert(form.modes[image.mode])
   arguments: dict[str, Any] = {**form.options, **blocks}
   if form.name == "TIFF":
     exif, xmp = arguments.pop("exif", None), arguments.pop("xmp", None)

@@ -390,6 +390,13 @@ def test_damaged_and_foreign_files(picture, tmp_path, capsys, monkeypatch):
   assert not out.exists()
 
 
+@pytest.mark.parametrize("arguments", [["compress", "a.cae"], ["decompress", "a.png"], ["info"]])
+def test_folders_in_place_of_files(tmp_path, arguments, capsys):
+  command, *out = arguments
+  assert run(command, tmp_path, *[tmp_path / name for name in out]) == 2
+  assert f"{tmp_path} is a folder; expected a file: give those in it" in one_error(capsys)
+
+
 def test_debug_shows_the_traceback(tmp_path, capsys):
   assert run("info", tmp_path / "absent.cae", "--debug") == 2
   lines = capsys.readouterr().err.splitlines()

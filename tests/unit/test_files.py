@@ -333,7 +333,7 @@ def test_to_rgb_blends_alpha_over_white():
 def test_what_are_no_pixels(tmp_path, pixels):
   with pytest.raises(files.ImageError, match=r"expected uint8 pixels \[H, W\]"):
     files.to_rgb(pixels)
-  with pytest.raises(files.ImageError, match=r"expected uint8 pixels \[H, W\]"):
+  with pytest.raises(files.ImageError, match=r"expected uint8 or uint16 pixels \[H, W\]"):
     files.write_image(tmp_path / "image.png", pixels)
   assert not list(tmp_path.iterdir())
 

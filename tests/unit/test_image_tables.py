@@ -4,6 +4,7 @@ import dataclasses
 import io
 import pathlib
 import re
+import struct
 import zlib
 
 import numpy as np
@@ -32,12 +33,13 @@ PILLOW = {"JPEG 2000": "JPEG2000", "WebP": "WEBP"}
 
 @dataclasses.dataclass
 class Sample:
-  """A file, and what it should be read as."""
+  """A file, and what it should be read as; `exact` is what exact reading makes of it instead."""
 
   data: bytes
   pixels: np.ndarray | None = None
   kept: dict[str, bytes | None] = dataclasses.field(default_factory=dict)
   tolerance: int = 0
+  exact: np.ndarray | None = None
 
 
 SAMPLES = {}
@@ -61,7 +63,9 @@ def rows(heading):
 
 
 READING = {
-  (what, name): note for what, formats, _, note in rows("Reading") for name in formats.split(", ")
+  (what, name): (note, exactly)
+  for what, formats, _, note, exactly in rows("Reading")
+  for name in formats.split(", ")
 }
 WRITING = {tuple(suffixes.split()): cells for suffixes, *cells in rows("Writing")}
 
@@ -140,7 +144,8 @@ def transparent_grey(bits):
     key = int(values[0, 0])
     chunk = make.png_chunk(b"tRNS", (key | (1 << bits if bits < 16 else 0)).to_bytes(2, "big"))
     expected = np.stack([np.rint(values * 255 / top), (values != key) * 255.0], -1)
-    return Sample(make.png(values, bits, chunk), expected.astype(np.uint8))
+    exact = np.stack([values, (values != key) * 65535], -1).astype(np.uint16)
+    return Sample(make.png(values, bits, chunk), expected.astype(np.uint8), exact=exact)
 
   return function
 
@@ -164,7 +169,8 @@ def _(name):
   chunk = make.png_chunk(b"tRNS", values[0, 0].astype(">u2").tobytes())
   alpha = (values != values[0, 0]).any(-1, keepdims=True) * 255
   expected = np.concatenate([np.rint(values / 257), alpha], -1).astype(np.uint8)
-  return Sample(make.png(values, 16, chunk), expected)
+  exact = np.concatenate([values, (alpha * 257).astype(np.uint16)], -1)
+  return Sample(make.png(values, 16, chunk), expected, exact=exact)
 
 
 @sample("palette", "PNG", "TIFF", "GIF", "BMP", "TGA")
@@ -204,7 +210,8 @@ def deep(bits):
 @sample("12 bits a sample", "TIFF", "AVIF", "JPEG 2000")
 def _(name):
   if name == "TIFF":
-    return Sample(make.tiff(deep(12)[..., 0], 12), RGB[..., 0], tolerance=1)
+    values = deep(12)[..., 0]
+    return Sample(make.tiff(values, 12), RGB[..., 0], tolerance=1, exact=values)
   imagecodecs = pytest.importorskip("imagecodecs")
   if name == "AVIF":
     return Sample(imagecodecs.avif_encode(deep(12), level=95, bitspersample=12), RGB, tolerance=4)
@@ -215,7 +222,7 @@ def _(name):
 def _(name):
   if name == "PPM":
     head = b"P6 # a comment\n32 24\n1023\n"
-    return Sample(head + deep(10).astype(">u2").tobytes(), RGB)
+    return Sample(head + deep(10).astype(">u2").tobytes(), RGB, exact=deep(10))
   if name == "HEIC":
     pillow_heif = pytest.importorskip("pillow_heif")
     values = (np.stack([RNG.integers(0, 255, 64 * 64)] * 3, -1) * 257).astype(np.uint16)
@@ -230,28 +237,48 @@ def _(name):
 def _(name):
   values = (GREY.astype(np.uint16) * 257) + 100
   if name == "PNG":
-    return Sample(make.png(values, 16), GREY)
+    return Sample(make.png(values, 16), GREY, exact=values)
   if name == "PPM":
-    return Sample(b"P5 32 24 65535\n" + values.astype(">u2").tobytes(), GREY)
-  return saved(name, values, GREY)
+    data = b"P5 32 24 65535\n" + values.astype(">u2").tobytes()
+    return Sample(data, GREY, exact=values)
+  return Sample(save(name, values), GREY, exact=values)
 
 
-@sample("16 bits a sample, colours", "PNG", "TIFF", "JPEG 2000", "PPM")
+@sample("16 bits a sample, colours", "PNG", "TIFF", "JPEG 2000", "PPM", "ICO")
 def _(name):
   values = deep(16) + 100
+  if name == "ICO":
+    png = make.png(values, 16)
+    entry = bytes([32, 24, 0, 0, 1, 0, 48, 0]) + struct.pack("<II", len(png), 22)
+    return Sample(b"\0\0\1\0\1\0" + entry + png, RGB, tolerance=1)
   if name == "PPM":
-    return Sample(b"P6 32 24 65535\n" + values.astype(">u2").tobytes(), RGB)
+    return Sample(b"P6 32 24 65535\n" + values.astype(">u2").tobytes(), RGB, exact=values)
   if name == "JPEG 2000":
     imagecodecs = pytest.importorskip("imagecodecs")
     return Sample(imagecodecs.jpeg2k_encode(deep(16), level=0), RGB, tolerance=1)
-  return Sample(make.png(values, 16) if name == "PNG" else make.tiff(values, 16), RGB)
+  data = make.png(values, 16) if name == "PNG" else make.tiff(values, 16)
+  return Sample(data, RGB, exact=values)
+
+
+@sample("10 bits a sample, colours", "TIFF")
+def _(name):
+  return Sample(make.tiff(deep(10), 10), exact=deep(10))
+
+
+def deep_alpha(name, pixels):
+  values = pixels.astype(np.uint16) * 257 + 100
+  data = make.png(values, 16) if name == "PNG" else make.tiff(values, 16, [(338, 3, [2])])
+  return Sample(data, pixels, exact=values)
 
 
 @sample("16 bits a sample, with alpha", "PNG", "TIFF")
 def _(name):
-  values = RGBA.astype(np.uint16) * 257 + 100
-  data = make.png(values, 16) if name == "PNG" else make.tiff(values, 16, [(338, 3, [2])])
-  return Sample(data, RGBA)
+  return deep_alpha(name, RGBA)
+
+
+@sample("16 bits a sample, grey with alpha", "PNG", "TIFF")
+def _(name):
+  return deep_alpha(name, GREY_ALPHA)
 
 
 @sample("16 bits a sample, colours, some black or white", "JPEG 2000")
@@ -276,12 +303,35 @@ def _(name):
 
 @sample("0 for white, 16 bits a sample", "TIFF")
 def _(name):
-  return Sample(make.tiff(65535 - GREY.astype(int) * 257, 16, photometric=0), GREY)
+  values = GREY.astype(np.uint16) * 257
+  return Sample(make.tiff(65535 - values, 16, photometric=0), GREY, exact=values)
 
 
-@sample("planes of samples, of 16 bits or with grey and alpha", "TIFF")
+def planes(pixels):
+  """A TIFF file with one strip for each channel."""
+  height, _, channels = pixels.shape
+  size = pixels.nbytes // channels
+  starts = [8 + size * channel for channel in range(channels)]
+  tags = [(284, 3, [2]), (278, 3, [height]), (273, 4, starts), (279, 4, [size] * channels)]
+  tags += [(338, 3, [2])] if channels == 2 else []
+  stored = np.moveaxis(pixels, -1, 0).reshape(pixels.shape)
+  return make.tiff(stored, 8 * pixels.itemsize, tags)
+
+
+@sample("planes of samples, of 16 bits", "TIFF")
 def _(name):
-  return Sample(make.tiff(deep(16), 16, [(284, 3, [2]), (278, 3, [24])]))
+  return Sample(planes(deep(16)), exact=deep(16))
+
+
+@sample("planes of samples, of grey and alpha", "TIFF")
+def _(name):
+  return Sample(planes(GREY_ALPHA))
+
+
+@sample("palette of 16-bit colours", "TIFF")
+def _(name):
+  colours = RNG.integers(0, 65536, 3 * 256)
+  return Sample(make.tiff(GREY, 8, [(320, 3, colours.tolist())], photometric=3))
 
 
 @sample("floating-point samples", "TIFF", "PPM")
@@ -306,6 +356,12 @@ def _(name):
 def _(name):
   image = Image.fromarray(RGB).convert("CMYK")
   return Sample(save(name, image), RGB, tolerance=4)
+
+
+@sample("CMYK of 16 bits", "TIFF")
+def _(name):
+  inks = np.asarray(Image.fromarray(RGB).convert("CMYK")).astype(np.uint16) * 257
+  return Sample(make.tiff(inks, 16, photometric=5), RGB, tolerance=4)
 
 
 @sample("CMYK with its profile", "JPEG", "TIFF")
@@ -346,8 +402,10 @@ def _(name):
   return Sample(save(name, image), RGB, tolerance=16)  # Lab of 8 bits is coarse
 
 
-@sample("YCbCr", "TIFF")
+@sample("YCbCr", "TIFF", "JPEG 2000")
 def _(name):
+  if name == "JPEG 2000":
+    return Sample(make.jp2(RGB, b"\1\0\0" + (18).to_bytes(4, "big")))
   if not NEW_PILLOW:
     pytest.skip("Pillow 13 reads it")
   values = np.asarray(Image.fromarray(RGB).convert("YCbCr"))
@@ -431,21 +489,20 @@ def srgb_of(light):
 
 @sample("linear samples by gAMA", "PNG")
 def _(name):
-  return Sample(make.png(RGB, 8, gamma_chunk(1)), srgb_of(RGB / 255))
+  return Sample(make.png(RGB, 8, gamma_chunk(1)), srgb_of(RGB / 255), exact=RGB)
 
 
 @sample("another gAMA", "PNG")
 def _(name):
-  return Sample(
-    make.png(RGBA, 8, gamma_chunk(1 / 1.8)), np.dstack([srgb_of((RGB / 255) ** 1.8), ALPHA])
-  )
+  expected = np.dstack([srgb_of((RGB / 255) ** 1.8), ALPHA])
+  return Sample(make.png(RGBA, 8, gamma_chunk(1 / 1.8)), expected, exact=RGBA)
 
 
 @sample("primaries by cHRM", "PNG")
 def _(name):
   chunk = chromaticities_chunk(0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
   grey = np.repeat(GREY[..., None], 3, -1)
-  return Sample(make.png(grey, 8, chunk), grey, tolerance=1)
+  return Sample(make.png(grey, 8, chunk), grey, tolerance=1, exact=grey)
 
 
 @sample("colours as TIFF tags", "TIFF")
@@ -474,13 +531,16 @@ def _(name):
 @sample("code points of other primaries", "PNG", "AVIF", "HEIC")
 def _(name):
   red = np.full((64, 64, 3), (234, 51, 35), np.uint8)  # sRGB's red in Display P3
-  return Sample(code_points(name, 12, 13, red), np.full_like(red, (255, 0, 0)), tolerance=12)
+  data = code_points(name, 12, 13, red)
+  exact = red if name == "PNG" else None
+  return Sample(data, np.full_like(red, (255, 0, 0)), tolerance=12, exact=exact)
 
 
 @sample("code points of linear samples", "PNG", "AVIF")
 def _(name):
   flat = np.full((24, 32, 3), (60, 128, 200), np.uint8)
-  return Sample(code_points(name, 1, 8, flat), srgb_of(flat / 255), tolerance=3)
+  exact = flat if name == "PNG" else None
+  return Sample(code_points(name, 1, 8, flat), srgb_of(flat / 255), tolerance=3, exact=exact)
 
 
 @sample("code points that are not known", "PNG", "AVIF")
@@ -490,12 +550,14 @@ def _(name):
 
 @sample("HDR (PQ)", "PNG", "AVIF", "HEIC")
 def _(name):
-  return Sample(code_points(name, 9, 16))
+  data = code_points(name, 9, 16)
+  return Sample(data, exact=RGB if name == "PNG" else None)
 
 
 @sample("HDR (HLG)", "PNG", "AVIF")
 def _(name):
-  return Sample(code_points(name, 9, 18))
+  data = code_points(name, 9, 18)
+  return Sample(data, exact=RGB if name == "PNG" else None)
 
 
 # Metadata.
@@ -722,6 +784,69 @@ def _(name):
   return Sample(b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(20))
 
 
+@sample("grey of 8 bits", "DICOM")
+def _(name):
+  return Sample(make.dicom(GREY), exact=GREY)
+
+
+@sample("grey of 9 to 16 bits", "DICOM")
+def _(name):
+  values = deep(12)[..., 0]
+  return Sample(make.dicom(values, bits=12), exact=values)
+
+
+@sample("colours, compressed or not", "DICOM")
+def _(name):
+  return Sample(make.dicom(RGB, compressed=True), exact=RGB)
+
+
+@sample("signed samples", "DICOM")
+def _(name):
+  values = deep(16)[..., 0]
+  return Sample(make.dicom((values.astype(int) - 32768).astype(np.int16)), exact=values)
+
+
+@sample("0 for white", "DICOM")
+def _(name):
+  return Sample(make.dicom(GREY, PhotometricInterpretation="MONOCHROME1"), exact=GREY)
+
+
+@sample("fewer than 8 bits a sample", "DICOM")
+def _(name):
+  return Sample(make.dicom(GREY >> 2, bits=6), exact=GREY >> 2)
+
+
+@sample("overlays in unused bits", "DICOM")
+def _(name):
+  values = deep(12)[..., 0]
+  return Sample(make.dicom(values | 0x8000, bits=12), exact=values)
+
+
+@sample("several frames", "DICOM")
+def _(name):
+  return Sample(make.dicom(np.stack([GREY, GREY])))
+
+
+@sample("YCbCr", "DICOM")
+def _(name):
+  return Sample(make.dicom(RGB, PhotometricInterpretation="YBR_FULL"))
+
+
+@sample("a palette", "DICOM")
+def _(name):
+  return Sample(make.dicom(GREY, PhotometricInterpretation="PALETTE COLOR"))
+
+
+@sample("32-bit samples", "DICOM")
+def _(name):
+  return Sample(make.dicom(GREY.astype(np.uint32)))
+
+
+@sample("no picture", "DICOM")
+def _(name):
+  return Sample(make.dicom(None))
+
+
 @sample("anything", "DDS", "SGI", "PCX")
 def _(name):
   return saved(name, RGB)
@@ -731,24 +856,43 @@ def test_every_cell_has_its_sample():
   assert sorted(READING) == sorted(SAMPLES)
 
 
-@pytest.mark.parametrize(
+each_cell = pytest.mark.parametrize(
   ("what", "name"), sorted(READING), ids=[f"{name}: {what}" for what, name in sorted(READING)]
 )
+
+
+@each_cell
 def test_reading(what, name):
-  note, made = READING[what, name], SAMPLES[what, name](name)
+  made = SAMPLES[what, name](name)
+  check_reading(made, READING[what, name][0], made.pixels)
+
+
+@each_cell
+def test_reading_exactly(what, name):
+  (note, exactly), made = READING[what, name], SAMPLES[what, name](name)
+  if not exactly:
+    check_reading(made, note, made.pixels, exact=True)
+  else:
+    note = "" if exactly.startswith("kept") else exactly
+    check_reading(dataclasses.replace(made, tolerance=0), note, made.exact, exact=True)
+
+
+def check_reading(made, note, pixels, exact=False):
   words = re.sub(r"\bN\b", r"[\\w.]+", re.escape(note.removeprefix("error:").strip()))
   if note.startswith("error:"):
     with pytest.raises(files.ImageError, match=words or "not a readable image"):
-      files.read_image(made.data)
+      files.read_image(made.data, exact=exact)
     return
-  read = files.read_image(made.data)
+  read = files.read_image(made.data, exact=exact)
   others = [said for said in read.notes if not (note and re.fullmatch(words, said))]
   assert len(read.notes) - len(others) == bool(note), read.notes
-  assert all(re.search("reduced to 8|expanded", said) for said in others), others
-  if made.pixels is not None:
-    assert read.pixels.shape == made.pixels.shape
-    assert np.abs(read.pixels.astype(int) - made.pixels.astype(int)).max() <= made.tolerance
-  assert read.metadata.keys() == made.kept.keys()
+  allowed = "expanded|the DICOM header" if exact else "reduced to 8|expanded"
+  assert all(re.search(allowed, said) for said in others), others
+  if pixels is not None:
+    assert (read.pixels.dtype, read.pixels.shape) == (pixels.dtype, pixels.shape)
+    assert np.abs(read.pixels.astype(int) - pixels.astype(int)).max() <= made.tolerance
+  blocks = {name: block for name, block in read.metadata.items() if "described" not in note}
+  assert blocks.keys() == made.kept.keys()
   for block, expected in made.kept.items():
     assert expected is None or read.metadata[block] == expected
   if read.exif is not None:
@@ -784,6 +928,23 @@ def test_writing_pixels(tmp_path, suffix, kind):
     read, pixels = files.to_rgb(read), files.to_rgb(pixels)
   assert read.shape == pixels.shape
   assert np.abs(read.astype(int) - pixels.astype(int)).max() <= (20 if lossy else 0)
+
+
+@pytest.mark.parametrize("suffix", sorted(writing.FORMATS))
+@pytest.mark.parametrize("kind", KINDS)
+def test_writing_16_bits(tmp_path, suffix, kind):
+  cells = next(cells for line, cells in WRITING.items() if suffix in line)
+  pixels, path = KINDS[kind].astype(np.uint16) * 257 + 3, tmp_path / f"image{suffix}"
+  refused = cells[list(KINDS).index(kind)] == "no"
+  if refused or cells[-2] == "no":
+    words = "cannot write" if refused else rf"16 bits a sample to {suffix}; .*\.png.* hold them"
+    with pytest.raises(files.ImageError, match=words):
+      files.write_image(path, pixels)
+    assert not list(tmp_path.iterdir())
+    return
+  assert files.write_image(path, pixels) == ()
+  read = files.read_image(path, exact=True)
+  np.testing.assert_array_equal(read.pixels, pixels, strict=True)
 
 
 @pytest.mark.parametrize("suffix", sorted(writing.FORMATS))

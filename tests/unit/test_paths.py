@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cae_jax.errors import UsageError
-from cae_jax.paths import shown, user_path
+from cae_jax.paths import read_file, shown, user_path
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +59,12 @@ def test_what_is_no_path_is_refused(text, message):
 def test_any_name_is_shown_as_one_printable_line(name, text):
   assert shown(os.fsdecode(name)) == text
   assert shown(Path(os.fsdecode(name))) == text
+
+
+def test_a_folder_is_no_file(tmp_path):
+  (tmp_path / "a").write_bytes(b"words")
+  assert read_file(tmp_path / "a") == b"words"
+  with pytest.raises(UsageError, match=rf"^{tmp_path} is a folder; .* as in {tmp_path}/\*$"):
+    read_file(tmp_path)
+  with pytest.raises(FileNotFoundError):
+    read_file(tmp_path / "b")

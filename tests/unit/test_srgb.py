@@ -35,7 +35,7 @@ def test_as_little_cms_does_it():
   inside = (RGB // 3 + 90).astype(np.uint8)  # nothing to be clipped
   converted = srgb.to_srgb(inside, srgb.from_cicp(12, 13))
   image = Image.fromarray(inside)
-  p3 = _matrix_profile(srgb._to_xyz(srgb._PRIMARIES[12]))
+  p3 = _matrix_profile(srgb.to_xyz(srgb._PRIMARIES[12]))
   expected = ImageCms.profileToProfile(image, p3, ImageCms.createProfile("sRGB"))
   assert np.abs(converted.astype(int) - np.asarray(expected)).max() <= 1
 
@@ -44,7 +44,7 @@ def _matrix_profile(to_xyz_d65):
   """sRGB's profile with other colourants, as seen under D50."""
   made = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
   own = np.array([_colourant(made, name) for name in "rgb"]).T
-  own_d65 = srgb._to_xyz(srgb._SRGB_PRIMARIES)
+  own_d65 = srgb.to_xyz(srgb._SRGB_PRIMARIES)
   matrix = own @ np.linalg.inv(own_d65) @ to_xyz_d65
   for name, column in zip("rgb", matrix.T, strict=True):
     at = _place(made, name)
@@ -95,8 +95,6 @@ def test_code_points_of_srgb(primaries, transfer):
 @pytest.mark.parametrize(
   ("code_points", "words"),
   [
-    ((9, 16), r"HDR \(PQ, code points 9/16\): .* map its tones to sRGB first"),
-    ((1, 18), r"HDR \(HLG, code points 1/18\): .* map its tones to sRGB first"),
     ((1, 10), "code points 1/10, which are not known here; convert the file to sRGB first"),
     ((77, 13), "code points 77/13, which are not known here"),
   ],
@@ -104,6 +102,23 @@ def test_code_points_of_srgb(primaries, transfer):
 def test_what_cannot_be_srgb(code_points, words):
   with pytest.raises(ImageError, match=words):
     srgb.from_cicp(*code_points)
+
+
+@pytest.mark.parametrize(("code_points", "name"), [((9, 16), "PQ"), ((1, 18), "HLG")])
+def test_tones_are_not_mapped(code_points, name):
+  words = rf"HDR \({name}, code points \d/{code_points[1]}\): .* map its tones to sRGB first"
+  with pytest.raises(ImageError, match=words):
+    srgb.to_srgb(RGB, srgb.from_cicp(*code_points))
+
+
+def test_curves_of_hdr():
+  """Values of BT.2100: PQ 0.5081 is 100 cd/m2, 0.7518 is 1,000; HLG 0.5 is a twelfth."""
+  np.testing.assert_allclose(
+    srgb.hdr_light(np.array([0, 0.5081, 0.7518, 1]), 16), [0, 0.01, 0.1, 1], rtol=1e-3
+  )
+  np.testing.assert_allclose(
+    srgb.hdr_light(np.array([0, 0.5, 1]), 18), [0, 1 / 12, 1], rtol=1e-6, atol=1e-9
+  )
 
 
 def test_gain_maps_are_lost():
