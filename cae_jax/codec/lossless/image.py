@@ -131,11 +131,13 @@ class LosslessCodec:
     sections, layout, checksum, mse = self._encode_colours(taken)
     if taken.alpha is not None:
       sections.append(_plain_section(taken.alpha[None]))
-    shape = taken.colours.shape[1:]
-    header = Header(self.weights.name, self._hash, taken.kind, *shape, layout.pack(), checksum)
+    height, width = taken.colours.shape[1:]
+    header = Header(
+      self.weights.name, self._hash, taken.kind, height, width, layout.pack(), checksum
+    )
     peak = np.iinfo(taken.kind.dtype).max
     psnr_db = metrics.psnr_from_mse(mse, peak)
-    size = (*shape, taken.kind.channels)
+    size = height, width, taken.kind.channels
     return LosslessEncoded(pack(header, sections, entries), largest_error, psnr_db, size)
 
   def decompress(self, data: BytesLike, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
@@ -174,7 +176,7 @@ class LosslessCodec:
   def _encode_colours(self, taken: Samples) -> tuple[list[bytes], Layout, int, float]:
     """Sections, layout, checksum of the sections' checksums, and mean squared error."""
     x, layout = taken.colours, taken.layout
-    tiles = coding_tiles(*x.shape[1:], 1)
+    tiles = coding_tiles(x.shape[1], x.shape[2], 1)
     precision = Precision(layout.largest, layout.step)
     across, within = _shared(len(tiles))
 
@@ -226,7 +228,7 @@ class LosslessCodec:
       shape = channels, rows.stop - rows.start, columns.stop - columns.start
       return self._decode_tile(sections[number], shape, dtype, precision, within_map)
 
-    x = np.empty((0, 0, 0), dtype)
+    x: np.ndarray = np.empty((0, 0, 0), dtype)
     with threads.threads(within) as within_map, threads.threads(across) as across_map:
       for tile, part in zip(tiles, across_map(decode, range(len(tiles)))):
         if not x.size:  # nothing of the image's size before a tile was right

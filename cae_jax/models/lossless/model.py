@@ -90,7 +90,7 @@ class LosslessModel(Model):
       for _ in range(network.SETS)
     ]
 
-  def __call__(self, batch: Any, rounded: Any = False) -> jax.Array:  # type: ignore[override]
+  def __call__(self, batch: Any, rounded: Any = False) -> jax.Array:
     """Bits [3, 3, B], means over the samples of each phase and channel of each block.
 
     Args:
