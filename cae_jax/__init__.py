@@ -8,7 +8,9 @@ from cae_jax import backend as _backend  # has to know of every fork from now on
 from cae_jax.errors import Error, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
+  from cae_jax.api import compress, decode, decompress, encode
   from cae_jax.codec.image import Codec
+  from cae_jax.codec.info import info
   from cae_jax.coding.errors import BitstreamError
   from cae_jax.images.files import ImageError
   from cae_jax.weights import WeightsError
@@ -21,6 +23,11 @@ __all__ = [
   "MissingExtraError",
   "UsageError",
   "WeightsError",
+  "compress",
+  "decode",
+  "decompress",
+  "encode",
+  "info",
   "load",
 ]
 __version__ = "0.1.0"
@@ -31,6 +38,11 @@ _LAZY = {
   "BitstreamError": "coding.errors",
   "ImageError": "images.files",
   "WeightsError": "weights",
+  "compress": "api",
+  "decode": "api",
+  "decompress": "api",
+  "encode": "api",
+  "info": "codec.info",
 }
 
 

@@ -1,6 +1,7 @@
 """The `cae` command: compress, decompress and info, for one file or many.
 
 cae compress IN OUT.cae [--quality=Q | --bpp=X | --psnr=X | --bytes=N]
+cae compress IN OUT.cae --lossless | --near_lossless=T
 cae compress IN IN ... --output_dir=DIR
 cae decompress IN.cae OUT.png
 cae decompress IN.cae IN.cae ... --output_dir=DIR
@@ -105,7 +106,7 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
   goal = parser.add_mutually_exclusive_group()
   goal.add_argument("--quality", type=float, metavar="Q", help="0 to 100; 50 if nothing is given")
   goal.add_argument("--bpp", type=float, metavar="X", help="at most X bits per pixel")
-  goal.add_argument("--psnr", type=float, metavar="X", help="at least X dB")
+  goal.add_argument("--psnr", type=float, metavar="X", help="at least X dB; inf is lossless")
   goal.add_argument("--bytes", type=int, metavar="N", help="a file of at most N bytes")
   parser.add_argument(
     "--effort",
@@ -113,6 +114,15 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
     default=0,
     metavar="E",
     help="0 to 9: smaller files by longer work on each, from seconds to minutes (%(default)s)",
+  )
+  goal.add_argument("--lossless", action="store_true", help="every sample comes back")
+  goal.add_argument(
+    "--near_lossless", type=int, metavar="T", help="no sample differs by more than T"
+  )
+  parser.add_argument(
+    "--keep_hidden_colour",
+    action="store_true",
+    help="lossless keeps colours under full transparency, too",
   )
   parser.add_argument("--strip", action="store_true", help="leave out colour profile, EXIF and XMP")
 
@@ -158,6 +168,9 @@ def _compress(arguments: argparse.Namespace) -> int:
     target,
     weights=_weights(arguments),
     strip=arguments.strip,
+    lossless=arguments.lossless,
+    near_lossless=arguments.near_lossless,
+    keep_hidden_colour=arguments.keep_hidden_colour,
     effort=arguments.effort,
     overwrite=arguments.force,
     quality=arguments.quality,

@@ -1,18 +1,20 @@
 """Image files to .cae files and back: what the command line does with each file."""
 
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NoReturn
 
+from cae_jax.api import LOSSLESS
 from cae_jax.atomic import replace_atomically
-from cae_jax.codec import DEFAULT_MAX_PIXELS, info
+from cae_jax.codec import DEFAULT_MAX_PIXELS, automatic, info
+from cae_jax.codec.kinds import hides_colours
+from cae_jax.codec.lossless.image import LosslessCodec
 from cae_jax.coding.bitstream import MAX_METADATA_BYTES, Header, Kind, unpack
+from cae_jax.errors import UsageError
 from cae_jax.images.files import ImageFile, read_image, write_image
 from cae_jax.paths import read_file, shown
-
-if TYPE_CHECKING:
-  from cae_jax.codec import Codec
 
 SUFFIX = ".cae"
 _KINDS = {
@@ -37,6 +39,9 @@ def compress_file(
   *,
   weights: str | None = None,
   strip: bool = False,
+  lossless: bool = False,
+  near_lossless: int | None = None,
+  keep_hidden_colour: bool = False,
   effort: int = 0,
   overwrite: bool = True,
   **goal: float | None,
@@ -48,6 +53,7 @@ def compress_file(
     target: the .cae file to write.
     weights: a shipped name or a file; the default ones if None.
     strip: leaves out colour profile, EXIF and XMP.
+    lossless, near_lossless, keep_hidden_colour: as of `cae_jax.compress`.
     effort: of `Codec.encode`.
     overwrite: False leaves a file of the target's name alone.
     **goal: of `Codec.encode`, at most one that is not None.
@@ -58,16 +64,28 @@ def compress_file(
     OSError: a file cannot be read or written; FileExistsError if there is one, and `overwrite` is
       False.
   """
-  image = read_image(source)
+  exact = lossless or near_lossless is not None or goal.get("psnr") == math.inf
+  image = read_image(source, exact=exact)
   kept, notes = ({}, []) if strip else _fitting_metadata(image)
-  encoded = load_codec(weights).encode(image.pixels, metadata=kept, effort=effort, **goal)
+  lossy, closest = _codecs(weights)
+  encoded = automatic.encode(
+    image.pixels,
+    lossy,
+    closest,
+    exact=lossless,
+    near_lossless=near_lossless,
+    keep_hidden_colour=keep_hidden_colour,
+    effort=effort,
+    metadata=kept,
+    **goal,
+  )
+  if exact and not keep_hidden_colour and hides_colours(image.pixels):
+    notes.append("colours under full transparency dropped; --keep_hidden_colour keeps them")
   with replace_atomically(target, overwrite=overwrite) as temporary:
     temporary.write_bytes(encoded.data)
-  quality = "" if encoded.quality is None else f", quality {encoded.quality:.1f}"
-  line = (
-    f"{shown(source)} -> {shown(target)}: {len(encoded.data)} bytes, {encoded.rate_bpp:.4f} bpp, "
-    f"{encoded.psnr_db:.2f} dB{quality}"
-  )
+  psnr = [] if math.isinf(encoded.psnr_db) else [f"{encoded.psnr_db:.2f} dB"]
+  what = [f"{len(encoded.data)} bytes", f"{encoded.rate_bpp:.4f} bpp", *psnr, encoded.how]
+  line = f"{shown(source)} -> {shown(target)}: {', '.join(filter(None, what))}"
   return "; ".join([line, *image.notes, *notes])
 
 
@@ -115,6 +133,9 @@ def describe_file(source: Path) -> str:
   """Puts into words what `info` says of a .cae file, in several lines."""
   content = info(read_file(source))
   level = "" if content.rate_level is None else f", rate level {content.rate_level}"
+  if content.largest_error is not None:
+    level = f", near-lossless, errors of at most {content.largest_error}"
+    level = level if content.largest_error else ", lossless"
   metadata = [f"{name} ({size} bytes)" for name, size in content.metadata_bytes.items()]
   return "\n".join(
     [
@@ -128,15 +149,29 @@ def describe_file(source: Path) -> str:
 
 
 @functools.cache
-def load_codec(weights: str | None) -> "Codec":
+def load_codec(weights: str | None) -> Any:
   """Makes the codec of weights, with compiled programs kept on disk."""
   from cae_jax import codec, compile_cache
 
-  compile_cache.enable()
-  return codec.load(weights)
+  found = codec.load(weights)
+  if not isinstance(found, LosslessCodec):  # that one compiles nothing
+    compile_cache.enable()
+  return found
 
 
-def _codec_for(header: Header) -> "Codec":
+def _codecs(weights: str | None) -> tuple[Callable, Callable]:
+  """What makes the lossy and the lossless codec; one of them of the weights that are asked for."""
+  lossy, lossless = (lambda: load_codec(weights)), (lambda: load_codec(LOSSLESS))
+  if weights is None or not isinstance(load_codec(weights), LosslessCodec):
+    return lossy, lossless
+
+  def no_lossy() -> NoReturn:
+    raise UsageError(f"the weights {weights} are lossless; give --lossless or --near_lossless=T")
+
+  return no_lossy, lossy
+
+
+def _codec_for(header: Header) -> Any:
   """The codec of the shipped weights that a file was made with."""
   from cae_jax.weights.shipped import find_for_file
 

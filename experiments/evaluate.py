@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from cae_jax import codec as codecs
 from cae_jax.codec import Codec
-from cae_jax.codec.encoding import MAX_EFFORT
+from cae_jax.codec.targets import MAX_EFFORT
 from cae_jax.data.sources import ImageSource, image_names, pairs
 from cae_jax.evaluation import comparison, figures, pictures, records, run_report, tables
 from cae_jax.evaluation.codecs import baselines, own_codec

@@ -1,12 +1,9 @@
 """One image on its way into a file: analysed once, coded at as many rates as a target needs."""
 
-import contextlib
 import dataclasses
 import functools
 import math
-import operator
 from collections.abc import Mapping
-from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
@@ -16,16 +13,12 @@ from cae_jax.codec.coders.base import Coded, LatentCoder
 from cae_jax.codec.info import pack_rate
 from cae_jax.codec.kinds import take_apart, visible_psnr_db
 from cae_jax.codec.rate_search import largest_within
+from cae_jax.codec.targets import EFFORT_STEPS, MAX_QUALITY, OutOfReach
 from cae_jax.codec.threads import in_threads
 from cae_jax.codec.tiles import Tile, coding_tiles
 from cae_jax.coding.bitstream import BytesLike, Header, check_metadata, pack, symbol_checksum
 from cae_jax.errors import UsageError
 
-DEFAULT_QUALITY = 50.0
-MAX_QUALITY = 100.0
-# Steps of `refine` for each effort.
-EFFORT_STEPS = (0, 1, 2, 4, 6, 8, 11, 14, 18, 24)
-MAX_EFFORT = len(EFFORT_STEPS) - 1
 _SIZE_TOLERANCE = 0.01  # a file may be this much smaller than its target
 _PSNR_TOLERANCE_DB = 0.02
 _PSNR_CEILING_DB = 200.0  # stands for infinity in a search
@@ -111,6 +104,16 @@ class Encoded:
     return MAX_QUALITY * self.rate_level / levels if levels else None
 
   @property
+  def is_best(self) -> bool:
+    """Whether the model has no higher quality."""
+    return self.rate_level == self._source.coder.rate_levels
+
+  @property
+  def how(self) -> str:
+    """What was done, in a few words; empty where the model has one rate only."""
+    return "" if self.quality is None else f"quality {self.quality:.1f}"
+
+  @property
   def rate_bpp(self) -> float:
     """Bits of the whole file per pixel."""
     return 8 * len(self.data) / math.prod(self._source.shape)
@@ -121,40 +124,6 @@ class Encoded:
     source = self._source
     rgb = windows.synthesise(source.coder, self._y_hat, self.rate_level, *source.shape)
     return visible_psnr_db(source.planes, rgb)
-
-
-def checked_target(name: str, value: SupportsFloat) -> float:
-  """Returns the value as a number.
-
-  Args:
-    name: of the target.
-    value: a number, of NumPy or JAX, too.
-  Raises:
-    UsageError: it is no number, or none that such a target can have.
-  """
-  number = _as_number(name, value)
-  if name == "quality":
-    if not 0 <= number <= MAX_QUALITY:
-      raise UsageError(f"quality {number:g}: expected 0 to {MAX_QUALITY:g}")
-  elif not 0 < number < math.inf:
-    raise UsageError(f"{name} {number:g}: expected a positive number")
-  return number
-
-
-def checked_effort(effort: SupportsIndex) -> int:
-  """Returns the effort as an integer; raises UsageError unless it is one from 0 to 9."""
-  with contextlib.suppress(TypeError):
-    index = operator.index(effort)
-    if not isinstance(effort, bool) and 0 <= index <= MAX_EFFORT:
-      return index
-  raise UsageError(f"effort {effort!r}: expected a whole number from 0 to {MAX_EFFORT}")
-
-
-def _as_number(name: str, value: Any) -> float:
-  with contextlib.suppress(TypeError, ValueError, OverflowError):
-    if not isinstance(value, (bool, np.bool_, str)) and np.ndim(value) == 0:
-      return float(value)
-  raise UsageError(f"{name} {value!r}: expected a number, got {type(value).__name__}")
 
 
 def encode_quality(source: Analysed, quality: float, effort: int = 0) -> Encoded:
@@ -207,7 +176,7 @@ def encode_psnr(source: Analysed, psnr_db: float, effort: int = 0) -> Encoded:
   With any effort the search goes on from the level that meets the target without it.
 
   Raises:
-    UsageError: the highest quality does not reach it.
+    OutOfReach: the highest quality does not reach it.
   """
   levels = source.coder.rate_levels
 
@@ -228,7 +197,7 @@ def encode_psnr(source: Analysed, psnr_db: float, effort: int = 0) -> Encoded:
     found = search(effort, levels - found.rate_level if found else 0)
   if found is None:
     best = source.encode(levels, effort)
-    raise UsageError(
+    raise OutOfReach(
       f"{psnr_db:g} dB cannot be met: this image has {best.psnr_db:.2f} dB at the highest quality"
     )
   return found

@@ -14,8 +14,9 @@ from cae_jax.codec.coders import make_coder
 from cae_jax.codec.coders.base import LatentCoder
 from cae_jax.codec.decoded import Decoded, checked_container
 from cae_jax.codec.decoding import decode_container
-from cae_jax.codec.encoding import DEFAULT_QUALITY, Analysed, Encoded
+from cae_jax.codec.encoding import Analysed, Encoded
 from cae_jax.codec.info import DEFAULT_MAX_PIXELS, info
+from cae_jax.codec.targets import DEFAULT_QUALITY, checked_effort, checked_target, one_target
 from cae_jax.coding.bitstream import BytesLike, Container
 from cae_jax.errors import UsageError
 from cae_jax.weights import Weights
@@ -114,14 +115,12 @@ class Codec:
     """Compresses as `compress`; the result has the file as `data`, its `rate_bpp`, `psnr_db`."""
     backend.require()
     asked = {"quality": quality, "bpp": bpp, "psnr": psnr, "size_bytes": size_bytes}
-    given = {name: value for name, value in asked.items() if value is not None}
-    if len(given) > 1:
-      raise UsageError(f"expected one target, got {' and '.join(given)}; leave out all but one")
-    steps = encoding.checked_effort(effort)
+    given = one_target(asked)
+    steps = checked_effort(effort)
     if not self.coder.rate_levels:
       self._check_fixed_rate(given, steps)
     [(name, value)] = given.items() or {"quality": DEFAULT_QUALITY}.items()
-    target = encoding.checked_target(name, value)
+    target = checked_target(name, value)
     source = Analysed(self.coder, self.weights.name, self._hash, image, metadata)
     return _TARGETS[name](source, target, steps)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from cae_jax.codec.lossless.layout import Layout
 from cae_jax.coding.bitstream import BytesLike, Kind, Outline, outline
 
 DEFAULT_MAX_PIXELS = 1 << 27  # of an image to be decoded
@@ -18,6 +19,7 @@ class Info:
     size_bytes: of the whole file.
     model_id, model_hash: of the weights it was made with; the hash in hexadecimal digits.
     rate_level: None where the model has one rate only.
+    largest_error: of samples, of a near-lossless file; 0 of a lossless, None of a lossy one.
     section_bytes: size of each section.
     metadata_bytes: size of each entry, inflated, by name.
   """
@@ -29,6 +31,7 @@ class Info:
   model_id: str
   model_hash: str
   rate_level: int | None
+  largest_error: int | None
   section_bytes: tuple[int, ...]
   metadata_bytes: dict[str, int]
 
@@ -53,6 +56,7 @@ def info(data: BytesLike) -> Info:
 def info_of(outline: Outline) -> Info:
   """Reads the outline of a file as one that knows the models."""
   header = outline.header
+  exact = len(header.parameters) > _RATE_BYTES  # of lossless files only
   return Info(
     kind=header.kind,
     height=header.height,
@@ -60,7 +64,8 @@ def info_of(outline: Outline) -> Info:
     size_bytes=outline.size_bytes,
     model_id=header.model_id,
     model_hash=header.model_hash.hex(),
-    rate_level=unpack_rate(header.parameters) if header.parameters else None,
+    rate_level=unpack_rate(header.parameters),
+    largest_error=Layout.unpack(header.parameters).largest_error if exact else None,
     section_bytes=outline.section_bytes,
     metadata_bytes=dict(outline.metadata_bytes),
   )

@@ -69,6 +69,13 @@ def has_alpha(kind: Kind) -> bool:
   return kind.channels in (2, 4)
 
 
+def hides_colours(image: np.ndarray) -> bool:
+  """Says whether an image has colours other than 0 under full transparency."""
+  if image.ndim < 3 or image.shape[2] not in (2, 4):
+    return False
+  return bool(image[image[..., -1] == 0, :-1].any())
+
+
 def visible_psnr_db(planes: Planes, rgb_hat: np.ndarray) -> float:
   """Computes the PSNR of decoded colours, without pixels that are fully transparent in `planes`."""
   x, x_hat = (put_together(Planes(planes.kind, rgb, None)) for rgb in (planes.rgb, rgb_hat))

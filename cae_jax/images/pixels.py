@@ -27,6 +27,23 @@ def check_pixels(pixels: np.ndarray, *, deep: bool = False) -> None:
     )
 
 
+def from_pillow(image: Image.Image) -> np.ndarray:
+  """Makes pixels of an image of Pillow: [H, W] or [H, W, 2 to 4] of uint8, or uint16 of I;16.
+
+  Raises:
+    ImageError: a mode that has no such pixels.
+  """
+  mode = image.mode
+  if mode in ("P", "PA"):
+    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+  elif mode == "1":
+    image = image.convert("L")
+  elif mode not in ("L", "LA", "RGB", "RGBA") and not mode.startswith("I;16"):
+    raise ImageError(f'an image of mode {mode}; give image.convert("RGB"), or "RGBA", "L", "LA"')
+  pixels = np.asarray(image)
+  return pixels.astype(np.uint16) if mode.startswith("I;16") else pixels
+
+
 def check_size(width: int, height: int) -> None:
   """Raises ImageError if an image is larger than Pillow's limit against decompression bombs."""
   limit = Image.MAX_IMAGE_PIXELS

@@ -15,8 +15,9 @@ from cae_jax.codec.decoded import Decoded, checked_container
 from cae_jax.codec.info import DEFAULT_MAX_PIXELS, info, info_of
 from cae_jax.codec.kinds import has_alpha
 from cae_jax.codec.lossless import samples
+from cae_jax.codec.lossless.layout import Layout
 from cae_jax.codec.lossless.plain import decode_plain, encode_plain, estimate_plain
-from cae_jax.codec.lossless.samples import Layout, Samples
+from cae_jax.codec.lossless.samples import Samples
 from cae_jax.codec.lossless.tile import TileCoder
 from cae_jax.codec.tiles import coding_tiles
 from cae_jax.coding.bitstream import BytesLike, Container, Header, check_metadata, pack
@@ -48,6 +49,13 @@ class LosslessEncoded:
   largest_error: int
   psnr_db: float
   size: tuple[int, int, int]
+
+  @property
+  def how(self) -> str:
+    """What was done, in a few words."""
+    if math.isinf(self.psnr_db):
+      return "lossless"
+    return f"near-lossless, errors of at most {self.largest_error}"
 
   @property
   def rate_bpp(self) -> float:

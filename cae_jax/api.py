@@ -1,0 +1,127 @@
+"""Images to bytes and back in one call, with the weights of the package."""
+
+import functools
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
+
+from cae_jax.codec.info import DEFAULT_MAX_PIXELS
+from cae_jax.coding.bitstream import BytesLike, Container, unpack
+
+if TYPE_CHECKING:
+  import numpy as np
+
+  from cae_jax.codec.decoded import Decoded
+  from cae_jax.codec.encoding import Encoded
+  from cae_jax.codec.lossless.image import LosslessEncoded
+
+LOSSLESS = "lossless"  # name of the weights
+_lock = threading.Lock()
+
+
+def compress(
+  image: Any,
+  *,
+  lossless: bool = False,
+  near_lossless: SupportsIndex | None = None,
+  quality: SupportsFloat | None = None,
+  bpp: SupportsFloat | None = None,
+  psnr: SupportsFloat | None = None,
+  size_bytes: SupportsFloat | None = None,
+  effort: SupportsIndex = 0,
+  keep_hidden_colour: bool = False,
+  metadata: Mapping[str, BytesLike] | None = None,
+) -> bytes:
+  """Compresses an image: lossy at a quality, of a given size or PSNR, near-lossless, or lossless.
+
+      data = cae_jax.compress(image, bpp=0.5)
+      data = cae_jax.compress(image, lossless=True)
+
+  A PSNR or a size that asks for more than the lossy codec can give is met by the near-lossless or
+  the lossless one; `psnr=math.inf` is lossless.
+
+  Args:
+    image: uint8 [H, W] grey, [H, W, 3] RGB, or with alpha [H, W, 2] or [H, W, 4], of NumPy or JAX,
+      or an image of Pillow; uint16, too, unless a quality is asked for.
+    lossless: every sample comes back.
+    near_lossless: no sample differs by more than this, in grey levels.
+    quality: 0 to 100; 50 if nothing is asked for.
+    bpp: bits of the whole file per pixel, at most.
+    psnr: dB of the decoded image, at least.
+    size_bytes: of the whole file, at most.
+    effort: 0 to 9, of the lossy codec: smaller files by longer work.
+    keep_hidden_colour: lossless keeps colours under full transparency, too.
+    metadata: kept in the file by name, such as "icc" or "exif".
+  Returns:
+    The bytes of a .cae file.
+  Raises:
+    UsageError: another type or shape, more than one target, or one that cannot be met.
+  """
+  return encode(
+    image,
+    lossless=lossless,
+    near_lossless=near_lossless,
+    quality=quality,
+    bpp=bpp,
+    psnr=psnr,
+    size_bytes=size_bytes,
+    effort=effort,
+    keep_hidden_colour=keep_hidden_colour,
+    metadata=metadata,
+  ).data
+
+
+def encode(image: Any, *, lossless: bool = False, **asked: Any) -> "Encoded | LosslessEncoded":
+  """Compresses as `compress`; the result has the file as `data`, its `rate_bpp` and `psnr_db`."""
+  from cae_jax.codec import automatic
+
+  lossy, exact = functools.partial(codec, None), functools.partial(codec, LOSSLESS)
+  return automatic.encode(_array_of(image), lossy, exact, exact=lossless, **asked)
+
+
+def decompress(data: BytesLike, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> "np.ndarray":
+  """Decompresses a file into its image, whichever of the shipped weights it was made with.
+
+  Args:
+    data: the bytes of a .cae file.
+    max_pixels: larger images are refused.
+  Returns:
+    uint8 or uint16, [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], as it was compressed.
+  Raises:
+    BitstreamError: the file is damaged.
+    UsageError: the image is larger than `max_pixels`, or the argument does not hold bytes.
+    WeightsError: the file was made with weights that this version does not have.
+  """
+  return decode(data, max_pixels=max_pixels).image
+
+
+def decode(data: BytesLike | Container, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> "Decoded":
+  """Decompresses a file into its image, `metadata` and `info`; raises as `decompress`."""
+  from cae_jax.weights.shipped import find_for_file
+
+  container = data if isinstance(data, Container) else unpack(data)
+  header = container.header
+  path = find_for_file(header.model_id, header.model_hash.hex())
+  return codec(str(path)).decode(container, max_pixels=max_pixels)
+
+
+def codec(weights: str | None) -> Any:
+  """Returns the codec of weights, made once for all threads: a `Codec` or a `LosslessCodec`."""
+  with _lock:
+    return _codec(weights)
+
+
+@functools.cache
+def _codec(weights: str | None) -> Any:
+  from cae_jax import codec as codecs
+
+  return codecs.load(weights)
+
+
+def _array_of(image: Any) -> Any:
+  """Makes an array of an image of Pillow, and of nothing else."""
+  if not type(image).__module__.startswith("PIL."):
+    return image
+  from cae_jax.images.pixels import from_pillow
+
+  return from_pillow(image)

@@ -1,0 +1,67 @@
+"""What can be asked of a codec: targets and efforts."""
+
+import contextlib
+import math
+import operator
+from collections.abc import Mapping
+from typing import Any, SupportsFloat, SupportsIndex
+
+import numpy as np
+
+from cae_jax.errors import UsageError
+
+DEFAULT_QUALITY = 50.0
+MAX_QUALITY = 100.0
+# Steps of `refine` for each effort.
+EFFORT_STEPS = (0, 1, 2, 4, 6, 8, 11, 14, 18, 24)
+MAX_EFFORT = len(EFFORT_STEPS) - 1
+
+
+class OutOfReach(UsageError):
+  """A target that this codec cannot meet, though another might."""
+
+
+def one_target(asked: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns what was asked for, one thing at most; None stands for nothing.
+
+  Raises:
+    UsageError: it is more than one.
+  """
+  given = {name: value for name, value in asked.items() if value is not None}
+  if len(given) > 1:
+    raise UsageError(f"expected one target, got {' and '.join(given)}; leave out all but one")
+  return given
+
+
+def checked_target(name: str, value: SupportsFloat) -> float:
+  """Returns the value as a number.
+
+  Args:
+    name: of the target.
+    value: a number, of NumPy or JAX, too.
+  Raises:
+    UsageError: it is no number, or none that such a target can have.
+  """
+  number = _as_number(name, value)
+  if name == "quality":
+    if not 0 <= number <= MAX_QUALITY:
+      raise UsageError(f"quality {number:g}: expected 0 to {MAX_QUALITY:g}")
+  elif not 0 < number < math.inf:
+    raise UsageError(f"{name} {number:g}: expected a positive number")
+  return number
+
+
+def checked_effort(effort: SupportsIndex) -> int:
+  """Returns the effort as an integer; raises UsageError unless it is one from 0 to 9."""
+  with contextlib.suppress(TypeError):
+    index = operator.index(effort)
+    if not isinstance(effort, bool) and 0 <= index <= MAX_EFFORT:
+      return index
+  raise UsageError(f"effort {effort!r}: expected a whole number from 0 to {MAX_EFFORT}")
+
+
+def _as_number(name: str, value: Any) -> float:
+  with contextlib.suppress(TypeError, ValueError, OverflowError):
+    if not isinstance(value, (bool, np.bool_, str)) and np.ndim(value) == 0:
+      return float(value)
+  raise UsageError(f"{name} {value!r}: expected a number, got {type(value).__name__}")
