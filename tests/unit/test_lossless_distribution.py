@@ -41,3 +41,14 @@ def test_far_out_there_is_a_floor_and_a_gradient():
   assert float(bits(jnp.float32(-4))) == pytest.approx(20, abs=0.01)
   assert float(jax.grad(bits)(jnp.float32(4.0))) < 0
   assert np.isfinite(jax.grad(bits)(jnp.float32(-4)))
+
+
+@pytest.mark.parametrize("mean", [250.3, 254.8, 261.0])
+def test_the_last_value_has_all_that_lies_beyond(mean):
+  x = np.arange(256, dtype=np.float32)
+  edge = np.where(x == 255, 1, np.where(x == 0, -1, 0))
+  bits = likelihood.bits(x - mean, np.full_like(x, 1.0), np.full_like(x, 1.5), edge)
+  mass = np.exp2(-np.asarray(bits, np.float64))
+  assert mass.sum() == pytest.approx(1, abs=1e-3)
+  below = likelihood.bits(255 - x - (255 - mean), np.full_like(x, 1.0), np.full_like(x, 1.5), -edge)
+  np.testing.assert_allclose(below, bits, rtol=1e-4)

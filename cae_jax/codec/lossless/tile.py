@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from cae_jax.codec.lossless import edges
 from cae_jax.codec.lossless import side as side_information
 from cae_jax.codec.lossless.side import flat, flat_tables
 from cae_jax.coding import rans
@@ -60,7 +61,7 @@ class TileCoder:
       if expected.low_bits is not None:
         parts.append(flat(steps & ((1 << expected.low_bits) - 1), expected.low_bits))
         steps = steps >> expected.low_bits
-      parts.append((steps - expected.starts, expected.tables, self._tables))
+      parts.extend(self._parts(steps - expected.starts, expected, precision))
       return samples
 
     known = passes.run(coarsest, x.shape[1:], side, self._networks, code, precision, in_parallel)
@@ -91,7 +92,7 @@ class TileCoder:
       low: Any = 0
       if expected.low_bits is not None:
         low = decoder.decode(expected.low_bits, flat_tables())
-      steps = decoder.decode(expected.tables, self._tables) + expected.starts
+      steps = self._decode(decoder, expected, precision) + expected.starts
       if expected.low_bits is not None:
         steps = (steps << expected.low_bits) + low
       return _samples(steps, expected, precision)
@@ -99,6 +100,29 @@ class TileCoder:
     x = passes.run(coarsest, shape, side, self._networks, code, precision, in_parallel)
     decoder.finish()
     return x
+
+  def _parts(
+    self, integers: np.ndarray, expected: Expected, precision: Precision
+  ) -> list[rans.Part]:
+    """Parts of integers of tables; those near an end of their range come last."""
+    near = edges.find(expected, precision, self._tables)
+    if near is None:
+      return [(integers, expected.tables, self._tables)]
+    inside = ~near.where
+    return [
+      (integers[inside], expected.tables[inside], self._tables),
+      (near.clip(integers[near.where]), near.indexes, near.tables),
+    ]
+
+  def _decode(self, decoder: rans.Decoder, expected: Expected, precision: Precision) -> np.ndarray:
+    """Decodes what `_parts` made parts of."""
+    near = edges.find(expected, precision, self._tables)
+    if near is None:
+      return decoder.decode(expected.tables, self._tables)
+    integers = np.empty(len(near.where), np.int32)
+    integers[~near.where] = decoder.decode(expected.tables[~near.where], self._tables)
+    integers[near.where] = decoder.decode(near.indexes, near.tables)
+    return integers
 
 
 def _samples_at(place: Place, x: np.ndarray) -> np.ndarray:

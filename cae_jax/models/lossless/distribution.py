@@ -17,6 +17,8 @@ LARGEST_SHAPE = 3
 SHAPES_PER_UNIT = 2
 SHAPES = LARGEST_SHAPE * SHAPES_PER_UNIT + 1
 FRACTIONS = 8  # of the mean, in a unit
+# Of tables: how many fractions, scales and shapes there are.
+TABLES = (FRACTIONS, SCALES, SHAPES)
 
 _LOGISTIC, _LAPLACE, _NARROW, _WIDE, _WIDE_SHARE = 0.6, 0.95, 0.8, 3.2, 0.2
 # What any sample may count on: about what an escape costs.
@@ -40,12 +42,19 @@ def tails(distance: Any, xp: Any, normal: Any) -> Any:
   )
 
 
-def masses(error: Any, scale: Any, xp: Any, normal: Any) -> Any:
-  """[4, ...]: of the unit around each error, under each distribution."""
+def masses(error: Any, scale: Any, xp: Any, normal: Any, edge: Any = 0) -> Any:
+  """Computes what each distribution has in the unit around each error: [4, ...].
+
+  Args:
+    error, scale: [...].
+    xp, normal: of NumPy or JAX, see `tails`.
+    edge: [...], 1 or -1 where the unit has all that lies beyond it, above or below.
+  """
   distance = xp.abs(error)
-  near, far = (distance - 0.5) / scale, (distance + 0.5) / scale
-  inner = tails(xp.abs(near), xp, normal)
-  return xp.where(near < 0, 1 - inner, inner) - tails(xp.minimum(far, 60.0), xp, normal)
+  near = (xp.where(edge == 0, distance, error * edge) - 0.5) / scale
+  inner = tails(xp.minimum(xp.abs(near), 60.0), xp, normal)
+  outer = tails(xp.minimum((distance + 0.5) / scale, 60.0), xp, normal)
+  return xp.where(near < 0, 1 - inner, inner) - xp.where(edge == 0, outer, 0)
 
 
 def mix(masses: Any, shape: Any, xp: Any) -> Any:

@@ -1,5 +1,7 @@
 """Bits of samples under the distributions of `distribution`, for training."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,18 +14,20 @@ def _normal(x: jax.Array) -> jax.Array:
   return 0.5 * erfc(x * -np.float32(0.5**0.5))
 
 
-def bits(error: jax.Array, log_scale: jax.Array, shape: jax.Array) -> jax.Array:
+def bits(error: jax.Array, log_scale: jax.Array, shape: jax.Array, edge: Any = 0) -> jax.Array:
   """Computes the information content of samples.
 
   Args:
     error: [...] float, samples less their means.
     log_scale: same shape, log2, clipped to the range of the tables.
     shape: same shape, clipped to [0, 3].
+    edge: same shape, 1 or -1 for a sample that is the largest or smallest there can be: it has the
+      probability of all that lies beyond.
   """
   scale = jnp.exp2(jnp.clip(log_scale, distribution.LOWEST, distribution.HIGHEST))
   shape = jnp.clip(shape, 0, distribution.LARGEST_SHAPE)
   # A scale of next to nothing leaves no gradient far out; the floor must not hide all of it.
-  mass = distribution.mix(distribution.masses(error, scale, jnp, _normal), shape, jnp)
+  mass = distribution.mix(distribution.masses(error, scale, jnp, _normal, edge), shape, jnp)
   return -jnp.log2(jnp.maximum(mass, 0) * (1 - distribution.FLOOR) + distribution.FLOOR)
 
 

@@ -123,13 +123,15 @@ def _bits(nets: Any, batch: Any, rounded: bool) -> jax.Array:
   steps = jnp.tile(step, x.shape[-1] // len(step)).astype(jnp.float32)
   # What is coded is how many steps a sample is from the rounded mean.
   middle = jax.lax.stop_gradient(jnp.floor(outputs.mean / 8 + 0.5))
-  error = middle + steps * jnp.rint((x - middle) / steps) - outputs.mean / 8
+  coded = middle + steps * jnp.rint((x - middle) / steps)
+  edge = jnp.where(coded >= 255, 1, jnp.where(coded <= 0, -1, 0))
+  error = coded - outputs.mean / 8
   scaled = network.Outputs(error / steps, outputs.log_scale - jnp.log2(steps), outputs.shape)
   if rounded:
     scaled = scaled._replace(mean=-scaled.mean * 8)
     rounded_mean, log_scale, shape = likelihood.rounded(*scaled)
     scaled = network.Outputs(-rounded_mean / 8, log_scale, shape)
-  bits = likelihood.bits(*scaled)
+  bits = likelihood.bits(*scaled, edge)
   return bits.reshape(*bits.shape[:2], -1, len(level)).mean(2)
 
 
