@@ -205,7 +205,7 @@ class LosslessCodec:
     """The section of a tile, and its squared error."""
     data, known = self.coder.encode(x, precision, in_parallel)
     section = _section(known.astype(x.dtype), _MODEL, data)
-    if estimate_plain(x) < len(section):
+    if estimate_plain(samples.interleaved(x)) < len(section):
       plain = _plain_section(x)
       if len(plain) < len(section):
         return plain, 0.0
@@ -270,14 +270,14 @@ def _shared(tiles: int) -> tuple[int, int]:
 
 def _whole(x: np.ndarray, sections: Sequence[bytes]) -> bytes | None:
   """One plain section for all tiles, if it is smaller than they are."""
-  if len(sections) < 2 or estimate_plain(x) >= sum(map(len, sections)):
+  if len(sections) < 2 or estimate_plain(samples.interleaved(x)) >= sum(map(len, sections)):
     return None
   whole = _plain_section(x)
   return whole if len(whole) < sum(map(len, sections)) else None
 
 
 def _plain_section(x: np.ndarray) -> bytes:
-  return _section(x, _PLAIN, encode_plain(np.moveaxis(x, 0, 2)))
+  return _section(x, _PLAIN, encode_plain(samples.interleaved(x)))
 
 
 def _read_plain_section(section: bytes, shape: tuple[int, int, int], dtype: type) -> np.ndarray:
@@ -286,7 +286,7 @@ def _read_plain_section(section: bytes, shape: tuple[int, int, int], dtype: type
     raise BitstreamError("sections", 0, "a section is of no known method")
   channels, height, width = shape
   x = decode_plain(section[_CRC_BYTES + 1 :], (height, width, channels), dtype)
-  x = np.moveaxis(x, 2, 0)
+  x = samples.planes(x)
   _check(section, x)
   return x
 

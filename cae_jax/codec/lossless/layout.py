@@ -16,7 +16,7 @@ class Layout:
   Attributes:
     largest_error: that samples may have; 0 is lossless.
     offset, gap: a sample is offset + gap * integer.
-    largest: integer.
+    largest: integer, at least 1.
     grey: the three colours are equal, and one is coded.
     whole: the image is one section, not tiles.
   """
@@ -50,6 +50,6 @@ class Layout:
     layout = cls(
       largest_error, offset, gap, largest, grey=bool(flags & _GREY), whole=bool(flags & _WHOLE)
     )
-    if layout.pack() != parameters or gap < 1 or offset + gap * largest > _LARGEST:
+    if layout.pack() != parameters or min(gap, largest) < 1 or offset + gap * largest > _LARGEST:
       raise BitstreamError("parameters", 0, f"{parameters.hex()!r} are none of a lossless file")
     return layout

@@ -49,13 +49,12 @@ def take_apart(image: np.ndarray, largest_error: int = 0, keep_hidden: bool = Tr
     alpha = np.ascontiguousarray(channels[..., -1])
     channels = channels[..., :-1] if keep_hidden else hide(channels[..., :-1], alpha)
   grey = channels.shape[2] == 3 and _equal(channels)
-  order = CHANNEL_ORDER if channels.shape[2] == 3 and not grey else (0,)
-  x = np.ascontiguousarray(np.moveaxis(channels, 2, 0)[list(order)])
+  x = planes(channels[..., :1] if grey else channels)
   offset, gap = _lattice(x)
   if (offset, gap) != (0, 1):
     x = (x - x.dtype.type(offset)) // x.dtype.type(gap)
   # Of 8 bits all values are expected, of more those that there are.
-  largest = 255 if x.dtype == np.uint8 and gap == 1 else int(x.max())
+  largest = 255 if x.dtype == np.uint8 and gap == 1 else max(int(x.max()), 1)
   return Samples(kind, x, alpha, Layout(largest_error, offset, gap, largest, grey))
 
 
@@ -65,11 +64,25 @@ def put_together(kind: Kind, colours: np.ndarray, alpha: np.ndarray | None, layo
   x = colours.astype(dtype)
   if (layout.offset, layout.gap) != (0, 1):
     x = x * dtype(layout.gap) + dtype(layout.offset)
-  order = np.argsort(CHANNEL_ORDER) if len(x) == 3 else np.zeros(kind.colours, int)
-  channels = np.moveaxis(x[order], 0, 2)
+  channels = np.repeat(interleaved(x), kind.colours // len(x), axis=2)
   if alpha is not None:
     return np.concatenate([channels, alpha[..., None].astype(dtype)], axis=2)
-  return channels[..., 0] if kind.channels == 1 else np.ascontiguousarray(channels)
+  return channels[..., 0] if kind.channels == 1 else channels
+
+
+def interleaved(x: np.ndarray) -> np.ndarray:
+  """Makes [H, W, C], in the usual order, of channels in that of coding [C, H, W]."""
+  return np.ascontiguousarray(np.moveaxis(x[list(_order(len(x)))], 0, 2))
+
+
+def planes(x: np.ndarray) -> np.ndarray:
+  """Inverts `interleaved`."""
+  # Both orders are their own inverses.
+  return np.ascontiguousarray(np.moveaxis(x, 2, 0)[list(_order(x.shape[2]))])
+
+
+def _order(channels: int) -> tuple[int, ...]:
+  return CHANNEL_ORDER if channels == 3 else tuple(range(channels))
 
 
 def coded_channels(header: Header, layout: Layout) -> int:
@@ -92,7 +105,9 @@ def _equal(channels: np.ndarray) -> bool:
 def _lattice(x: np.ndarray) -> tuple[int, int]:
   """The smallest value, and the largest gap that divides all differences to it."""
   used = np.flatnonzero(np.bincount(x.reshape(-1), minlength=1))
-  gap = int(np.gcd.reduce(used - used[0])) or 1
+  if used.size == 1:
+    return 0, max(int(used[0]), 1)
+  gap = int(np.gcd.reduce(used - used[0]))
   if gap == 1 and x.dtype == np.uint8:
     return 0, 1
   return int(used[0]), gap

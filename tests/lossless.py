@@ -1,0 +1,54 @@
+"""A tiny lossless model for tests: random networks, true tables."""
+
+import functools
+
+import numpy as np
+
+from cae_jax.codec.lossless import tile
+from cae_jax.models.lossless import linear, network
+from cae_jax.models.lossless.phases import PHASES
+from cae_jax.weights import Weights
+
+TRUNK, HEAD = (12, 8), 6
+
+
+@functools.cache
+def tiny_weights() -> Weights:
+  """Returns weights whose networks say little: without JAX, and the same everywhere."""
+  rng = np.random.default_rng(0)
+  sets = {
+    f"sets_{i}_{phase}": _phase(rng, len(of.neighbours))
+    for i in range(network.SETS)
+    for phase, of in enumerate(PHASES)
+  }
+  linear_tables = {
+    str(channels): np.zeros(
+      (linear.FITTED_LEVELS, 3, channels, linear.size(2, channels - 1, channels)), np.int16
+    )
+    for channels in (1, 3)
+  }
+  return Weights(
+    "tiny-lossless",
+    {"model": "lossless", "trunk_widths": list(TRUNK), "head_width": HEAD},
+    sets,
+    {"distribution": tile.make_arrays(), "linear": linear_tables},
+  )
+
+
+def _phase(rng, neighbours: int) -> dict[str, np.ndarray]:
+  params = {}
+  size = 3 * (neighbours + network.ERRORS) + 10
+
+  def add(name: str, width: int, inputs: int, gain: float, classes: int = 0) -> None:
+    scale = gain * np.sqrt(2 / inputs)
+    params[f"{name}_weights"] = rng.normal(0, scale, (width, inputs)).astype(np.float32)
+    shape = (classes, width) if classes else (width,)
+    params[f"{name}_bias"] = np.zeros(shape, np.float32)
+
+  for i, width in enumerate(TRUNK):
+    add(f"trunk_{i}", width, size, 1.0, network.LEVELS + network.STEPS if i == 0 else 0)
+    size = width
+  for c in range(3):
+    add(f"head_{c}_0", HEAD, size + 2 + 2 * c, 1.0)
+    add(f"head_{c}_1", 3, HEAD, 0.1)
+  return params
