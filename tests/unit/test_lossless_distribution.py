@@ -52,3 +52,9 @@ def test_the_last_value_has_all_that_lies_beyond(mean):
   assert mass.sum() == pytest.approx(1, abs=1e-3)
   below = likelihood.bits(255 - x - (255 - mean), np.full_like(x, 1.0), np.full_like(x, 1.5), -edge)
   np.testing.assert_allclose(below, bits, rtol=1e-4)
+
+
+def test_steps_are_rounded_to_the_scales_of_tables():
+  steps = np.arange(1, 65536, 2)
+  expected = np.rint(distribution.PER_OCTAVE * np.log2(steps)).astype(int)
+  assert [distribution._log_step(step) for step in steps.tolist()] == expected.tolist()
