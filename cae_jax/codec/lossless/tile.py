@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from cae_jax.codec.lossless import edges
+from cae_jax.codec.lossless import adjustment, edges
 from cae_jax.codec.lossless import side as side_information
 from cae_jax.codec.lossless.side import flat, flat_tables
 from cae_jax.coding import rans
+from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.tables import CodingTables, tables_from_frequencies, tables_from_pmfs
 from cae_jax.models.lossless import distribution, linear, network, passes
 from cae_jax.models.lossless.linear import Coefficients
@@ -105,17 +106,29 @@ class TileCoder:
     self, integers: np.ndarray, expected: Expected, precision: Precision
   ) -> list[rans.Part]:
     """Parts of integers of tables; those near an end of their range come last."""
+    first = []
+    if len(integers) >= adjustment.FEWEST:
+      adjustments = adjustment.find(integers, expected, self._tables)
+      expected = adjustment.adjusted(expected, adjustments)
+      first = [flat(adjustments, adjustment.BITS)]
     near = edges.find(expected, precision, self._tables)
     if near is None:
-      return [(integers, expected.tables, self._tables)]
+      return [*first, (integers, expected.tables, self._tables)]
     inside = ~near.where
     return [
+      *first,
       (integers[inside], expected.tables[inside], self._tables),
       (near.clip(integers[near.where]), near.indexes, near.tables),
     ]
 
   def _decode(self, decoder: rans.Decoder, expected: Expected, precision: Precision) -> np.ndarray:
     """Decodes what `_parts` made parts of."""
+    if len(expected.tables) >= adjustment.FEWEST:
+      kinds = np.full(adjustment.CLASSES, adjustment.BITS)
+      adjustments = decoder.decode(kinds, flat_tables())
+      if adjustments.max() >= adjustment.ADJUSTMENTS:
+        raise BitstreamError("tile", 0, "an adjustment is none of those that there are")
+      expected = adjustment.adjusted(expected, adjustments)
     near = edges.find(expected, precision, self._tables)
     if near is None:
       return decoder.decode(expected.tables, self._tables)
