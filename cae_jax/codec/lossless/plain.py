@@ -1,0 +1,381 @@
+"""Drawings and planes of opacity: colours counted, rows predicted, and a dictionary coder.
+
+No model of photographs: LZMA2 or deflate of the samples, or of a table of colours and the numbers
+that say which. docs/format.md describes the bytes.
+"""
+
+import itertools
+import lzma
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cae_jax.codec.lossless import filters
+from cae_jax.coding.errors import BitstreamError
+from cae_jax.coding.varint import ByteReader, write_varint
+
+MAX_COLOURS = 1 << 16
+DICTIONARY = 1 << 23  # bytes, of LZMA2
+_CONSTANT, _LZMA_AS_IS, _LZMA_LEFT, _STORED, _LZMA, _DEFLATE, _COLOURS = range(7)
+_SECTION = "plain"
+
+# What follows concerns the encoder alone.
+_TRIAL_BYTES = 1 << 16  # of the excerpts by which forms are compared
+_EXCERPT_BLOCKS = 4
+_FINALISTS = 3  # forms that are tried on the whole image
+_LARGE = 1 << 22  # bytes; here only one form is
+_SMALL = 1 << 14  # bytes; here deflate may win
+
+
+class _Form(NamedTuple):
+  """How samples are laid out as bytes.
+
+  Attributes:
+    filter: of `filters`, NONE to BY_ROW.
+    by_columns: rows and columns change places.
+    less_green: the second channel is taken off the first and the third.
+    packing: log2 of the samples that share a byte, the first in the lowest bits; 0 unless the
+      image is uint8 [H, W, 1].
+    apart: of uint16, all high bytes come first, instead of each low byte and its high one.
+  """
+
+  filter: int = filters.NONE
+  by_columns: bool = False
+  less_green: bool = False
+  packing: int = 0
+  apart: bool = False
+
+  def to_byte(self) -> int:
+    """Packs the form into bits, lowest first: 3, 1, 1, 2, 1."""
+    flags = self.by_columns << 3 | self.less_green << 4 | self.packing << 5 | self.apart << 7
+    return self.filter | flags
+
+  @classmethod
+  def from_byte(cls, byte: int) -> "_Form":
+    """Undoes `to_byte`."""
+    return cls(byte & 7, bool(byte & 8), bool(byte & 16), byte >> 5 & 3, bool(byte & 128))
+
+
+_AS_IS, _LEFT = _Form(), _Form(filters.LEFT)
+_FILTERED = [_Form(kind) for kind in range(5)]
+_BY_COLUMNS = _Form(by_columns=True)
+
+
+def encode_plain(x: np.ndarray) -> bytes:
+  """Codes an image as a section, by the smallest of the methods that excerpts of it speak for.
+
+  Args:
+    x: uint8 or uint16 [H, W, C], of 1 to 4 channels.
+  Returns:
+    At most one byte more than the samples have.
+  """
+  x = np.ascontiguousarray(x)
+  if (x == x[0, 0]).all():
+    return bytes([_CONSTANT]) + _bytes(x[0, 0])
+  return min([_encode_samples(x), *(_encode_colours(*found) for found in _colours(x))], key=len)
+
+
+def estimate_plain(x: np.ndarray) -> int:
+  """Estimates the bytes that `encode_plain` would take, from excerpts, in some hundredths of a
+  second.
+  """
+  excerpt = _excerpt(x, 0)
+  images = [(excerpt, _AS_IS), (excerpt, _Form(filters.PAETH))]
+  images += [(indexes, _AS_IS) for _, indexes in itertools.islice(_colours(excerpt), 1)]
+  size = min(len(_lzma(_to_bytes(image, form), 1, preset=1)) for image, form in images)
+  return size * x.nbytes // excerpt.nbytes
+
+
+def decode_plain(section: bytes, shape: tuple[int, int, int], dtype: Any) -> np.ndarray:
+  """Decodes what `encode_plain` made.
+
+  Inflates no more than the image has, with a dictionary of 8 MiB.
+
+  Args:
+    section: the bytes.
+    shape: of the image, [H, W, C] with 1 to 4 channels.
+    dtype: uint8 or uint16.
+  Raises:
+    BitstreamError: the section is not one of such an image.
+  """
+  reader = ByteReader(section, _SECTION)
+  dtype = np.dtype(dtype)
+  if section[:1] == bytes([_COLOURS]):
+    return _decode_colours(reader, shape, dtype)
+  return _decode_samples(reader.rest(), shape, dtype)
+
+
+def _encode_samples(x: np.ndarray) -> bytes:
+  """A section of any method but _COLOURS."""
+  if (x == x[0, 0]).all():
+    return bytes([_CONSTANT]) + _bytes(x[0, 0])
+  ranked = sorted(_forms(x), key=lambda form: _trial(x, form))
+  coded = (
+    _section(form, _to_bytes(x, form), _word(x, form))
+    for form in ranked[: 1 if x.nbytes > _LARGE else _FINALISTS]
+  )
+  return min([bytes([_STORED]) + _bytes(x), *coded], key=len)
+
+
+def _forms(x: np.ndarray) -> list[_Form]:
+  """What may suit an image; an image of one channel may be one of numbers of colours."""
+  forms = [*_FILTERED, _BY_COLUMNS]
+  if x.dtype == np.uint16:
+    forms += [form._replace(apart=True) for form in forms]
+  if x.shape[2] >= 3:
+    forms += [form._replace(less_green=True) for form in forms]
+  if sum(x.shape[:2]) > filters.MAX_SIDES or _is_strip(x):
+    forms = [form for form in forms if form.filter < filters.PAETH]
+  packing = next((k for k in (3, 2, 1) if int(x.max()) < 1 << (8 >> k)), 0)
+  if packing and x.shape[2] == 1 and x.dtype == np.uint8:
+    forms += [form._replace(packing=packing) for form in (_AS_IS, _BY_COLUMNS)]
+  return forms
+
+
+def _is_strip(x: np.ndarray) -> bool:
+  """Whether diagonals are so short that a decoder would take too long."""
+  return sum(x.shape[:2]) > max(2048, x.shape[0] * x.shape[1] // 128)
+
+
+def _trial(x: np.ndarray, form: _Form) -> int:
+  excerpt = _excerpt(x, 1 if form.by_columns else 0)
+  return len(_lzma(_to_bytes(excerpt, form), _word(x, form)))
+
+
+def _excerpt(x: np.ndarray, axis: int) -> np.ndarray:
+  """Some blocks of rows (axis 0) or columns, spread evenly; a small image as it is."""
+  lines = x.shape[axis]
+  size = -(-lines * _TRIAL_BYTES // (x.nbytes * _EXCERPT_BLOCKS))
+  if size * _EXCERPT_BLOCKS >= lines:
+    return x
+  starts = np.linspace(0, lines - size, _EXCERPT_BLOCKS).astype(int)
+  return x.take((starts[:, None] + np.arange(size)).ravel(), axis)
+
+
+def _word(x: np.ndarray, form: _Form) -> int:
+  """Bytes after which the same channel comes again."""
+  return x.shape[2] * (1 if form.apart else x.itemsize)
+
+
+def _section(form: _Form, data: bytes, word: int) -> bytes:
+  """The smallest of the ways to code bytes."""
+  short = {_AS_IS: _LZMA_AS_IS, _LEFT: _LZMA_LEFT}.get(form)
+  head = bytes([_LZMA, form.to_byte()]) if short is None else bytes([short])
+  coded = [head + _lzma(data, word)]
+  if len(data) <= _LARGE:
+    coded.append(head + _lzma(data, word, literal_bits=0))
+  if len(data) <= _SMALL:
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
+    deflated = deflater.compress(data) + deflater.flush()
+    coded.append(bytes([_DEFLATE, form.to_byte()]) + deflated)
+  return min(coded, key=len)
+
+
+def _lzma(data: bytes, word: int, literal_bits: int = 3, preset: int = 6) -> bytes:
+  """LZMA2 whose probabilities depend on the place in a word of 2 or 4 bytes."""
+  place = {2: 1, 4: 2, 8: 2}.get(word, 0)
+  own = {"lc": min(literal_bits, 4 - place), "lp": place, "pb": place}
+  chain = [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": DICTIONARY, **own}]
+  return lzma.compress(data, lzma.FORMAT_RAW, filters=chain)
+
+
+def _colours(x: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Tables of an image's colours [n, C], in some orders, and numbers [H, W, 1]; none of too many.
+
+  Numbers are uint8 up to 256 colours, and uint16 above.
+  """
+  bits = 8 * x.itemsize
+  keys = x[..., 0].astype(np.uint64)
+  for channel in range(1, x.shape[2]):
+    keys = keys << np.uint64(bits) | x[..., channel]
+  if np.unique(_excerpt(keys, 0)).size > MAX_COLOURS // 2:
+    return
+  _, first, inverse, counts = np.unique(
+    keys, return_index=True, return_inverse=True, return_counts=True
+  )
+  if not 1 < first.size <= min(MAX_COLOURS, keys.size // 2):
+    return
+  colours = x.reshape(-1, x.shape[2])[first]
+  few = first.size <= 256
+  for order in (_by_brightness(colours), _by_nearness(colours) if few else np.argsort(-counts)):
+    ranks = np.empty(first.size, np.uint8 if few else np.uint16)
+    ranks[order] = np.arange(first.size)
+    yield colours[order], ranks[inverse].reshape(*x.shape[:2], 1)
+
+
+def _by_brightness(colours: np.ndarray) -> np.ndarray:
+  weights = np.array([2, 5, 1, 0]) if colours.shape[1] >= 3 else np.array([8, 1])
+  return np.argsort(colours @ weights[: colours.shape[1]], kind="stable")
+
+
+def _by_nearness(colours: np.ndarray) -> np.ndarray:
+  """From the darkest on, each followed by the nearest one that is left."""
+  places = colours.astype(np.int64)
+  here, left = int(places.sum(axis=1).argmin()), np.ones(len(places), bool)
+  order = []
+  for _ in places:
+    order.append(here)
+    left[here] = False
+    distances = np.abs(places - places[here]).sum(axis=1)
+    here = int(np.where(left, distances, np.iinfo(np.int64).max).argmin())
+  return np.array(order)
+
+
+def _encode_colours(table: np.ndarray, indexes: np.ndarray) -> bytes:
+  coded = _encode_samples(np.ascontiguousarray(table.T)[..., None])
+  head = [bytes([_COLOURS]), write_varint(len(table)), write_varint(len(coded))]
+  return b"".join([*head, coded, _encode_samples(indexes)])
+
+
+def _decode_colours(reader: ByteReader, shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
+  height, width, channels = shape
+  reader.read(1, "method")
+  count = reader.varint(MAX_COLOURS, "number of colours")
+  if not 0 < count <= height * width:
+    raise reader.fail(f"{count} colours of {height} x {width} pixels")
+  size = reader.varint(len(reader.data), "size of the table of colours")
+  coded = reader.read(size, "table of colours")
+  table = _decode_samples(coded, (channels, count, 1), dtype)[..., 0].T
+  index_type = np.dtype(np.uint8 if count <= 256 else np.uint16)
+  start = reader.position
+  indexes = _decode_samples(reader.rest(), (height, width, 1), index_type)[..., 0]
+  if indexes.max() >= count:
+    raise reader.fail(f"colour {indexes.max()} of a table of {count}", start)
+  return table[indexes]
+
+
+def _decode_samples(section: bytes, shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
+  """An image from a section of any method but _COLOURS."""
+  reader = ByteReader(section, _SECTION)
+  method = reader.read(1, "method")[0]
+  if method == _CONSTANT:
+    value = _samples(reader.read(shape[2] * dtype.itemsize, "constant"), dtype)
+    if reader.rest():
+      raise reader.fail("bytes follow a constant")
+    return np.full(shape, value)
+  if method == _STORED:
+    data = reader.rest()
+    return _from_bytes(_exactly(data, _byte_count(shape, dtype, _AS_IS)), shape, dtype, _AS_IS)
+  if method in (_LZMA, _DEFLATE):
+    form = _Form.from_byte(reader.read(1, "form")[0])
+    _check_form(form, shape, dtype)
+  elif method in (_LZMA_AS_IS, _LZMA_LEFT):
+    form = _AS_IS if method == _LZMA_AS_IS else _LEFT
+  else:
+    raise reader.fail(f"unknown method {method}", 0)
+  inflate = _undeflate if method == _DEFLATE else _unlzma
+  data = inflate(reader.rest(), _byte_count(shape, dtype, form))
+  return _from_bytes(data, shape, dtype, form)
+
+
+def _check_form(form: _Form, shape: tuple[int, int, int], dtype: np.dtype) -> None:
+  height, width, channels = shape
+  fits = (
+    form.filter <= filters.BY_ROW
+    and (form.filter < filters.PAETH or height + width <= filters.MAX_SIDES)
+    and (channels >= 3 or not form.less_green)
+    and ((channels, dtype) == (1, np.uint8) or not form.packing)
+    and (dtype == np.uint16 or not form.apart)
+  )
+  if not fits:
+    raise BitstreamError(
+      _SECTION, 1, f"the form {form.to_byte()} does not fit {dtype} {list(shape)}"
+    )
+
+
+def _unlzma(data: bytes, size: int) -> bytes:
+  chain = [{"id": lzma.FILTER_LZMA2, "dict_size": DICTIONARY}]
+  inflater = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=chain)
+  try:
+    inflated = inflater.decompress(data, max_length=size + 1)
+  except lzma.LZMAError as error:
+    raise BitstreamError(_SECTION, 1, f"the data are damaged: {error}") from error
+  return _exactly(inflated, size, inflater.eof and not inflater.unused_data)
+
+
+def _undeflate(data: bytes, size: int) -> bytes:
+  inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+  try:
+    inflated = inflater.decompress(data, size + 1)
+  except zlib.error as error:
+    raise BitstreamError(_SECTION, 1, f"the data are damaged: {error}") from error
+  return _exactly(inflated, size, inflater.eof and not inflater.unused_data)
+
+
+def _exactly(data: bytes, size: int, ended: bool = True) -> bytes:
+  if len(data) != size or not ended:
+    raise BitstreamError(_SECTION, 1, f"expected {size} bytes of samples and nothing else")
+  return data
+
+
+def _byte_count(shape: tuple[int, int, int], dtype: np.dtype, form: _Form) -> int:
+  """Of the samples and, behind them, the kinds of rows."""
+  rows, columns = (shape[1], shape[0]) if form.by_columns else shape[:2]
+  kinds = rows if form.filter == filters.BY_ROW else 0
+  return rows * -(-columns // (1 << form.packing)) * shape[2] * dtype.itemsize + kinds
+
+
+def _to_bytes(x: np.ndarray, form: _Form) -> bytes:
+  if form.less_green:
+    x = x.copy()
+    x[..., :3:2] -= x[..., 1:2]
+  if form.by_columns:
+    x = x.swapaxes(0, 1)
+  x, kinds = filters.predict(x, form.filter)
+  if form.packing:
+    x = _pack(x, form.packing)
+  if form.apart:
+    x = np.stack([x >> 8, x & 255]).astype(np.uint8)
+  return _bytes(x) + kinds.tobytes()
+
+
+def _from_bytes(
+  data: bytes, shape: tuple[int, int, int], dtype: np.dtype, form: _Form
+) -> np.ndarray:
+  """Undoes `_to_bytes`; the image may be written to, unlike the bytes."""
+  rows, columns = (shape[1], shape[0]) if form.by_columns else shape[:2]
+  kinds = np.frombuffer(data, np.uint8)[len(data) - rows :] if form.filter == filters.BY_ROW else ()
+  if len(kinds) and max(kinds) > filters.PAETH:
+    raise BitstreamError(_SECTION, 1, f"a row has filter {max(kinds)}")
+  samples = memoryview(data)[: len(data) - len(kinds)]
+  if form.apart:
+    high, low = np.frombuffer(samples, np.uint8).reshape(2, rows, columns, -1)
+    x = high.astype(np.uint16) << 8 | low
+  else:
+    x = _samples(samples, dtype).reshape(rows, -1, shape[2])
+  if form.packing:
+    x = _unpack(x, form.packing, columns)
+  x = filters.restore(x, form.filter, np.asarray(kinds))
+  if form.by_columns:
+    x = x.swapaxes(0, 1)
+  x = np.require(x, requirements=["C", "W"])
+  if form.less_green:
+    x[..., :3:2] += x[..., 1:2]
+  return x
+
+
+def _pack(x: np.ndarray, packing: int) -> np.ndarray:
+  """[H, W, 1] -> [H, ceil(W / 2^packing), 1]."""
+  count = 1 << packing
+  groups = np.pad(x[..., 0], ((0, 0), (0, -x.shape[1] % count))).reshape(len(x), -1, count)
+  shifts = (np.arange(count) * (8 >> packing)).astype(np.uint8)
+  return np.bitwise_or.reduce(groups << shifts, axis=2)[..., None]
+
+
+def _unpack(x: np.ndarray, packing: int, columns: int) -> np.ndarray:
+  """Undoes `_pack`; [H, W, 1] with W = `columns`."""
+  bits = 8 >> packing
+  shifts = (np.arange(1 << packing) * bits).astype(np.uint8)
+  return (x >> shifts & np.uint8((1 << bits) - 1)).reshape(len(x), -1)[:, :columns, None]
+
+
+def _bytes(x: np.ndarray) -> bytes:
+  """The samples in C order, uint16 with the low byte first."""
+  return x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _samples(data: bytes | memoryview, dtype: np.dtype) -> np.ndarray:
+  """Undoes `_bytes`, flat."""
+  return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False)
