@@ -49,7 +49,7 @@ def _differences(x: np.ndarray, kind: int) -> np.ndarray:
     return x
   if kind in (LEFT, UP):
     return np.diff(x, axis=1 if kind == LEFT else 0, prepend=x.dtype.type(0))
-  wide = np.pad(x, ((1, 0), (1, 0), (0, 0))).astype(_WIDE[x.dtype])
+  wide: np.ndarray = np.pad(x, ((1, 0), (1, 0), (0, 0))).astype(_WIDE[x.dtype])
   return x - _paeth(wide[1:, :-1], wide[:-1, 1:], wide[:-1, :-1]).astype(x.dtype)
 
 
