@@ -7,6 +7,14 @@ figures/. Each baseline is measured at fixed settings and, but for --nomatch, at
 our files. With four or more settings of ours there are BD-rates against every baseline, and on all
 24 Kodak images published curves beside them. The same command goes on after an interruption;
 --jobs=N measures N images at a time. Images that the weights were trained on are left out.
+
+    python -m experiments.evaluate --lossless --sets=kodak=KODAK,scans=FOLDER --output=DIR
+
+--lossless compares lossless codecs instead, on images of 8 to 16 bits, grey or colour, with or
+without alpha: bits per sub-pixel of whole files, each decoded and compared sample by sample.
+--near_lossless=1,2 measures files with errors of at most 1 and 2 levels, too. --records=FILE,…
+joins records of other runs, so that a codec can be added without running the others again; their
+seconds are then of another run.
 """
 
 import functools
@@ -26,7 +34,7 @@ from cae_jax.evaluation.rd import bd_rates, curves, published
 from cae_jax.evaluation.rd import tables as rd_tables
 from cae_jax.evaluation.records import Record
 from cae_jax.images.files import replace_atomically
-from experiments import cli, evaluation_flags
+from experiments import cli, evaluate_lossless, evaluation_flags
 from experiments.program_flags import Args, Flags
 
 
@@ -42,10 +50,18 @@ def define_flags(flags: Flags) -> None:
   )
   flags.integer("jobs", 1, "Processes; with more than one no times are measured.", lower_bound=1)
   flags.path("output", None, "Folder to write to.", required=True)
+  evaluate_lossless.define_flags(flags)
 
 
 def main(args: Args) -> None:
   """Runs the program."""
+  if args.lossless:
+    evaluate_lossless.main(args)
+  else:
+    _evaluate(args)
+
+
+def _evaluate(args: Args) -> None:
   weights = evaluation_flags.weights(args)
   codec = codecs.load(weights)
   own_codec.file_codecs(codec, args.efforts)  # fails now if it has no such efforts

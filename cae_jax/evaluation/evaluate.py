@@ -1,5 +1,6 @@
 """Codecs over images: fixed settings, and baselines at the size of our own files."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -22,6 +23,7 @@ def run(
   on_record: Callable[[Record], None] = lambda record: None,
   done: Sequence[Record] = (),
   progress: bool = True,
+  dataset: str = "",
 ) -> list[Record]:
   """Measures every codec on every image.
 
@@ -30,7 +32,7 @@ def run(
 
   Args:
     codecs: the baselines; a `Missing` gives one row that says so.
-    images: (name, uint8 [H, W, 3]) pairs.
+    images: (name, image) pairs; images are uint8 [H, W, 3], or what the codecs take.
     settings: fixed settings by codec name; a codec not named runs its own `settings`, an empty
       sequence none.
     match_codec: our own codec; None measures fixed settings alone.
@@ -39,6 +41,7 @@ def run(
     done: records of an earlier run (`records.resume_records`), not measured again: same codec,
       setting, image and version, and for a matched row the same size to meet.
     progress: shows a progress bar over the images.
+    dataset: of the new records, and of `done`.
   Returns:
     `done` and the new records.
   """
@@ -47,6 +50,7 @@ def run(
   seen = {_key(record) for record in done}
 
   def keep(record: Record) -> Record:
+    record = dataclasses.replace(record, dataset=dataset)
     result.append(record)
     seen.add(_key(record))
     on_record(record)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cae_jax.evaluation.codecs.base import CodecError, ImageCodec
+from cae_jax.evaluation import samples
+from cae_jax.evaluation.codecs.base import CodecError, ImageCodec, Unsupported
 from cae_jax.evaluation.records import OK, Record, Setting
 from cae_jax.images import metrics
 
@@ -30,47 +31,61 @@ class Match(NamedTuple):
   next_data: bytes | None = None
 
 
-def evaluate_image(codec: ImageCodec, setting: Setting, name: str, x_uint8: np.ndarray) -> Record:
+def evaluate_image(codec: ImageCodec, setting: Setting, name: str, x: np.ndarray) -> Record:
   """Encodes one image, decodes the file, and measures both.
 
   Args:
     codec, setting: what to run.
     name: of the image.
-    x_uint8: uint8 [H, W, 3].
+    x: the image, of a kind that the codec takes (`ImageCodec`).
   Returns:
     The record; if the codec raised `CodecError`, one without figures whose status says so.
   """
   try:
     started = time.perf_counter()
-    data = codec.encode(x_uint8, setting)
+    data = codec.encode(x, setting)
     encode_s = time.perf_counter() - started
-    return measure(codec, setting, name, x_uint8, data, encode_s)
+    return measure(codec, setting, name, x, data, encode_s)
   except CodecError as error:
-    return Record(codec.name, setting, name, version=codec.version, status=f"failed: {error}")
+    kind = "not taken" if isinstance(error, Unsupported) else "failed"
+    status = f"{kind}: {error}"
+    bound = _bound(codec, setting)
+    return Record(
+      codec.name, setting, name, version=codec.version, error_bound=bound, status=status
+    )
 
 
 def measure(
   codec: ImageCodec,
   setting: Setting,
   name: str,
-  x_uint8: np.ndarray,
+  x: np.ndarray,
   data: bytes,
   encode_s: float | None = None,
 ) -> Record:
   """Decodes a file that is already there and measures it; arguments as in `evaluate_image`.
 
   Raises:
-    CodecError: the file cannot be decoded, or not to the image's shape and type.
+    CodecError: the file cannot be decoded, not to the image's shape and type, or with a larger
+      error than the setting allows.
   """
   started = time.perf_counter()
   x_hat = codec.decode(data)
   decode_s = time.perf_counter() - started
-  if x_hat.shape != x_uint8.shape or x_hat.dtype != np.uint8:
+  bound = _bound(codec, setting)
+  if bound is not None:
+    x_hat = samples.of_kind(x_hat, x)
+  if x_hat.shape != x.shape or x_hat.dtype != x.dtype:
     raise CodecError(
-      f"{codec.name} decoded {name} to {x_hat.dtype} {x_hat.shape}, expected uint8 {x_uint8.shape}"
+      f"{codec.name} decoded {name} to {x_hat.dtype} {x_hat.shape}, expected {x.dtype} {x.shape}"
     )
-  height, width, _ = x_uint8.shape
-  split = metrics.mse_split(x_uint8, x_hat)
+  max_error = samples.largest_error(x, x_hat)
+  if bound is not None and max_error > bound:
+    raise CodecError(f"{codec.name} decoded {name} with an error of {max_error}, allowed {bound}")
+  height, width = x.shape[:2]
+  bits = samples.depth(x)
+  split = metrics.mse_split(np.atleast_3d(x), np.atleast_3d(x_hat))
+  is_rgb = x.shape[2:] == (3,)
   return Record(
     codec=codec.name,
     setting=setting,
@@ -79,16 +94,26 @@ def measure(
     height=height,
     size_bytes=len(data),
     rate_bpp=8 * len(data) / (height * width),
-    psnr_db=metrics.psnr_from_mse(split.mse),
-    psnr_y_db=metrics.psnr_y_db(x_uint8, x_hat),
+    psnr_db=metrics.psnr_from_mse(split.mse, 2**bits - 1),
+    psnr_y_db=metrics.psnr_y_db(x, x_hat, 2**bits - 1) if is_rgb else None,
     mse=split.mse,
     mse_variance=split.variance,
     mse_bias_squared=split.bias_squared,
-    ms_ssim=_ms_ssim(x_uint8, x_hat),
+    ms_ssim=_ms_ssim(x, x_hat, max_error),
     encode_s=encode_s,
     decode_s=decode_s,
     version=codec.version,
+    channels=samples.channels(x),
+    bits=bits,
+    bpsp=8 * len(data) / x.size,
+    max_error=max_error,
+    error_bound=bound,
+    digest=samples.digest(x),
   )
+
+
+def _bound(codec: ImageCodec, setting: Setting) -> int | None:
+  return int(setting) if codec.keeps_bound else None
 
 
 def match_size(codec: ImageCodec, x_uint8: np.ndarray, target_bytes: int) -> Match:
@@ -163,7 +188,10 @@ def _psnr_at_target(codec, x_uint8, match: Match, record: Record, target_bytes) 
   return record.psnr_db + share * (next_psnr_db - record.psnr_db)
 
 
-def _ms_ssim(x: np.ndarray, x_hat: np.ndarray) -> float | None:
-  if min(x.shape[:2]) < metrics.MS_SSIM_MIN_SIDE:
+def _ms_ssim(x: np.ndarray, x_hat: np.ndarray, max_error: int) -> float | None:
+  is_rgb8 = x.dtype == np.uint8 and x.shape[2:] == (3,)
+  if not is_rgb8 or min(x.shape[:2]) < metrics.MS_SSIM_MIN_SIDE:
     return None
+  if not max_error:
+    return 1.0
   return float(metrics.ms_ssim(x, x_hat))

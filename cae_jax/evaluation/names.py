@@ -17,24 +17,37 @@ LABELS: Mapping[str, str] = {
   "bpg": "BPG",
 }
 
+# The lossless ones, likewise; some can be near-lossless.
+LOSSLESS_LABELS: Mapping[str, str] = {
+  "png": "PNG",
+  "png_oxipng": "PNG by oxipng",
+  "jpegls": "JPEG-LS",
+  "jpeg2000_lossless": "JPEG 2000 reversible",
+  "heic_lossless": "HEVC lossless",
+  "avif_lossless": "AVIF lossless",
+  "webp_lossless": "WebP lossless",
+  "jxl_e7": "JPEG XL effort 7",
+  "jxl_e9": "JPEG XL effort 9",
+}
+_BASELINES = {**LABELS, **LOSSLESS_LABELS}
 
 EFFORT = "-effort"  # between the name of weights and the effort they were used with
 
 
 def label(codec: str) -> str:
   """Returns the name people know a codec by; our own keep theirs, with their effort in words."""
-  return LABELS.get(codec, codec.replace(EFFORT, ", effort "))
+  return _BASELINES.get(codec, codec.replace(EFFORT, ", effort "))
 
 
 def is_baseline(codec: str) -> bool:
   """Says whether the codec is one of the classical ones, not ours."""
-  return codec in LABELS
+  return codec in _BASELINES
 
 
 def in_order(codecs: Iterable[str]) -> list[str]:
-  """Lists each codec once: ours first, by name, then the baselines in the order of `LABELS`."""
-  order = list(LABELS)
-  place = lambda codec: order.index(codec) if codec in LABELS else -1
+  """Lists each codec once: ours first, by name, then the baselines in the order of their labels."""
+  order = list(_BASELINES)
+  place = lambda codec: order.index(codec) if codec in _BASELINES else -1
   return sorted(set(codecs), key=lambda codec: (place(codec), codec))
 
 

@@ -16,6 +16,7 @@ Setting = int | float | str
 OK = "ok"
 _AVERAGED = (
   "rate_bpp",
+  "bpsp",
   "psnr_db",
   "psnr_db_at_target",
   "psnr_y_db",
@@ -33,7 +34,8 @@ class Record:
   """What one codec made of one image, measured on the real file.
 
   In JSON an infinite PSNR (decoded without loss) is null: of a record with an `mse`, a null PSNR
-  reads back as inf. A record without figures has null for all of them and says why in `status`.
+  reads back as inf (that of luma only of RGB, as others have none). A record without figures has
+  null for all of them and says why in `status`.
 
   Attributes:
     codec: name of the codec, as in `--codecs`.
@@ -42,7 +44,8 @@ class Record:
     width, height: in pixels.
     size_bytes: the whole file.
     rate_bpp: bits of the file per pixel.
-    psnr_db, psnr_y_db: of RGB, and of luma, after rounding to 8 bits.
+    psnr_db, psnr_y_db: of all samples, and of the luma of RGB, after rounding to integers; the peak
+      is 2 ** bits - 1.
     mse, mse_variance, mse_bias_squared: squared levels; the first is the sum of the other two.
     ms_ssim: None if the image is too small for it.
     encode_s, decode_s: wall time; for programs it includes their start and their image files.
@@ -53,6 +56,13 @@ class Record:
       next larger one, linear in the logarithm of the size. A codec's settings can be coarse (one
       step of QP is 12 % of a file), and the largest file that fits is then too small to compare.
     status: "ok", or why there is no figure and how to get the codec, or why the size was not met.
+    dataset: name of the data set, where several are in one file; empty otherwise.
+    channels, bits: of the image; bits are those that the samples need, 8 or 9 to 16.
+    bpsp: bits of the file per sub-pixel: per sample of a channel.
+    max_error: the largest difference of a decoded sample, in levels.
+    error_bound: the largest that the codec was allowed, 0 for lossless; None of lossy codecs. A
+      record that exceeded it has no figures.
+    digest: hexadecimal start of the SHA-256 of the image's samples, to tell it from others.
   """
 
   codec: str
@@ -76,6 +86,13 @@ class Record:
   target_bytes: int | None = None
   psnr_db_at_target: float | None = None
   status: str = OK
+  dataset: str = ""
+  channels: int | None = None
+  bits: int | None = None
+  bpsp: float | None = None
+  max_error: int | None = None
+  error_bound: int | None = None
+  digest: str = ""
 
   @property
   def ok(self) -> bool:
@@ -102,10 +119,11 @@ def from_json(line: str) -> Record:
   record = Record(**{name: value for name, value in fields.items() if name in known})
   if record.mse is None:
     return record
+  has_luma = record.channels in (None, 3)
   return dataclasses.replace(
     record,
     psnr_db=math.inf if record.psnr_db is None else record.psnr_db,
-    psnr_y_db=math.inf if record.psnr_y_db is None else record.psnr_y_db,
+    psnr_y_db=math.inf if record.psnr_y_db is None and has_luma else record.psnr_y_db,
   )
 
 

@@ -66,17 +66,17 @@ def _group_row(codec: str, group: Mapping[str, Any], width: int) -> tuple[str, .
     label(codec),
     _setting_words(group),
     count,
-    _number(group["mean_rate_bpp"], 4),
+    number(group["mean_rate_bpp"], 4),
     db(group["mean_psnr_db"]),
-    _number(group["mean_psnr_db_at_target"], 2),
+    number(group["mean_psnr_db_at_target"], 2),
     db(group["psnr_of_mean_mse_db"]),
     db(group["mean_psnr_y_db"]),
-    _number(group["mean_mse"], 2),
-    _number(group["mean_mse_variance"], 2),
-    _number(group["mean_mse_bias_squared"], 3),
-    _number(group["mean_ms_ssim"], 4),
-    _number(group["mean_encode_s"], 3),
-    _number(group["mean_decode_s"], 3),
+    number(group["mean_mse"], 2),
+    number(group["mean_mse_variance"], 2),
+    number(group["mean_mse_bias_squared"], 3),
+    number(group["mean_ms_ssim"], 4),
+    number(group["mean_encode_s"], 3),
+    number(group["mean_decode_s"], 3),
   )
 
 
@@ -117,7 +117,8 @@ def db(value: float | None) -> str:
   return "∞" if value is None or math.isinf(value) else f"{value:.2f}"
 
 
-def _number(value: float | None, digits: int) -> str:
+def number(value: float | None, digits: int) -> str:
+  """Writes a number; a dash for None."""
   return "—" if value is None else f"{value:.{digits}f}"
 
 

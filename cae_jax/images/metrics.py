@@ -98,28 +98,30 @@ def psnr_from_mse(mse, max_value=255.0):
   return xp.where(mse > 0, peak_db - 10 * xp.log10(positive), xp.inf)
 
 
-def psnr_db(x_uint8, x_hat_uint8):
-  """Returns the PSNR in dB, from the MSE over all three channels; inf if the pictures are equal.
+def psnr_db(x, x_hat, max_value=255.0):
+  """Returns the PSNR in dB, from the MSE over all channels; inf if the pictures are equal.
 
   Args:
-    x_uint8, x_hat_uint8: arrays of one shape on the 0-255 scale.
+    x, x_hat: arrays of one shape.
+    max_value: the largest value of their scale.
   Raises:
     ValueError: the shapes differ.
   """
-  return psnr_from_mse(mse(x_uint8, x_hat_uint8))
+  return psnr_from_mse(mse(x, x_hat), max_value)
 
 
-def psnr_y_db(x_uint8, x_hat_uint8):
+def psnr_y_db(x, x_hat, max_value=255.0):
   """Returns the PSNR in dB of luma by `rgb_to_ycbcr`, not rounded; inf if the pictures are equal.
 
   Args:
-    x_uint8, x_hat_uint8: [..., 3] RGB arrays of one shape on the 0-255 scale.
+    x, x_hat: [..., 3] RGB arrays of one shape.
+    max_value: the largest value of their scale.
   Raises:
     ValueError: the shapes differ, or the last axis is not RGB.
   """
   # Y is linear without an offset, so the luma of the error is the error of the luma.
-  error_y = color.rgb_to_ycbcr(_error(x_uint8, x_hat_uint8))[..., 0]
-  return psnr_from_mse(float(np.mean(np.square(error_y))))
+  error_y = color.rgb_to_ycbcr(_error(x, x_hat))[..., 0]
+  return psnr_from_mse(float(np.mean(np.square(error_y))), max_value)
 
 
 def ms_ssim(x, x_hat, max_value=255.0):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from cae_jax.evaluation.records import read_records
@@ -181,3 +182,63 @@ def test_what_cannot_be_measured(ours, tiny_training, tmp_path, capsys, flags, m
   assert message in err
   assert err.startswith("error: ")
   assert err.count("\n") == 1
+
+
+def lossless(*flags) -> int:
+  """Exit status of the comparison of lossless codecs, without ours."""
+  return cli.run(evaluate.main, evaluate.define_flags, ["--lossless", "--noours", *flags])
+
+
+def test_lossless_codecs_join_the_records_of_another_run(tmp_path):
+  grey = np.arange(600, dtype=np.uint16).reshape(20, 30) * 97
+  for folder in ("deep", "photos"):
+    (tmp_path / folder).mkdir()
+  write_image(tmp_path / "deep" / "a.png", grey)
+  write_image(tmp_path / "photos" / "b.png", (grey % 256).astype(np.uint8))
+  sets = f"--sets=deep={tmp_path}/deep,photos={tmp_path}/photos"
+  one, two = tmp_path / "one", tmp_path / "two"
+  assert lossless(sets, "--codecs=jxl_e7,webp_lossless", f"--output={one}") == 0
+  more = [sets, "--codecs=png", f"--records={one}/records.jsonl", "--reference=jxl_e7"]
+  assert lossless(*more, "--near_lossless=1", f"--output={two}") == 0
+  rows = read_records(two / "records.jsonl")
+  assert {(r.dataset, r.codec) for r in rows if r.ok} == {
+    ("deep", "jxl_e7"),
+    ("deep", "png"),
+    ("photos", "jxl_e7"),
+    ("photos", "webp_lossless"),
+    ("photos", "png"),
+  }
+  assert [r for r in rows if r.codec == "jxl_e7"] == [
+    r for r in read_records(one / "records.jsonl") if r.codec == "jxl_e7"
+  ]
+  summary = json.loads((two / "summary.json").read_text())
+  assert (summary["reference"], list(summary["datasets"])) == ("jxl_e7", ["deep", "photos"])
+  assert "### photos, lossless" in (two / "table.md").read_text()
+  names = {path.stem for path in (two / "figures").glob("*.png")}
+  assert names == {"bits_per_sub_pixel", "image_by_image"}
+
+
+def test_records_of_other_images_are_refused(tmp_path, capsys):
+  (tmp_path / "a").mkdir()
+  image = np.arange(600, dtype=np.uint8).reshape(20, 30)
+  write_image(tmp_path / "a" / "a.png", image)
+  flags = [f"--sets=a={tmp_path}/a", "--codecs=png", f"--output={tmp_path}/out"]
+  assert lossless(*flags) == 0
+  write_image(tmp_path / "a" / "a.png", image[::-1])
+  assert lossless(*flags) == 2
+  assert "a, a.png: the earlier records are of other samples" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("flag", "words"),
+  [
+    ("--sets=kodak", "--sets: expected name=folder with commas"),
+    ("--jobs=2", "leave --jobs and --efforts out"),
+    ("--reference=jpeg", "--reference: expected one of png, png_oxipng"),
+    ("--codecs=flif", "unknown codec 'flif'"),
+    ("--near_lossless=0", "near_lossless"),
+  ],
+)
+def test_bad_flags_of_the_lossless_comparison(flag, words, tmp_path, capsys):
+  assert lossless(flag, f"--output={tmp_path}") == 2
+  assert words in capsys.readouterr().err

@@ -16,14 +16,23 @@ class CodecError(Error, RuntimeError):
   """A codec could not encode or decode this image; the evaluation goes on with the next."""
 
 
+class Unsupported(CodecError):
+  """The codec has no files of this kind of image: its depth, or its channels."""
+
+
 class ImageCodec(Protocol):
-  """A lossy codec of 8-bit RGB images with one quality setting.
+  """A codec of images with one quality setting.
+
+  Lossy codecs take uint8 [H, W, 3]. Those that keep a bound take uint8 and uint16, [H, W] and
+  [H, W, 2 to 4] (the even ones with alpha), or raise `Unsupported`.
 
   Attributes:
     name: short, lower case, as in `--codecs`.
     version: of the encoder and decoder, with the options that are always on.
     settings: a sweep of fixed settings, for rate-distortion curves.
     search: every setting worth trying, smallest file first, to meet a given size.
+    keeps_bound: a setting is the largest error of a sample, in levels, and 0 is lossless; every
+      decoded file is held to it.
   """
 
   @property
@@ -34,12 +43,14 @@ class ImageCodec(Protocol):
   def settings(self) -> tuple[Setting, ...]: ...
   @property
   def search(self) -> tuple[Setting, ...]: ...
+  @property
+  def keeps_bound(self) -> bool: ...
 
-  def encode(self, x_uint8: np.ndarray, setting: Any, /) -> bytes:
-    """Encodes uint8 [H, W, 3] as the bytes of a whole file."""
+  def encode(self, x: np.ndarray, setting: Any, /) -> bytes:
+    """Encodes an image as the bytes of a whole file."""
 
   def decode(self, data: bytes, /) -> np.ndarray:
-    """Decodes the bytes of a file to uint8 [H, W, 3]."""
+    """Decodes the bytes of a file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +58,8 @@ class FileCodec:
   """An `ImageCodec` made of two functions.
 
   Attributes:
-    encoder: (uint8 [H, W, 3], setting) -> bytes.
-    decoder: bytes -> uint8 [H, W, 3].
+    encoder: (image, setting) -> bytes.
+    decoder: bytes -> image.
   """
 
   name: str
@@ -57,11 +68,14 @@ class FileCodec:
   search: tuple[Setting, ...]
   encoder: Callable[[np.ndarray, Any], bytes]
   decoder: Callable[[bytes], np.ndarray]
+  keeps_bound: bool = False
 
-  def encode(self, x_uint8: np.ndarray, setting: Any, /) -> bytes:
+  def encode(self, x: np.ndarray, setting: Any, /) -> bytes:
     """Encodes; any failure of the library becomes a `CodecError` with the codec's name."""
     try:
-      return self.encoder(np.ascontiguousarray(x_uint8), setting)
+      return self.encoder(np.ascontiguousarray(x), setting)
+    except Unsupported:
+      raise
     except (OSError, ValueError, RuntimeError) as error:
       raise CodecError(f"{self.name} at {setting} could not encode: {error}") from error
 

@@ -1,7 +1,7 @@
 """Our codecs as the evaluation sees them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,7 +9,11 @@ import cae_jax
 from cae_jax.codec import Codec, windows
 from cae_jax.errors import UsageError
 from cae_jax.evaluation.codecs.base import FileCodec
+from cae_jax.evaluation.codecs.lossless_codecs import bounded
 from cae_jax.evaluation.names import EFFORT
+
+if TYPE_CHECKING:
+  from cae_jax.codec.lossless.image import LosslessCodec
 
 _SIDES = np.dtype("<u4")
 _QUALITIES = tuple(f"{quality:g}" for quality in np.linspace(0, 100, 9))
@@ -54,6 +58,23 @@ def coded(codec: Codec, effort: int = 0) -> FileCodec:
   )
 
 
+def lossless(codec: "LosslessCodec", bounds: Sequence[int] = ()) -> FileCodec:
+  """Wraps a lossless codec of ours: its whole files, near-lossless with error bounds above 0.
+
+  Args:
+    codec: of lossless weights.
+    bounds: largest errors of a sample to measure besides 0.
+  """
+  return bounded(
+    codec.weights.name,
+    f"{version_of(codec)}; threads of the machine",
+    bounds,
+    # As the other codecs do, whose files are compared sample by sample.
+    lambda x, bound: codec.compress(x, near_lossless=bound, keep_hidden_colour=True),
+    codec.decompress,
+  )
+
+
 def _only_setting(config: Mapping[str, Any]) -> str:
   """The name of the one setting of a model of fixed rate."""
   if "fixed_lmbda" in config:
@@ -79,7 +100,7 @@ def uncoded(codec: Codec) -> FileCodec:
   )
 
 
-def version_of(codec: Codec) -> str:
+def version_of(codec: "Codec | LosslessCodec") -> str:
   """Names the package's and the weights' version, as records have it."""
   return f"cae_jax {cae_jax.__version__}, weights {codec.weights.hash().hex()}"
 

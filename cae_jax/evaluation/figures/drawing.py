@@ -23,6 +23,15 @@ _STYLES: Mapping[str, tuple[str, str]] = {
   "heic": ("#8C6D46", "X"),
   "avif": ("#0072B2", "<"),
   "bpg": ("#D55E00", ">"),
+  "png": ("#E69F00", "s"),
+  "png_oxipng": ("#B8860B", "D"),
+  "jpegls": ("#D55E00", ">"),
+  "jpeg2000_lossless": ("#56B4E9", "^"),
+  "heic_lossless": ("#8C6D46", "X"),
+  "avif_lossless": ("#0072B2", "<"),
+  "webp_lossless": ("#009E73", "v"),
+  "jxl_e7": ("#7F3C6B", "X"),
+  "jxl_e9": ("#CC79A7", "P"),
 }
 _DASHES = (
   (0, (6, 2)),

@@ -61,8 +61,10 @@ def page(
     raise UsageError(
       "expected records with figures, got none; write them with python -m experiments.evaluate"
     )
-  literature = published.load_for(dataset, {record.image or "" for record in measured})
-  data = {**plots.plots(measured, literature), "gallery": list(gallery)}
+  lossy = [record for record in measured if record.error_bound is None]
+  bounded = [record for record in measured if record.error_bound is not None]
+  literature = published.load_for(dataset, {record.image or "" for record in lossy})
+  data = {**plots.plots(lossy, literature), "gallery": list(gallery)}
   return Template(_file("page.html")).substitute(
     title=html.escape(_title(measured)),
     lead=html.escape(_lead(measured, dataset)),
@@ -71,7 +73,10 @@ def page(
     program=_file("page.js"),
     data=json_in_html(data),
     image_options=_options(data["images"]),
-    bd_rates=tables.rate_distortion_html(records, literature),
+    bd_rates=tables.rate_distortion_html(lossy, literature),
+    lossy_hidden="" if lossy else "hidden",
+    lossless=tables.lossless_html(bounded),
+    lossless_hidden="" if bounded else "hidden",
     gallery_hidden="" if gallery else "hidden",
     gallery_missing="hidden" if gallery else "",
     times=tables.times_html(measured, timing),
@@ -108,12 +113,13 @@ def _title(records: Sequence[Record]) -> str:
 
 
 def _lead(records: Sequence[Record], dataset: str) -> str:
-  images, codecs = {r.image for r in records}, {r.codec for r in records}
+  images, codecs = {(r.dataset, r.image) for r in records}, {r.codec for r in records}
   of = f" of {dataset}" if dataset else ""
   return (
     f"{_count(len(codecs), 'codec')} on {_count(len(images), 'image')}{of}, measured on "
     f"{_count(len(records), 'real file')}: rates are of whole files, headers included, and "
-    "qualities of decoded 8-bit pictures."
+    "qualities of decoded pictures. Files that are to be lossless, or to keep a bound of their "
+    "errors, were compared sample by sample."
   )
 
 

@@ -6,6 +6,8 @@ import re
 import statistics
 from collections.abc import Iterable, Sequence
 
+from cae_jax.evaluation.lossless import tables as lossless_tables
+from cae_jax.evaluation.lossless.standings import standings
 from cae_jax.evaluation.names import in_order, is_baseline, label
 from cae_jax.evaluation.rd import bd_rates
 from cae_jax.evaluation.rd import tables as rd_tables
@@ -27,6 +29,16 @@ def rate_distortion_html(records: Sequence[Record], published: Sequence[Curve] =
   at_rates = [row for metric in METRICS for row in bd_rates.at_own_rates(records, metric)]
   first, *others = rd_tables.tables(compared, at_rates)
   return "\n".join([_section(first, " open"), *map(_section, others)])
+
+
+def lossless_html(records: Sequence[Record]) -> str:
+  """Writes how lossless and near-lossless codecs stand on each data set; nothing without records.
+
+  Args:
+    records: of codecs that keep an error bound.
+  """
+  tables = lossless_tables.all_tables(standings(records))
+  return "\n".join(_section(table, " open" * (not at)) for at, table in enumerate(tables))
 
 
 _TIMES = """Medians over all files of a codec, with the first and third quartile, in wall seconds on
