@@ -24,7 +24,6 @@ from cae_jax.data.patches import random_blocks
 from cae_jax.data.sources import (
   ImageSource,
   SplitError,
-  cached,
   load_source,
   rescaled,
 )
@@ -69,7 +68,7 @@ def _open(args: Args, workdir: Path) -> None:
 
 
 def _run(args: Args, workdir: Path) -> None:
-  source = cached(_source(args, "train"), _cache_bytes(args))
+  source = _source(args, "train")
   # Opened before training: a split that is not there is no news for the end of it.
   test = _source(args, "test") if args.test_split else None
   result = None if args.export_only else _train(args, workdir, source)
@@ -97,10 +96,6 @@ def _source(args: Args, use: str) -> ImageSource:
   except SplitError as error:
     raise UsageError(f"--{use}_split={split}: {error}") from error
   return rescaled(source, *args.rescale) if args.rescale else source
-
-
-def _cache_bytes(args: Args) -> int:
-  return int(args.cache_gib * 2**30)
 
 
 def _optimizer(args: Args):
@@ -144,9 +139,7 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
   return result
 
 
-def _carried(
-  workdir: Path, batches: Any, start: tuple[TrainState, Any]
-) -> tuple[TrainState, Any]:
+def _carried(workdir: Path, batches: Any, start: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
   """Returns the start of a carried run; if its patches were others, the data begin anew."""
   state, place = start
   _keep_trained_on(workdir, place)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from cae_jax.data.patches import PatchIterator, center_patches, training_patches
-from cae_jax.data.sources import ImageSource
+from cae_jax.data.sources import ImageSource, cached
 from cae_jax.models import Model
 from cae_jax.training import lossless_blocks, sharding
 from cae_jax.training.code_length import code_length_loss, code_lengths
@@ -54,7 +54,7 @@ def make(args: Args, model: Model, workdir: Path, train: ImageSource, valid: Ima
 def _patches(args: Args, model: Model, train: ImageSource, valid: ImageSource) -> Task:
   """Of a model that makes images: patches of photographs."""
   batches = training_patches(
-    train,
+    cached(train, int(args.cache_gib * 2**30)),
     patch_size=args.patch_size,
     batch_size=sharding.process_batch_size(args.batch_size),
     seed=args.seed,
@@ -86,7 +86,9 @@ def _blocks(
       shard_index=jax.process_index(),
       shard_count=jax.process_count(),
     ),
-    lossless_blocks.validation_batches(stores[1], _VALID_BLOCKS // _VALID_BATCH, _VALID_BATCH, side),
+    lossless_blocks.validation_batches(
+      stores[1], _VALID_BLOCKS // _VALID_BATCH, _VALID_BATCH, side
+    ),
     code_length_loss(model),
     code_lengths(model),
   )

@@ -142,8 +142,9 @@ def prepare(
   settings = _settings(source, variation)
   described = json.dumps(settings, sort_keys=True)
   folder = pathlib.Path(folder) / hashlib.sha256(described.encode()).hexdigest()[:16]
-  with locked(folder):
-    sharding.on_first_process(lambda: _write(source, folder, variation, settings))
+  if sharding.any_process(len(_read_index(folder)) < len(source)):
+    with locked(folder):
+      sharding.on_first_process(lambda: _write(source, folder, variation, settings))
   return BlockStore(folder)
 
 
@@ -163,8 +164,6 @@ def _write(
 ) -> None:
   """Goes on with the flat files of a folder; a photograph is in the index once it is in them."""
   done = _read_index(folder)
-  if len(done) == len(source):
-    return
   (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
   _cut_back(folder, done)
   bar = tqdm(total=len(source), initial=len(done), desc="preparing photographs", unit="image")

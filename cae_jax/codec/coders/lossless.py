@@ -1,4 +1,4 @@
-"""What the weights of `LosslessModel` hold beside its networks; `codec.lossless` codes with them."""
+"""What weights of `LosslessModel` hold beside its networks, for the codec in `codec.lossless`."""
 
 from collections.abc import Iterable
 from typing import Any

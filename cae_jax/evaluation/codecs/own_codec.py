@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 import cae_jax
-from cae_jax.codec import Codec, windows
+from cae_jax.codec import Codec, LosslessCodec, windows
 from cae_jax.errors import UsageError
 from cae_jax.evaluation.codecs.base import FileCodec
 from cae_jax.evaluation.names import EFFORT
@@ -79,7 +79,7 @@ def uncoded(codec: Codec) -> FileCodec:
   )
 
 
-def version_of(codec: Codec) -> str:
+def version_of(codec: Codec | LosslessCodec) -> str:
   """Names the package's and the weights' version, as records have it."""
   return f"cae_jax {cae_jax.__version__}, weights {codec.weights.hash().hex()}"
 
