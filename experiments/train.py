@@ -1,4 +1,4 @@
-"""Trains an autoencoder, exports its weights and reports on the test split.
+"""Trains a model, exports its weights and reports on the test split.
 
   python -m experiments.train --flagfile=experiments/flags/kodak_paper.flags --source_dir=DIR
 
@@ -20,11 +20,10 @@ from absl import logging
 
 from cae_jax import backend, codec
 from cae_jax.coding.bitstream import is_name
-from cae_jax.data.patches import PatchIterator, center_patches, random_blocks, training_patches
+from cae_jax.data.patches import random_blocks
 from cae_jax.data.sources import (
   ImageSource,
   SplitError,
-  cached,
   load_source,
   rescaled,
 )
@@ -41,7 +40,7 @@ from cae_jax.training.reporting import say
 from cae_jax.training.state import TrainState, create_state
 from cae_jax.training.workdir import holds_run, locked
 from cae_jax.weights import Weights
-from experiments import cli, train_flags, train_parts
+from experiments import cli, train_flags, train_parts, train_tasks
 from experiments.program_flags import Args
 from experiments.train_flags import define_flags
 
@@ -69,7 +68,7 @@ def _open(args: Args, workdir: Path) -> None:
 
 
 def _run(args: Args, workdir: Path) -> None:
-  source = cached(_source(args, "train"), _cache_bytes(args))
+  source = _source(args, "train")
   # Opened before training: a split that is not there is no news for the end of it.
   test = _source(args, "test") if args.test_split else None
   result = None if args.export_only else _train(args, workdir, source)
@@ -99,10 +98,6 @@ def _source(args: Args, use: str) -> ImageSource:
   return rescaled(source, *args.rescale) if args.rescale else source
 
 
-def _cache_bytes(args: Args) -> int:
-  return int(args.cache_gib * 2**30)
-
-
 def _optimizer(args: Args):
   schedule = make_schedule(args.schedule, args.learning_rate, args.steps, args.warmup_steps)
   return make_optimizer(args.optimizer, schedule, args.clip_norm)
@@ -110,19 +105,7 @@ def _optimizer(args: Args):
 
 def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
   model, params = train_parts.network(args)
-  loss_fn, errors_fn = train_parts.objectives(args, model)
-  batches = training_patches(
-    source,
-    patch_size=args.patch_size,
-    batch_size=sharding.process_batch_size(args.batch_size),
-    seed=args.seed,
-    shard_index=jax.process_index(),
-    shard_count=jax.process_count(),
-    min_scale=args.min_scale,
-  )
-  valid_batches = center_patches(
-    _source(args, "valid"), patch_size=args.valid_patch_size, batch_size=4
-  )
+  task = train_tasks.make(args, model, workdir, source, _source(args, "valid"))
   config = LoopConfig(
     steps=args.steps,
     log_every=args.log_every,
@@ -137,31 +120,26 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
     say(f"--warmup_steps={args.warmup_steps} is longer than the run: {warmup_steps} instead")
   optimizer, params, start = _optimizer(args), _initial_params(args, model, params, source), None
   if args.carry_from:
-    start = _carried(workdir, batches, portable.read_parts(args.carry_from, params, optimizer))
+    start = _carried(workdir, task.batches, portable.read_parts(args.carry_from, params, optimizer))
   result = train(
     config,
     params=params,
-    loss_fn=loss_fn,
-    errors_fn=errors_fn,
     optimizer=optimizer,
-    batches=batches,
-    valid_batches=valid_batches,
     workdir=workdir,
     mesh=sharding.data_mesh(),
     on_validation=lambda: figures.save(
       figures.curves(workdir / "metrics.jsonl"), workdir / "curves.png"
     ),
     start=start,
+    **task._asdict(),
   )
   if args.carry_to and jax.process_index() == 0:
-    place = {**batches.get_state(), **_trained_on(args, workdir, source).to_card()}
+    place = {**task.batches.get_state(), **_trained_on(args, workdir, source).to_card()}
     portable.write_parts(args.carry_to, result.state, place)
   return result
 
 
-def _carried(
-  workdir: Path, batches: PatchIterator, start: tuple[TrainState, Any]
-) -> tuple[TrainState, Any]:
+def _carried(workdir: Path, batches: Any, start: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
   """Returns the start of a carried run; if its patches were others, the data begin anew."""
   state, place = start
   _keep_trained_on(workdir, place)

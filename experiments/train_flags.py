@@ -50,7 +50,9 @@ def define_flags(flags: Flags) -> None:
     lower_bound=1,
     form="HEIGHT,WIDTH",
   )
-  flags.integer("patch_size", 128, "Side of training patches.", lower_bound=8)
+  flags.integer(
+    "patch_size", 128, "Side of training patches; of `lossless`, of blocks of any level.", 8
+  )
   flags.integer("batch_size", 8, "Patches a step, on all devices together.", 1)
   flags.integer("valid_patch_size", 256, "Side of validation patches.", 8)
   flags.number("cache_gib", 4.0, "Memory for decoded images.", lower_bound=0)
@@ -72,6 +74,8 @@ def define_flags(flags: Flags) -> None:
     "hidden_channels", None, "N of `hyperprior`: channels of its transforms and hyper-latents.", 1
   )
   flags.integer("latent_channels", None, "M of `hyperprior`.", 1)
+  flags.integers("trunk_widths", None, "Features of the layers of `lossless`'s trunks.", 1)
+  flags.integer("head_width", None, "Features of the hidden layers of its heads.", 1)
   flags.number("lmbda", None, "Of rate_bpp + lmbda * MSE (0-255), for models of one rate.", 1e-5)
   flags.number("lmbda_min", None, "Smallest lmbda of a variable-rate model.", 1e-5)
   flags.number("lmbda_max", None, "Its largest lmbda.", 1e-5)
@@ -88,6 +92,14 @@ def define_flags(flags: Flags) -> None:
   flags.number(
     "min_scale", 1.0, "Images are shrunk by a random factor down to this before cropping.", 0.1, 1
   )
+  flags.number(
+    "shrink_min", 1.5, "For `lossless`, photographs are shrunk by a factor from this,", 1, 16
+  )
+  flags.number("shrink_max", 2.0, "to this, for natural last bits; 1 and 1: not at all.", 1, 16)
+  flags.number(
+    "subsampled_share", 0.25, "Share of these that get chroma of half the resolution.", 0, 1
+  )
+  flags.number("grey_share", 0.06, "Share of these that are made grey.", 0, 1)
   flags.choice("preprocessing", "ycbcr", PREPROCESSINGS, "What the network sees of the image.")
   flags.choice(
     "compute_dtype", "float32", ["float32", "bfloat16"], "Of the convolutions in training."

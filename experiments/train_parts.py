@@ -20,13 +20,13 @@ from cae_jax.data.views import ImageSource, image_digests
 from cae_jax.errors import UsageError
 from cae_jax.models import Model, build_model, init_params, model_class, settings
 from cae_jax.models.base import RandomBlocks, setting_fields
-from cae_jax.training import losses
+from cae_jax.training import losses, lossless_blocks
 from cae_jax.training.state import TrainState
 from cae_jax.weights import Weights, load_weights, save_weights, shipped
 from experiments import train_flags
 from experiments.program_flags import Args
 
-# What shows how large a codec model's activations get.
+# What shows how large a codec model's activations get, or fits a lossless one's coefficients.
 CALIBRATION_IMAGES = 48
 CALIBRATION_SIDE = 256
 
@@ -58,7 +58,13 @@ def network(args: Args) -> tuple[Model, Any]:
 
 
 def objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
-  """Returns what training minimises and what validation measures."""
+  """Returns what training minimises and what validation measures, of a model that makes images.
+
+  Raises:
+    UsageError: the model is none of those.
+  """
+  if model.objective not in losses.OBJECTIVES:
+    raise UsageError(f"--model={args.model} makes no images; train it with experiments.train")
   objective, distortion = losses.OBJECTIVES[model.objective], args.distortion
   loss_fn = objective.loss(model, distortion, args.cost_power)
   return loss_fn, objective.errors(model, distortion)
@@ -97,7 +103,7 @@ def export(
   settings, dtype = config(args), np.dtype(args.export_dtype)
   with np.errstate(over="ignore"):  # what float16 cannot hold is refused with a word
     params = jax.tree.map(lambda a: np.asarray(a, dtype), jax.device_get(state.ema_params))
-  images = _calibration_images(build_model(settings), source)
+  images = _calibration_images(args, build_model(settings), source)
   weights = calibrate_weights(
     args.name,
     settings,
@@ -124,12 +130,26 @@ def trained_on(args: Args, source: ImageSource) -> TrainedOn:
   return seen
 
 
-def _calibration_images(model: Model, source: ImageSource) -> Iterator[np.ndarray]:
+def variation(args: Args) -> lossless_blocks.Variation:
+  """Says how photographs are varied for lossless models."""
+  if args.shrink_min > args.shrink_max:
+    raise UsageError(
+      f"--shrink_min={args.shrink_min:g} --shrink_max={args.shrink_max:g}: expected the smaller "
+      "factor first"
+    )
+  return lossless_blocks.Variation(
+    (args.shrink_min, args.shrink_max), args.subsampled_share, args.grey_share, args.seed
+  )
+
+
+def _calibration_images(args: Args, model: Model, source: ImageSource) -> Iterator[np.ndarray]:
   """Yields all images for the paper's model, which counts latents; for others some, cut to size."""
+  side = -(-CALIBRATION_SIDE // model.multiple) * model.multiple
   if model.objective == "reconstruction":
     yield from (example["image"] for example in source)
-    return
-  side = -(-CALIBRATION_SIDE // model.multiple) * model.multiple
-  count = min(CALIBRATION_IMAGES, len(source))
-  for index in np.linspace(0, len(source) - 1, count).astype(int).tolist():
-    yield center_crop(source[index]["image"], side)
+  elif model.objective == "code_length":
+    yield from lossless_blocks.typical_crops(source, variation(args), CALIBRATION_IMAGES, side)
+  else:
+    count = min(CALIBRATION_IMAGES, len(source))
+    for index in np.linspace(0, len(source) - 1, count).astype(int).tolist():
+      yield center_crop(source[index]["image"], side)

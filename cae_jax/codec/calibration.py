@@ -26,10 +26,11 @@ def calibrate_weights(
     name, config, card: of the weights; the config as for `models.build_model`.
     params: trained; kept as they are, dtype and all.
     images: uint8 [H, W, 3]. Of the paper's model all training images, which its tables count; of
-      the others a few, for the sizes of activations, with sides that are multiples of
-      `model.multiple`.
+      the others a few, for the sizes of activations or for coefficients, with sides that are
+      multiples of `model.multiple`.
   Raises:
     WeightsError: a parameter is not finite.
+    UsageError: parameters of a lossless model are too large for exact sums.
   """
   params = jax.device_get(params)
   for path, array in flatten_dict(params, sep="/").items():

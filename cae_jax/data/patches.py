@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from cae_jax.data import crops, order
+from cae_jax.data import crops, order, position
 from cae_jax.data.recent import RecentImages
 from cae_jax.data.views import ImageSource, image_sizes
 from cae_jax.errors import UsageError
@@ -172,7 +172,7 @@ class PatchIterator(Iterator[Batch]):
 
   def get_state(self) -> dict[str, Any]:
     """Returns what `set_state` needs to continue with the batch that comes next."""
-    return {"next_batch": int(self._iterator.get_state()["next_index"]), "config": self._config}
+    return position.to_state(int(self._iterator.get_state()["next_index"]), self._config)
 
   def set_state(self, state: dict[str, Any]) -> None:
     """Continues where `get_state` was called, in this or an earlier process.
@@ -182,22 +182,11 @@ class PatchIterator(Iterator[Batch]):
     Raises:
       UsageError: the state is of other data, another seed or other sizes.
     """
-    differences = self.differences(state)
-    if differences:
-      raise UsageError(
-        f"the saved position is of other patches: {', '.join(differences)}; use the same settings "
-        "and images, or start anew"
-      )
-    self._iterator.set_state({"next_index": int(state["next_batch"])})
+    self._iterator.set_state({"next_index": position.next_batch(state, self._config)})
 
   def differences(self, state: dict[str, Any]) -> list[str]:
     """Says in what the patches of a state are others than these; then it is of no use here."""
-    theirs = state.get("config", {})
-    return [
-      f"{key} was {theirs.get(key)}, is {mine}"
-      for key, mine in self._config.items()
-      if theirs.get(key) != mine
-    ]
+    return position.differences(state, self._config)
 
   def close(self) -> None:
     """Ends the threads."""

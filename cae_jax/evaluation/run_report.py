@@ -5,21 +5,25 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from cae_jax.codec import Codec
+from cae_jax.codec import Codec, LosslessCodec
 from cae_jax.data.sources import ImageSource, pairs
-from cae_jax.evaluation import evaluate, figures, records, tables
+from cae_jax.evaluation import evaluate, figures, lossless_report, records, tables
 from cae_jax.evaluation.codecs import own_codec
 from cae_jax.images.files import replace_atomically
 
 
-def write(folder: Path, codec: Codec, source: ImageSource) -> dict[str, Any]:
+def write(folder: Path, codec: Codec | LosslessCodec, source: ImageSource) -> dict[str, Any]:
   """Measures the codec on real files of its own; baselines are the full evaluation's.
 
-  Writes records.jsonl, table.md and reconstructions.png into the folder.
+  Writes records.jsonl, table.md and, of a lossy codec, reconstructions.png into the folder.
 
   Returns:
     Means by codec, as `records.summary` gives them.
+  Raises:
+    CodecError: a lossless codec has not given back an image.
   """
+  if isinstance(codec, LosslessCodec):
+    return lossless_report.write(folder, codec, source)
   images = pairs(source)
   rows = evaluate.run(own_codec.file_codecs(codec), images)
   records.write_records(folder / "records.jsonl", rows)

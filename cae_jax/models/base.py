@@ -41,10 +41,11 @@ class Model(nn.Module):
 
   x is [B, H, W, 3] RGB in [0, 1], H and W multiples of `multiple`; tradeoff is [B] float, from one
   end of `tradeoff_range` to the other. `noisy` and `lmbda` are asked for by the objective
-  "rate_distortion" only.
+  "rate_distortion" only. A model of the objective "code_length" has no transforms: it says how
+  probable samples are, and is called on blocks of them.
 
   Attributes:
-    objective: what it is trained for, a key of `training.losses.OBJECTIVES`.
+    objective: what it is trained for: "reconstruction", "rate_distortion" or "code_length".
     valid_tradeoffs: where it is validated.
   """
 
@@ -84,6 +85,11 @@ class Model(nn.Module):
   def lmbda(self, tradeoff: jax.Array) -> jax.Array:
     """Returns the lmbda of rate_bpp + lmbda * MSE (0-255) at trade-offs: [B] -> [B]."""
     raise NotImplementedError
+
+  def random_params(self, key: jax.Array) -> Any:
+    """Returns random parameters."""
+    x = jnp.zeros((1, self.multiple, self.multiple, 3))
+    return self.init(key, x, jnp.zeros(1))["params"]
 
   def start(self, params: Any, random_blocks: RandomBlocks) -> Any:
     """Returns the parameters that training starts from: the random ones, or better.
@@ -130,8 +136,7 @@ def init_params(model: Model, seed: int) -> Any:
   Compiled without optimisation: on CPU, XLA takes 14 s to optimise the random generators of a
   network that then run for milliseconds.
   """
-  x = jnp.zeros((1, model.multiple, model.multiple, 3))
-  init = jax.jit(lambda key: model.init(key, x, jnp.zeros(1))["params"])
+  init = jax.jit(model.random_params)
   options: dict[str, Any] = (
     {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
   )

@@ -14,14 +14,14 @@ def code_length_loss(model: nn.Module) -> LossFn:
   """Returns the loss of a `LosslessModel`: bits per sub-pixel.
 
   Returns:
-    loss_fn(params, batch, *, key) -> (bits, {"loss"}).
+    loss_fn(params, batch, *, key) -> (bits, {"bpsp"}), the same.
   """
 
   def loss_fn(params: Any, batch: Batch, *, key: jax.Array):
     del key  # nothing here is random
     bits, share = model.apply({"params": params}, batch), _coded(batch)
     mean = jnp.sum(bits * share) / jnp.sum(share)
-    return mean, {"loss": mean}
+    return mean, {"bpsp": mean}
 
   return loss_fn
 
@@ -35,11 +35,12 @@ def code_lengths(model: nn.Module) -> Callable:
   """Measures blocks for validation: bits per sub-pixel as coded.
 
   Returns:
-    errors_fn(params, batch) -> {"loss": [B]}.
+    errors_fn(params, batch) -> {"loss": [B], "bpsp": [B]}, the same.
   """
 
   def errors_fn(params: Any, batch: Batch):
     bits, share = model.apply({"params": params}, batch, True), _coded(batch)
-    return {"loss": (bits * share).sum((0, 1)) / share.sum((0, 1))}
+    bpsp = (bits * share).sum((0, 1)) / share.sum((0, 1))
+    return {"loss": bpsp, "bpsp": bpsp}
 
   return errors_fn

@@ -29,7 +29,7 @@ ErrorsFn = Callable[[Any, Batch], dict[str, jax.Array]]
 
 
 class Batches(Protocol):
-  """An endless, resumable stream of this process's part of each batch: {"image": uint8 arrays}."""
+  """An endless, resumable stream of this process's part of each batch: arrays by name."""
 
   def __next__(self) -> Any: ...
   def get_state(self) -> Any: ...

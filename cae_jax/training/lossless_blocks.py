@@ -5,23 +5,29 @@ photograph and kept beside it, in flat files that are mapped to memory. Photogra
 compressed before, and their last bits are not natural: they are shrunk first.
 """
 
-import contextlib
+import dataclasses
+import hashlib
+import itertools
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
-from cae_jax.data.views import ImageSource
+from cae_jax.data import position
+from cae_jax.data.crops import center_crop
+from cae_jax.data.views import ImageSource, image_digests, image_sizes
+from cae_jax.errors import UsageError
 from cae_jax.images.color import rgb_to_ycbcr, ycbcr_to_rgb
-from cae_jax.images.files import replace_atomically
 from cae_jax.models.lossless import linear, passes
 from cae_jax.models.lossless.model import finest_blocks
 from cae_jax.models.lossless.phases import MARGIN, PARITIES, plane_shape
+from cae_jax.training import sharding
+from cae_jax.training.workdir import locked
 
 # Shares of the levels but the finest among the blocks of all these: the coarser are fewer in an
 # image, but have more to learn from each.
@@ -34,6 +40,8 @@ CHANNEL_ORDER = (1, 0, 2)
 # By which photographs are shrunk: mostly the sharpest.
 _FILTERS = [Image.Resampling.LANCZOS] * 3 + [Image.Resampling.BICUBIC, Image.Resampling.BOX]
 _KEPT_LEVELS = 1 + len(_COARSER_SHARES)
+_INDEX = "index.jsonl"
+_FILES = {"values.u8": np.uint8, "known.u8": np.uint8, "errors.i16": np.int16}
 
 
 class Blocks(TypedDict):
@@ -60,10 +68,29 @@ class Blocks(TypedDict):
   coded: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Variation:
+  """How photographs become what is learnt from.
+
+  Attributes:
+    shrink: each is shrunk by a factor from here to there, and turned at random.
+    subsampled: share of photographs whose chroma has half the resolution, as it has in most that
+      come from a camera's or a scanner's files.
+    grey: share of photographs made grey.
+    seed: of all that is random.
+  """
+
+  shrink: tuple[float, float] = (1.5, 2.0)
+  subsampled: float = 0.25
+  grey: float = 0.06
+  seed: int = 0
+
+
 class BlockStore:
   """Photographs with their errors, in a folder.
 
   Attributes:
+    fingerprint: of all that they depend on.
     shapes: int [N, 2], heights and widths.
     log_sizes: float32 [N, L, 3, 3].
     steps: int [N], in which photographs are coded.
@@ -74,12 +101,14 @@ class BlockStore:
   def __init__(self, folder: str | os.PathLike):
     """Opens a folder that `prepare` wrote."""
     folder = pathlib.Path(folder)
-    content = np.load(folder / "index.npz")
-    self.shapes, self.log_sizes = content["shapes"], content["log_sizes"]
-    self.steps, self.grey = content["steps"], content["grey"]
-    self.values = _arrays(folder / "values.u8", np.uint8, self.shapes)
-    self.known = _arrays(folder / "known.u8", np.uint8, self.shapes)
-    self.errors = _arrays(folder / "errors.i16", np.int16, self.shapes)
+    self.fingerprint = folder.name
+    entries = list(itertools.chain.from_iterable(_read_index(folder)))
+    column = lambda name: np.array([entry[name] for entry in entries])
+    self.shapes, self.log_sizes = column("shape"), column("log_sizes").astype(np.float32)
+    self.steps, self.grey = column("step"), column("grey")
+    self.values, self.known, self.errors = (
+      _arrays(folder / name, dtype, self.shapes) for name, dtype in _FILES.items()
+    )
 
   def __len__(self) -> int:
     return len(self.shapes)
@@ -94,99 +123,116 @@ def _arrays(path: pathlib.Path, dtype: type, shapes: np.ndarray) -> list[np.ndar
 
 
 def prepare(
-  source: ImageSource,
-  folder: str | os.PathLike,
-  shrink: tuple[float, float] = (1.5, 2.0),
-  subsampled: float = 0.25,
-  grey: float = 0.06,
-  seed: int = 0,
+  source: ImageSource, folder: str | os.PathLike, variation: Variation = Variation()
 ) -> BlockStore:
-  """Writes the files of a `BlockStore`, unless the folder has them for these settings.
+  """Writes the files of a `BlockStore`, or what an interrupted call has left to do.
+
+  Every process of a run takes part; the first one writes.
 
   Args:
     source: photographs.
-    folder: made if it is not there; about 18 bytes a pixel of what is left.
-    shrink: each is shrunk by a factor from here to there, and turned at random.
-    subsampled: share of photographs whose chroma has half the resolution, as it has in most that
-      come from a camera's or a scanner's files.
-    grey: share of photographs made grey.
-    seed: of all that is random.
+    folder: has one folder for each choice of photographs and variation, made if it is not there;
+      about 18 bytes a pixel of what is left.
+    variation: of the photographs.
+  Raises:
+    UsageError: there are no photographs, or another process is at work in that folder.
   """
-  folder = pathlib.Path(folder)
-  settings = {
-    "images": len(source),
-    "shrink": list(shrink),
-    "subsampled": subsampled,
-    "grey": grey,
-    "seed": seed,
-    **_linear_settings(),
-  }
-  description = folder / "settings.json"
-  if description.exists() and json.loads(description.read_text()) == settings:
-    return BlockStore(folder)
-  folder.mkdir(parents=True, exist_ok=True)
-  description.unlink(missing_ok=True)
-  index: dict[str, list] = {"shapes": [], "log_sizes": [], "steps": [], "grey": []}
-  with contextlib.ExitStack() as stack:
-    values, known, errors = (
-      stack.enter_context(open(folder / name, "wb"))
-      for name in ("values.u8", "known.u8", "errors.i16")
-    )
-    for x, step in tqdm(_varied(source, shrink, subsampled, grey, seed), unit="image"):
-      channels = len(x)
-      side = passes.side_of(x, passes.Precision(step=step))
-      coded = linear.code_linearly(x, side.coefficients, step)
-      as_three = lambda a: np.broadcast_to(a, (3, *a.shape[1:]))
-      values.write(as_three(x).tobytes())
-      known.write(as_three(coded.known.astype(np.uint8)).tobytes())
-      errors.write(as_three(coded.errors.astype(np.int16)).tobytes())
-      index["shapes"].append(x.shape[1:])
-      index["log_sizes"].append(_of_kept_levels(side.log_sizes))
-      index["steps"].append(step)
-      index["grey"].append(channels == 1)
-  arrays: Any = {name: np.array(of) for name, of in index.items()}
-  np.savez(folder / "index.npz", **arrays)
-  with replace_atomically(description) as temporary:
-    temporary.write_text(json.dumps(settings))
+  if not len(source):
+    raise UsageError("expected photographs to learn from, got an empty source")
+  settings = _settings(source, variation)
+  described = json.dumps(settings, sort_keys=True)
+  folder = pathlib.Path(folder) / hashlib.sha256(described.encode()).hexdigest()[:16]
+  if sharding.any_process(len(_read_index(folder)) < len(source)):
+    with locked(folder):
+      sharding.on_first_process(lambda: _write(source, folder, variation, settings))
   return BlockStore(folder)
 
 
-def _linear_settings() -> dict:
+def _settings(source: ImageSource, variation: Variation) -> dict[str, Any]:
   return {
-    "neighbours": list(linear.NEIGHBOURS),
+    "photographs": hashlib.sha256(b"".join(image_digests(source))).hexdigest(),
+    "sizes": hashlib.sha256(image_sizes(source).astype("<i8").tobytes()).hexdigest(),
+    **dataclasses.asdict(variation),
+    "neighbours": linear.NEIGHBOURS,
     "fitted_levels": linear.FITTED_LEVELS,
     "stepped": [_STEPPED, _MOST_ERROR],
   }
 
 
+def _write(
+  source: ImageSource, folder: pathlib.Path, variation: Variation, settings: dict[str, Any]
+) -> None:
+  """Goes on with the flat files of a folder; a photograph is in the index once it is in them."""
+  done = _read_index(folder)
+  (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+  _cut_back(folder, done)
+  bar = tqdm(total=len(source), initial=len(done), desc="preparing photographs", unit="image")
+  with bar, (folder / _INDEX).open("a") as index:
+    for number in range(len(done), len(source)):
+      entries = [
+        _append(folder, x, step) for x, step in _varied(source[number]["image"], number, variation)
+      ]
+      index.write(json.dumps(entries) + "\n")
+      index.flush()
+      bar.update()
+
+
+def _append(folder: pathlib.Path, x: np.ndarray, step: int) -> dict[str, Any]:
+  """Appends a photograph [C, H, W], coded in steps, to the flat files; returns its entry."""
+  side = passes.side_of(x, passes.Precision(step=step))
+  coded = linear.code_linearly(x, side.coefficients, step)
+  arrays = x, coded.known, coded.errors
+  for (name, dtype), array in zip(_FILES.items(), arrays, strict=True):
+    with (folder / name).open("ab") as file:
+      file.write(np.broadcast_to(array.astype(dtype), (3, *x.shape[1:])).tobytes())
+  return {
+    "shape": x.shape[1:],
+    "log_sizes": _of_kept_levels(side.log_sizes).tolist(),
+    "step": step,
+    "grey": len(x) == 1,
+  }
+
+
+def _read_index(folder: pathlib.Path) -> list[list[dict[str, Any]]]:
+  """The entries of each photograph that is there; a last line that was cut does not count."""
+  path = folder / _INDEX
+  text = path.read_text() if path.exists() else ""
+  return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def _cut_back(folder: pathlib.Path, done: Sequence[Any]) -> None:
+  """Drops from all files what was begun when a call was interrupted."""
+  with (folder / _INDEX).open("ab+") as file:
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)
+  pixels = sum(entry["shape"][0] * entry["shape"][1] for entries in done for entry in entries)
+  for name, dtype in _FILES.items():
+    with (folder / name).open("ab") as file:
+      file.truncate(3 * pixels * np.dtype(dtype).itemsize)
+
+
 def _of_kept_levels(log_sizes: np.ndarray) -> np.ndarray:
   levels = np.minimum(np.arange(_KEPT_LEVELS), len(log_sizes) - 1)
-  return np.broadcast_to(log_sizes[levels], (_KEPT_LEVELS, 3, 3)).astype(np.float32)
+  return np.broadcast_to(log_sizes[levels], (_KEPT_LEVELS, 3, 3))
 
 
 def _varied(
-  source: ImageSource, shrink: tuple[float, float], subsampled: float, grey: float, seed: int
+  image: np.ndarray, number: int, variation: Variation
 ) -> Iterator[tuple[np.ndarray, int]]:
-  """uint8 [3, H, W] (or [1, H, W], grey) of each photograph, in the order of coding; and a step.
+  """uint8 [3, H, W] (or [1, H, W], grey) of a photograph, in the order of coding; and a step.
 
   Some come a second time, otherwise varied, to be coded in steps of more than 1.
   """
-  for index in range(len(source)):
-    image = source[index]["image"]
-    rng = np.random.default_rng([seed, index])
-    yield _vary(image, shrink, subsampled, grey, rng), 1
-    if rng.random() < _STEPPED:
-      largest_error = int(np.exp(rng.uniform(0, np.log(_MOST_ERROR + 1))))
-      yield _vary(image, shrink, subsampled, grey, rng), 2 * largest_error + 1
+  rng = np.random.default_rng([variation.seed, number])
+  yield _vary(image, variation, rng), 1
+  if rng.random() < _STEPPED:
+    largest_error = int(np.exp(rng.uniform(0, np.log(_MOST_ERROR + 1))))
+    yield _vary(image, variation, rng), 2 * largest_error + 1
 
 
-def _vary(
-  image: np.ndarray, shrink: tuple[float, float], subsampled: float, grey: float, rng
-) -> np.ndarray:
+def _vary(image: np.ndarray, variation: Variation, rng: np.random.Generator) -> np.ndarray:
   """Shrinks, sharpens, brightens and turns a photograph as other cameras or editors would."""
-  factor = rng.uniform(*shrink)
-  size = tuple(max(1, round(side / factor)) for side in reversed(image.shape[:2]))
-  picture = Image.fromarray(image).resize(size, Image.Resampling(rng.choice(_FILTERS)))
+  picture = _shrunk(image, rng.uniform(*variation.shrink), Image.Resampling(rng.choice(_FILTERS)))
   if rng.random() < 0.2:
     sharper = ImageFilter.UnsharpMask(rng.uniform(0.5, 1.5), int(rng.integers(20, 80)), 0)
     picture = picture.filter(sharper)
@@ -195,14 +241,38 @@ def _vary(
     gamma, gain = rng.uniform(0.7, 1.4), rng.uniform(0.6, 1.1)
     image = np.clip(np.rint(255 * gain * (image / np.float32(255)) ** gamma), 0, 255)
     image = image.astype(np.uint8)
-  if rng.random() < subsampled:
+  if rng.random() < variation.subsampled:
     image = subsample_chroma(image, rng)
-  if rng.random() < grey:
+  if rng.random() < variation.grey:
     x = np.asarray(Image.fromarray(image).convert("L"))[None]
   else:
     x = image.transpose(2, 0, 1)[list(CHANNEL_ORDER)]
   x = x[:, :: rng.choice([1, -1]), :: rng.choice([1, -1])]
   return np.ascontiguousarray(x if rng.integers(2) else x.transpose(0, 2, 1))
+
+
+def _shrunk(image: np.ndarray, factor: float, resampling: Image.Resampling) -> Image.Image:
+  size = tuple(max(1, round(side / factor)) for side in reversed(image.shape[:2]))
+  return Image.fromarray(image).resize(size, resampling)
+
+
+def typical_crops(
+  source: ImageSource, variation: Variation, count: int, side: int
+) -> Iterator[np.ndarray]:
+  """Yields the centres of some photographs, shrunk and not varied otherwise.
+
+  Args:
+    source: photographs, at least one.
+    variation: says how far they are shrunk: by the middle factor.
+    count: how many, if there are as many.
+    side: of a crop; smaller photographs are continued by reflection.
+  Returns:
+    uint8 [side, side, 3] each.
+  """
+  factor = float(np.sqrt(np.prod(variation.shrink)))
+  for index in np.linspace(0, len(source) - 1, min(count, len(source))).astype(int).tolist():
+    picture = _shrunk(source[index]["image"], factor, Image.Resampling.LANCZOS)
+    yield center_crop(np.asarray(picture), side)
 
 
 def subsample_chroma(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -254,64 +324,107 @@ def _doubled(x: np.ndarray, axis: int, length: int, between: bool, repeated: boo
 class BlockIterator(Iterator[Blocks]):
   """An endless, resumable stream of batches; a batch depends on the seed and its number alone."""
 
-  def __init__(self, store: BlockStore, batch_size: int, side: int = 16, seed: int = 0):
-    """`side` is of a block, in positions of its planes: 2 `side` pixels of its level."""
-    self._store, self._batch_size, self._side, self._seed = store, batch_size, side, seed
+  def __init__(
+    self,
+    store: BlockStore,
+    batch_size: int,
+    side: int = 16,
+    seed: int = 0,
+    shard_index: int = 0,
+    shard_count: int = 1,
+  ):
+    """Begins with the first batch.
+
+    Args:
+      store: what blocks are cut from.
+      batch_size: blocks in a batch of all processes together.
+      side: of a block, in positions of its planes: 2 `side` pixels of its level.
+      seed: of all draws.
+      shard_index: number of this process, which gets a part of each batch.
+      shard_count: number of processes.
+    """
+    self._store, self._batch_size, self._side = store, batch_size, side
+    own = batch_size // shard_count
+    self._own = slice(shard_index * own, (shard_index + 1) * own)
     pixels, stepped = store.shapes.prod(1).astype(np.float64), store.steps > 1
     for of, share in ((stepped, _STEPPED_BLOCKS), (~stepped, 1 - _STEPPED_BLOCKS)):
       pixels[of] *= share / max(pixels[of].sum(), 1)
     self._shares = pixels / pixels.sum()
     self._number = 0
+    self._config: dict[str, Any] = {
+      "photographs": store.fingerprint,
+      "batch_size": batch_size,
+      "side": side,
+      "seed": seed,
+    }
 
   def __next__(self) -> Blocks:
-    rng = np.random.default_rng([self._seed, self._number])
+    rng = np.random.default_rng([self._config["seed"], self._number])
     self._number += 1
     finest = finest_blocks(self._batch_size)
-    return _stack([self._draw(rng, i < finest) for i in range(self._batch_size)])
+    drawn = [self._draw(rng, i < finest) for i in range(self._batch_size)]
+    return _stack([self._read(*places) for places in drawn[self._own]])
 
-  def get_state(self) -> dict[str, int]:
-    return {"number": self._number}
+  def get_state(self) -> dict[str, Any]:
+    """Returns what `set_state` needs to continue with the batch that comes next."""
+    return position.to_state(self._number, self._config)
 
-  def set_state(self, state: dict[str, int]) -> None:
-    self._number = state["number"]
+  def set_state(self, state: dict[str, Any]) -> None:
+    """Continues where `get_state` was called; raises UsageError if that was of other blocks."""
+    self._number = position.next_batch(state, self._config)
 
-  def _draw(self, rng: np.random.Generator, finest: bool) -> dict:
-    store = self._store
-    index = rng.choice(len(self._shares), p=self._shares)
+  def differences(self, state: dict[str, Any]) -> list[str]:
+    """Says in what the blocks of a state are others than these; then it is of no use here."""
+    return position.differences(state, self._config)
+
+  def _draw(self, rng: np.random.Generator, finest: bool) -> tuple[int, int, list[int], list[int]]:
+    """A photograph, a level, the first row and column, and whether each axis is flipped."""
+    index = int(rng.choice(len(self._shares), p=self._shares))
     level = 0 if finest else 1 + int(rng.choice(len(_COARSER_SHARES), p=_COARSER_SHARES))
-    shape = store.shapes[index]
+    shape = self._store.shapes[index].tolist()
     while level > 1 and min(shape) >> (level + 1) < self._side:
       level -= 1
     first = [int(rng.integers(0, max(1, (n >> (level + 1)) - self._side + 1))) for n in shape]
-    flips = rng.integers(2, size=2).tolist()
-    cut = lambda images: _cut(images[index], shape, level, first, flips, self._side)
+    return index, level, first, rng.integers(2, size=2).tolist()
+
+  def _read(self, index: int, level: int, first: list[int], flips: list[int]) -> dict[str, Any]:
+    store, step = self._store, int(self._store.steps[index])
+    shape = store.shapes[index].tolist()
+    axes = [_axis(*place, level, self._side) for place in zip(first, flips, shape)]
+    values, errors = (_cut(images[index], *axes) for images in (store.values, store.errors))
     return {
-      "values": cut(store.values),
-      "known": cut(store.known),
-      "errors": cut(store.errors),
+      "values": values,
+      "known": values if step == 1 else _cut(store.known[index], *axes),
+      "errors": errors,
       "log_sizes": store.log_sizes[index, level],
       "level": np.int32(level),
-      "step": np.int32(store.steps[index]),
+      "step": np.int32(step),
       "coded": np.array([1, 0, 0] if store.grey[index] else [1, 1, 1], np.float32),
     }
 
 
-def _cut(image: np.ndarray, shape: np.ndarray, level: int, first, flips, side: int) -> np.ndarray:
-  """The four planes of a block: [4, 3, S', S'] of an image [3, H, W]."""
+def _cut(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+  """The four planes of a block: [4, 3, S', S'] of an image [3, H, W], places as of `_axis`."""
+  top, left = rows.min(), columns.min()
+  # A box first: of a mapped file, only what is in it gets read.
+  box = image[:, top : rows.max() + 1, left : columns.max() + 1]
+  found = box[:, (rows - top).reshape(-1, 1), (columns - left).reshape(-1)]
+  size = rows.shape[1]
+  planes = found.reshape(3, 2, size, 2, size).transpose(1, 3, 0, 2, 4)
+  return np.stack([planes[parity] for parity in PARITIES])
+
+
+def _axis(first: int, flip: int, length: int, level: int, side: int) -> np.ndarray:
+  """Rows (or columns) of an image that a block's planes have, by parity: [2, S']."""
   step = 2**level
-  of_level = tuple(-(-n // step) for n in shape.tolist())
-  size = side + 2 * MARGIN
-  planes = np.empty((4, 3, size, size), image.dtype)
-  for plane, parity in enumerate(PARITIES):
-    places = [
-      2 * step * _places(start, flip, odd, side, length) + step * odd
-      for start, flip, odd, length in zip(first, flips, parity, plane_shape(of_level, plane))
+  of_level = -(-length // step)
+  lengths = [plane_shape((of_level, of_level), plane)[0] for plane in (0, 1)]
+  return np.stack(
+    [
+      2 * step * _places(first, flip, odd, side, lengths[odd]) + step * odd
+      for odd in ((0, 1) if lengths[1] else (0, 0))  # of one row: no others
     ]
-    # A box first: of a mapped file, only what is in it gets read.
-    low = [p.min() for p in places]
-    box = (slice(None), *(slice(p.min(), p.max() + 1) for p in places))
-    planes[plane] = image[box][np.ix_(range(3), *(p - n for p, n in zip(places, low)))]
-  return planes
+  )
 
 
 def _places(start: int, flip: int, odd: int, side: int, length: int) -> np.ndarray:

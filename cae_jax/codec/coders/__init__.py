@@ -11,8 +11,9 @@ from cae_jax.weights import Weights, WeightsError
 def module_of(model: str) -> Any:
   """Returns the module of a model's coder, imported when asked for.
 
-  It has `Coder(weights)`, a `base.LatentCoder`, and `calibrate(model, params, images)`, which
-  returns the tables of its weights.
+  It has `Coder(weights)`, a `base.LatentCoder` (of the lossless model, which has no latents, a
+  `lossless.tile.TileCoder`), and `calibrate(model, params, images)`, which returns the tables of
+  its weights.
   """
   return importlib.import_module(f"{__name__}.{model}")
 

@@ -1,19 +1,16 @@
 """Our codecs as the evaluation sees them."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import cae_jax
-from cae_jax.codec import Codec, windows
+from cae_jax.codec import Codec, LosslessCodec, windows
 from cae_jax.errors import UsageError
 from cae_jax.evaluation.codecs.base import FileCodec
 from cae_jax.evaluation.codecs.lossless_codecs import bounded
 from cae_jax.evaluation.names import EFFORT
-
-if TYPE_CHECKING:
-  from cae_jax.codec.lossless.image import LosslessCodec
 
 _SIDES = np.dtype("<u4")
 _QUALITIES = tuple(f"{quality:g}" for quality in np.linspace(0, 100, 9))
@@ -58,7 +55,7 @@ def coded(codec: Codec, effort: int = 0) -> FileCodec:
   )
 
 
-def lossless(codec: "LosslessCodec", bounds: Sequence[int] = ()) -> FileCodec:
+def lossless(codec: LosslessCodec, bounds: Sequence[int] = ()) -> FileCodec:
   """Wraps a lossless codec of ours: its whole files, near-lossless with error bounds above 0.
 
   Args:
@@ -100,7 +97,7 @@ def uncoded(codec: Codec) -> FileCodec:
   )
 
 
-def version_of(codec: "Codec | LosslessCodec") -> str:
+def version_of(codec: Codec | LosslessCodec) -> str:
   """Names the package's and the weights' version, as records have it."""
   return f"cae_jax {cae_jax.__version__}, weights {codec.weights.hash().hex()}"
 

@@ -64,19 +64,36 @@ def fit_image(x: np.ndarray, known: np.ndarray | None = None) -> list[list[list[
     x: [C, H, W] integers, channels in the order of coding.
     known: same shape, what a decoder has of it, where that is not exact.
   """
+  return _fit([(x, x if known is None else known)])
+
+
+def fit_images(images: Sequence[np.ndarray]) -> list[list[list[np.ndarray]]]:
+  """Fits coefficients to several images [C, H, W] together, as `fit_image`."""
+  return _fit([(x, x) for x in images])
+
+
+def _fit(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[list[list[np.ndarray]]]:
+  """Of pairs (x, known)."""
+  levels = max(len(level_shapes(x.shape[1:])) for x, _ in pairs)
   result = []
-  known = x if known is None else known
-  for _ in level_shapes(x.shape[1:])[:FITTED_LEVELS]:
-    planes, known_planes = split(x), split(known)
-    result.append([_fit_phase(planes, known_planes, phase) for phase in PHASES])
-    x, known = x[:, ::2, ::2], known[:, ::2, ::2]
+  for _ in range(min(levels, FITTED_LEVELS)):
+    planes = [(split(x), split(known)) for x, known in pairs]
+    result.append([_fit_phase(planes, phase) for phase in PHASES])
+    pairs = [(x[:, ::2, ::2], known[:, ::2, ::2]) for x, known in pairs]
   return result
 
 
-def _fit_phase(planes: Planes, known: Planes, phase: Phase) -> list[np.ndarray]:
+def _fit_phase(pairs: Sequence[tuple[Planes, Planes]], phase: Phase) -> list[np.ndarray]:
+  parts = [_of_phase(*pair, phase) for pair in pairs]
+  features, before, target = (np.concatenate(of, axis=1) for of in zip(*parts))
+  return [fit(np.concatenate([features, before[:c]]), target[c]) for c in range(len(target))]
+
+
+def _of_phase(planes: Planes, known: Planes, phase: Phase) -> tuple[np.ndarray, ...]:
+  """What a phase is predicted from [K * C, N], what is known of it and what it is [C, N]."""
   features, base = _whole_phase(known, phase)
   target, before = ((of.read(phase.plane) - base).reshape(len(base), -1) for of in (planes, known))
-  return [fit(np.concatenate([features, before[:c]]), target[c]) for c in range(len(target))]
+  return features, before, target
 
 
 def _whole_phase(planes: Planes, phase: Phase) -> tuple[np.ndarray, np.ndarray]:

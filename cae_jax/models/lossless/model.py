@@ -81,8 +81,12 @@ class LosslessModel(Model):
 
   @property
   def multiple(self) -> int:
-    """Any size will do."""
-    return 1
+    """Blocks have as many samples of each phase."""
+    return 2
+
+  def random_params(self, key: jax.Array) -> Any:
+    """Returns random parameters."""
+    return self.init(key, method="networks")["params"]
 
   def setup(self):
     self.sets = [
