@@ -124,6 +124,24 @@ def test_true_depths_and_gaps_are_found(image, layout):
   np.testing.assert_array_equal(back, image)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_values_that_do_not_occur_cost_nothing(codec, dtype):
+  rng = np.random.default_rng(0)
+  values = np.sort(rng.choice(np.iinfo(dtype).max, 20, replace=False)).astype(dtype)
+  image = values[rng.integers(0, 20, (60, 50))]
+  data = codec.compress(image)
+  np.testing.assert_array_equal(codec.decompress(data), image)
+  assert 8 * len(data) < image.size * (np.log2(20) + 1.5)
+  all_used = np.arange(image.size, dtype=dtype).reshape(image.shape)
+  assert codec_module.samples.counted(codec_module.samples.take_apart(all_used)) is None
+
+
+def test_numbers_of_values_that_do_not_occur_are_refused(codec):
+  layout = Layout(largest=3, counted=True)
+  with pytest.raises(BitstreamError, match="2 values occur, not 4"):
+    codec_module.samples.uncounted(np.zeros((1, 1, 1), int), np.uint8([0, 1, 1, 0]), layout)
+
+
 def test_tiles_and_threads_give_the_same_bytes(codec, monkeypatch):
   image = _photograph((70, 90, 3))
   monkeypatch.setattr("cae_jax.codec.tiles.TILE_SIDE", 32)
@@ -172,7 +190,7 @@ def test_damage_is_found(codec):
 
 def test_parameters_of_no_lossless_file_are_refused(codec):
   container = unpack(codec.compress(_drawing((9, 8))))
-  for parameters in (b"", b"\0", bytes(5), b"\x04\0\0\1\3", Layout(largest=300).pack()):
+  for parameters in (b"", b"\0", bytes(5), b"\x08\0\0\1\3", Layout(largest=300).pack()):
     header = container.header.__class__(**{**container.header.__dict__, "parameters": parameters})
     with pytest.raises(BitstreamError, match=r"parameters|none of a GREY image"):
       codec.decompress(pack(header, container.sections))

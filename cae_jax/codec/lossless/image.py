@@ -137,6 +137,11 @@ class LosslessCodec:
     entries = check_metadata(metadata)
     taken = samples.take_apart(image, largest_error, keep_hidden_colour)
     sections, layout, checksum, mse = self._encode_colours(taken)
+    counted = None if layout.step > 1 else samples.counted(taken)
+    if counted is not None:
+      others = self._encode_colours(counted)
+      if sum(map(len, others[0])) < sum(map(len, sections)):
+        sections, layout, checksum, mse = others
     if taken.alpha is not None:
       sections.append(_plain_section(taken.alpha[None]))
     height, width = taken.colours.shape[1:]
@@ -199,7 +204,10 @@ class LosslessCodec:
     whole = _whole(x, sections)
     if whole is not None:
       sections, layout, error = [whole], dataclasses.replace(layout, whole=True), 0.0
-    return sections, layout, _checksum(sections), error * layout.gap**2 / x.size
+    checksum = _checksum(sections)
+    if taken.occurring is not None:
+      sections = [_plain_section(taken.occurring[None, None]), *sections]
+    return sections, layout, checksum, error * layout.gap**2 / x.size
 
   def _encode_tile(self, x: np.ndarray, precision: Precision, in_parallel: Map):
     """The section of a tile, and its squared error."""
@@ -217,6 +225,12 @@ class LosslessCodec:
     self, header: Header, layout: Layout, sections: Sequence[bytes]
   ) -> np.ndarray:
     channels = samples.coded_channels(header, layout)
+    dtype = header.kind.dtype
+    occurring = None
+    if layout.counted:
+      shape = 1, 1, np.iinfo(dtype).max + 1
+      occurring = _read_plain_section(sections[0] if sections else b"", shape, np.uint8)
+      sections = sections[1:]
     height, width = header.height, header.width
     tiles = [(slice(0, height), slice(0, width))]
     if not layout.whole:
@@ -228,7 +242,6 @@ class LosslessCodec:
     if _checksum(sections) != header.symbol_checksum:
       raise BitstreamError("sections", 0, "they do not match their checksum")
     precision = Precision(layout.largest, layout.step)
-    dtype = header.kind.dtype
     across, within = _shared(len(tiles))
 
     def decode(number: int) -> np.ndarray:
@@ -242,7 +255,7 @@ class LosslessCodec:
         if not x.size:  # nothing of the image's size before a tile was right
           x = np.empty((channels, height, width), dtype)
         x[(slice(None), *tile)] = part
-    return x
+    return x if occurring is None else samples.uncounted(x, occurring[0, 0], layout)
 
   def _decode_tile(self, section: bytes, shape, dtype, precision: Precision, in_parallel: Map):
     if section[_CRC_BYTES : _CRC_BYTES + 1] != bytes([_MODEL]):

@@ -5,7 +5,7 @@ import dataclasses
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.varint import ByteReader, write_varint
 
-_GREY, _WHOLE = 1, 2
+_GREY, _WHOLE, _COUNTED = 1, 2, 4
 _LARGEST = 65535
 
 
@@ -19,6 +19,7 @@ class Layout:
     largest: integer, at least 1.
     grey: the three colours are equal, and one is coded.
     whole: the image is one section, not tiles.
+    counted: integers are numbers of the values that occur; the first section says which do.
   """
 
   largest_error: int = 0
@@ -27,6 +28,7 @@ class Layout:
   largest: int = 255
   grey: bool = False
   whole: bool = False
+  counted: bool = False
 
   @property
   def step(self) -> int:
@@ -35,7 +37,7 @@ class Layout:
 
   def pack(self) -> bytes:
     """Writes the header's parameters."""
-    flags = _GREY * self.grey + _WHOLE * self.whole
+    flags = _GREY * self.grey + _WHOLE * self.whole + _COUNTED * self.counted
     numbers = self.largest_error, self.offset, self.gap, self.largest
     return bytes([flags]) + b"".join(map(write_varint, numbers))
 
@@ -47,9 +49,8 @@ class Layout:
     largest_error, offset, gap, largest = (
       reader.varint(_LARGEST, name) for name in ("largest error", "offset", "gap", "largest")
     )
-    layout = cls(
-      largest_error, offset, gap, largest, grey=bool(flags & _GREY), whole=bool(flags & _WHOLE)
-    )
+    grey, whole, counted = (bool(flags & flag) for flag in (_GREY, _WHOLE, _COUNTED))
+    layout = cls(largest_error, offset, gap, largest, grey, whole, counted)
     if layout.pack() != parameters or min(gap, largest) < 1 or offset + gap * largest > _LARGEST:
       raise BitstreamError("parameters", 0, f"{parameters.hex()!r} are none of a lossless file")
     return layout

@@ -11,6 +11,8 @@ from cae_jax.coding.errors import BitstreamError
 
 # Green says most of the others and comes first.
 CHANNEL_ORDER = (1, 0, 2)
+# Integers are counted if no more than this share of them occurs, each so many times on average.
+_MOST_OCCURRING, _FEWEST_EACH = 0.75, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +24,14 @@ class Samples:
     colours: [C, H, W] of unsigned integers, channels in the order of coding; C is 1 or 3.
     alpha: [H, W], or None where the kind has none.
     layout: of the colours.
+    occurring: where integers are counted: uint8 [2^bits of a sample], 1 for values that occur.
   """
 
   kind: Kind
   colours: np.ndarray
   alpha: np.ndarray | None
   layout: Layout
+  occurring: np.ndarray | None = None
 
 
 def take_apart(image: np.ndarray, largest_error: int = 0, keep_hidden: bool = True) -> Samples:
@@ -56,6 +60,30 @@ def take_apart(image: np.ndarray, largest_error: int = 0, keep_hidden: bool = Tr
   # Of 8 bits all values are expected, of more those that there are.
   largest = 255 if x.dtype == np.uint8 and gap == 1 else max(int(x.max()), 1)
   return Samples(kind, x, alpha, Layout(largest_error, offset, gap, largest, grey))
+
+
+def counted(taken: Samples) -> Samples | None:
+  """Numbers the integers that occur, if many do not though there are enough samples; else None.
+
+  Rescaled and windowed images leave out values between others, which nobody could predict.
+  """
+  x, layout = taken.colours, taken.layout
+  occurring = np.zeros(1 << 8 * x.itemsize, np.uint8)
+  occurring[np.unique(x)] = 1
+  count = int(occurring.sum())
+  if count < 2 or count > _MOST_OCCURRING * layout.largest or x.size < _FEWEST_EACH * count:
+    return None
+  numbers = (np.cumsum(occurring, dtype=np.int64) - 1).astype(x.dtype)
+  layout = dataclasses.replace(layout, largest=count - 1, counted=True)
+  return dataclasses.replace(taken, colours=numbers[x], layout=layout, occurring=occurring)
+
+
+def uncounted(x: np.ndarray, occurring: np.ndarray, layout: Layout) -> np.ndarray:
+  """Inverts `counted`; raises BitstreamError if the values that occur are others than expected."""
+  values = np.flatnonzero(occurring)
+  if len(values) != layout.largest + 1 or occurring.max() > 1:
+    raise BitstreamError("sections", 0, f"{len(values)} values occur, not {layout.largest + 1}")
+  return values[x]
 
 
 def put_together(kind: Kind, colours: np.ndarray, alpha: np.ndarray | None, layout: Layout):
@@ -89,7 +117,8 @@ def coded_channels(header: Header, layout: Layout) -> int:
   """Says how many channels are coded; raises BitstreamError if the layout is not of the kind."""
   colours = header.kind.colours
   limit = np.iinfo(header.kind.dtype).max
-  if (layout.grey and colours != 3) or layout.offset + layout.gap * layout.largest > limit:
+  too_large = not layout.counted and layout.offset + layout.gap * layout.largest > limit
+  if (layout.grey and colours != 3) or too_large or layout.largest > limit:
     raise BitstreamError("parameters", 0, f"they are none of a {header.kind.name} image")
   return 1 if layout.grey else colours
 
