@@ -1,8 +1,8 @@
 """Lossless codecs at their strong settings, near-lossless where they can be; setting = error bound.
 
 AVIF and HEVC code R, G and B as they are: with a colour transform AVIF was measured to be off by 1
-or 2 levels. FLIF was found in no package. A distance of lossy JPEG XL bounds no error: 17 levels where its
-file is larger than a lossless one.
+or 2 levels. FLIF was found in no package. A distance of lossy JPEG XL bounds no error: 17 levels
+where its file is larger than a lossless one.
 """
 
 import functools
