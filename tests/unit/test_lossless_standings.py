@@ -101,7 +101,7 @@ def test_tables_tell_what_was_left_out():
   assert "| PNG | 4.000 (1) |" in text
   assert "| lossless | 2 | 2.5500 | -7.3 % | 1 of 2 | 1 | 2.00 | 0.500 |" in text
   assert "| lossless | 1 | 1.0000 | -20.0 % | 1 of 1 | 1 | 50.00 | 2.00 | 0.500 |" in text
-  assert "† PNG, b: not taken: 8 bits only" in text
+  assert "† PNG, 1 of photos: not taken: 8 bits only" in text
   assert "- JPEG-LS: not run: no; get it" in text
   assert text.count("not run: no; get it") == 1
 

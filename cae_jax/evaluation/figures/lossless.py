@@ -14,10 +14,13 @@ from cae_jax.evaluation.records import Record, of_last_versions
 
 _OTHERS_SHOWN = 3  # of `image_by_image`, beside ours
 _PANEL_COLUMNS = 3
+_MOST_PERCENT = 40.0  # larger ones are drawn here, at the edge
 
 
 def bits_per_sub_pixel(rows: Sequence[Standing]) -> Figure:
   """Draws the mean size of each lossless codec on each data set; shorter is better.
+
+  Pale bars are of codecs that do not take all images of a set: means of others, not to be compared.
 
   Args:
     rows: of `standings`; those with errors are passed over.
@@ -52,7 +55,7 @@ def image_by_image(records: Sequence[Record], reference: str) -> Figure | None:
 
   Images stand in the order of the reference's size; shown are our codecs and, on each data set, the
   three others that come nearest to the reference or below it. Dotted is the percent of the mean
-  sizes, as in the tables.
+  sizes, as in the tables. What is larger by more than 40 % stands at the edge.
 
   Args:
     records: any; lossless ones count.
@@ -75,11 +78,12 @@ def image_by_image(records: Sequence[Record], reference: str) -> Figure | None:
     for codec, (percents, of_means) in of_set.items():
       colour, marker = drawing.style(codec, codecs)
       xs = [place for place, value in enumerate(percents) if value is not None]
-      ys = [value for value in percents if value is not None]
+      ys = [min(value, _MOST_PERCENT) for value in percents if value is not None]
       axes.plot(xs, ys, marker, color=colour, ms=5, mec="white", mew=0.5, label=label(codec))
-      axes.axhline(of_means, color=colour, lw=0.8, ls=":")
+      height = min(of_means, _MOST_PERCENT)
+      axes.axhline(height, color=colour, lw=0.8, ls=":")
       axes.annotate(
-        f"{of_means:+.1f} %", (1.01, of_means), xycoords=("axes fraction", "data"), fontsize=7,
+        f"{of_means:+.1f} %", (1.01, height), xycoords=("axes fraction", "data"), fontsize=7,
         color=colour, va="center",
       )  # fmt: skip
     axes.set_title(dataset, fontsize=10)
@@ -126,8 +130,10 @@ def near_lossless(rows: Sequence[Standing]) -> Figure | None:
 
 def _bar(axes: Axes, place: int, row: Standing, most: int, colour: str) -> None:
   strong = not is_baseline(row.codec)
-  axes.barh(place, row.bpsp, height=0.66, color=colour, alpha=1.0 if strong else 0.75)
-  partly = f"  ({row.n_images})" if row.n_images < most else ""
+  is_whole = row.n_images == most
+  alpha = (1.0 if strong else 0.75) if is_whole else 0.2
+  axes.barh(place, row.bpsp, height=0.66, color=colour, alpha=alpha)
+  partly = "" if is_whole else f"  ({row.n_images})"
   axes.text(
     row.bpsp, place, f" {row.bpsp:.3f}{partly}", va="center", fontsize=8,
     weight="bold" if strong else "normal",

@@ -1,5 +1,6 @@
 """Tables of lossless codecs: all data sets at a glance, then each by itself."""
 
+import collections
 from collections.abc import Sequence
 
 from cae_jax.evaluation import tables
@@ -21,7 +22,7 @@ def text(records: Sequence[Record], reference: str = REFERENCE) -> str:
     parts += [f"### {table.title}", table.words, tables.markdown(table.head, table.rows)]
   missing = {record.codec: record for record in tables.missing(records)}
   parts += ["\n".join(f"- {label(name)}: {row.status}" for name, row in missing.items())]
-  parts += [tables.notes([record for record in records if record.image is not None])]
+  parts += [tables.notes([record for record in records if record.ok]), _left_out(records)]
   return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -40,6 +41,15 @@ def all_tables(rows: Sequence[Standing], reference: str = REFERENCE) -> list[Tab
 def bound_words(bound: int) -> str:
   """Names an error bound."""
   return "lossless" if not bound else f"near-lossless, errors of at most {bound}"
+
+
+def _left_out(records: Sequence[Record]) -> str:
+  """Says how many images of each set a codec has no figures of, and why."""
+  bad = collections.Counter(
+    (label(r.codec), r.dataset, r.status) for r in records if r.image is not None and not r.ok
+  )
+  lines = [f"- † {name}, {n} of {dataset}: {why}" for (name, dataset, why), n in bad.items()]
+  return "\n".join(lines)
 
 
 def _overview(rows: Sequence[Standing]) -> Table:
