@@ -3,11 +3,11 @@
 import numpy as np
 
 from cae_jax.codec import windows
-from cae_jax.codec.alpha import decode_alpha
 from cae_jax.codec.coders.base import LatentCoder
 from cae_jax.codec.decoded import Decoded
 from cae_jax.codec.info import info_of, unpack_rate
 from cae_jax.codec.kinds import Planes, has_alpha, put_together
+from cae_jax.codec.lossless.plain import decode_plain
 from cae_jax.codec.threads import in_threads
 from cae_jax.codec.tiles import coding_tiles
 from cae_jax.coding.bitstream import Container, Header, symbol_checksum
@@ -30,7 +30,9 @@ def decode_container(coder: LatentCoder, container: Container) -> Decoded:
       "sections", 0, f"{len(sections)} sections; an image of this size and kind has {expected}"
     )
   y_hat = _decode_tiles(coder, tiles, sections, rate_level, header.symbol_checksum)
-  alpha = decode_alpha(sections[-1], height, width) if has_alpha(header.kind) else None
+  alpha = None
+  if has_alpha(header.kind):
+    alpha = decode_plain(sections[-1], (height, width, 1), np.uint8)[..., 0]
   rgb = windows.synthesise(coder, y_hat, rate_level, height, width)
   image = put_together(Planes(header.kind, rgb, alpha))
   return Decoded(image, container.metadata, info_of(container.outline))

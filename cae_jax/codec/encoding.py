@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from cae_jax.codec import windows
-from cae_jax.codec.alpha import encode_alpha
 from cae_jax.codec.coders.base import Coded, LatentCoder
 from cae_jax.codec.info import pack_rate
 from cae_jax.codec.kinds import take_apart, visible_psnr_db
+from cae_jax.codec.lossless.plain import encode_plain
 from cae_jax.codec.rate_search import largest_within
 from cae_jax.codec.targets import EFFORT_STEPS, MAX_QUALITY, OutOfReach
 from cae_jax.codec.threads import in_threads
@@ -51,7 +51,7 @@ class Analysed:
     self._metadata = check_metadata(metadata)
     self.y = windows.analyse(coder, self.planes.rgb)
     alpha = self.planes.alpha
-    self._alpha_sections = [] if alpha is None else [encode_alpha(alpha)]
+    self._alpha_sections = [] if alpha is None else [encode_plain(alpha[..., None])]
 
   @property
   def shape(self) -> tuple[int, int]:

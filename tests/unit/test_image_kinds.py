@@ -1,4 +1,3 @@
-import lzma
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -6,14 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from cae_jax.codec.alpha import decode_alpha, encode_alpha
 from cae_jax.codec.kinds import put_together, take_apart, visible_psnr_db
 from cae_jax.codec.rate_search import largest_within
 from cae_jax.coding.bitstream import Kind
-from cae_jax.coding.errors import BitstreamError
 from cae_jax.errors import UsageError
 from cae_jax.images.metrics import psnr_db
 
@@ -118,57 +114,6 @@ def test_arrays_of_jax_are_arrays():
     planes = take_apart(image)
     np.testing.assert_array_equal(planes.alpha, np.asarray(image)[..., 3])
     assert isinstance(planes.rgb, np.ndarray)
-
-
-@given(
-  arrays(
-    np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=20), elements=st.sampled_from([0, 9])
-  )
-)
-def test_opacity_is_lossless(alpha):
-  np.testing.assert_array_equal(decode_alpha(encode_alpha(alpha), *alpha.shape), alpha)
-
-
-def test_opacity_is_small():
-  assert encode_alpha(np.full((500, 500), 255, np.uint8)) == b"\0\xff"
-  y, x = np.mgrid[:200, :300]
-  shadow = np.clip(np.hypot(x - 150, y - 100), 0, 255).astype(np.uint8)
-  disc = np.where(np.hypot(x - 150, y - 100) < 80, 255, 0).astype(np.uint8)
-  assert encode_alpha(shadow)[0] == 2
-  assert encode_alpha(PIXELS[..., 0])[0] == 1  # noise has no differences to gain from
-  assert len(encode_alpha(disc)) < 1000
-  for plane in (shadow, disc):
-    np.testing.assert_array_equal(decode_alpha(encode_alpha(plane), 200, 300), plane)
-
-
-@pytest.mark.parametrize(
-  ("section", "message"),
-  [
-    (b"", "unknown method in a section of 0 bytes"),
-    (b"\0", "unknown method"),
-    (b"\0\1\2", "unknown method"),
-    (b"\7abc", "unknown method"),
-    (b"\1\5\5", "the data are damaged"),
-  ],
-)
-def test_damaged_opacity(section, message):
-  with pytest.raises(BitstreamError, match=message):
-    decode_alpha(section, 4, 4)
-
-
-@pytest.mark.parametrize("shape", [(4, 5), (4, 3), (100, 100)])
-def test_opacity_of_another_size(shape):
-  section = encode_alpha(np.arange(16, dtype=np.uint8).reshape(4, 4))
-  with pytest.raises(BitstreamError, match=f"expected {shape[0] * shape[1]} bytes of opacity"):
-    decode_alpha(section, *shape)
-
-
-def test_an_opacity_bomb_takes_no_more_than_the_plane():
-  from cae_jax.codec import alpha
-
-  bomb = b"\1" + lzma.compress(bytes(1 << 24), lzma.FORMAT_RAW, filters=alpha._FILTERS)
-  with pytest.raises(BitstreamError, match="expected 16 bytes of opacity"):
-    decode_alpha(bomb, 4, 4)
 
 
 class Trials:

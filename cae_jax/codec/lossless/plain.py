@@ -7,7 +7,7 @@ that say which. docs/format.md describes the bytes.
 import itertools
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,10 +23,12 @@ _SECTION = "plain"
 
 # What follows concerns the encoder alone.
 _TRIAL_BYTES = 1 << 16  # of the excerpts by which forms are compared
-_EXCERPT_BLOCKS = 4
-_FINALISTS = 3  # forms that are tried on the whole image
-_LARGE = 1 << 22  # bytes; here only one form is
-_SMALL = 1 << 14  # bytes; here deflate may win
+_EXCERPT_BLOCKS = 8
+_FINALISTS = 4  # forms that are tried on the whole image
+_PRESET = 6  # of LZMA; for the one form that is left, the slow one
+_SLOW_PRESET = 9 | lzma.PRESET_EXTREME
+_LARGE = 1 << 23  # bytes; here only one form is tried, and without the slow preset
+_SMALL = 1 << 18  # bytes; here probabilities of literals had better learn fast
 
 
 class _Form(NamedTuple):
@@ -74,7 +76,8 @@ def encode_plain(x: np.ndarray) -> bytes:
   x = np.ascontiguousarray(x)
   if (x == x[0, 0]).all():
     return bytes([_CONSTANT]) + _bytes(x[0, 0])
-  return min([_encode_samples(x), *(_encode_colours(*found) for found in _colours(x))], key=len)
+  numbered = ((_colours_head(table), indexes) for table, indexes in _colours(x))
+  return _smallest([(b"", x), *numbered])
 
 
 def estimate_plain(x: np.ndarray) -> int:
@@ -107,16 +110,33 @@ def decode_plain(section: bytes, shape: tuple[int, int, int], dtype: Any) -> np.
   return _decode_samples(reader.rest(), shape, dtype)
 
 
-def _encode_samples(x: np.ndarray) -> bytes:
-  """A section of any method but _COLOURS."""
-  if (x == x[0, 0]).all():
-    return bytes([_CONSTANT]) + _bytes(x[0, 0])
-  ranked = sorted(_forms(x), key=lambda form: _trial(x, form))
-  coded = (
-    _section(form, _to_bytes(x, form), _word(x, form))
-    for form in ranked[: 1 if x.nbytes > _LARGE else _FINALISTS]
-  )
-  return min([bytes([_STORED]) + _bytes(x), *coded], key=len)
+class _Candidate(NamedTuple):
+  """A way to code an image: what comes first, the samples that follow, and their form."""
+
+  head: bytes
+  x: np.ndarray
+  form: _Form
+
+  def trial_bytes(self) -> float:
+    """Estimates the size from an excerpt."""
+    excerpt = _excerpt(self.x, 1 if self.form.by_columns else 0)
+    coded = _lzma(_to_bytes(excerpt, self.form), _word(self.x, self.form))
+    return len(self.head) + len(coded) * self.x.nbytes / excerpt.nbytes
+
+  def code(self, preset: int) -> bytes:
+    """Codes the image, samples by the smallest method."""
+    coded = _sections(self.form, _to_bytes(self.x, self.form), _word(self.x, self.form), preset)
+    return self.head + min(bytes([_STORED]) + _bytes(self.x), *coded, key=len)
+
+
+def _smallest(images: Iterable[tuple[bytes, np.ndarray]]) -> bytes:
+  """Codes one of several images that stand for the same, each behind its head."""
+  candidates = [_Candidate(head, x, form) for head, x in images for form in _forms(x)]
+  ranked = sorted(candidates, key=_Candidate.trial_bytes)
+  large = ranked[0].x.nbytes > _LARGE
+  coded = [(each, each.code(_PRESET)) for each in ranked[: 1 if large else _FINALISTS]]
+  best, smallest = min(coded, key=lambda pair: len(pair[1]))
+  return smallest if large else min(smallest, best.code(_SLOW_PRESET), key=len)
 
 
 def _forms(x: np.ndarray) -> list[_Form]:
@@ -139,11 +159,6 @@ def _is_strip(x: np.ndarray) -> bool:
   return sum(x.shape[:2]) > max(2048, x.shape[0] * x.shape[1] // 128)
 
 
-def _trial(x: np.ndarray, form: _Form) -> int:
-  excerpt = _excerpt(x, 1 if form.by_columns else 0)
-  return len(_lzma(_to_bytes(excerpt, form), _word(x, form)))
-
-
 def _excerpt(x: np.ndarray, axis: int) -> np.ndarray:
   """Some blocks of rows (axis 0) or columns, spread evenly; a small image as it is."""
   lines = x.shape[axis]
@@ -159,25 +174,24 @@ def _word(x: np.ndarray, form: _Form) -> int:
   return x.shape[2] * (1 if form.apart else x.itemsize)
 
 
-def _section(form: _Form, data: bytes, word: int) -> bytes:
-  """The smallest of the ways to code bytes."""
+def _sections(form: _Form, data: bytes, word: int, preset: int) -> Iterator[bytes]:
+  """The ways to code samples that are laid out already."""
   short = {_AS_IS: _LZMA_AS_IS, _LEFT: _LZMA_LEFT}.get(form)
   head = bytes([_LZMA, form.to_byte()]) if short is None else bytes([short])
-  coded = [head + _lzma(data, word)]
-  if len(data) <= _LARGE:
-    coded.append(head + _lzma(data, word, literal_bits=0))
+  yield head + _lzma(data, word, preset)
   if len(data) <= _SMALL:
+    yield head + _lzma(data, word, preset, literal_bits=0)
+  if len(data) <= _LARGE:
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
     deflated = deflater.compress(data) + deflater.flush()
-    coded.append(bytes([_DEFLATE, form.to_byte()]) + deflated)
-  return min(coded, key=len)
+    yield bytes([_DEFLATE, form.to_byte()]) + deflated
 
 
-def _lzma(data: bytes, word: int, literal_bits: int = 3, preset: int = 6) -> bytes:
+def _lzma(data: bytes, word: int, preset: int = _PRESET, literal_bits: int = 3) -> bytes:
   """LZMA2 whose probabilities depend on the place in a word of 2 or 4 bytes."""
   place = {2: 1, 4: 2, 8: 2}.get(word, 0)
   own = {"lc": min(literal_bits, 4 - place), "lp": place, "pb": place}
-  chain = [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": DICTIONARY, **own}]
+  chain = [{**_dictionary(len(data)), "preset": preset, **own}]
   return lzma.compress(data, lzma.FORMAT_RAW, filters=chain)
 
 
@@ -223,10 +237,10 @@ def _by_nearness(colours: np.ndarray) -> np.ndarray:
   return np.array(order)
 
 
-def _encode_colours(table: np.ndarray, indexes: np.ndarray) -> bytes:
-  coded = _encode_samples(np.ascontiguousarray(table.T)[..., None])
-  head = [bytes([_COLOURS]), write_varint(len(table)), write_varint(len(coded))]
-  return b"".join([*head, coded, _encode_samples(indexes)])
+def _colours_head(table: np.ndarray) -> bytes:
+  """All of a section of _COLOURS but the indexes."""
+  coded = _smallest([(b"", np.ascontiguousarray(table.T)[..., None])])
+  return bytes([_COLOURS]) + write_varint(len(table)) + write_varint(len(coded)) + coded
 
 
 def _decode_colours(reader: ByteReader, shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
@@ -286,13 +300,17 @@ def _check_form(form: _Form, shape: tuple[int, int, int], dtype: np.dtype) -> No
 
 
 def _unlzma(data: bytes, size: int) -> bytes:
-  chain = [{"id": lzma.FILTER_LZMA2, "dict_size": DICTIONARY}]
-  inflater = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=chain)
+  inflater = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[_dictionary(size)])
   try:
     inflated = inflater.decompress(data, max_length=size + 1)
   except lzma.LZMAError as error:
     raise BitstreamError(_SECTION, 1, f"the data are damaged: {error}") from error
   return _exactly(inflated, size, inflater.eof and not inflater.unused_data)
+
+
+def _dictionary(size: int) -> dict[str, int]:
+  """LZMA2 that can look back on all of `size` bytes, or on DICTIONARY of them."""
+  return {"id": lzma.FILTER_LZMA2, "dict_size": min(DICTIONARY, max(1 << 12, size))}
 
 
 def _undeflate(data: bytes, size: int) -> bytes:

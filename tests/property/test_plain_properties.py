@@ -1,0 +1,42 @@
+"""The coder of drawings gives every image back, whatever it holds."""
+
+import hypothesis.strategies as st
+import numpy as np
+from hypothesis import given, settings
+from hypothesis.extra import numpy as hnp
+
+from cae_jax.codec.lossless.plain import decode_plain, encode_plain
+from cae_jax.coding.errors import BitstreamError
+
+shapes = st.tuples(st.integers(1, 24), st.integers(1, 24), st.integers(1, 4))
+dtypes = st.sampled_from([np.uint8, np.uint16])
+
+
+@st.composite
+def images(draw):
+  """Of all values, or of few."""
+  dtype = draw(dtypes)
+  top = np.iinfo(dtype).max
+  few = st.sampled_from([0, 1, 2, 7, top // 2, top])
+  elements = draw(st.sampled_from([few, st.integers(0, top)]))
+  return draw(hnp.arrays(dtype, draw(shapes), elements=elements))
+
+
+@given(image=images())
+@settings(deadline=None, max_examples=40)
+def test_every_image_comes_back(image):
+  section = encode_plain(image)
+  assert len(section) <= 1 + image.nbytes
+  decoded = decode_plain(section, image.shape, image.dtype)
+  assert decoded.dtype == image.dtype
+  np.testing.assert_array_equal(decoded, image)
+
+
+@given(section=st.binary(max_size=60), shape=shapes, dtype=dtypes)
+@settings(deadline=None, max_examples=300)
+def test_any_bytes_are_refused_or_are_an_image(section, shape, dtype):
+  try:
+    decoded = decode_plain(section, shape, dtype)
+  except BitstreamError:
+    return
+  assert (decoded.shape, decoded.dtype) == (shape, dtype)
