@@ -1,7 +1,7 @@
 """Measures the lossless model: bits per sub-pixel, times by part, and JPEG XL beside.
 
-    python tests/benchmarks/lossless_codec.py --workdir=RUN --images=FOLDER_OR_TAR [--every=N]
-        [--bytes] [--shrink] [--jpegxl=7,9]
+    python tests/benchmarks/lossless_codec.py --weights=FILE_OR_WORKDIR --images=FOLDER_OR_TAR
+        [--every=N] [--bytes] [--shrink] [--jpegxl=7,9]
 
 Code lengths are of the integer tables (a file's bytes but for header and checksums); the side
 information is counted as a Laplacian would code it. With --bytes each image is coded and decoded by
@@ -13,41 +13,38 @@ import json
 import pathlib
 import time
 
-import jax
 import numpy as np
 import threadpoolctl
 from absl import app, flags
 
+from cae_jax.codec.lossless.samples import CHANNEL_ORDER
+from cae_jax.codec.lossless.tile import tables_from_arrays
 from cae_jax.coding import rans
 from cae_jax.coding.symbols import information_bits
-from cae_jax.coding.tables import CodingTables, tables_from_pmfs
+from cae_jax.coding.tables import CodingTables
 from cae_jax.data.listing import list_files, read_members
 from cae_jax.images.files import read_rgb
-from cae_jax.models.lossless import distribution, passes
-from cae_jax.models.lossless.model import LosslessModel
-from cae_jax.models.lossless.network import Network, networks_of
+from cae_jax.models.lossless import passes
+from cae_jax.models.lossless.network import networks_of
 from cae_jax.models.lossless.phases import PARITIES
-from cae_jax.training.checkpoints import Checkpoints
-from cae_jax.training.lossless_blocks import CHANNEL_ORDER
-from cae_jax.training.optimizers import make_optimizer, make_schedule
-from cae_jax.training.state import create_state
+from cae_jax.weights import load_weights
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Of a run.", required=True)
+_WEIGHTS = flags.DEFINE_string("weights", None, "File, or workdir of a run.", required=True)
 _IMAGES = flags.DEFINE_string("images", None, "Folder or tar.", required=True)
 _EVERY = flags.DEFINE_integer("every", 1, "Take every N-th image.")
 _BYTES = flags.DEFINE_bool("bytes", False, "Code, decode, compare and time.")
 _SHRINK = flags.DEFINE_bool("shrink", False, "By 1.5 to 2.")
 _JPEGXL = flags.DEFINE_list("jpegxl", [], "Efforts.")
-_TRUNK = flags.DEFINE_list("trunk_widths", ["160", "128"], "Features.")
-_HEAD = flags.DEFINE_integer("head_width", 64, "Features.")
 _THREADS = flags.DEFINE_integer("threads", 2, "Of parts of a phase.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON lines.")
 
 
 def main(argv) -> None:
   del argv
-  networks, step = _networks()
-  tables = tables_from_pmfs(*zip(*distribution.pmfs()))
+  path = pathlib.Path(_WEIGHTS.value)
+  weights = load_weights(path / "weights.safetensors" if path.is_dir() else path)
+  networks, step = networks_of(weights.params), weights.card["step"]
+  tables = tables_from_arrays(weights.table("distribution"))
   print(f"step {step}")
   rows = []
   for name, image in _images():
@@ -67,15 +64,6 @@ def _write(row: dict) -> None:
   if _OUTPUT.value:
     with open(_OUTPUT.value, "a") as file:
       file.write(json.dumps(line) + "\n")
-
-
-def _networks() -> tuple[list[list[Network]], int]:
-  model = LosslessModel(tuple(map(int, _TRUNK.value)), _HEAD.value)
-  params = jax.jit(lambda k: model.init(k, method="networks"))(jax.random.key(0))["params"]
-  state = create_state(params, make_optimizer("soap", make_schedule("constant", 1e-3, 1), 1.0))
-  with Checkpoints(pathlib.Path(_WORKDIR.value) / "checkpoints") as checkpoints:
-    state, _ = checkpoints.restore(state)
-  return networks_of(state.ema_params), int(state.step)
 
 
 def _images():

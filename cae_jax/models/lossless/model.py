@@ -119,10 +119,8 @@ def finest_blocks(batch_size: int) -> int:
 
 def _bits(nets: Any, batch: Any, rounded: bool) -> jax.Array:
   """[3, 3, B]."""
-  names = "values", "known", "errors", "log_sizes"
-  blocks = {name: batch[name].astype(jnp.float32) for name in names}
   level, step = batch["level"], batch["step"]
-  found = [phase_outputs(net(), phase, blocks, level, step) for net, phase in zip(nets, PHASES)]
+  found = [phase_outputs(net(), phase, batch, level, step) for net, phase in zip(nets, PHASES)]
   x, outputs = jax.tree.map(lambda *arrays: jnp.stack(arrays), *found)
   steps = jnp.tile(step, x.shape[-1] // len(step)).astype(jnp.float32)
   # What is coded is how many steps a sample is from the rounded mean.
@@ -167,33 +165,36 @@ def _around(blocks: Any, phase: Phase) -> tuple[network.Around, jax.Array, jax.A
 
   N runs over the places of a block (slowest) and over blocks.
   """
-  values, errors = (_neighbours(blocks[name], phase) for name in ("known", "errors"))
+  values = _neighbours(blocks["known"], phase, len(phase.neighbours))
+  errors = _neighbours(blocks["errors"], phase, network.ERRORS)
   base = network.base(values[1:], JAX)
   places = values.shape[-1] // len(blocks["known"])
   log_sizes = jnp.tile(blocks["log_sizes"][:, phase.plane - 1].T, places)
-  around = network.Around(values[1:], errors[1 : 1 + network.ERRORS], base, log_sizes)
+  around = network.Around(values[1:], errors[1:], base, log_sizes)
   return around, values[0], errors[0]
 
 
 def _center(x: jax.Array, phase: Phase) -> jax.Array:
   """[B, 4, 3, S', S'] -> [3, N], the samples of a phase."""
   inside = slice(MARGIN, -MARGIN)
-  return x[:, phase.plane, :, inside, inside].transpose(1, 2, 3, 0).reshape(3, -1)
+  x = x[:, phase.plane, :, inside, inside].transpose(1, 2, 3, 0).reshape(3, -1)
+  return x.astype(jnp.float32)
 
 
-def _neighbours(x: jax.Array, phase: Phase) -> jax.Array:
-  """[B, 4, 3, S', S'] -> [1 + K, 3, N], of each place of a phase itself and its neighbours.
+def _neighbours(x: jax.Array, phase: Phase, most: int) -> jax.Array:
+  """[B, 4, 3, S', S'] -> [1 + K, 3, N], of each place of a phase itself and its K closest.
 
-  One gather: as many slices would take minutes to compile.
+  One gather, of the small integers that they are: as many slices would take minutes to compile.
   """
   count, _, channels, size, _ = x.shape
   first = np.arange(MARGIN, size - MARGIN)
   places = np.stack(
     [
       (plane * size + first[:, None] + i) * size + first + j
-      for plane, i, j in ((phase.plane, 0, 0), *phase.neighbours)
+      for plane, i, j in ((phase.plane, 0, 0), *phase.neighbours[:most])
     ]
   )
   flat = x.transpose(1, 3, 4, 2, 0).reshape(-1, channels, count)
   found = flat[places.reshape(len(places), -1)]
-  return found.transpose(0, 2, 1, 3).reshape(len(places), channels, -1)
+  found = found.transpose(0, 2, 1, 3).reshape(len(places), channels, -1)
+  return found.astype(jnp.float32)
