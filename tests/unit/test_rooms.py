@@ -14,6 +14,7 @@ _LEVELS = {
   "weights": 2,
   "codec": 3,
   "training": 3,
+  "api": 4,
   "evaluation": 4,
   "commands": 5,
   "cli": 6,

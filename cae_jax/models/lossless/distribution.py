@@ -58,7 +58,7 @@ def masses(error: Any, scale: Any, xp: Any, normal: Any, edge: Any = 0) -> Any:
 
 
 def mix(masses: Any, shape: Any, xp: Any) -> Any:
-  """Linear between the two distributions that a shape lies between."""
+  """Interpolates linearly between the two distributions that a shape lies between."""
   weights = xp.maximum(0, 1 - xp.abs(shape - xp.arange(4.0).reshape(-1, *(1,) * shape.ndim)))
   return (weights * masses).sum(0)
 
