@@ -34,6 +34,8 @@ def ours():
 
 IMAGE = photo(100, 130, seed=3)
 
+EIGHT_BITS = [kind for kind in Kind if kind.dtype is np.uint8]
+
 
 def of_kind(image, kind):
   """The image as one of a kind; its opacity has holes and soft edges."""
@@ -48,7 +50,7 @@ def of_kind(image, kind):
 
 
 @settings(max_examples=40)
-@given(st.integers(1, 130), st.integers(1, 130), st.sampled_from(Kind), st.integers(0, 100))
+@given(st.integers(1, 130), st.integers(1, 130), st.sampled_from(EIGHT_BITS), st.integers(0, 100))
 def test_any_size_and_kind_comes_back(height, width, kind, quality):
   image = of_kind(IMAGE[np.arange(height) % 100][:, :width], kind)
   encoded = context_codec().encode(image, quality=quality)

@@ -70,7 +70,7 @@ def test_psnr_is_of_what_can_be_seen():
 @pytest.mark.parametrize(
   ("image", "way_out"),
   [
-    (np.zeros((4, 4), np.uint16), r"uint16 \[4, 4\]; reduce it to 8 bits: np.round\(image / 257\)"),
+    (np.zeros((4, 4), np.uint16), r"uint16 \[4, 4\]; reduce it to 8 bits, np.round\(image / 257\)"),
     (np.zeros((4, 4, 3)), r"float64 \[4, 4, 3\]; scale it to 0-255"),
     (np.zeros((4, 4, 1), np.uint8), r"drop the last axis: image\[..., 0\]"),
     (np.zeros((5, 0, 3), np.uint8), r"uint8 \[5, 0, 3\]$"),
