@@ -1,5 +1,6 @@
 """Image files to .cae files and back: what the command line does with each file."""
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable
@@ -10,10 +11,11 @@ from cae_jax.api import LOSSLESS
 from cae_jax.atomic import replace_atomically
 from cae_jax.codec import DEFAULT_MAX_PIXELS, automatic, info
 from cae_jax.codec.kinds import hides_colours
-from cae_jax.codec.lossless.image import LosslessCodec
+from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
+from cae_jax.codec.targets import OutOfReach
 from cae_jax.coding.bitstream import MAX_METADATA_BYTES, Header, Kind, unpack
-from cae_jax.errors import UsageError
-from cae_jax.images.files import ImageFile, read_image, write_image
+from cae_jax.errors import MissingExtraError, UsageError
+from cae_jax.images.files import ImageError, ImageFile, read_image, write_image
 from cae_jax.paths import read_file, shown
 
 SUFFIX = ".cae"
@@ -65,20 +67,32 @@ def compress_file(
       False.
   """
   exact = lossless or near_lossless is not None or goal.get("psnr") == math.inf
-  image = read_image(source, exact=exact)
-  kept, notes = ({}, []) if strip else _fitting_metadata(image)
   lossy, closest = _codecs(weights)
-  encoded = automatic.encode(
-    image.pixels,
-    lossy,
-    closest,
-    exact=lossless,
-    near_lossless=near_lossless,
-    keep_hidden_colour=keep_hidden_colour,
-    effort=effort,
-    metadata=kept,
-    **goal,
-  )
+
+  def encode(image: ImageFile):
+    kept, notes = ({}, []) if strip else _fitting_metadata(image)
+    encoded = automatic.encode(
+      image.pixels,
+      lossy,
+      closest,
+      exact=lossless,
+      near_lossless=near_lossless,
+      keep_hidden_colour=keep_hidden_colour,
+      effort=effort,
+      metadata=kept,
+      **goal,
+    )
+    return encoded, notes
+
+  image = read_image(source, exact=exact)
+  encoded, notes = encode(image)
+  if isinstance(encoded, LosslessEncoded) and not exact:
+    exact = True
+    with contextlib.suppress(ImageError, MissingExtraError, OutOfReach):
+      # That codec knows 16 bits: the file's own, not what was made of them for the lossy one.
+      deep = read_image(source, exact=True)
+      if deep.bits > 8:
+        (encoded, notes), image = encode(deep), deep
   if exact and not keep_hidden_colour and hides_colours(image.pixels):
     notes.append("colours under full transparency dropped; --keep_hidden_colour keeps them")
   with replace_atomically(target, overwrite=overwrite) as temporary:

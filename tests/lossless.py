@@ -1,10 +1,13 @@
-"""A tiny lossless model for tests: random networks, true tables."""
+"""A tiny lossless model for tests: random networks, true tables; and a lossy one to stand in."""
 
+import dataclasses
 import functools
 
 import numpy as np
 
+from cae_jax.codec.kinds import kind_of
 from cae_jax.codec.lossless import tile
+from cae_jax.codec.targets import OutOfReach
 from cae_jax.models.lossless import linear, network
 from cae_jax.models.lossless.phases import PHASES
 from cae_jax.weights import Weights
@@ -52,3 +55,38 @@ def _phase(rng, neighbours: int) -> dict[str, np.ndarray]:
     add(f"head_{c}_0", HEAD, size + 2 + 2 * c, 1.0)
     add(f"head_{c}_1", 3, HEAD, 0.1)
   return params
+
+
+@dataclasses.dataclass(frozen=True)
+class LossyEncoded:
+  """What `LossyStandIn` makes."""
+
+  data: bytes
+  psnr_db: float
+  is_best: bool
+  rate_bpp: float = 1.0
+  how: str = "lossy"
+
+
+@dataclasses.dataclass(frozen=True)
+class LossyStandIn:
+  """Takes the part of the lossy codec where another must take over.
+
+  Attributes:
+    size_bytes: of its largest file.
+    psnr_db: of that.
+  """
+
+  size_bytes: int = 100
+  psnr_db: float = 40.0
+
+  def encode(self, image, *, effort=0, metadata=None, **target):
+    """Meets targets of its range, as `Codec.encode`."""
+    kind_of(image)
+    [(name, value)] = target.items() or {"quality": 50}.items()
+    if name == "psnr" and value > self.psnr_db:
+      raise OutOfReach(f"{value:g} dB cannot be met")
+    limit = value * image.shape[0] * image.shape[1] / 8 if name == "bpp" else value
+    if name in ("bpp", "size_bytes") and limit >= self.size_bytes:
+      return LossyEncoded(bytes(self.size_bytes), self.psnr_db, is_best=True)
+    return LossyEncoded(bytes(int(min(limit, self.size_bytes))), self.psnr_db - 1, is_best=False)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
   from cae_jax.codec.encoding import Encoded
   from cae_jax.codec.image import Codec
 
-_MOST_ERROR = 1 << 14
 # Files this much smaller than asked for leave room for a closer codec.
 _ROOM = 0.97
-_TRIALS = 6
+_MOST_BELS = 30  # here errors are 0
+_CLOSE = 32  # an error is searched for to this part of it
 
 
 def encode(
@@ -81,7 +81,7 @@ def encode(
     target = checked_target(name, value)
     if len(encoded.data) < _ROOM * _limit_bytes(name, target, image):
       with contextlib.suppress(OutOfReach):
-        closer = _nearest(near, name, target, image)
+        closer = _nearest(near, name, target, image, encoded.psnr_db)
         return closer if closer.psnr_db > encoded.psnr_db else encoded
   return encoded
 
@@ -91,46 +91,72 @@ def _limit_bytes(name: str, target: float, image: np.ndarray) -> float:
 
 
 def _nearest(
-  near: Callable[[int], LosslessEncoded], name: str, target: float, image: np.ndarray
+  near: Callable[[int], LosslessEncoded],
+  name: str,
+  target: float,
+  image: np.ndarray,
+  least_db: float = 0,
 ) -> LosslessEncoded:
   """Of the near-lossless files of at least a PSNR the smallest, or of at most a size the closest.
 
   Raises:
-    OutOfReach: no largest error that makes sense gives a file as small.
+    OutOfReach: none of about `least_db` or more is as small.
   """
+  peak = np.iinfo(image.dtype).max
+  most = min(peak // 4, _error_of(least_db, peak) + 1)
   if name == "psnr":
-    peak = np.iinfo(image.dtype).max
-    # Errors are about uniform: their mean square is (step^2 - 1) / 12.
-    step = math.sqrt(12 * peak**2 / 10 ** (target / 10) + 1)
-    return _search(near, int((step - 1) / 2), lambda found: found.psnr_db >= target, up=True)
+    start = min(_error_of(target, peak), most)
+    found, _ = _search(near, start, most, lambda found: found.psnr_db < target)
+    assert found is not None, "no error has any PSNR"
+    return found
   limit = _limit_bytes(name, target, image)
   exact = near(0)
   if len(exact.data) <= limit:
     return exact
   bits = 8 * (len(exact.data) - limit) / image.size
-  start = max(1, round((2**bits - 1) / 2))
-  return _search(near, start, lambda found: len(found.data) <= limit, up=False)
+  start = min(max(1, round((2**bits - 1) / 2)), most)
+  smallest, found = _search(near, start, most, lambda found: len(found.data) <= limit)
+  if found is None:
+    assert smallest is not None
+    raise OutOfReach(
+      f"{limit:.4g} bytes cannot be met: this image takes {len(smallest.data)} bytes with errors "
+      f"of at most {smallest.largest_error}"
+    )
+  return found
+
+
+def _error_of(psnr_db: float, peak: int) -> int:
+  """The largest error of files of about a PSNR; errors are about uniform."""
+  mse = peak**2 / 10.0 ** min(psnr_db / 10, _MOST_BELS)
+  return int((math.sqrt(12 * mse + 1) - 1) / 2)
 
 
 def _search(
   near: Callable[[int], LosslessEncoded],
   start: int,
-  meets: Callable[[LosslessEncoded], bool],
-  up: bool,
-) -> LosslessEncoded:
-  """The largest error that meets what is asked for (`up`), or the smallest one."""
-  tried: dict[int, LosslessEncoded] = {}
+  most: int,
+  is_coarse: Callable[[LosslessEncoded], bool],
+) -> tuple[LosslessEncoded | None, LosslessEncoded | None]:
+  """The largest error that is not coarse, and the smallest that is, to some hundredths.
 
-  def meets_at(error: int) -> bool:
-    tried[error] = tried[error] if error in tried else near(error)
-    return meets(tried[error])
-
-  error = min(start, _MOST_ERROR)
-  towards, away = (1, -1) if up else (-1, 1)
-  while not meets_at(error):
-    if len(tried) > _TRIALS or not 0 <= error + away <= _MOST_ERROR:
-      raise OutOfReach("no file of the near-lossless codec is as small")
-    error += away
-  while len(tried) <= _TRIALS and error + towards >= 0 and meets_at(error + towards):
-    error += towards
-  return tried[error]
+  Args:
+    near: encodes with an error.
+    start: where to begin.
+    most: errors are 0 to this.
+    is_coarse: holds from some error on.
+  """
+  fine, coarse = None, None
+  low, high, error, width = -1, most + 1, start, max(1, start // 16)
+  while high - low > max(1, low // _CLOSE):
+    found = near(error)
+    if is_coarse(found):
+      coarse, high = found, error
+    else:
+      fine, low = found, error
+    if fine is None:
+      error, width = max(0, high - width), 2 * width
+    elif coarse is None:
+      error, width = min(most, low + width), 2 * width
+    else:
+      error = (low + high) // 2
+  return fine, coarse

@@ -19,7 +19,7 @@ from cae_jax.codec.lossless.layout import Layout
 from cae_jax.codec.lossless.plain import decode_plain, encode_plain, estimate_plain
 from cae_jax.codec.lossless.samples import Samples
 from cae_jax.codec.lossless.tile import TileCoder
-from cae_jax.codec.tiles import coding_tiles
+from cae_jax.codec.tiles import Tile, coding_tiles
 from cae_jax.coding.bitstream import BytesLike, Container, Header, check_metadata, pack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.errors import UsageError
@@ -29,8 +29,7 @@ from cae_jax.weights import Weights
 
 _MODEL, _PLAIN = 0, 1
 _CRC_BYTES = 4
-# Parts of a tile that are worth a thread, see `passes`.
-_PARTS = 64
+_PART = 1 << 13  # pixels of a tile that are worth a thread: one part of its largest phases
 _STRIP = 256  # rows
 
 
@@ -191,7 +190,7 @@ class LosslessCodec:
     x, layout = taken.colours, taken.layout
     tiles = coding_tiles(x.shape[1], x.shape[2], 1)
     precision = Precision(layout.largest, layout.step)
-    across, within = _shared(len(tiles))
+    across, within = _shared(tiles)
 
     def encode(tile) -> tuple[bytes, float]:
       part = np.ascontiguousarray(x[(slice(None), *tile)])
@@ -242,7 +241,7 @@ class LosslessCodec:
     if _checksum(sections) != header.symbol_checksum:
       raise BitstreamError("sections", 0, "they do not match their checksum")
     precision = Precision(layout.largest, layout.step)
-    across, within = _shared(len(tiles))
+    across, within = _shared(tiles)
 
     def decode(number: int) -> np.ndarray:
       rows, columns = tiles[number]
@@ -252,6 +251,10 @@ class LosslessCodec:
     x: np.ndarray = np.empty((0, 0, 0), dtype)
     with threads.threads(within) as within_map, threads.threads(across) as across_map:
       for tile, part in zip(tiles, across_map(decode, range(len(tiles)))):
+        if part.max() > layout.largest:
+          raise BitstreamError(
+            "tile", 0, f"a sample is {part.max()}, the largest is {layout.largest}"
+          )
         if not x.size:  # nothing of the image's size before a tile was right
           x = np.empty((channels, height, width), dtype)
         x[(slice(None), *tile)] = part
@@ -276,9 +279,11 @@ def _checked_error(value: SupportsIndex) -> int:
   return number
 
 
-def _shared(tiles: int) -> tuple[int, int]:
+def _shared(tiles: Sequence[Tile]) -> tuple[int, int]:
   """Threads across tiles, and within each: one of them is 1."""
-  return (tiles, 1) if tiles >= threads.cores() else (1, _PARTS)
+  if len(tiles) >= threads.cores():
+    return len(tiles), 1
+  return 1, -(-math.prod(part.stop - part.start for part in tiles[0]) // _PART)
 
 
 def _whole(x: np.ndarray, sections: Sequence[bytes]) -> bytes | None:

@@ -83,7 +83,9 @@ def uncounted(x: np.ndarray, occurring: np.ndarray, layout: Layout) -> np.ndarra
   values = np.flatnonzero(occurring)
   if len(values) != layout.largest + 1 or occurring.max() > 1:
     raise BitstreamError("sections", 0, f"{len(values)} values occur, not {layout.largest + 1}")
-  return values[x]
+  if layout.offset + layout.gap * int(values[-1]) > np.iinfo(x.dtype).max:
+    raise BitstreamError("sections", 0, f"the value {values[-1]} is too large to occur")
+  return values.astype(x.dtype)[x]
 
 
 def put_together(kind: Kind, colours: np.ndarray, alpha: np.ndarray | None, layout: Layout):
@@ -117,8 +119,8 @@ def coded_channels(header: Header, layout: Layout) -> int:
   """Says how many channels are coded; raises BitstreamError if the layout is not of the kind."""
   colours = header.kind.colours
   limit = np.iinfo(header.kind.dtype).max
-  too_large = not layout.counted and layout.offset + layout.gap * layout.largest > limit
-  if (layout.grey and colours != 3) or too_large or layout.largest > limit:
+  # Of the integers that are counted, the largest may not be known yet, but is no less.
+  if (layout.grey and colours != 3) or layout.offset + layout.gap * layout.largest > limit:
     raise BitstreamError("parameters", 0, f"they are none of a {header.kind.name} image")
   return 1 if layout.grey else colours
 

@@ -1,0 +1,187 @@
+"""Which codec meets what is asked for: lossy, near-lossless or lossless."""
+
+import dataclasses
+import functools
+import math
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from cae_jax.codec import automatic
+from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
+from cae_jax.codec.targets import OutOfReach
+from cae_jax.errors import UsageError
+from tests.lossless import LossyEncoded, LossyStandIn, tiny_weights
+
+LOSSY = LossyStandIn(size_bytes=400, psnr_db=40)
+
+
+@functools.cache
+def codec():
+  return LosslessCodec(tiny_weights())
+
+
+def _image(dtype=np.uint8):
+  rng = np.random.default_rng(0)
+  peak = np.iinfo(dtype).max
+  ramp = np.add.outer(np.arange(24), np.arange(30))[..., None] / 60
+  return np.clip((ramp + rng.normal(0, 0.02, (24, 30, 3))) * peak, 0, peak).astype(dtype)
+
+
+IMAGE, DEEP = _image(), _image(np.uint16)
+
+
+def encode(image=IMAGE, lossy=lambda: LOSSY, lossless=codec, **asked):
+  return automatic.encode(image, lossy, lossless, **asked)
+
+
+def _never():
+  raise AssertionError("this codec is not asked for")
+
+
+@functools.cache
+def _sizes(dtype):
+  """Of the near-lossless files by largest errors, and their PSNR."""
+  image = IMAGE if dtype == np.uint8 else DEEP
+  return [codec().encode(image, near_lossless=error) for error in range(6)]
+
+
+def _error(encoded, image):
+  return int(np.abs(codec().decompress(encoded.data).astype(int) - image).max())
+
+
+@pytest.mark.parametrize("asked", [{}, {"quality": 100}, {"psnr": 39}, {"bpp": 1}, {"effort": 3}])
+def test_what_the_lossy_codec_can_do_is_its_own(asked):
+  assert isinstance(encode(lossless=_never, **asked), LossyEncoded)
+
+
+@pytest.mark.parametrize(
+  ("image", "asked"),
+  [(image, asked) for image in (IMAGE, DEEP) for asked in ({"exact": True}, {"psnr": math.inf})],
+)
+def test_exactly(image, asked):
+  encoded = encode(image, lossy=_never, **asked)
+  assert encoded.how == "lossless"
+  assert encoded.psnr_db == math.inf
+  assert _error(encoded, image) == 0
+
+
+@pytest.mark.parametrize("image", [IMAGE, DEEP], ids=["uint8", "uint16"])
+def test_near_lossless(image):
+  encoded = encode(image, lossy=_never, near_lossless=2)
+  assert encoded.how == "near-lossless, errors of at most 2"
+  assert _error(encoded, image) == 2
+
+
+@pytest.mark.parametrize("psnr", [41, 45, 50, 60])
+def test_a_psnr_beyond_the_lossy_codec_is_met_by_the_largest_error_that_does(psnr):
+  encoded = encode(psnr=psnr)
+  assert isinstance(encoded, LosslessEncoded)
+  assert encoded.psnr_db >= psnr
+  if encoded.largest_error < 5:
+    assert _sizes(np.uint8)[encoded.largest_error + 1].psnr_db < psnr
+
+
+@pytest.mark.parametrize("psnr", [30, 50, 70, 90])
+def test_16_bits_have_any_psnr(psnr):
+  encoded = encode(DEEP, lossy=_never, psnr=psnr)
+  assert psnr <= encoded.psnr_db < psnr + 0.6
+
+
+@pytest.mark.parametrize("image", [IMAGE, DEEP], ids=["uint8", "uint16"])
+def test_a_psnr_beyond_all_is_lossless(image):
+  assert encode(image, psnr=5000).psnr_db == math.inf
+
+
+def test_searches_are_short():
+  tried = []
+
+  def counted():
+    return mock.Mock(
+      encode=lambda *args, **asked: tried.append(asked) or codec().encode(*args, **asked)
+    )
+
+  for asked in ({"psnr": 33}, {"psnr": 80}, {"size_bytes": 2000}, {"size_bytes": 600}):
+    tried.clear()
+    encode(DEEP, lossy=_never, lossless=counted, **asked)
+    assert len(tried) <= 8
+  tried.clear()
+  encode(size_bytes=LOSSY.size_bytes * 1.1, lossless=counted)
+  assert len(tried) <= 6
+
+
+@pytest.mark.parametrize("error", range(4))
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_size_beyond_the_lossy_codec_is_met_by_the_smallest_error_that_does(dtype, error):
+  image = IMAGE if dtype == np.uint8 else DEEP
+  limit = len(_sizes(dtype)[error].data)
+  for asked in ({"size_bytes": limit}, {"bpp": 8 * (limit + 0.01) / (24 * 30)}):
+    encoded = encode(image, **asked)
+    assert len(encoded.data) <= limit
+    assert encoded.largest_error <= error
+    assert encoded.how.startswith("lossless" if error == 0 else "near-lossless")
+
+
+def test_a_size_that_no_error_allows_stays_with_the_lossy_codec():
+  encoded = encode(size_bytes=LOSSY.size_bytes * 1.1)
+  assert isinstance(encoded, LossyEncoded)
+
+
+def test_of_two_files_of_a_size_the_closer_one_is_taken():
+  limit = len(_sizes(np.uint8)[2].data)
+  best = dataclasses.replace(LOSSY, psnr_db=99)
+  assert isinstance(encode(size_bytes=limit), LosslessEncoded)
+  assert isinstance(encode(lossy=lambda: best, size_bytes=limit), LossyEncoded)
+
+
+def test_a_file_as_large_as_asked_for_is_not_tried_again():
+  full = dataclasses.replace(LOSSY, size_bytes=2000)
+  assert isinstance(encode(lossy=lambda: full, lossless=_never, size_bytes=2010), LossyEncoded)
+
+
+def test_16_bits_have_sizes_down_to_where_nothing_is_left():
+  small = len(codec().compress(DEEP, near_lossless=1 << 13))
+  encoded = encode(DEEP, lossy=_never, size_bytes=2 * small)
+  assert len(encoded.data) <= 2 * small
+  with pytest.raises(OutOfReach, match=r"10 bytes cannot be met: .* of at most 16383"):
+    encode(DEEP, lossy=_never, size_bytes=10)
+
+
+def test_16_bits_have_no_quality():
+  for asked in ({}, {"quality": 50}):
+    with pytest.raises(UsageError, match=r"lossless=True or near_lossless=T"):
+      encode(DEEP, lossless=_never, **asked)
+
+
+def test_an_image_of_one_value():
+  for image in (np.zeros((9, 8), np.uint8), np.full((9, 8, 3), 700, np.uint16)):
+    for asked in ({"psnr": 70}, {"size_bytes": 1000}, {"bpp": 100}):
+      encoded = encode(image, **asked)
+      np.testing.assert_array_equal(codec().decompress(encoded.data), image)
+
+
+@pytest.mark.parametrize("name", ["exact", "near_lossless"])
+def test_an_effort_of_the_lossless_codec_is_refused(name):
+  with pytest.raises(UsageError, match="lossless has one effort only; leave effort out"):
+    encode(lossy=_never, lossless=_never, effort=2, **{name: 1})
+
+
+@pytest.mark.parametrize(
+  ("asked", "message"),
+  [
+    ({"exact": True, "psnr": 40}, "expected one target, got psnr and lossless"),
+    ({"near_lossless": 1, "bpp": 40}, "expected one target, got bpp and near_lossless"),
+    ({"exact": True, "near_lossless": 0}, "expected one target, got lossless and near_lossless"),
+    ({"psnr": "much"}, "psnr 'much': expected a number"),
+    ({"psnr": math.nan}, "psnr nan: expected a positive number"),
+    ({"psnr": -math.inf}, "psnr -inf: expected a positive number"),
+    ({"size_bytes": -1}, "size_bytes -1: expected a positive number"),
+    ({"bpp": math.inf}, "bpp inf: expected a positive number"),
+    ({"near_lossless": -1}, "near_lossless -1: expected a whole number"),
+    ({"effort": 11}, "effort 11: expected a whole number from 0 to 9"),
+  ],
+)
+def test_what_makes_no_sense_is_refused(asked, message):
+  with pytest.raises(UsageError, match=message):
+    encode(DEEP, **asked)
