@@ -15,11 +15,13 @@ import pytest
 import experiments
 from cae_jax import cli as cae
 from cae_jax import compile_cache
+from cae_jax.api import LOSSLESS
 from cae_jax.evaluation import timing
 from cae_jax.images.files import write_image
 from cae_jax.weights import save_weights, shipped
 from experiments import cli
 from experiments.program_flags import parse
+from tests.lossless import tiny_weights
 from tests.models import context_weights, photo
 
 ROOT = Path(__file__).parents[2]
@@ -147,6 +149,8 @@ def reader(tmp_path, monkeypatch):
   weights.mkdir()
   tiny = dataclasses.replace(context_weights(), name=shipped.DEFAULT)
   save_weights(weights / "tiny.safetensors", tiny)
+  exact = dataclasses.replace(tiny_weights(), name=LOSSLESS)
+  save_weights(weights / "exact.safetensors", exact)
   monkeypatch.setattr(shipped, "FOLDER", weights)
   monkeypatch.setattr(timing, "_cold", lambda *_: (1.0, 100.0))
   pictures = tmp_path / "pictures"
