@@ -9,9 +9,13 @@ import pytest
 from cae_jax import codec
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.data.views import pixel_digest
+from cae_jax.errors import UsageError
 from cae_jax.images.files import read_rgb
 from cae_jax.metrics_file import read_metrics
+from cae_jax.models import build_model
 from cae_jax.weights import load_weights
+from experiments import train, train_parts
+from experiments.program_flags import parse
 
 OWN = (
   "--model=lossless",
@@ -95,6 +99,12 @@ def test_export_only_and_going_on_from_weights(tiny_training, finished, tmp_path
   capsys.readouterr()
   assert tiny_training.run_here(tmp_path / "other", *OWN, *start, "--head_width=5") == 2
   assert "another network (head_width 4 instead of 5)" in capsys.readouterr().err
+
+
+def test_what_trains_on_patches_refuses_it():
+  args = parse(train.define_flags, ["--model=lossless"])
+  with pytest.raises(UsageError, match="--model=lossless makes no images; train it with"):
+    train_parts.objectives(args, build_model({"model": "lossless"}))
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,13 @@ def test_curves_read_what_a_run_wrote(tmp_path):
   _check_figure(figures.curves(tmp_path / "metrics.jsonl"), tmp_path / "new" / "curves.png")
 
 
+def test_curves_of_a_lossless_run_are_in_bits_per_sub_pixel(tmp_path):
+  line = {"step": 1, "split": "train", "loss": 3.0, "bpsp": 3.0}
+  (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+  [axes] = figures.curves(tmp_path / "metrics.jsonl").axes
+  assert axes.get_ylabel() == "bits per sub-pixel"
+
+
 def test_curves_of_an_empty_run_say_so(tmp_path):
   (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
   with pytest.raises(ValueError, match=r"metrics\.jsonl has no line with a loss"):
