@@ -120,7 +120,8 @@ def _codec(weights: str | None) -> Any:
 
 def _array_of(image: Any) -> Any:
   """Makes an array of an image of Pillow, and of nothing else."""
-  if not type(image).__module__.startswith("PIL."):
+  # Also of formats that other packages teach Pillow.
+  if not any(kind.__module__.startswith("PIL.") for kind in type(image).__mro__):
     return image
   from cae_jax.images.pixels import from_pillow
 

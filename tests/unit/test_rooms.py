@@ -17,6 +17,7 @@ _LEVELS = {
   "api": 4,
   "evaluation": 4,
   "commands": 5,
+  "pillow": 5,
   "cli": 6,
 }
 

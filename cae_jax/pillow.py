@@ -1,0 +1,125 @@
+"""Makes Pillow read and write .cae files: `import cae_jax.pillow` is all that it takes.
+
+    from PIL import Image
+    import cae_jax.pillow
+
+    image = Image.open("a.cae")  # size, mode and metadata; pixels when they are asked for
+    image.save("b.cae", bpp=0.5)
+
+docs/pillow.md says what is read and written. Whatever is wrong is an OSError, as of every format of
+Pillow; only options that make no sense are a UsageError, which is a ValueError.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from cae_jax import api
+from cae_jax.coding.bitstream import MAGIC, Container, unpack
+from cae_jax.errors import Error, UsageError
+from cae_jax.images.pixels import from_pillow, to_8_bits
+
+FORMAT = "CAE"
+EXTENSION = ".cae"
+MIME_TYPE = "image/x-cae"
+OPTIONS = (
+  "quality", "bpp", "psnr", "size_bytes", "lossless", "near_lossless", "effort",
+  "keep_hidden_colour",
+)  # fmt: skip
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+# Pillow's names of metadata, and those of .cae files.
+_METADATA = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}
+
+
+class CaeImageFile(ImageFile.ImageFile):
+  """A .cae file as Pillow opens it; threads may share it.
+
+  16-bit grey is of mode I;16. Pillow has no 16-bit colours: they are reduced to 8, and
+  `info["bits"]` says 16.
+  """
+
+  format = FORMAT
+  format_description = "Learned image compression (cae_jax)"
+  # Also of images that were copied or unpickled, which have their pixels.
+  _container: Container | None = None
+  _loading = threading.RLock()
+
+  def _open(self) -> None:
+    assert self.fp is not None
+    with _as_os_errors():
+      container = unpack(self.fp.read())
+    header = container.header
+    kind = header.kind
+    bits = 8 * np.dtype(kind.dtype).itemsize
+    self._size = header.width, header.height
+    self._mode = "I;16" if (bits, kind.channels) == (16, 1) else _MODES[kind.channels]
+    self._loading = threading.RLock()  # of this image alone
+    self._container = container
+    if bits == 16:
+      self.info["bits"] = bits
+    for name, key in _METADATA.items():
+      if key in container.metadata:
+        self.info[name] = container.metadata[key]
+
+  def load(self) -> Any:
+    """Decodes the pixels, once; raises OSError if the file is damaged within."""
+    with self._loading:
+      if self._container is not None:
+        # Pillow's own limit has been held against the size.
+        with _as_os_errors():
+          pixels = api.decode(self._container, max_pixels=self.width * self.height).image
+        samples = pixels.astype("<u2") if self.mode == "I;16" else to_8_bits(pixels)
+        self.im = Image.frombytes(self.mode, self.size, samples.tobytes()).im
+        self._container = None
+        if self._exclusive_fp and self.fp is not None:
+          self.fp.close()
+          self.fp = None
+      return super().load()
+
+
+def _accept(prefix: bytes) -> bool:
+  return prefix.startswith(MAGIC)
+
+
+def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+  given: dict[str, Any] = image.encoderinfo
+  options = {name: given[name] for name in OPTIONS if given.get(name) is not None}
+  with _as_os_errors():
+    pixels = from_pillow(image)
+    data = api.compress(pixels, metadata=_metadata(given, image), **options)
+  fp.write(data)
+
+
+def _metadata(given: dict[str, Any], image: Image.Image) -> dict[str, bytes]:
+  """What was given for a file; without a word on it, the image keeps its profile, as in Pillow."""
+  blocks = {"icc_profile": image.info.get("icc_profile"), **given}
+  kept = {}
+  for name, key in _METADATA.items():
+    block = blocks.get(name)
+    if isinstance(block, Image.Exif):
+      block = block.tobytes()
+    elif isinstance(block, str):
+      block = block.encode("utf-8")
+    if block:
+      kept[key] = block
+  return kept
+
+
+@contextlib.contextmanager
+def _as_os_errors() -> Iterator[None]:
+  try:
+    yield
+  except UsageError:
+    raise
+  except Error as error:
+    raise OSError(str(error)) from error
+
+
+Image.register_open(FORMAT, CaeImageFile, _accept)
+Image.register_save(FORMAT, _save)
+Image.register_extension(FORMAT, EXTENSION)
+Image.register_mime(FORMAT, MIME_TYPE)

@@ -1,0 +1,289 @@
+"""The real Pillow reads and writes .cae files."""
+
+import copy
+import io
+import pickle
+import subprocess
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+
+import cae_jax
+from cae_jax import api
+from cae_jax.pillow import CaeImageFile
+from cae_jax.weights import save_weights
+from tests.golden import FOLDER
+from tests.lossless import tiny_weights
+from tests.models import context_codec
+
+RNG = np.random.default_rng(0)
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+# Small images of few colours, which need no networks.
+PIXELS = (RNG.integers(0, 3, (20, 30, 4)) * 100).astype(np.uint8)
+PIXELS[..., 3] |= 1
+KINDS = {
+  "L": PIXELS[..., 0],
+  "LA": PIXELS[..., 2:],
+  "RGB": PIXELS[..., :3],
+  "RGBA": PIXELS,
+  "I;16": PIXELS[..., 0] * np.uint16(257) + np.uint16(3),
+}
+
+
+@pytest.fixture(autouse=True)
+def _tiny(tmp_path_factory, monkeypatch):
+  """The package's weights are tiny ones here."""
+  folder = tmp_path_factory.mktemp("weights")
+  save_weights(folder / "lossless.safetensors", tiny_weights())
+  monkeypatch.setattr("cae_jax.weights.shipped.FOLDER", folder)
+  monkeypatch.setattr(api, "LOSSLESS", tiny_weights().name)
+  api._codec.cache_clear()
+  yield
+  api._codec.cache_clear()
+
+
+@pytest.fixture
+def path(tmp_path):
+  """Where a .cae file is, lossless, with all metadata."""
+  exif = Image.Exif()
+  exif[ExifTags.Base.Artist] = "Somebody"
+  name = tmp_path / "a.cae"
+  image = Image.fromarray(KINDS["RGB"])
+  image.save(name, lossless=True, icc_profile=PROFILE, exif=exif, xmp="<x:xmpmeta/>")
+  return name
+
+
+def saved(image: Image.Image, **options) -> bytes:
+  buffer = io.BytesIO()
+  image.save(buffer, "CAE", **options)
+  return buffer.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+  return Image.open(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("mode", KINDS)
+def test_every_mode_comes_back(mode):
+  image = Image.fromarray(KINDS[mode])
+  assert image.mode == mode
+  again = opened(saved(image, lossless=True))
+  assert (again.mode, again.size, again.format) == (mode, (30, 20), "CAE")
+  np.testing.assert_array_equal(np.asarray(again), KINDS[mode])
+
+
+@pytest.mark.parametrize("mode", ["1", "P"])
+def test_other_modes_become_what_they_show(mode):
+  image = Image.fromarray(KINDS["RGB"]).convert(mode)
+  again = opened(saved(image, lossless=True))
+  assert again.mode == {"1": "L", "P": "RGB"}[mode]
+  np.testing.assert_array_equal(np.asarray(again), np.asarray(image.convert(again.mode)))
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "F", "I", "YCbCr"])
+def test_modes_that_are_not_written(mode, tmp_path):
+  with pytest.raises(OSError, match=rf'mode {mode}; give image.convert\("RGB"\)'):
+    Image.new(mode, (3, 2)).save(tmp_path / "a.cae", lossless=True)
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_colours_of_16_bits_are_reduced_and_it_is_said():
+  pixels = RNG.integers(0, 1 << 16, (4, 5, 3), dtype=np.uint16)
+  image = opened(cae_jax.compress(pixels, lossless=True))
+  assert (image.mode, image.info["bits"]) == ("RGB", 16)
+  np.testing.assert_array_equal(np.asarray(image), np.round(pixels / 257))
+
+
+def test_metadata_are_read_without_pixels(path):
+  with Image.open(path) as image:
+    assert image._container is not None
+    assert (image.size, image.mode, image.get_format_mimetype()) == ((30, 20), "RGB", "image/x-cae")
+    assert image.info["icc_profile"] == PROFILE
+    assert image.getexif()[ExifTags.Base.Artist] == "Somebody"
+    assert image.info["xmp"] == b"<x:xmpmeta/>"
+    assert image._container is not None
+    image.load()
+    assert image._container is None
+
+
+def test_opening_needs_no_jax(path):
+  code = f"""
+import sys
+from PIL import Image
+import cae_jax.pillow
+with Image.open({str(path)!r}) as image:
+  assert (image.size, image.getexif()[315]) == ((30, 20), "Somebody")
+  image.verify()
+assert not {{"jax", "flax"}} & set(sys.modules)
+"""
+  subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_saved_image_keeps_its_profile_and_what_it_is_given(path):
+  with Image.open(path) as image:
+    kept = opened(saved(image, lossless=True))
+    assert set(kept.info) == {"icc_profile"}
+    assert set(opened(saved(image, lossless=True, icc_profile=None)).info) == set()
+    everything = opened(saved(image, lossless=True, exif=image.getexif(), xmp=image.info["xmp"]))
+  assert everything.getexif()[ExifTags.Base.Artist] == "Somebody"
+  assert everything.info["xmp"] == b"<x:xmpmeta/>"
+
+
+def test_options_reach_the_codec(monkeypatch):
+  asked = {}
+
+  def compress(pixels, **options):
+    asked.update(options)
+    return b"bytes"
+
+  monkeypatch.setattr(api, "compress", compress)
+  given = {"bpp": 0.5, "quality": 40, "psnr": 1, "size_bytes": 9, "lossless": True}
+  given |= {"near_lossless": 2, "effort": 3, "keep_hidden_colour": True}
+  image = Image.new("RGB", (3, 2))
+  assert saved(image, optimize=True, **given) == b"bytes"  # as others, ours ignores other options
+  assert asked == {**given, "metadata": {}}
+
+
+def test_options_that_make_no_sense(tmp_path):
+  with pytest.raises(ValueError, match="expected one target, got"):
+    Image.new("RGB", (3, 2)).save(tmp_path / "a.cae", bpp=1, lossless=True)
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_stay_small():
+  image = Image.fromarray(KINDS["RGB"])
+  again = np.asarray(opened(saved(image, near_lossless=2))).astype(int)
+  assert np.abs(again - KINDS["RGB"]).max() <= 2
+
+
+def test_a_lossy_file(monkeypatch):
+  monkeypatch.setattr(api, "codec", lambda weights: context_codec())
+  monkeypatch.setattr("cae_jax.weights.shipped.find_for_file", lambda *_: "context")
+  with Image.open(FOLDER / "context-grey.cae") as image:
+    assert image.mode == "L"
+    shown = np.asarray(image).astype(int)
+  with Image.open(FOLDER / "context-grey.png") as expected:
+    assert np.abs(shown - np.asarray(expected)).max() <= 1
+
+
+def test_other_bytes_are_not_identified():
+  for data in (b"", b"CAE", b"\xc1CA", bytes(100)):
+    with pytest.raises(UnidentifiedImageError):
+      opened(data)
+
+
+@pytest.mark.parametrize("truncated", [False, True], ids=["as it is", "LOAD_TRUNCATED_IMAGES"])
+def test_damaged_files_say_what_is_wrong(path, monkeypatch, truncated):
+  monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", truncated)
+  data = path.read_bytes()
+  for wrong in (data[:-1], data[:60], data + b"\0", data[:50] + bytes([data[50] ^ 1]) + data[51:]):
+    with pytest.raises(OSError, match="the file is damaged: bytes were changed, cut off or added"):
+      opened(wrong)
+  with pytest.raises(OSError, match="format version 9"):
+    opened(data[:4] + b"\x09" + data[5:])
+  opened(data).load()
+
+
+def test_damage_within_is_found_on_loading(path):
+  body = bytearray(path.read_bytes()[:-4])
+  body[-30] ^= 1
+  image = opened(bytes(body) + zlib.crc32(body).to_bytes(4, "little"))
+  with pytest.raises(OSError, match=r"section '\w+', byte"):
+    image.load()
+
+
+def test_files_of_other_weights_open_but_do_not_load(path, monkeypatch, tmp_path):
+  monkeypatch.setattr("cae_jax.weights.shipped.FOLDER", tmp_path / "none")
+  with Image.open(path) as image, pytest.raises(OSError, match="made with the weights 'tiny"):
+    image.load()
+
+
+def test_the_limit_against_bombs_is_that_of_pillow(path, monkeypatch):
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20 * 30 // 2 - 1)
+  with pytest.raises(Image.DecompressionBombError):
+    Image.open(path)
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20 * 30 - 1)
+  with pytest.warns(Image.DecompressionBombWarning), Image.open(path) as image:
+    image.load()
+
+
+def test_verified_copied_pickled(path):
+  with Image.open(path) as image:
+    image.verify()
+  with Image.open(path) as image:
+    for again in (pickle.loads(pickle.dumps(image)), copy.deepcopy(image), image.copy()):
+      np.testing.assert_array_equal(np.asarray(again), KINDS["RGB"])
+      again.putpixel((0, 0), (1, 2, 3))
+      assert again.getpixel((0, 0)) == (1, 2, 3)
+    assert image.getpixel((0, 0)) == tuple(KINDS["RGB"][0, 0])
+
+
+def test_an_image_of_ours_is_one_of_pillow(path):
+  with Image.open(path) as image:
+    data = cae_jax.compress(image, lossless=True)
+  np.testing.assert_array_equal(cae_jax.decompress(data), KINDS["RGB"])
+
+
+def test_small_pictures_of_it(path):
+  with Image.open(path) as image:
+    image.thumbnail((10, 10))
+    assert image.size == (10, 7)
+
+
+def test_fifty_files_by_four_threads(path, tmp_path):
+  names = [tmp_path / f"{i}.cae" for i in range(50)]
+  images = [np.roll(KINDS["RGB"][:8, :8], i, 1) for i in range(50)]
+
+  def write(name, pixels):
+    Image.fromarray(pixels).save(name, lossless=True)
+
+  def read(name):
+    with Image.open(name) as image:
+      return np.asarray(image.convert("RGB"))
+
+  with ThreadPoolExecutor(4) as pool:
+    list(pool.map(write, names, images))
+    for pixels, expected in zip(pool.map(read, names), images):
+      np.testing.assert_array_equal(pixels, expected)
+
+
+def test_threads_may_share_an_image(path, monkeypatch):
+  decoded = []
+  decode = api.decode
+  monkeypatch.setattr(api, "decode", lambda *a, **k: decoded.append(1) or decode(*a, **k))
+  with Image.open(path) as image, ThreadPoolExecutor(8) as pool:
+    for pixels in pool.map(lambda _: np.array(image), range(8)):
+      np.testing.assert_array_equal(pixels, KINDS["RGB"])
+  assert len(decoded) == 1
+
+
+def test_files_are_closed(path):
+  """A file left open is a warning, which is an error here."""
+  image = Image.open(path)
+  image.load()
+  assert image.fp is None
+  with open(path, "rb") as file:
+    Image.open(file).load()
+    assert not file.closed
+
+
+@pytest.mark.parametrize("library", ["imageio.v3", "skimage.io"])
+def test_other_libraries_read_it_through_pillow(library, path):
+  read = pytest.importorskip(library).imread
+  np.testing.assert_array_equal(read(path), KINDS["RGB"])
+
+
+def test_imageio_writes_it(tmp_path):
+  imageio = pytest.importorskip("imageio.v3")
+  imageio.imwrite(tmp_path / "b.cae", KINDS["RGBA"], plugin="pillow", lossless=True)
+  np.testing.assert_array_equal(imageio.imread(tmp_path / "b.cae"), KINDS["RGBA"])
+
+
+def test_what_is_registered():
+  assert Image.registered_extensions()[".cae"] == "CAE"
+  assert Image.OPEN["CAE"][0] is CaeImageFile
+  assert Image.MIME["CAE"] == "image/x-cae"
