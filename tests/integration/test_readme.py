@@ -133,6 +133,7 @@ _SHORT = {
     "--warmup_steps=0",
   ),
   "evaluate": (*_PICTURES, "--efforts=", "--codecs=jpeg"),
+  "evaluate --lossless": ("--sets=mine={pictures}", "--near_lossless=1", "--codecs=png"),
   "timing": (*_PICTURES, "--image=0", "--codecs=jpeg", "--repeats=1", "--cold_repeats=1"),
   "report": (*_PICTURES, "--gallery=1", "--gallery_codecs=jpeg"),
   "paper_slip": (*_PICTURES,),
@@ -170,6 +171,7 @@ def test_the_commands_of_the_readme_run(reader, capsys):
   seen = set()
   for command in README:
     name, arguments = command.program.rpartition(".")[2], [*command.arguments]
+    name += " --lossless" if name == "evaluate" and "--lossless" in arguments else ""
     if name == "cae":
       status = cae.main(arguments)
     elif (
