@@ -93,3 +93,16 @@ def test_log_sizes_are_eighths_of_an_octave():
 def test_a_phase_without_pixels_has_no_errors():
   planes = split(np.zeros((3, 1, 8)))
   assert planes.read(1).size == 0
+
+
+def test_a_fit_of_16_bits_does_not_depend_on_the_order_of_sums():
+  """Which is another one in every library."""
+  rng = np.random.default_rng(0)
+  alike = rng.integers(-30000, 30000, 2000) + rng.integers(-50, 50, (12, 2000))
+  features = alike.astype(np.float32)
+  target = (features.mean(0) + rng.integers(-500, 500, 2000)).astype(np.float32)
+  found = {
+    linear.fit(features[:, order], target[order]).tobytes()
+    for order in (rng.permutation(2000) for _ in range(5))
+  }
+  assert len(found) == 1

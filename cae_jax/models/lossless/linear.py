@@ -113,13 +113,16 @@ def fit(features: np.ndarray, target: np.ndarray) -> np.ndarray:
   Returns:
     [K] int32, in units of 2^-COEFFICIENT_BITS.
   """
+  # Of more than 8 bits, sums in float32 would be other ones with other libraries.
+  dtype = feature_type(int(np.abs(features).max(initial=0)))
+  features, target = features.astype(dtype, copy=False), target.astype(dtype, copy=False)
   weights = np.ones_like(target)
   ridge = _RIDGE * np.eye(len(features))
   for _ in range(_ROUNDS):
     weighted = features * weights
     gram = (weighted @ features.T).astype(np.float64) + ridge
     theta = np.linalg.solve(gram, (weighted @ target).astype(np.float64))
-    error = target - theta.astype(np.float32) @ features
+    error = target - theta.astype(dtype) @ features
     weights = 1 / (1 + np.abs(error))
   return _rounded(theta * 2**COEFFICIENT_BITS, gram)
 
