@@ -73,8 +73,9 @@ class LosslessCodec:
       image -> integers -> tiles, each by networks or, if smaller, by LZ -> sections of a file
             -> opacity: LZ -------------------------------------------------> section
 
-  Nothing in it needs JAX, and its bytes do not depend on the machine. It can be used in several
-  threads, and sent to other processes.
+  Nothing in it needs JAX. What a file decodes to does not depend on the machine; libraries that
+  add up in another order may fit a few coefficients of a photograph otherwise, and so encode it to
+  some other bytes. It can be used in several threads, and sent to other processes.
 
   Attributes:
     weights: what it was made from.
