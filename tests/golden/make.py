@@ -15,6 +15,7 @@ from cae_jax.models.context import ContextModel, start_from_klt
 from cae_jax.models.context.transforms import klt
 from cae_jax.weights import save_weights
 from tests.golden import FOLDER
+from tests.lossless import tiny_weights
 from tests.models import paper_codec, photo
 from tests.trained import pictures, trained
 
@@ -60,9 +61,38 @@ def main() -> None:
   _write(context, "context-grey", photo(33, 17)[..., 1], quality=0)
   _write(context, "context-rgba", rgba, quality=90, metadata={"icc": b"profile", "exif": b"Exif"})
   _write(context, "context-tiles", photo(48, 1100), quality=30)
+  _write_lossless()
 
 
-def _write(codec: Codec, name: str, image: np.ndarray, **settings) -> None:
+def _write_lossless() -> None:
+  path = FOLDER / "lossless.safetensors"
+  if not path.exists():
+    save_weights(path, tiny_weights())
+  codec, rng = load(path), np.random.default_rng(0)
+  rgb = photo(60, 90)
+  rgba = np.dstack([photo(40, 50), np.zeros((40, 50), np.uint8)])
+  rgba[8:, :30, 3] = np.linspace(1, 255, 30).astype(np.uint8)
+  fine = photo(50, 70).astype(np.uint16) << 4
+  deep = fine + rng.integers(0, 16, fine.shape, np.uint16)
+  drawing = np.full((50, 60, 3), 240, np.uint8)
+  drawing[5:30, 10:40], drawing[20:45, 25:55] = (200, 30, 40), (20, 60, 180)
+  gaps = np.cumsum(rng.integers(1, 5, 100)).clip(0, 255).astype(np.uint8)
+  metadata = {"icc": b"profile", "exif": b"Exif"}
+  _write(codec, "lossless-pixel", rgb[:1, :1])
+  _write(codec, "lossless-rgb", rgb, metadata=metadata)
+  _write(codec, "lossless-grey16", deep[..., 1])
+  _write(codec, "lossless-rgb16", deep)
+  _write(codec, "lossless-rgba", rgba, keep_hidden_colour=True)
+  _write(codec, "lossless-near", rgb, near_lossless=2)
+  _write(codec, "lossless-near16", deep, near_lossless=9)
+  _write(codec, "lossless-drawing", drawing)
+  _write(codec, "lossless-noise", rng.integers(0, 256, (20, 30, 3), np.uint8))
+  _write(codec, "lossless-counted", gaps[photo(60, 90)[..., 1] * np.uint16(99) // 255])
+  _write(codec, "lossless-tiles", photo(20, 1100))
+  _write(codec, "lossless-whole", np.tile(rng.integers(0, 256, (1, 30, 3), np.uint8), (9, 60, 1)))
+
+
+def _write(codec, name: str, image: np.ndarray, **settings) -> None:
   path = FOLDER / f"{name}.cae"
   if path.exists():
     return
