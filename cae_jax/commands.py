@@ -93,6 +93,8 @@ def compress_file(
       deep = read_image(source, exact=True)
       if deep.bits > 8:
         (encoded, notes), image = encode(deep), deep
+  if effort and isinstance(encoded, LosslessEncoded):
+    notes.append("effort not used, that is of lossy files")
   if exact and not keep_hidden_colour and hides_colours(image.pixels):
     notes.append("colours under full transparency dropped; --keep_hidden_colour keeps them")
   with replace_atomically(target, overwrite=overwrite) as temporary:

@@ -25,7 +25,7 @@ from cae_jax.errors import UsageError
 from cae_jax.images.color import rgb_to_ycbcr, ycbcr_to_rgb
 from cae_jax.models.lossless import linear, passes
 from cae_jax.models.lossless.model import finest_blocks
-from cae_jax.models.lossless.phases import MARGIN, PARITIES, plane_shape
+from cae_jax.models.lossless.phases import CHANNEL_ORDER, MARGIN, PARITIES, plane_shape
 from cae_jax.training import sharding
 from cae_jax.training.workdir import locked
 
@@ -35,8 +35,6 @@ _COARSER_SHARES = (0.67, 0.22, 0.08, 0.03)
 # Share of the photographs that come a second time, coded in steps; and of blocks taken from these.
 _STEPPED, _STEPPED_BLOCKS = 0.5, 0.2
 _MOST_ERROR = 12
-# Green says most of the others and comes first.
-CHANNEL_ORDER = (1, 0, 2)
 # By which photographs are shrunk: mostly the sharpest.
 _FILTERS = [Image.Resampling.LANCZOS] * 3 + [Image.Resampling.BICUBIC, Image.Resampling.BOX]
 _KEPT_LEVELS = 1 + len(_COARSER_SHARES)

@@ -17,7 +17,6 @@ import numpy as np
 import threadpoolctl
 from absl import app, flags
 
-from cae_jax.codec.lossless.samples import CHANNEL_ORDER
 from cae_jax.codec.lossless.tile import tables_from_arrays
 from cae_jax.coding import rans
 from cae_jax.coding.symbols import information_bits
@@ -26,7 +25,7 @@ from cae_jax.data.listing import list_files, read_members
 from cae_jax.images.files import read_rgb
 from cae_jax.models.lossless import passes
 from cae_jax.models.lossless.network import networks_of
-from cae_jax.models.lossless.phases import PARITIES
+from cae_jax.models.lossless.phases import CHANNEL_ORDER, PARITIES
 from cae_jax.weights import load_weights
 
 _WEIGHTS = flags.DEFINE_string("weights", None, "File, or workdir of a run.", required=True)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cae_jax import cli, commands, compile_cache
+from cae_jax import commands, compile_cache
 from cae_jax.coding.bitstream import pack, unpack
 from cae_jax.images import metadata
 from cae_jax.images.files import read_image, write_image
 from cae_jax.weights import save_weights, shipped
 from tests import image_files as make
+from tests.command_line import one_error, run
 from tests.lossless import LossyStandIn, tiny_weights
 
 png = pytest.importorskip("png")
@@ -131,22 +132,6 @@ def photograph(tmp_path):
   return path
 
 
-def run(*arguments):
-  """Exit status of the command with these arguments."""
-  try:
-    return cli.main([str(argument) for argument in arguments])
-  except SystemExit as end:
-    return end.code
-
-
-def one_error(capsys):
-  """The single line on standard error."""
-  lines = capsys.readouterr().err.splitlines()
-  assert len(lines) == 1, lines
-  assert lines[0].startswith("error: ")
-  return lines[0]
-
-
 def _independently(path):
   """Samples of a PNG, TIFF or PNM file, as other programs read it; of 8 bits Pillow."""
   if path.suffix == ".tif":
@@ -244,6 +229,15 @@ def _lossy(monkeypatch):
   monkeypatch.setattr(
     commands, "load_codec", lambda name: LossyStandIn() if name is None else load(name)
   )
+
+
+@pytest.mark.usefixtures("_lossy")
+def test_an_effort_that_goes_unused_is_told(folder, tmp_path, capsys):
+  cae = tmp_path / "a.cae"
+  assert run("compress", folder / "rgb8.png", cae, "--psnr=47", "--effort=2") == 0
+  assert "effort not used" in capsys.readouterr().out
+  assert run("compress", folder / "rgb8.png", cae, "--psnr=47", "--force") == 0
+  assert "effort not used" not in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("_lossy")

@@ -19,6 +19,7 @@ from cae_jax.coding.bitstream import Kind, pack, unpack
 from cae_jax.images.files import read_image, write_image
 from cae_jax.images.metrics import psnr_db
 from cae_jax.weights import save_weights, shipped
+from tests.command_line import one_error, run
 from tests.models import context_codec, context_weights, photo
 
 IMAGE = photo(90, 120, seed=2)
@@ -43,22 +44,6 @@ def picture(tmp_path):
   path = tmp_path / "picture.png"
   write_image(path, IMAGE)
   return path
-
-
-def run(*arguments):
-  """Exit status of the command with these arguments."""
-  try:
-    return cli.main([str(argument) for argument in arguments])
-  except SystemExit as end:
-    return end.code
-
-
-def one_error(capsys):
-  """The single line on standard error."""
-  lines = capsys.readouterr().err.splitlines()
-  assert len(lines) == 1, lines
-  assert lines[0].startswith("error: ")
-  return lines[0]
 
 
 def test_there_and_back(picture, tmp_path, capsys):

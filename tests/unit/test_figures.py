@@ -197,6 +197,15 @@ def test_methods_on_images_show_a_missing_codec_as_words(tmp_path):
   _check_figure(figures.methods_on_images(originals, methods), tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40), (20, 200)])
+def test_titles_of_pictures_are_not_cut_off(shape):
+  x = _photo(*shape)
+  figure = figures.methods_on_images({"a": x}, {"ours": {"a": (x, "0.5 bpp, 30.0 dB")}})
+  figure.canvas.draw()
+  for axes in figure.axes:
+    assert axes.title.get_window_extent().y1 <= figure.bbox.y1
+
+
 def test_methods_on_images_need_an_image():
   with pytest.raises(ValueError, match="at least one image, got none"):
     figures.methods_on_images({}, {})

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from cae_jax.codec.lossless.samples import CHANNEL_ORDER
 from cae_jax.codec.lossless.tile import TileCoder as Coder
 from cae_jax.codec.lossless.tile import make_arrays
 from cae_jax.images.color import rgb_to_ycbcr
 from cae_jax.models.lossless import linear, network
 from cae_jax.models.lossless.linear import Coefficients
 from cae_jax.models.lossless.model import LosslessModel
+from cae_jax.models.lossless.phases import CHANNEL_ORDER
 
 __all__ = ["Coder", "calibrate"]
 

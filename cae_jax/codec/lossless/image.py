@@ -30,7 +30,6 @@ from cae_jax.weights import Weights
 _MODEL, _PLAIN = 0, 1
 _CRC_BYTES = 4
 _PART = 1 << 13  # pixels of a tile that are worth a thread: one part of its largest phases
-_STRIP = 256  # rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +40,13 @@ class LosslessEncoded:
     data: the bytes of the file.
     largest_error: that was allowed; 0 is lossless.
     psnr_db: of the decoded image; infinite if it is the same.
-    size: height, width, and channels.
+    pixels: of the image.
   """
 
   data: bytes
   largest_error: int
   psnr_db: float
-  size: tuple[int, int, int]
+  pixels: int
 
   @property
   def how(self) -> str:
@@ -59,12 +58,7 @@ class LosslessEncoded:
   @property
   def rate_bpp(self) -> float:
     """Bits of the whole file per pixel."""
-    return 8 * len(self.data) / math.prod(self.size[:2])
-
-  @property
-  def rate_bpsp(self) -> float:
-    """Bits of the whole file per sample."""
-    return 8 * len(self.data) / math.prod(self.size)
+    return 8 * len(self.data) / self.pixels
 
 
 class LosslessCodec:
@@ -132,7 +126,7 @@ class LosslessCodec:
     keep_hidden_colour: bool = False,
     metadata: Mapping[str, BytesLike] | None = None,
   ) -> LosslessEncoded:
-    """Compresses as `compress`; the result has the file as `data`, its `rate_bpsp`, `psnr_db`."""
+    """Compresses as `compress`; the result has the file as `data`, its `rate_bpp`, `psnr_db`."""
     largest_error = _checked_error(near_lossless)
     entries = check_metadata(metadata)
     taken = samples.take_apart(image, largest_error, keep_hidden_colour)
@@ -150,8 +144,7 @@ class LosslessCodec:
     )
     peak = np.iinfo(taken.kind.dtype).max
     psnr_db = metrics.psnr_from_mse(mse, peak)
-    size = height, width, taken.kind.channels
-    return LosslessEncoded(pack(header, sections, entries), largest_error, psnr_db, size)
+    return LosslessEncoded(pack(header, sections, entries), largest_error, psnr_db, height * width)
 
   def decompress(self, data: BytesLike, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
     """Decompresses a file into its image.
@@ -209,7 +202,9 @@ class LosslessCodec:
       sections = [_plain_section(taken.occurring[None, None]), *sections]
     return sections, layout, checksum, error * layout.gap**2 / x.size
 
-  def _encode_tile(self, x: np.ndarray, precision: Precision, in_parallel: Map):
+  def _encode_tile(
+    self, x: np.ndarray, precision: Precision, in_parallel: Map
+  ) -> tuple[bytes, float]:
     """The section of a tile, and its squared error."""
     data, known = self.coder.encode(x, precision, in_parallel)
     section = _section(known.astype(x.dtype), _MODEL, data)
@@ -217,9 +212,7 @@ class LosslessCodec:
       plain = _plain_section(x)
       if len(plain) < len(section):
         return plain, 0.0
-    return section, float(
-      np.square(known - x, dtype=np.float64).sum()
-    ) if precision.step > 1 else 0.0
+    return section, float(np.square(known - x, dtype=np.float64).sum())
 
   def _decode_colours(
     self, header: Header, layout: Layout, sections: Sequence[bytes]

@@ -8,9 +8,9 @@ from cae_jax.codec.kinds import as_array, has_alpha, hide, kind_of
 from cae_jax.codec.lossless.layout import Layout
 from cae_jax.coding.bitstream import Header, Kind
 from cae_jax.coding.errors import BitstreamError
+from cae_jax.models.lossless.phases import CHANNEL_ORDER
 
-# Green says most of the others and comes first.
-CHANNEL_ORDER = (1, 0, 2)
+_AT_ONCE = 1 << 20  # samples; as indexes they take eight times their memory
 # Integers are counted if no more than this share of them occurs, each so many times on average.
 _MOST_OCCURRING, _FEWEST_EACH = 0.75, 8
 
@@ -68,8 +68,7 @@ def counted(taken: Samples) -> Samples | None:
   Rescaled and windowed images leave out values between others, which nobody could predict.
   """
   x, layout = taken.colours, taken.layout
-  occurring = np.zeros(1 << 8 * x.itemsize, np.uint8)
-  occurring[np.unique(x)] = 1
+  occurring = _occurring(x)
   count = int(occurring.sum())
   if count < 2 or count > _MOST_OCCURRING * layout.largest or x.size < _FEWEST_EACH * count:
     return None
@@ -133,9 +132,17 @@ def _equal(channels: np.ndarray) -> bool:
   )
 
 
+def _occurring(x: np.ndarray) -> np.ndarray:
+  """Says which integers occur: uint8 [2^bits of a sample], 1 for those."""
+  occurring, flat = np.zeros(1 << 8 * x.itemsize, np.uint8), x.reshape(-1)
+  for start in range(0, x.size, _AT_ONCE):
+    occurring[flat[start : start + _AT_ONCE]] = 1
+  return occurring
+
+
 def _lattice(x: np.ndarray) -> tuple[int, int]:
   """The smallest value, and the largest gap that divides all differences to it."""
-  used = np.flatnonzero(np.bincount(x.reshape(-1), minlength=1))
+  used = np.flatnonzero(_occurring(x))
   if used.size == 1:
     return 0, max(int(used[0]), 1)
   gap = int(np.gcd.reduce(used - used[0]))

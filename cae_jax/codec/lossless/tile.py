@@ -37,7 +37,9 @@ class TileCoder:
       for channels in (1, 3)
     }
 
-  def encode(self, x: np.ndarray, precision: Precision, in_parallel: Map = map):
+  def encode(
+    self, x: np.ndarray, precision: Precision, in_parallel: Map = map
+  ) -> tuple[bytes, np.ndarray]:
     """Encodes a tile.
 
     Args:

@@ -80,6 +80,7 @@ def methods_on_images(
 def _picture(axes: Axes, x: np.ndarray, title: str, interpolation: str = "antialiased") -> None:
   axes.imshow(x, interpolation=interpolation)
   axes.set_title(title, fontsize=10)
+  axes.set_anchor("S")  # what room there is belongs to the title
   axes.set_axis_off()
 
 

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+# Of RGB, in which channels are coded: green says most of the others.
+CHANNEL_ORDER = (1, 0, 2)
 # Rows and columns by which a neighbour may be away in a plane.
 MARGIN = 3
 PARITIES = ((0, 0), (1, 1), (0, 1), (1, 0))
