@@ -15,12 +15,14 @@ import pdoc
 import cae_jax
 
 # Said of things that are right: the installed package is meant, not the folder of that name; of the
-# inherited field of a TypedDict pdoc finds no source; and annotations of Flax and Optax name what
-# those libraries import for type checkers only.
+# inherited field of a TypedDict pdoc finds no source; and annotations of Flax, Optax and Pillow
+# name what those libraries import for type checkers only.
 _HARMLESS = re.compile(
   r"'cae_jax' may refer to either the installed"
   r"|Cannot determine where cae_jax\.data\.patches\.MaskedBatch\.image is taken from"
-  r"|Error parsing type annotation .* for cae_jax\.\S+\.(\w+_init|opt_state|__init__)\.",
+  r"|Error parsing type annotation .* for cae_jax\.\S+\.(\w+_init|opt_state|__init__)\."
+  r"|.* type annotation for (cae_jax\.pillow\.CaeImageFile\.im|PIL\.\S+):"
+  r"|Error parsing type annotation .* for (cae_jax\.pillow\.CaeImageFile\.im|PIL\.\S+)\.",
   re.DOTALL,
 )
 
