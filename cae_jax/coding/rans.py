@@ -142,8 +142,9 @@ def _push(coder: Any, slots: np.ndarray, order: TableOrder, tables: CodingTables
 def _pop(coder: Any, order: TableOrder, tables: CodingTables) -> np.ndarray:
   """[N] int32 slots in coding order."""
   models, slots, start = _models(tables), np.zeros(order.order.size, np.int32), 0
-  for t, count in enumerate(order.counts.tolist()):
-    if count and models[t] is not None:
+  used = np.flatnonzero(order.counts)
+  for t, count in zip(used.tolist(), order.counts[used].tolist()):
+    if models[t] is not None:
       slots[start : start + count] = coder.decode(models[t], count)
     start += count
   return slots

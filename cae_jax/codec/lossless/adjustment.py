@@ -35,8 +35,9 @@ def adjusted(expected: Expected, adjustments: np.ndarray) -> Expected:
     expected: of the samples of a place.
     adjustments: [CLASSES] integers, 0 to `ADJUSTMENTS` - 1.
   """
-  changes = _CHANGES[adjustments[_classes(expected.tables)]]
-  return expected._replace(tables=_changed(expected.tables, changes.T))
+  every = np.arange(np.prod(distribution.TABLES))
+  changed = _changed(every, _CHANGES[adjustments[_classes(every)]].T)
+  return expected._replace(tables=changed[expected.tables])
 
 
 def find(integers: np.ndarray, expected: Expected, tables: CodingTables) -> np.ndarray:

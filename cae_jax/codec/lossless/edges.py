@@ -55,23 +55,32 @@ def find(expected: Expected, precision: Precision, tables: CodingTables) -> Edge
     tables: that `expected` speaks of.
   """
   step = precision.step
-  up = -((expected.middles - precision.largest) // step) - expected.starts
-  down = -expected.middles // step - expected.starts
-  fractions, scales, shapes = np.unravel_index(expected.tables, distribution.TABLES)
+  up = -_floored(expected.middles - precision.largest, step) - expected.starts
+  down = _floored(-expected.middles, step) - expected.starts
+  # Most samples are far from both ends of whatever scale they are.
+  some = np.flatnonzero((up <= _REACHES.max()) | (down >= -_REACHES.max()))
+  up, down = up[some], down[some]
+  fractions, scales, shapes = np.unravel_index(expected.tables[some], distribution.TABLES)
   upper = up <= -down
-  distance = np.where(upper, up, -down)
-  where = distance <= _REACHES[scales]
+  near = np.where(upper, up, -down) <= _REACHES[scales]
   if expected.low_bits is not None:
-    where &= expected.low_bits == 0
-  if not where.any():
+    near &= expected.low_bits[some] == 0
+  if not near.any():
     return None
-  upper, last = upper[where], np.where(upper, up, down)[where]
+  where = np.zeros(len(expected.tables), bool)
+  where[some[near]] = True
+  upper, last = upper[near], np.where(upper, up, down)[near]
+  fractions, scales, shapes = fractions[near], scales[near], shapes[near]
   fractions = fractions // _FRACTION_UNITS[scales] * _FRACTION_UNITS[scales]
   shapes = shapes // _SHAPE_UNIT * _SHAPE_UNIT
   few = np.ravel_multi_index((fractions, scales, shapes), distribution.TABLES)
-  keys = np.stack([few[where], last, upper])
+  keys = np.stack([few, last, upper])
   unique, indexes = np.unique(keys, axis=1, return_inverse=True)
   return Edges(where, upper, last, _tables(unique, tables), indexes.reshape(-1).astype(np.int32))
+
+
+def _floored(x: np.ndarray, step: int) -> np.ndarray:
+  return x if step == 1 else x // step
 
 
 def _tables(keys: np.ndarray, tables: CodingTables) -> CodingTables:

@@ -147,14 +147,14 @@ def phase_outputs(
   places = x.shape[-1] // len(level)
   bias = network.bias_of(trunk, network.classes_of(level, step, jnp))
   hidden = network.trunk(trunk, here, jnp.tile(bias.T, places), JAX)
+  begun = network.begin_heads(heads, hidden, JAX)
   predictions = 8 * x - errors
   known: list[Any] = []
   outputs = []
   for c, layers in enumerate(heads):
     base = around.base[c]
     own = network.own_features(predictions[c], base, around.log_sizes[c], here, JAX)
-    features = jnp.concatenate([hidden, jnp.stack(own + known)])
-    raw = network.head(layers, features, JAX)
+    raw = network.head(layers, begun[c], jnp.stack(own + known), JAX)
     outputs.append(network.outputs(raw, predictions[c], here))
     known += network.sample_features(x[c], base, errors[c], here, JAX)
   return _center(blocks["values"], phase), network.Outputs(*map(jnp.stack, zip(*outputs)))

@@ -206,10 +206,37 @@ def trunk(layers: Sequence[Layer], here: Context, bias: Any, library: Library) -
   return x
 
 
-def head(layers: Sequence[Layer], x: Any, library: Library) -> Any:
-  """Evaluates a head: [3, N] sums, rounded to 2^-10."""
-  first, (weights, bias) = layers
-  sums = weights @ _layer(*first, x, library) + bias[:, None]
+def begin_heads(heads: Sequence[Sequence[Layer]], hidden: Any, library: Library) -> list[Any]:
+  """Evaluates what the heads' first layers make of the trunk's output, all in one product.
+
+  Args:
+    heads: layers of each.
+    hidden: [K, N], of `trunk`.
+    library: that computes.
+  Returns:
+    [F, N] for each head, to be given to `head`.
+  """
+  seen = len(hidden)
+  weights = library.xp.concatenate([first[:, :seen] for (first, _), _ in heads])
+  bias = library.xp.concatenate([bias for (_, bias), _ in heads])
+  x = weights @ hidden
+  x += bias[:, None] + _HALF
+  return library.xp.split(x, len(heads))
+
+
+def head(layers: Sequence[Layer], begun: Any, own: Any, library: Library) -> Any:
+  """Evaluates a head: [3, N] sums, rounded to 2^-10.
+
+  Args:
+    layers: of the head.
+    begun: [F, N], its part of `begin_heads`.
+    own: [k, N], what it sees beside the trunk's output.
+    library: that computes.
+  """
+  (first, _), (weights, bias) = layers
+  x = first[:, -len(own) :] @ own
+  x += begun
+  sums = weights @ _activation(x, library) + bias[:, None]
   scaled = library.floor(sums * np.float32(2.0**_OUTPUT_BITS / UNIT) + _HALF)
   return library.clip(scaled, -_OUTPUT_MAX, _OUTPUT_MAX) * np.float32(2.0**-_OUTPUT_BITS)
 
@@ -217,6 +244,10 @@ def head(layers: Sequence[Layer], x: Any, library: Library) -> Any:
 def _layer(weights: Any, bias: Any, x: Any, library: Library) -> Any:
   x = weights @ x
   x += (bias[:, None] if bias.ndim == 1 else bias) + _HALF
+  return _activation(x, library)
+
+
+def _activation(x: Any, library: Library) -> Any:
   return library.clip(library.floor(x), 0, ACTIVATION_MAX)
 
 

@@ -24,7 +24,7 @@ from cae_jax.models.lossless.phases import (
 )
 
 # Pixels that are evaluated together: what is made of them should stay in the caches.
-_TOGETHER = 2048
+_TOGETHER = 4096
 _UNIT = 2**PREDICTION_BITS
 _CHANNELS = 3  # that networks see
 
@@ -164,16 +164,17 @@ class _Part(NamedTuple):
     span: of its pixels in the phase.
     here: what networks start from; its inputs are dropped.
     base: [C, N].
-    hidden: [F, N], what the trunk gave.
-    seen: rows [N] of differences that the linear stage sees; grow with the channels known.
+    begun: [F, N] for each channel, what its head makes of the trunk's output.
+    seen: [K, N], differences that the linear stage sees: of neighbours, and of the pixel's own
+      channels, zero until they are known.
     known: rows [N] that heads see of the channels known.
   """
 
   span: slice
   here: network.Context
   base: np.ndarray
-  hidden: np.ndarray
-  seen: list[np.ndarray]
+  begun: list[np.ndarray]
+  seen: np.ndarray
   known: list[np.ndarray]
 
 
@@ -205,12 +206,10 @@ class _PhaseEvaluation:
     flat, flat_errors = x.reshape(channels, -1), errors.reshape(channels, -1)
     parts = list(in_parallel(self._start, row_chunks(self._shape, _TOGETHER)))
     for c in range(channels if parts else 0):
-      found = list(in_parallel(functools.partial(self._evaluate, c), parts))
+      found = list(in_parallel(functools.partial(self._evaluate, c, flat, flat_errors), parts))
       expected, predictions = zip(*found)
       flat[c] = code(c, _joined(expected))
       flat_errors[c] = _UNIT * flat[c] - np.concatenate(predictions)
-      for part in parts:
-        self._learn(c, part, flat[c, part.span], flat_errors[c, part.span])
     return x, errors
 
   def _start(self, rows: slice) -> _Part:
@@ -224,11 +223,18 @@ class _PhaseEvaluation:
     here = network.context(around, network.NUMPY)
     bias = network.bias_of(self._net.trunk, self._classes)
     hidden = network.trunk(self._net.trunk, here, bias, network.NUMPY)
-    seen = values[: linear.NEIGHBOURS[self._phase.plane - 1]] - base
-    seen = seen[:, : len(self._log_sizes)]
+    begun = network.begin_heads(self._net.heads, hidden, network.NUMPY)
     span = slice(rows.start * width, rows.stop * width)
     dropped = here._replace(inputs=None)
-    return _Part(span, dropped, base, hidden, list(seen.reshape(-1, base.shape[-1])), [])
+    return _Part(span, dropped, base, begun, self._seen(values, base), [])
+
+  def _seen(self, values: np.ndarray, base: np.ndarray) -> np.ndarray:
+    channels, used = len(self._log_sizes), linear.NEIGHBOURS[self._phase.plane - 1]
+    dtype = linear.feature_type(self._precision.largest)
+    seen: Any = np.zeros(((used + 1) * channels, base.shape[-1]), dtype)
+    neighbours = seen[: used * channels].reshape(used, channels, -1)
+    np.subtract(values[:used, :channels], base[:channels], out=neighbours)
+    return seen
 
   def _gather(self, planes: Planes, rows: slice, count: int) -> np.ndarray:
     """[K, 3, N] of some rows' neighbours; of grey, three times the same."""
@@ -238,23 +244,32 @@ class _PhaseEvaluation:
       out[:] = planes.around(neighbour, rows, width)
     return result.reshape(count, _CHANNELS, -1)
 
-  def _evaluate(self, c: int, part: _Part) -> tuple[Expected, np.ndarray]:
-    """What is expected of a channel's samples, and linear predictions [N]."""
+  def _evaluate(
+    self, c: int, x: np.ndarray, errors: np.ndarray, part: _Part
+  ) -> tuple[Expected, np.ndarray]:
+    """What is expected of a channel's samples, and linear predictions [N].
+
+    Of x and errors [C, N], the channels before are known.
+    """
+    if c:
+      self._learn(c - 1, x[c - 1, part.span], errors[c - 1, part.span], part)
     base, here = part.base[c], part.here
     largest, step = self._precision
-    seen: Any = np.stack(part.seen).astype(linear.feature_type(largest), copy=False)
-    offset = linear.predict(self._coefficients[c], seen)
+    coefficients = self._coefficients[c]
+    offset = linear.predict(coefficients, part.seen[: len(coefficients)])
     prediction = np.clip(_UNIT * base + offset, 0, largest * _UNIT).astype(np.float32, copy=False)
     own = network.own_features(prediction, base, self._log_sizes[c], here, network.NUMPY)
-    features = np.concatenate([part.hidden, np.stack([*own, *part.known])])
-    raw = network.head(self._net.heads[c], features, network.NUMPY)
+    features = np.stack([*own, *part.known])
+    raw = network.head(self._net.heads[c], part.begun[c], features, network.NUMPY)
     outputs = network.outputs(raw, prediction, here)
     expected = Expected(*distribution.table_indexes(*outputs, step, wide=largest > 255))
     return expected, prediction
 
-  def _learn(self, c: int, part: _Part, x: np.ndarray, error: np.ndarray) -> None:
-    part.seen.append(x - part.base[c])
-    part.known.extend(network.sample_features(x, part.base[c], error, part.here, network.NUMPY))
+  def _learn(self, c: int, x: np.ndarray, error: np.ndarray, part: _Part) -> None:
+    """Makes a channel's samples and errors [N] known to the channels after it."""
+    base = part.base[c]
+    part.seen[c - len(self._log_sizes)] = x - base
+    part.known.extend(network.sample_features(x, base, error, part.here, network.NUMPY))
 
 
 def _joined(parts: Sequence[Expected]) -> Expected:
