@@ -32,21 +32,19 @@ def pairs() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
 
 
 def _pictures() -> dict[str, np.ndarray]:
-  astronaut, coffee, cat = skimage.data.astronaut(), skimage.data.coffee(), skimage.data.cat()
+  astronaut, coffee = skimage.data.astronaut(), skimage.data.coffee()
   return {
-    "astronaut": astronaut[40:296, 100:420],
-    "coffee": coffee[101:300, 200:467],  # odd sides
-    "cat": cat[100:213, 60:173],  # the smallest that has all scales
-    "rows": astronaut[:40, :200],  # fewer scales
+    "astronaut": astronaut[40:239, 100:367],  # odd sides
+    "coffee": coffee[101:300, 200:467],
+    "waves": _waves(199, 267),
     "tiny": coffee[150:158, 300:309],
-    "waves": _waves(),
   }
 
 
-def _waves() -> np.ndarray:
+def _waves(height: int, width: int) -> np.ndarray:
   """Saturated colours, black and white, all frequencies."""
-  y, x = np.mgrid[:128, :160]
-  phase = np.stack([x * x / 160, y * y / 128, x * y / 144], axis=-1)
+  y, x = np.mgrid[:height, :width]
+  phase = np.stack([x * x / width, y * y / height, x * y / (height + width)], axis=-1)
   return np.rint(127.5 + 127.5 * np.clip(1.5 * np.cos(phase), -1, 1)).astype(np.uint8)
 
 

@@ -5,16 +5,17 @@ program `ssimulacra2` in libjxl 0.11 (https://github.com/libjxl/libjxl, tools/ss
 is no paper that defines it.
 """
 
+import functools
+
 import numpy as np
 
 from cae_jax.images import srgb
-from cae_jax.images.metrics import filters
+from cae_jax.images.metrics import filters, gaussian
 from cae_jax.images.metrics.checks import check_shapes
 
 SSIMULACRA2_MIN_SIDE = 8
 _SCALES = 6
 _C2 = 0.0009
-_SIGMA, _RADIUS = 1.5, 5
 # XYB (JPEG XL, ISO/IEC 18181-1): light of red, green and blue to three mixtures, whose cube roots
 # are taken; the bias keeps them from zero.
 _MIXTURES = np.array(
@@ -53,7 +54,7 @@ _CUBIC = (2.326765642916932, -0.020884521182843837, 6.248496625763138e-05)
 _POWER = 0.6276336467831387
 
 
-def ssimulacra2(x, x_hat, max_value=255.0):
+def ssimulacra2(x, x_hat, max_value=255.0, *, recursive=True):
   """Returns the SSIMULACRA2 score: 100 for equal pictures, about 90 for no visible difference.
 
   About 70 is high quality, 50 medium, 30 low; it has no lower end. Pictures with a side below 113
@@ -62,23 +63,45 @@ def ssimulacra2(x, x_hat, max_value=255.0):
 
   Args:
     x: [..., H, W, 3] the original, NumPy or JAX, sRGB samples, sides >= 8 (`SSIMULACRA2_MIN_SIDE`);
-      integers and half precision are computed in float32, and what lies outside of 0 to
-      `max_value` is clipped. A grey picture counts as RGB of three equal channels.
+      what lies outside of 0 to `max_value` is clipped. A grey picture counts as RGB of three equal
+      channels.
     x_hat: the distorted picture, of the same shape; the score is not symmetric.
     max_value: of white, 255 for 8 bit.
+    recursive: blurs as the program does, by a recursion in float32 with its rounding errors (see
+      `gaussian`), in JAX also for NumPy arrays: for scores that compare. False is exact, on NumPy
+      arrays without JAX, and a few times faster where gradients are asked for: for losses.
   Returns:
     [...] of the same kind; differentiable, and its gradient is finite everywhere.
   Raises:
     ValueError: the shapes differ, a side is too small, or the pictures are not RGB.
   """
   _check(x, x_hat)
+  if not recursive:
+    return _measure(x, x_hat, max_value, gaussian.blur)
+  if x.__array_namespace__() is np:
+    return np.asarray(_compiled()(x, x_hat, max_value))
+  return _measure(x, x_hat, max_value, _blur_recursively)
+
+
+@functools.cache
+def _compiled():
+  import jax
+
+  return jax.jit(functools.partial(_measure, blur=_blur_recursively))
+
+
+def _blur_recursively(xp, x):
+  return gaussian.blur_recursively(x.astype(xp.float32))
+
+
+def _measure(x, x_hat, max_value, blur):
   xp = x.__array_namespace__()
   dtype = xp.result_type(x.dtype, xp.float32)
   pair = xp.moveaxis(xp.stack([x.astype(dtype), x_hat.astype(dtype)]), -1, -3)
   light = srgb.light_of(xp.clip(pair / max_value, 0, 1))
   norms: list = []  # of each scale [..., 3 channels, 6]
   while len(norms) < _SCALES:
-    norms.append(_norms(xp, *_xyb(xp, light)))
+    norms.append(_norms(xp, blur, *_xyb(xp, light)))
     if min(light.shape[-2:]) < SSIMULACRA2_MIN_SIDE:
       break
     light = _halve(xp, light)
@@ -117,44 +140,17 @@ def _xyb(xp, light):
   return xp.stack([14 * x + 0.42, y + 0.01, short - y + 0.55], axis=-3)
 
 
-def _norms(xp, x, x_hat):
+def _norms(xp, blur, x, x_hat):
   """[..., 3, 6] of one scale: the means of the three error maps, then their 4-norms."""
-  error = x_hat - x
-  moments = _blur(xp, xp.stack([x, x_hat, x * x, x_hat * x_hat, error * error]))
-  mean, mean_hat = moments[0], moments[1]
-  variances = moments[2] - mean * mean + moments[3] - mean_hat * mean_hat + _C2
-  # 1 - (1 - shift) (2 covariance + C2) / (variances + C2), written so that it is exactly zero for
-  # equal pictures: the variance of the error is what covariance lacks.
-  shift = xp.square(mean_hat - mean)
-  lost = (moments[4] - shift) / variances
-  ssim = shift + lost - shift * lost
-  edges = (1 + abs(x_hat - mean_hat)) / (1 + abs(x - mean)) - 1
-  maps = xp.maximum(xp.stack([ssim, edges, -edges], axis=-3), 0)
+  mean, mean_hat, *squares = blur(xp, xp.stack([x, x_hat, x * x, x_hat * x_hat, x * x_hat]))
+  variances = (squares[0] - mean * mean) + (squares[1] - mean_hat * mean_hat)
+  covariance = squares[2] - mean * mean_hat
+  # Without the brightness that divides in SSIM: XYB is even to the eye already.
+  luminance = 1 - xp.square(mean - mean_hat)
+  lost = 1 - luminance * (2 * covariance + _C2) / (variances + _C2)
+  edges = (1 + abs(x_hat - mean_hat)) / (1 + abs(x - mean)) - 1  # artefacts, or lost detail
+  maps = xp.maximum(xp.stack([lost, edges, -edges], axis=-3), 0)
   return xp.concatenate([_mean(maps), _fourth_root(xp, _mean(xp.square(xp.square(maps))))], axis=-1)
-
-
-def _blur(xp, x):
-  """Gaussian blur of [..., H, W], to the same size: what lies outside counts as zero."""
-  margin = _RADIUS - 1
-  return filters.blur(xp, xp.pad(x, [(0, 0)] * (x.ndim - 2) + [(margin, margin)] * 2), _TAPS)
-
-
-def _gaussian_of_cosines():
-  """[9]: the impulse response of the program's recursive filter.
-
-  Charalampidis 2016, "Recursive Implementation of the Gaussian Filter Using Truncated Cosine
-  Functions": three cosines, as close to the Gaussian's as may be with its mass and variance.
-  """
-  offsets = np.arange(1 - _RADIUS, _RADIUS)
-  frequencies = np.array([1, 3, 5]) * np.pi / (2 * _RADIUS)
-  cosines = np.cos(np.outer(offsets, frequencies))
-  amplitudes = np.exp(-np.square(_SIGMA * frequencies) / 2) / _RADIUS
-  moments = np.stack([cosines.sum(axis=0), np.square(offsets) @ cosines])
-  missing = np.array([1, _SIGMA**2]) - moments @ amplitudes
-  return cosines @ (amplitudes + np.linalg.pinv(moments) @ missing)
-
-
-_TAPS = _gaussian_of_cosines()
 
 
 def _mean(maps):
