@@ -126,6 +126,16 @@ def to_srgb(samples: np.ndarray, colours: Colours) -> np.ndarray:
   return converted
 
 
+def light_of(values):
+  """Computes light from samples of sRGB, both in [0, 1] (IEC 61966-2-1).
+
+  Args:
+    values: float NumPy or JAX array.
+  """
+  xp = values.__array_namespace__()
+  return xp.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
 def hdr_light(values: np.ndarray, transfer: int) -> np.ndarray:
   """Computes light from samples, both in [0, 1] (Rec. ITU-R BT.2100-2, tables 4 and 5).
 
@@ -188,9 +198,7 @@ def _xyz_of(points: np.ndarray) -> np.ndarray:
 
 
 def _to_light(values: np.ndarray, gamma: float | None) -> np.ndarray:
-  if gamma is not None:
-    return values**gamma
-  return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+  return light_of(values) if gamma is None else values**gamma
 
 
 def _quantise(light: np.ndarray, dtype: np.dtype) -> np.ndarray:
