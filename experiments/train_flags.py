@@ -8,8 +8,8 @@ from cae_jax.images.files import replace_atomically
 from cae_jax.images.preprocessing import PREPROCESSINGS
 from cae_jax.models import MODELS
 from cae_jax.models.layers import UPSAMPLINGS
+from cae_jax.training.distortions import DISTORTIONS
 from cae_jax.training.loop import LoopConfig
-from cae_jax.training.losses import DISTORTIONS
 from cae_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 from cae_jax.training.workdir import holds_run
 from experiments.program_flags import Args, Flags, parse
@@ -80,6 +80,7 @@ def define_flags(flags: Flags) -> None:
   flags.number("lmbda_min", None, "Smallest lmbda of a variable-rate model.", 1e-5)
   flags.number("lmbda_max", None, "Its largest lmbda.", 1e-5)
   flags.choice("distortion", "mse", DISTORTIONS, "Of codec models.")
+  flags.number("eye_share", 0.5, "Of SSIMULACRA2 in --distortion=eye; the rest is MSE.", 0, 1)
   flags.number(
     "cost_power", 1.0, "Training minimises means of cost^p; below 1 smooth images count more.", 0.01
   )

@@ -20,7 +20,7 @@ from cae_jax.data.views import ImageSource, image_digests
 from cae_jax.errors import UsageError
 from cae_jax.models import Model, build_model, init_params, model_class, settings
 from cae_jax.models.base import RandomBlocks, setting_fields
-from cae_jax.training import losses, lossless_blocks
+from cae_jax.training import distortions, losses, lossless_blocks
 from cae_jax.training.state import TrainState
 from cae_jax.weights import Weights, load_weights, save_weights, shipped
 from experiments import train_flags
@@ -65,9 +65,9 @@ def objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
   """
   if model.objective not in losses.OBJECTIVES:
     raise UsageError(f"--model={args.model} makes no images; train it with experiments.train")
-  objective, distortion = losses.OBJECTIVES[model.objective], args.distortion
-  loss_fn = objective.loss(model, distortion, args.cost_power)
-  return loss_fn, objective.errors(model, distortion)
+  objective = losses.OBJECTIVES[model.objective]
+  measure = distortions.choose(args.distortion, args.eye_share)
+  return objective.loss(model, measure, args.cost_power), objective.errors(model, measure)
 
 
 def initial_params(args: Args, model: Model, params: Any, blocks: RandomBlocks) -> Any:

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cae_jax.images.metrics import ms_ssim, psnr_from_mse
+from cae_jax.images.metrics import psnr_from_mse
 from cae_jax.images.preprocessing import to_uint8
 from cae_jax.models.base import Model
 from cae_jax.models.entropy import LMBDA_UNIT
+from cae_jax.training.distortions import Measure, mean_square, measure_mse
 
 Batch = Mapping[str, jax.Array]
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
@@ -49,8 +50,8 @@ def image_errors(model: Model) -> Callable:
     output = _through(model, params, rgb / 255)
     decoded = to_uint8(255 * output.x_hat).astype(jnp.float32)
     return {
-      "loss": _mean_square(output.seen_hat - output.seen),
-      "psnr_db": psnr_from_mse(_mean_square(decoded - rgb)),
+      "loss": mean_square(output.seen_hat - output.seen),
+      "psnr_db": psnr_from_mse(mean_square(decoded - rgb)),
     }
 
   return errors_fn
@@ -60,11 +61,9 @@ def _through(model: Model, params: Any, x: jax.Array) -> Any:
   return model.apply({"params": params}, x, jnp.zeros(x.shape[0]))
 
 
-def _mean_square(error):
-  return jnp.mean(jnp.square(error), axis=(1, 2, 3))
-
-
-def rate_distortion_loss(model: Model, distortion: str = "mse", cost_power: float = 1.0) -> LossFn:
+def rate_distortion_loss(
+  model: Model, measure: Measure = measure_mse, cost_power: float = 1.0
+) -> LossFn:
   """Makes the loss rate plus lmbda times distortion, of every image at a random trade-off.
 
   The images of a batch share out the range of the trade-off evenly. The cost of an image is
@@ -72,15 +71,14 @@ def rate_distortion_loss(model: Model, distortion: str = "mse", cost_power: floa
 
   Args:
     model: with a rate, see `models.base.Model`.
-    distortion: "mse", on the scale of 0 to 255, or "ms_ssim", 1 - MS-SSIM.
+    measure: of the distortion, see `distortions`.
     cost_power: what is minimised is the mean of cost^p / p. With 1 smooth images hardly count, as
       they cost little; the closer to 0, the more a per cent of every image counts the same.
   Returns:
-    loss_fn(params, batch, *, key) -> (what is minimised, {"loss", "psnr_db", "rate_bpp", "z_bpp"}),
-    means over images ("loss" of the costs, whatever the power: what validation measures too), with
-    batch["image"] uint8 [B, H, W, 3].
+    loss_fn(params, batch, *, key) -> (what is minimised, {"loss", "psnr_db", "rate_bpp", "z_bpp",
+    and what the measure says}), means over images ("loss" of the costs, whatever the power: what
+    validation measures too), with batch["image"] uint8 [B, H, W, 3].
   """
-  measure = DISTORTIONS[distortion]
 
   def loss_fn(params: Any, batch: Batch, *, key: jax.Array):
     rgb = batch["image"].astype(jnp.float32)
@@ -96,18 +94,17 @@ def rate_distortion_loss(model: Model, distortion: str = "mse", cost_power: floa
   return loss_fn
 
 
-def rate_distortion_errors(model: Model, distortion: str = "mse") -> Callable:
+def rate_distortion_errors(model: Model, measure: Measure = measure_mse) -> Callable:
   """Returns what validation measures for `rate_distortion_loss`, image by image.
 
   Means over the model's `valid_tradeoffs`.
 
-
   Returns:
-    errors_fn(params, batch) -> {"loss", "psnr_db", "rate_bpp", "z_bpp"} and the last three again
-    for each trade-off, as in "psnr_db@0.5"; [B] each. Everything is rounded as in a file; the rate
-    is the information content.
+    errors_fn(params, batch) -> {"loss", "psnr_db", "rate_bpp", "z_bpp", and what the measure says},
+    and all but the loss again for each trade-off, as in "psnr_db@0.5"; [B] each. Everything is
+    rounded as in a file; the rate is the information content.
   """
-  measure, tradeoffs = DISTORTIONS[distortion], model.valid_tradeoffs
+  tradeoffs = model.valid_tradeoffs
 
   def errors_fn(params: Any, batch: Batch):
     figures: dict[str, jax.Array] = {}
@@ -127,15 +124,17 @@ def rate_distortion_errors(model: Model, distortion: str = "mse") -> Callable:
 
 
 def _costs(model, output, rgb, decoded, tradeoff, measure) -> dict[str, jax.Array]:
-  """Of each image: "loss", "psnr_db", "rate_bpp", "z_bpp"; rgb and decoded in 0 to 255."""
+  """Of each image: "loss", "psnr_db", "rate_bpp", "z_bpp"...; rgb and decoded in 0 to 255."""
   pixels = rgb.shape[1] * rgb.shape[2]
   rate_bpp = (output.y_bits + output.z_bits) / pixels
   lmbda = model.lmbda(tradeoff)
+  distortion, figures = measure(rgb, decoded)
   return {
-    "loss": (rate_bpp + lmbda * measure(rgb, decoded)) * jax.lax.rsqrt(lmbda / LMBDA_UNIT),
-    "psnr_db": psnr_from_mse(_mean_square(decoded - rgb)),
+    "loss": (rate_bpp + lmbda * distortion) * jax.lax.rsqrt(lmbda / LMBDA_UNIT),
+    "psnr_db": psnr_from_mse(mean_square(decoded - rgb)),
     "rate_bpp": rate_bpp,
     "z_bpp": output.z_bits / pixels,
+    **figures,
   }
 
 
@@ -144,24 +143,18 @@ def _spread_evenly(key: jax.Array, count: int, low: float, high: float) -> jax.A
   return low + (high - low) * (jnp.arange(count) + jax.random.uniform(key, (count,))) / count
 
 
-DISTORTIONS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
-  "mse": lambda rgb, decoded: _mean_square(decoded - rgb),
-  "ms_ssim": lambda rgb, decoded: 1 - ms_ssim(rgb, decoded),
-}
-
-
 class Objective(NamedTuple):
-  """What training minimises and what validation measures, for (model, distortion, cost_power)."""
+  """What training minimises and what validation measures, for (model, measure, cost_power)."""
 
-  loss: Callable[[Model, str, float], LossFn]
-  errors: Callable[[Model, str], Callable]
+  loss: Callable[[Model, Measure, float], LossFn]
+  errors: Callable[[Model, Measure], Callable]
 
 
 # By `Model.objective`.
 OBJECTIVES: Mapping[str, Objective] = {
   "rate_distortion": Objective(rate_distortion_loss, rate_distortion_errors),
   "reconstruction": Objective(
-    lambda model, distortion, cost_power: mse_loss(model),
-    lambda model, distortion: image_errors(model),
+    lambda model, measure, cost_power: mse_loss(model),
+    lambda model, measure: image_errors(model),
   ),
 }

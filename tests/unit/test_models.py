@@ -14,6 +14,7 @@ from cae_jax.errors import UsageError
 from cae_jax.images.tiling import Window
 from cae_jax.models import MODELS, build_model, init_params, model_class, settings
 from cae_jax.models.base import setting_fields
+from cae_jax.training.distortions import measure_mse
 from cae_jax.training.losses import OBJECTIVES
 from cae_jax.weights import Weights, WeightsError
 from tests.models import PAPER, context_weights, paper_codec, photo
@@ -74,7 +75,7 @@ def test_transforms_have_the_shapes_of_the_contract(name):
 def test_objectives_measure_every_image_and_have_gradients(name):
   model = build_model(TINY[name])
   objective = OBJECTIVES[model.objective]
-  loss_fn, errors_fn = objective.loss(model, "mse", 1.0), objective.errors(model, "mse")
+  loss_fn, errors_fn = objective.loss(model, measure_mse, 1.0), objective.errors(model, measure_mse)
   params, batch = init_params(model, 0), {"image": photo(64, 64)[None].repeat(2, axis=0)}
 
   def both(params):
