@@ -5,8 +5,10 @@
 Writes records.jsonl (a line for every codec, setting and image), summary.json, table.md and
 figures/. Each baseline is measured at fixed settings and, but for --nomatch, at the size of each of
 our files. With four or more settings of ours there are BD-rates against every baseline, and on all
-24 Kodak images published curves beside them. The same command goes on after an interruption;
---jobs=N measures N images at a time. Images that the weights were trained on are left out.
+24 Kodak images published curves beside them. --metrics=all measures SSIMULACRA2 as well, and
+Butteraugli where its program is installed (docs/metrics.md). The same command goes on after an
+interruption; --jobs=N measures N images at a time. Images that the weights were trained on are left
+out.
 
     python -m experiments.evaluate --lossless --sets=kodak=KODAK,scans=FOLDER --output=DIR
 
@@ -27,8 +29,17 @@ from cae_jax import codec as codecs
 from cae_jax.codec import Codec
 from cae_jax.codec.targets import MAX_EFFORT
 from cae_jax.data.sources import ImageSource, image_names, pairs
-from cae_jax.evaluation import comparison, figures, pictures, records, run_report, tables
+from cae_jax.evaluation import (
+  comparison,
+  figures,
+  perceptual,
+  pictures,
+  records,
+  run_report,
+  tables,
+)
 from cae_jax.evaluation.codecs import baselines, own_codec
+from cae_jax.evaluation.codecs.base import Missing
 from cae_jax.evaluation.paper import table_1
 from cae_jax.evaluation.rd import bd_rates, curves, published
 from cae_jax.evaluation.rd import tables as rd_tables
@@ -36,6 +47,8 @@ from cae_jax.evaluation.records import Record
 from cae_jax.images.files import replace_atomically
 from experiments import cli, evaluate_lossless, evaluation_flags
 from experiments.program_flags import Args, Flags
+
+_METRICS = ",".join(perceptual.NAMES)
 
 
 def define_flags(flags: Flags) -> None:
@@ -48,6 +61,7 @@ def define_flags(flags: Flags) -> None:
   flags.integers(
     "efforts", [], "Efforts to measure our codec at besides 0; takes long.", 1, MAX_EFFORT
   )
+  flags.string("metrics", "none", f"Further metrics, which take time: all, none, or {_METRICS}.")
   flags.integer("jobs", 1, "Processes; with more than one no times are measured.", lower_bound=1)
   flags.path("output", None, "Folder to write to.", required=True)
   evaluate_lossless.define_flags(flags)
@@ -65,13 +79,18 @@ def _evaluate(args: Args) -> None:
   weights = evaluation_flags.weights(args)
   codec = codecs.load(weights)
   own_codec.file_codecs(codec, args.efforts)  # fails now if it has no such efforts
+  for metric in perceptual.by_names(args.metrics):
+    if isinstance(metric, Missing):
+      print(f"{metric.name} {metric.status}")
   source = evaluation_flags.unseen_images(args, codec)
   args.output.mkdir(parents=True, exist_ok=True)
   log = args.output / "records.jsonl"
   keep = functools.partial(records.append_record, log)
   # Of each codec the version measured last counts: of ours, that of these weights.
   done = sorted(records.resume_records(log), key=lambda r: r.version == own_codec.version_of(codec))
-  what = comparison.Comparison(weights, args.codecs, args.bpg_dir, args.match, tuple(args.efforts))
+  what = comparison.Comparison(
+    weights, args.codecs, args.bpg_dir, args.match, tuple(args.efforts), args.metrics
+  )
   rows = comparison.run(what, pairs(source), done=done, on_record=keep, jobs=args.jobs)
   _write(args, codec, source, rows)
 

@@ -1,16 +1,13 @@
 """Pairs of pictures that are the same on every machine, and what reference programs say of them.
 
-python -m tests.picture_pairs ssimulacra2 butteraugli_main
+python -m tests.picture_pairs FOLDER_OF_PROGRAMS
 
 The programs are those of libjxl-devtools 0.11 (Debian 13). It writes `picture_pairs.json`, which
 the tests of our own metrics read. Pictures are photographs in scikit-image's wheel and synthetic
 ones; what distorts them is whole numbers or rounds to them, so that no library's version matters.
 """
 
-import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +15,8 @@ import numpy as np
 import scipy.fft
 import scipy.ndimage
 import skimage.data
-from PIL import Image
+
+from cae_jax.evaluation import perceptual
 
 RECORDED = Path(__file__).parent / "picture_pairs.json"
 PROGRAMS = "libjxl-devtools 0.11.2-0.1~deb13u3"
@@ -96,24 +94,16 @@ _DISTORTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def _record(ssimulacra2: str, butteraugli: str) -> None:
-  """Asks the programs about all pairs; Butteraugli gives its maximum and its 3-norm."""
-  values = {}
-  with tempfile.TemporaryDirectory() as folder:
-    files = [f"{folder}/x.png", f"{folder}/x_hat.png"]
-    for name, *pictures in pairs():
-      for file, picture in zip(files, pictures, strict=True):
-        Image.fromarray(picture).save(file)
-      score, distances = (
-        subprocess.run([program, *files], check=True, capture_output=True, text=True).stdout
-        for program in (ssimulacra2, butteraugli)
-      )
-      largest, norm = distances.split("\n")[:2]
-      values[name] = [float(score), float(largest), float(norm.removeprefix("3-norm: "))]
-  text = json.dumps({"programs": PROGRAMS, "values": values}, indent=1)
-  RECORDED.write_text(
-    text.replace(",\n   ", ",").replace("[\n   ", "[").replace("\n  ]", "]") + "\n"
-  )
+def _record(folder: str) -> None:
+  """Asks the programs about all pairs: SSIMULACRA2, and Butteraugli's 3-norm and maximum."""
+  butteraugli = perceptual.butteraugli(folder)
+  assert isinstance(butteraugli, perceptual.PerceptualMetric)
+  rows = []
+  for name, *pair in pairs():
+    values = [perceptual.reference_ssimulacra2(*pair, folder), *butteraugli.measure(*pair)]
+    rows.append(f'  "{name}": {values}')
+  text = ",\n".join(rows)
+  RECORDED.write_text(f'{{"programs": "{PROGRAMS}",\n "values": {{\n{text}\n}}}}\n')
 
 
 if __name__ == "__main__":

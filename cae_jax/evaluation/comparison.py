@@ -12,7 +12,7 @@ import numpy as np
 import tqdm
 
 from cae_jax import codec as codecs
-from cae_jax.evaluation import evaluate
+from cae_jax.evaluation import evaluate, perceptual
 from cae_jax.evaluation.codecs import baselines, own_codec
 from cae_jax.evaluation.codecs.base import Folder, ImageCodec, Missing
 from cae_jax.evaluation.records import Record
@@ -32,6 +32,7 @@ class Comparison:
     bpg_dir: folder of BPG's programs.
     match: measure the baselines also at the size of each of our files.
     efforts: of our encoder, to be measured besides 0.
+    metrics: names of `perceptual.by_names`; those that are missing are left out.
   """
 
   weights: str | Path
@@ -39,6 +40,7 @@ class Comparison:
   bpg_dir: Folder = None
   match: bool = True
   efforts: tuple[int, ...] = ()
+  metrics: str = "none"
 
 
 def run(
@@ -110,11 +112,17 @@ def _measure_one(comparison, name: str, x_uint8: np.ndarray, done) -> list[Recor
 
 def _measure(comparison: Comparison, images: Images, done, on_record: OnRecord, progress: bool):
   ours, *alone = own_codec.file_codecs(own(comparison), comparison.efforts)
-  rows = evaluate.run(alone, images, done=done, on_record=on_record, progress=False)
+  more = further_metrics(comparison)
+  rows = evaluate.run(alone, images, done=done, on_record=on_record, progress=False, more=more)
   present = others(comparison) if comparison.match else [ours, *others(comparison)]
-  match_codec = ours if comparison.match else None
   return evaluate.run(
-    present, images, match_codec=match_codec, done=rows, on_record=on_record, progress=progress
+    present,
+    images,
+    match_codec=ours if comparison.match else None,
+    done=rows,
+    on_record=on_record,
+    progress=progress,
+    more=more,
   )
 
 
@@ -130,3 +138,10 @@ def others(comparison: Comparison) -> list[ImageCodec | Missing]:
   if comparison.codecs == "none":
     return []
   return baselines.baselines(comparison.codecs, comparison.bpg_dir)
+
+
+@functools.cache
+def further_metrics(comparison: Comparison) -> list[perceptual.PerceptualMetric]:
+  """Returns the metrics that are there, see `perceptual.by_names`."""
+  found = perceptual.by_names(comparison.metrics)
+  return [metric for metric in found if isinstance(metric, perceptual.PerceptualMetric)]

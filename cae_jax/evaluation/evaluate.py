@@ -8,6 +8,7 @@ import tqdm
 
 from cae_jax.evaluation import measuring
 from cae_jax.evaluation.codecs.base import ImageCodec, Missing
+from cae_jax.evaluation.perceptual import PerceptualMetric
 from cae_jax.evaluation.records import Record, Setting
 
 Key = tuple
@@ -24,6 +25,7 @@ def run(
   done: Sequence[Record] = (),
   progress: bool = True,
   dataset: str = "",
+  more: Sequence[PerceptualMetric] = (),
 ) -> list[Record]:
   """Measures every codec on every image.
 
@@ -42,12 +44,13 @@ def run(
       setting, image and version, and for a matched row the same size to meet.
     progress: shows a progress bar over the images.
     dataset: of the new records, and of `done`.
+    more: further metrics to measure; records of `done` that lack one are measured again.
   Returns:
     `done` and the new records.
   """
   settings = dict(settings or {})
-  result = list(done)
-  seen = {_key(record) for record in done}
+  result = [record for record in done if _has(record, more)]
+  seen = {_key(record) for record in result}
 
   def keep(record: Record) -> Record:
     record = dataclasses.replace(record, dataset=dataset)
@@ -63,25 +66,29 @@ def run(
   for name, x_uint8 in tqdm.tqdm(images, desc="evaluate", unit="image", disable=not progress):
     targets = []
     if match_codec is not None:
-      _fixed(match_codec, settings, name, x_uint8, seen, keep)
+      _fixed(match_codec, settings, name, x_uint8, seen, keep, more)
       targets = _targets(result, match_codec, match_settings, name)
     for codec in present:
-      _fixed(codec, settings, name, x_uint8, seen, keep)
+      _fixed(codec, settings, name, x_uint8, seen, keep, more)
       for target in targets:
-        _matched(codec, target, name, x_uint8, seen, keep)
+        _matched(codec, target, name, x_uint8, seen, keep, more)
   return result
 
 
-def _fixed(codec, settings, name, x_uint8, seen, keep) -> None:
+def _has(record: Record, more: Sequence[PerceptualMetric]) -> bool:
+  return all(getattr(record, field) is not None for metric in more for field in metric.fields)
+
+
+def _fixed(codec, settings, name, x_uint8, seen, keep, more) -> None:
   for setting in settings.get(codec.name, codec.settings):
     if (codec.name, setting, name, codec.version, None) not in seen:
-      keep(measuring.evaluate_image(codec, setting, name, x_uint8))
+      keep(measuring.evaluate_image(codec, setting, name, x_uint8, more))
 
 
-def _matched(codec, target: Record, name, x_uint8, seen, keep) -> None:
+def _matched(codec, target: Record, name, x_uint8, seen, keep, more) -> None:
   goal = (target.codec, target.setting, target.size_bytes)
   if (codec.name, None, name, codec.version, goal) not in seen:
-    keep(measuring.match_image(codec, name, x_uint8, target))
+    keep(measuring.match_image(codec, name, x_uint8, target, more))
 
 
 def _targets(records, codec: ImageCodec, settings, name: str) -> list[Record]:

@@ -3,12 +3,14 @@
 import dataclasses
 import math
 import time
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cae_jax.evaluation import samples
+from cae_jax.evaluation import perceptual, samples
 from cae_jax.evaluation.codecs.base import CodecError, ImageCodec, Unsupported
+from cae_jax.evaluation.perceptual import PerceptualMetric
 from cae_jax.evaluation.records import OK, Record, Setting
 from cae_jax.images import metrics
 
@@ -31,13 +33,20 @@ class Match(NamedTuple):
   next_data: bytes | None = None
 
 
-def evaluate_image(codec: ImageCodec, setting: Setting, name: str, x: np.ndarray) -> Record:
+def evaluate_image(
+  codec: ImageCodec,
+  setting: Setting,
+  name: str,
+  x: np.ndarray,
+  more: Sequence[PerceptualMetric] = (),
+) -> Record:
   """Encodes one image, decodes the file, and measures both.
 
   Args:
     codec, setting: what to run.
     name: of the image.
     x: the image, of a kind that the codec takes (`ImageCodec`).
+    more: further metrics to measure.
   Returns:
     The record; if the codec raised `CodecError`, one without figures whose status says so.
   """
@@ -45,7 +54,7 @@ def evaluate_image(codec: ImageCodec, setting: Setting, name: str, x: np.ndarray
     started = time.perf_counter()
     data = codec.encode(x, setting)
     encode_s = time.perf_counter() - started
-    return measure(codec, setting, name, x, data, encode_s)
+    return measure(codec, setting, name, x, data, encode_s, more)
   except CodecError as error:
     kind = "not taken" if isinstance(error, Unsupported) else "failed"
     status = f"{kind}: {error}"
@@ -62,6 +71,7 @@ def measure(
   x: np.ndarray,
   data: bytes,
   encode_s: float | None = None,
+  more: Sequence[PerceptualMetric] = (),
 ) -> Record:
   """Decodes a file that is already there and measures it; arguments as in `evaluate_image`.
 
@@ -86,7 +96,7 @@ def measure(
   bits = samples.depth(x)
   split = metrics.mse_split(np.atleast_3d(x), np.atleast_3d(x_hat))
   is_rgb = x.shape[2:] == (3,)
-  return Record(
+  record = Record(
     codec=codec.name,
     setting=setting,
     image=name,
@@ -110,6 +120,8 @@ def measure(
     error_bound=bound,
     digest=samples.digest(x),
   )
+  figures: dict[str, Any] = perceptual.measure(more, x, x_hat)
+  return dataclasses.replace(record, **figures)
 
 
 def _bound(codec: ImageCodec, setting: Setting) -> int | None:
@@ -147,18 +159,25 @@ def match_size(codec: ImageCodec, x_uint8: np.ndarray, target_bytes: int) -> Mat
   return Match(settings[low], best, OK, above)
 
 
-def match_image(codec: ImageCodec, name: str, x_uint8: np.ndarray, target: Record) -> Record:
+def match_image(
+  codec: ImageCodec,
+  name: str,
+  x_uint8: np.ndarray,
+  target: Record,
+  more: Sequence[PerceptualMetric] = (),
+) -> Record:
   """Measures a codec at the size of another codec's file of the same image.
 
   Args:
     codec: the one to match.
     name, x_uint8: the image.
     target: the other codec's record.
+    more: further metrics to measure.
   """
   try:
     match = match_size(codec, x_uint8, target.size_bytes or 0)
     # Encoded once more for its time; the search only counts bytes.
-    record = evaluate_image(codec, match.setting, name, x_uint8)
+    record = evaluate_image(codec, match.setting, name, x_uint8, more)
     status = match.status if record.ok else record.status
     at_target = _psnr_at_target(codec, x_uint8, match, record, target.size_bytes)
   except CodecError as error:

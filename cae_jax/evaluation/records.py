@@ -24,6 +24,9 @@ _AVERAGED = (
   "mse_variance",
   "mse_bias_squared",
   "ms_ssim",
+  "ssimulacra2",
+  "butteraugli_3norm",
+  "butteraugli_max",
   "encode_s",
   "decode_s",
 )
@@ -62,6 +65,8 @@ class Record:
     max_error: the largest difference of a decoded sample, in levels.
     error_bound: the largest that the codec was allowed, 0 for lossless; None of lossy codecs. A
       record that exceeded it has no figures.
+    ssimulacra2, butteraugli_3norm, butteraugli_max: where they were asked for (`perceptual`), of
+      8-bit RGB; of Butteraugli less is better.
     digest: hexadecimal start of the SHA-256 of the image's samples, to tell it from others.
   """
 
@@ -93,6 +98,9 @@ class Record:
   max_error: int | None = None
   error_bound: int | None = None
   digest: str = ""
+  ssimulacra2: float | None = None
+  butteraugli_3norm: float | None = None
+  butteraugli_max: float | None = None
 
   @property
   def ok(self) -> bool:

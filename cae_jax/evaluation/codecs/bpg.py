@@ -4,12 +4,11 @@ import functools
 import pathlib
 import re
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Sequence
 
 import numpy as np
 
+from cae_jax.evaluation import programs
 from cae_jax.evaluation.codecs.base import CodecError, FileCodec, Folder, Missing
 from cae_jax.images import files
 
@@ -17,7 +16,6 @@ _HOW_TO_GET = (
   "build libbpg 0.9.8 (https://bellard.org/bpg/) and put bpgenc and bpgdec on the PATH, "
   "or name their folder with --bpg_dir"
 )
-_TIMEOUT_S = 600
 
 
 def bpg(bpg_dir: Folder = None) -> FileCodec | Missing:
@@ -50,7 +48,7 @@ def bpg(bpg_dir: Folder = None) -> FileCodec | Missing:
 def _version(program: str) -> tuple[str, str]:
   """The version of libbpg and the HEVC encoder to use, from the program's own help."""
   # The help ends with exit status 1.
-  text = _run([program, "-h"], check=False)
+  text = programs.run([program, "-h"], check=False)
   version = re.search(r"BPG Image Encoder version (\S+)", text)
   encoders = re.search(r"select the HEVC encoder \(([^,)]+)", text)
   if not version or not encoders:
@@ -64,7 +62,7 @@ def _encode(program: str, encoder: str, x_uint8: np.ndarray, qp: int) -> bytes:
     source, target = pathlib.Path(folder, "in.png"), pathlib.Path(folder, "out.bpg")
     files.write_image(source, x_uint8)
     options = ["-e", encoder, "-f", "444", "-m", "8", "-q", str(qp)]
-    _run([program, *options, "-o", str(target), str(source)])
+    programs.run([program, *options, "-o", str(target), str(source)])
     return target.read_bytes()
 
 
@@ -72,17 +70,5 @@ def _decode(program: str, data: bytes) -> np.ndarray:
   with tempfile.TemporaryDirectory() as folder:
     source, target = pathlib.Path(folder, "in.bpg"), pathlib.Path(folder, "out.png")
     source.write_bytes(data)
-    _run([program, "-o", str(target), str(source)])
+    programs.run([program, "-o", str(target), str(source)])
     return files.read_rgb(target)
-
-
-def _run(command: Sequence[str], check: bool = True) -> str:
-  """Runs a program; returns what it printed."""
-  try:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-  except (OSError, subprocess.TimeoutExpired) as error:
-    raise CodecError(f"{command[0]} did not run: {error}") from error
-  if check and done.returncode:
-    words = (done.stderr or done.stdout).strip()[-300:]
-    raise CodecError(f"{command[0]} ended with status {done.returncode}: {words}")
-  return done.stdout + done.stderr
