@@ -27,7 +27,7 @@ def unordered(
   tasks: Iterable[Task],
   jobs: int,
   lost: Callable[[Task], Result] | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
   """Calls a function on tasks, in processes; gives results as they come.
 
   Processes are spawned: one that is forked from a process in which JAX has started threads can
