@@ -1,6 +1,7 @@
 """Images to bytes and back in one call, with the weights of the package."""
 
 import functools
+import os
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
@@ -106,16 +107,22 @@ def decode(data: BytesLike | Container, *, max_pixels: int = DEFAULT_MAX_PIXELS)
 
 
 def codec(weights: str | None) -> Any:
-  """Returns the codec of weights, made once for all threads: a `Codec` or a `LosslessCodec`."""
+  """Returns the codec of weights, a `Codec` or a `LosslessCodec`.
+
+  It is made once for all threads, and whether weights are named, given by their file, or left out.
+  """
+  from cae_jax.weights import shipped
+
+  path = os.path.abspath(shipped.find(weights))
   with _lock:
-    return _codec(weights)
+    return _codec(path)
 
 
 @functools.cache
-def _codec(weights: str | None) -> Any:
+def _codec(path: str) -> Any:
   from cae_jax import codec as codecs
 
-  return codecs.load(weights)
+  return codecs.load(path)
 
 
 def _array_of(image: Any) -> Any:

@@ -2,49 +2,53 @@
 
 cae compress IN OUT.cae [--quality=Q | --bpp=X | --psnr=X | --bytes=N]
 cae compress IN OUT.cae --lossless | --near_lossless=T
-cae compress IN IN ... --output_dir=DIR
+cae compress IN-OR-FOLDER ... --output_dir=DIR [--recursive] [--jobs=N] [--skip_existing]
 cae decompress IN.cae OUT.png
-cae decompress IN.cae IN.cae ... --output_dir=DIR
+cae decompress IN.cae-OR-FOLDER ... --output_dir=DIR
 cae info IN.cae ...
+cae completion SHELL
+
+`-` in the place of a file is standard input or output. docs/command-line.md has an example of each.
 
 The exit status is 0, 2 after errors that a user can mend, 1 after a bug, 130 after Ctrl-C.
 """
 
 import argparse
-import logging
+import contextlib
+import functools
+import json
 import os
 import sys
-import warnings
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import cae_jax
-from cae_jax import commands, console
-from cae_jax.backend import BackendError
+from cae_jax import batch, commands, console, streams
+from cae_jax.batch import Job, Outcome
 from cae_jax.codec import DEFAULT_MAX_PIXELS
+from cae_jax.data.listing import is_image
 from cae_jax.errors import UsageError
+from cae_jax.images.files import FORMATS
 from cae_jax.paths import shown, user_path
+from cae_jax.streams import Place, Stream
 
 BROKEN_PIPE_STATUS = 141  # as of a program that the signal ends
-
-Job = tuple[Path, Path]
+# Files in folders that are images, too, though Pillow does not read them by itself.
+_MORE_IMAGES = (".dcm", ".heic", ".heif")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command and returns its exit status."""
   console.accept_any_text()
   arguments = _parser().parse_args(_underscored(sys.argv[1:] if argv is None else argv))
-  # JAX and XLA speak of devices that are not there and the like, readers of images of odd metadata.
   if not arguments.debug:
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("jax").setLevel(logging.ERROR)
-    for reader in ("pydicom", "tifffile"):
-      logging.getLogger(reader).setLevel(logging.CRITICAL)
+    console.silence_libraries()
   try:
     status = arguments.run(arguments)
-    sys.stdout.flush()
+    if sys.stdout is not None:  # as it is if it was closed
+      sys.stdout.flush()
     return status
   except BrokenPipeError:  # of standard output: nobody reads on, as with `| head`
     _drop_output()
@@ -57,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _drop_output() -> None:
   """Forgets what standard output does not take, or Python would try again and fail at its end."""
   try:
-    sys.stdout.flush()
+    if sys.stdout is not None:
+      sys.stdout.flush()
   except OSError:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -89,8 +94,7 @@ def _parser() -> argparse.ArgumentParser:
   add = lambda name, run, text: _subparser(subparsers, name, run, text)
   _add_compress(add("compress", _compress, "Image files to .cae files."))
   _add_decompress(add("decompress", _decompress, "The .cae files back to image files."))
-  info = add("info", _info, "What .cae files say of themselves.")
-  info.add_argument("files", nargs="+", metavar="FILE.cae", type=_path)
+  _add_info(add("info", _info, "What .cae files say of themselves."))
   return parser
 
 
@@ -108,16 +112,16 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
   goal.add_argument("--bpp", type=float, metavar="X", help="at most X bits per pixel")
   goal.add_argument("--psnr", type=float, metavar="X", help="at least X dB; inf is lossless")
   goal.add_argument("--bytes", type=int, metavar="N", help="a file of at most N bytes")
+  goal.add_argument("--lossless", action="store_true", help="every sample comes back")
+  goal.add_argument(
+    "--near_lossless", type=int, metavar="T", help="no sample differs by more than T"
+  )
   parser.add_argument(
     "--effort",
     type=int,
     default=0,
     metavar="E",
     help="0 to 9: smaller files by longer work on each, from seconds to minutes (%(default)s)",
-  )
-  goal.add_argument("--lossless", action="store_true", help="every sample comes back")
-  goal.add_argument(
-    "--near_lossless", type=int, metavar="T", help="no sample differs by more than T"
   )
   parser.add_argument(
     "--keep_hidden_colour",
@@ -130,6 +134,12 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
 def _add_decompress(parser: argparse.ArgumentParser) -> None:
   _add_files(parser, "OUT.png")
   parser.add_argument(
+    "--format",
+    choices=sorted(suffix.removeprefix(".") for suffix in FORMATS),
+    metavar="NAME",
+    help="of images for --output_dir and -, where no name says it: png (the default), jpg, tif, …",
+  )
+  parser.add_argument(
     "--max_pixels",
     type=int,
     default=DEFAULT_MAX_PIXELS,
@@ -138,34 +148,79 @@ def _add_decompress(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def _add_info(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    "files", nargs="+", metavar="FILE.cae", type=_place, help="- is standard input"
+  )
+  _add_json(parser)
+
+
 def _add_files(parser: argparse.ArgumentParser, out: str) -> None:
   parser.add_argument(
-    "files", nargs="+", metavar="FILE", type=_path, help=f"IN {out}, or many IN and --output_dir"
+    "files",
+    nargs="+",
+    metavar="FILE",
+    type=_place,
+    help=f"IN {out}, of which - is standard input or output; or many IN and --output_dir",
   )
-  parser.add_argument("--output_dir", metavar="DIR", type=_path, help="write there, by IN's names")
+  parser.add_argument(
+    "--output_dir", metavar="DIR", type=_path, help="write there, by IN's names; IN may be folders"
+  )
+  parser.add_argument(
+    "--recursive", action="store_true", help="take folders in folders, too, and keep them apart"
+  )
+  parser.add_argument(
+    "--jobs", type=_positive, default=1, metavar="N", help="so many files at once (%(default)s)"
+  )
+  present = parser.add_mutually_exclusive_group()
+  present.add_argument("--force", action="store_true", help="overwrite files")
+  present.add_argument(
+    "--skip_existing", action="store_true", help="leave out what there is a file of already"
+  )
   parser.add_argument(
     "--weights", metavar="NAME_OR_FILE", type=_path, help="others than the shipped ones"
   )
-  parser.add_argument("--force", action="store_true", help="overwrite files")
+  _add_json(parser)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("--json", action="store_true", help="print an object a line for each file")
 
 
 def _path(text: str) -> Path:
+  return _parsed(user_path, text)
+
+
+def _place(text: str) -> Place:
+  return _parsed(streams.place, text)
+
+
+def _parsed(function: Callable[[str], Any], text: str) -> Any:
   try:
-    return user_path(text)
+    return function(text)
   except UsageError as error:
     raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _positive(text: str) -> int:
+  if not text.isdecimal() or int(text) < 1:
+    raise argparse.ArgumentTypeError(f"expected a number from 1 on, got {text!r}")
+  return int(text)
+
+
 def _compress(arguments: argparse.Namespace) -> int:
-  jobs = _jobs(arguments, commands.SUFFIX)
-  if arguments.output_dir is None and jobs[0][1].suffix.lower() != commands.SUFFIX:
-    raise UsageError(
-      f"{shown(jobs[0][1])} does not end in {commands.SUFFIX}; expected IN OUT{commands.SUFFIX}, "
-      "or --output_dir for many files"
-    )
-  command = lambda source, target: commands.compress_file(
-    source,
-    target,
+  def takes(name: str) -> bool:
+    return is_image(name) or name.lower().endswith(_MORE_IMAGES)
+
+  def check(target: Path) -> None:
+    if target.suffix.lower() != commands.SUFFIX:
+      raise UsageError(
+        f"{shown(target)} does not end in {commands.SUFFIX}; expected IN OUT{commands.SUFFIX}, or "
+        "--output_dir for many files"
+      )
+
+  command = functools.partial(
+    commands.compress_file,
     weights=_weights(arguments),
     strip=arguments.strip,
     lossless=arguments.lossless,
@@ -178,92 +233,142 @@ def _compress(arguments: argparse.Namespace) -> int:
     psnr=arguments.psnr,
     size_bytes=arguments.bytes,
   )
-  return _run(jobs, command, arguments)
+  return _write_files(command, _jobs(arguments, commands.SUFFIX, takes, check), arguments)
 
 
 def _decompress(arguments: argparse.Namespace) -> int:
-  jobs = _jobs(arguments, ".png")
-  if arguments.output_dir is None and jobs[0][1].suffix.lower() in ("", commands.SUFFIX):
-    raise UsageError(
-      f"{shown(jobs[0][1])} is no name of an image file; expected IN{commands.SUFFIX} OUT.png, or "
-      "--output_dir for many files"
-    )
-  command = lambda source, target: commands.decompress_file(
-    source,
-    target,
+  def takes(name: str) -> bool:
+    return name.lower().endswith(commands.SUFFIX)
+
+  def check(target: Path) -> None:
+    if target.suffix.lower() in ("", commands.SUFFIX):
+      raise UsageError(
+        f"{shown(target)} is no name of an image file; expected IN{commands.SUFFIX} OUT.png, or "
+        "--output_dir for many files"
+      )
+    if arguments.format is not None:
+      raise UsageError(
+        f"--format is for --output_dir and -; the name {shown(target)} says its format"
+      )
+
+  image_format = arguments.format or "png"
+  command = functools.partial(
+    commands.decompress_file,
     weights=_weights(arguments),
     max_pixels=arguments.max_pixels,
+    image_format=image_format,
     overwrite=arguments.force,
   )
-  return _run(jobs, command, arguments)
+  return _write_files(command, _jobs(arguments, f".{image_format}", takes, check), arguments)
 
 
 def _info(arguments: argparse.Namespace) -> int:
-  jobs = [(path, path) for path in arguments.files]
-  return _run_all(jobs, lambda source, _: commands.describe_file(source), arguments.debug)
+  if sum(isinstance(place, Stream) for place in arguments.files) > 1:
+    raise UsageError(f"{Stream.INPUT.value} can be read once; expected one - at most")
+  for place in arguments.files:
+    streams.check(place)
+  work = batch.Work(commands.describe_file, debug=arguments.debug)
+  return _run(work, [Job(place) for place in arguments.files], arguments)
 
 
 def _weights(arguments: argparse.Namespace) -> str | None:
   return None if arguments.weights is None else str(arguments.weights)
 
 
-def _jobs(arguments: argparse.Namespace, suffix: str) -> list[Job]:
-  """IN and OUT of every file; without --output_dir there are exactly these two."""
+def _jobs(
+  arguments: argparse.Namespace,
+  suffix: str,
+  takes: Callable[[str], bool],
+  check: Callable[[Path], None],
+) -> list[Job]:
+  """Plans which files to make: of suffix those in --output_dir, else one that passes a check."""
   files, folder = arguments.files, arguments.output_dir
-  if folder is None:
-    if len(files) != 2:
-      raise UsageError(
-        f"expected IN and OUT, got {len(files)} name{'s' * (len(files) > 1)}; for many files give "
-        "--output_dir"
-      )
-    return [(files[0], files[1])]
-  jobs = [(path, folder / f"{path.stem}{suffix}") for path in files]
-  sources: dict[Path, Path] = {}
-  for source, target in jobs:
-    if target in sources:
-      both = f"{shown(sources[target])} and {shown(source)}"
-      raise UsageError(f"{both} would both become {shown(target)}; rename one")
-    sources[target] = source
-  return jobs
+  if folder is not None:
+    return batch.into_folder(files, folder, suffix, takes, recursive=arguments.recursive)
+  if arguments.recursive:
+    raise UsageError("--recursive is for folders; give --output_dir")
+  job = batch.one(files)
+  if isinstance(job.target, Path):
+    check(job.target)
+  elif arguments.json:
+    raise UsageError(f"--json and - both need {Stream.OUTPUT.value}; expected one of them")
+  return [job]
 
 
-def _run(jobs: list[Job], command: commands.Command, arguments: argparse.Namespace) -> int:
+def _write_files(
+  command: commands.Command, jobs: Sequence[Job], arguments: argparse.Namespace
+) -> int:
   """Runs a command that writes files, never over others unless --force says so."""
+  folder = arguments.output_dir
+  work = batch.Work(
+    command,
+    overwrite=arguments.force,
+    skip_existing=arguments.skip_existing,
+    makes_folders=folder is not None,
+    debug=arguments.debug,
+  )
+  if folder is None:
+    return _run(work, jobs, arguments)
+  folder.mkdir(parents=True, exist_ok=True)
+  totals, started = batch.Totals(), time.monotonic()
+  try:
+    return _run(work, jobs, arguments, totals)
+  finally:
+    if totals.files:
+      print(totals.line(time.monotonic() - started), file=sys.stderr)
 
-  def guarded(source: Path, target: Path) -> str:
-    if not target.parent.is_dir():
-      raise UsageError(f"{shown(target.parent)}: no such folder")
-    try:
-      # Seen before the work, if it can be; what is no regular file holds nothing to be lost.
-      if target.is_file() and not arguments.force:
-        raise FileExistsError
-      return command(source, target)
-    except FileExistsError as error:
-      raise UsageError(f"{shown(target)} exists; --force overwrites it") from error
 
-  if arguments.output_dir is not None:
-    arguments.output_dir.mkdir(parents=True, exist_ok=True)
-  return _run_all(jobs, guarded, arguments.debug)
-
-
-def _run_all(jobs: list[Job], command: commands.Command, debug: bool) -> int:
-  """One file after the other; a bad one, or a bug that it shows, does not stop the others."""
+def _run(
+  work: batch.Work,
+  jobs: Sequence[Job],
+  arguments: argparse.Namespace,
+  totals: batch.Totals | None = None,
+) -> int:
+  """Does all jobs, and tells of each; a bad file does not stop the others."""
   from tqdm import tqdm
 
   status = 0
   # None: only where a person watches.
-  for source, target in tqdm(jobs, unit="file", disable=True if len(jobs) == 1 else None):
-    try:
-      line = command(source, target)
-    except BackendError:
-      raise  # it would be the same for every file
-    except Exception as error:
+  bar = tqdm(total=len(jobs), unit="file", disable=True if len(jobs) == 1 else None)
+  count = getattr(arguments, "jobs", 1)
+  with bar, contextlib.closing(batch.run(work, jobs, count)) as outcomes:
+    for outcome in outcomes:
       with tqdm.external_write_mode():
-        found = console.report(error, debug=debug, source=source)
-      status = console.BUG_STATUS if console.BUG_STATUS in (found, status) else found
-    else:
-      tqdm.write(line)
+        status = _worse(status, _tell(outcome, arguments.json))
+      bar.update()
+      if totals is not None:
+        totals.add(outcome)
   return status
+
+
+def _tell(outcome: Outcome, as_json: bool) -> int:
+  """Prints what came of a file; returns the exit status that it calls for."""
+  job, result = outcome.job, outcome.result
+  # Standard output is the file's own, if it is there.
+  output = sys.stderr if job.target is Stream.OUTPUT else sys.stdout
+  if as_json:
+    print(json.dumps(_object(outcome), allow_nan=False), file=output, flush=True)
+  elif result is not None:
+    print(result.words, file=output, flush=True)
+  elif outcome.complaint is None and job.target is not None:
+    there = streams.name_of(job.target)
+    print(f"{streams.name_of(job.source)}: skipped, {there} is there", file=output, flush=True)
+  return 0 if outcome.complaint is None else outcome.complaint.show()
+
+
+def _object(outcome: Outcome) -> dict[str, Any]:
+  """What --json says of a file."""
+  places = {"input": outcome.job.source, "output": outcome.job.target}
+  return {
+    **{key: streams.argument_of(place) for key, place in places.items() if place is not None},
+    "status": outcome.status,
+    **({} if outcome.complaint is None else {"error": outcome.complaint.message}),
+    **({} if outcome.result is None else outcome.result.fields),
+  }
+
+
+def _worse(status: int, other: int) -> int:
+  return console.BUG_STATUS if console.BUG_STATUS in (status, other) else status or other
 
 
 if __name__ == "__main__":

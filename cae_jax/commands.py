@@ -1,22 +1,23 @@
 """Image files to .cae files and back: what the command line does with each file."""
 
 import contextlib
+import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cae_jax.api import LOSSLESS
-from cae_jax.atomic import replace_atomically
+from cae_jax import api
 from cae_jax.codec import DEFAULT_MAX_PIXELS, automatic, info
+from cae_jax.codec.info import Info
 from cae_jax.codec.kinds import hides_colours
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
 from cae_jax.codec.targets import OutOfReach
 from cae_jax.coding.bitstream import MAX_METADATA_BYTES, Header, Kind, unpack
 from cae_jax.errors import MissingExtraError, UsageError
-from cae_jax.images.files import ImageError, ImageFile, read_image, write_image
-from cae_jax.paths import read_file, shown
+from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image
+from cae_jax.streams import Place, name_of, read_bytes, write_bytes
 
 SUFFIX = ".cae"
 _KINDS = {
@@ -31,13 +32,27 @@ _KINDS = {
 }
 _METADATA = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP"}
 
-# (source, target) -> a line that says what was done
-Command = Callable[[Path, Path], str]
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """What was done with a file.
+
+  Attributes:
+    words: for people, one line or more.
+    fields: for programs, ready for JSON; docs/command-line.md describes them.
+  """
+
+  words: str
+  fields: Mapping[str, Any]
+
+
+# Does something with a source, and makes the target of it, if there is one.
+Command = Callable[[Place, Any], Result]
 
 
 def compress_file(
-  source: Path,
-  target: Path,
+  source: Place,
+  target: Place,
   *,
   weights: str | None = None,
   strip: bool = False,
@@ -47,7 +62,7 @@ def compress_file(
   effort: int = 0,
   overwrite: bool = True,
   **goal: float | None,
-) -> str:
+) -> Result:
   """Compresses an image file.
 
   Args:
@@ -84,35 +99,44 @@ def compress_file(
     )
     return encoded, notes
 
-  image = read_image(source, exact=exact)
+  read = functools.partial(read_image, data := read_bytes(source), name=name_of(source))
+  image = read(exact=exact)
   encoded, notes = encode(image)
   if isinstance(encoded, LosslessEncoded) and not exact:
     exact = True
     with contextlib.suppress(ImageError, MissingExtraError, OutOfReach):
       # That codec knows 16 bits: the file's own, not what was made of them for the lossy one.
-      deep = read_image(source, exact=True)
+      deep = read(exact=True)
       if deep.bits > 8:
         (encoded, notes), image = encode(deep), deep
   if effort and isinstance(encoded, LosslessEncoded):
     notes.append("effort not used, that is of lossy files")
   if exact and not keep_hidden_colour and hides_colours(image.pixels):
     notes.append("colours under full transparency dropped; --keep_hidden_colour keeps them")
-  with replace_atomically(target, overwrite=overwrite) as temporary:
-    temporary.write_bytes(encoded.data)
-  psnr = [] if math.isinf(encoded.psnr_db) else [f"{encoded.psnr_db:.2f} dB"]
+  write_bytes(target, encoded.data, overwrite=overwrite)
+  is_same = math.isinf(encoded.psnr_db)
+  psnr = [] if is_same else [f"{encoded.psnr_db:.2f} dB"]
   what = [f"{len(encoded.data)} bytes", f"{encoded.rate_bpp:.4f} bpp", *psnr, encoded.how]
-  line = f"{shown(source)} -> {shown(target)}: {', '.join(filter(None, what))}"
-  return "; ".join([line, *image.notes, *notes])
+  return _result(
+    source,
+    target,
+    ", ".join(filter(None, what)),
+    [*image.notes, *notes],
+    info(encoded.data),
+    input_bytes=len(data),
+    psnr_db=None if is_same else encoded.psnr_db,
+  )
 
 
 def decompress_file(
-  source: Path,
-  target: Path,
+  source: Place,
+  target: Place,
   *,
   weights: str | None = None,
   max_pixels: int = DEFAULT_MAX_PIXELS,
+  image_format: str = "png",
   overwrite: bool = True,
-) -> str:
+) -> Result:
   """Decompresses a .cae file into an image file, whose suffix decides the format.
 
   Args:
@@ -120,6 +144,7 @@ def decompress_file(
     target: the image file to write.
     weights: a shipped name or a file; if None, the shipped ones that the file was made with.
     max_pixels: larger images are refused.
+    image_format: a suffix without its dot; of standard output, which has none.
     overwrite: False leaves a file of the target's name alone.
   Returns:
     What was done.
@@ -129,47 +154,63 @@ def decompress_file(
     OSError: a file cannot be read or written; FileExistsError if there is one, and `overwrite` is
       False.
   """
-  container = unpack(read_file(source))
+  container = unpack(read_bytes(source))
   codec = _codec_for(container.header) if weights is None else load_codec(weights)
   decoded = codec.decode(container, max_pixels=max_pixels)
   metadata = decoded.metadata
-  notes = write_image(
-    target,
+  name = target if isinstance(target, Path) else Path(f"{target.value}.{image_format}")
+  data, notes = encode_image(
+    name,
     decoded.image,
     icc_profile=metadata.get("icc"),
     exif=metadata.get("exif"),
     xmp=metadata.get("xmp"),
-    overwrite=overwrite,
   )
-  image = f"{decoded.info.width} x {decoded.info.height} {_KINDS[decoded.info.kind]}"
-  return "; ".join([f"{shown(source)} -> {shown(target)}: {image}", *notes])
+  write_bytes(target, data, overwrite=overwrite)
+  what = f"{decoded.info.width} x {decoded.info.height} {_KINDS[decoded.info.kind]}"
+  return _result(source, target, what, notes, decoded.info, output_bytes=len(data))
 
 
-def describe_file(source: Path) -> str:
+def describe_file(source: Place, _: None = None) -> Result:
   """Puts into words what `info` says of a .cae file, in several lines."""
-  content = info(read_file(source))
+  content = info(read_bytes(source))
   level = "" if content.rate_level is None else f", rate level {content.rate_level}"
   if content.largest_error is not None:
     level = f", near-lossless, errors of at most {content.largest_error}"
     level = level if content.largest_error else ", lossless"
   metadata = [f"{name} ({size} bytes)" for name, size in content.metadata_bytes.items()]
-  return "\n".join(
-    [
-      f"{shown(source)}: {content.width} x {content.height} {_KINDS[content.kind]}",
-      f"  {content.size_bytes} bytes, {content.rate_bpp:.4f} bpp",
-      f"  weights {content.model_id} ({content.model_hash}){level}",
-      f"  sections of {', '.join(map(str, content.section_bytes))} bytes",
-      f"  metadata: {', '.join(metadata) or 'none'}",
-    ]
-  )
+  lines = [
+    f"{name_of(source)}: {content.width} x {content.height} {_KINDS[content.kind]}",
+    f"  {content.size_bytes} bytes, {content.rate_bpp:.4f} bpp",
+    f"  weights {content.model_id} ({content.model_hash}){level}",
+    f"  sections of {', '.join(map(str, content.section_bytes))} bytes",
+    f"  metadata: {', '.join(metadata) or 'none'}",
+  ]
+  return Result("\n".join(lines), _fields(content))
 
 
-@functools.cache
+def _result(
+  source: Place, target: Place, what: str, notes: Sequence[str], content: Info, **more: Any
+) -> Result:
+  """What was done with a source, of which the .cae file has a content, and more that is known."""
+  words = "; ".join([f"{name_of(source)} -> {name_of(target)}: {what}", *notes])
+  return Result(words, {**_fields(content), **more, "notes": list(notes)})
+
+
+def _fields(content: Info) -> dict[str, Any]:
+  """The content of a .cae file, ready for JSON."""
+  return {
+    **dataclasses.asdict(content),
+    "kind": content.kind.name.lower(),
+    "rate_bpp": content.rate_bpp,
+  }
+
+
 def load_codec(weights: str | None) -> Any:
-  """Makes the codec of weights, with compiled programs kept on disk."""
-  from cae_jax import codec, compile_cache
+  """Returns the codec of weights (`api.codec`), with compiled programs kept on disk."""
+  from cae_jax import compile_cache
 
-  found = codec.load(weights)
+  found = api.codec(weights)
   if not isinstance(found, LosslessCodec):  # that one compiles nothing
     compile_cache.enable()
   return found
@@ -177,7 +218,7 @@ def load_codec(weights: str | None) -> Any:
 
 def _codecs(weights: str | None) -> tuple[Callable, Callable]:
   """What makes the lossy and the lossless codec; one of them of the weights that are asked for."""
-  lossy, lossless = (lambda: load_codec(weights)), (lambda: load_codec(LOSSLESS))
+  lossy, lossless = (lambda: load_codec(weights)), (lambda: load_codec(api.LOSSLESS))
   if weights is None or not isinstance(load_codec(weights), LosslessCodec):
     return lossy, lossless
 

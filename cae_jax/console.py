@@ -1,9 +1,12 @@
 """How programs end: one line for what a user can mend, a traceback for a bug."""
 
+import dataclasses
 import io
+import logging
 import os
 import sys
 import traceback
+import warnings
 
 from cae_jax.errors import Error
 from cae_jax.paths import shown
@@ -20,33 +23,66 @@ def accept_any_text() -> None:
       stream.reconfigure(errors="backslashreplace")
 
 
+def silence_libraries() -> None:
+  """Keeps what JAX, XLA and readers of images tell their developers from those who use programs."""
+  # Of devices that are not there and the like, of odd metadata.
+  warnings.filterwarnings("ignore", module=r"PIL\.")
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  logging.getLogger("jax").setLevel(logging.ERROR)
+  for reader in ("pydicom", "tifffile"):
+    logging.getLogger(reader).setLevel(logging.CRITICAL)
+
+
 def is_users(error: BaseException) -> bool:
   """Says whether a user can mend it, by another input, argument or device; else it is a bug."""
   return isinstance(error, (Error, OSError, KeyboardInterrupt)) or _is_out_of_memory(error)
 
 
-def report(
+@dataclasses.dataclass(frozen=True)
+class Complaint:
+  """What a program says of an error.
+
+  Attributes:
+    message: one line.
+    status: the exit status that the error calls for: 2, 130 after Ctrl-C, 1 for a bug.
+    traceback: where a user is to see it, else empty.
+  """
+
+  message: str
+  status: int
+  traceback: str = ""
+
+  def show(self) -> int:
+    """Says it on standard error; returns the exit status."""
+    print(f"{self.traceback}error: {self.message}", file=sys.stderr)
+    return self.status
+
+
+def complaint(
   error: BaseException, *, debug: bool = False, source: str | os.PathLike[str] | None = None
-) -> int:
-  """Says on standard error what went wrong, in one line if a user can mend it.
+) -> Complaint:
+  """Puts into words what went wrong, in one line if a user can mend it.
 
   Args:
     error: what was raised.
-    debug: shows the traceback in any case.
+    debug: with the traceback in any case.
     source: the file that was at work, if one was; it is named.
-  Returns:
-    The exit status that the error calls for: 2, 130 after Ctrl-C, 1 for a bug.
   """
-  if debug or not is_users(error):
-    traceback.print_exception(error)
+  trace = "".join(traceback.format_exception(error)) if debug or not is_users(error) else ""
   message = _text(error)
   if source is not None:
     name = shown(source)
     message = message.replace(os.fspath(source), name)
     message = message if name in message else f"{name}: {message}"
   lines = (line.strip() for line in message.splitlines())
-  print("error:", *filter(None, lines), file=sys.stderr)
-  return _status(error)
+  return Complaint(" ".join(filter(None, lines)), _status(error), trace)
+
+
+def report(
+  error: BaseException, *, debug: bool = False, source: str | os.PathLike[str] | None = None
+) -> int:
+  """Says on standard error what went wrong; returns the exit status. Arguments as `complaint`."""
+  return complaint(error, debug=debug, source=source).show()
 
 
 def _text(error: BaseException) -> str:

@@ -90,7 +90,7 @@ def read_members(path: pathlib.Path, source_dir: str | os.PathLike) -> Iterator[
   try:
     with tarfile.open(path) as archive:
       for member in archive:
-        if member.isfile() and _is_image(pathlib.PurePosixPath(member.name).name):
+        if member.isfile() and is_image(pathlib.PurePosixPath(member.name).name):
           count += 1
           data = archive.extractfile(member).read()  # type: ignore[union-attr]
           yield shown(f"{name}/{member.name}"), data
@@ -102,6 +102,13 @@ def read_members(path: pathlib.Path, source_dir: str | os.PathLike) -> Iterator[
     raise ImageError(f"{shown(path)}: no images in this tar file")
 
 
+def is_image(name: str) -> bool:
+  """Tells by its name whether a file is an image that Pillow reads, and no hidden one."""
+  suffix = pathlib.PurePath(name).suffix.lower()
+  image_format = Image.registered_extensions().get(suffix)
+  return not name.startswith(".") and image_format in _IMAGE_FORMATS
+
+
 def _bytes_or_error(path: pathlib.Path) -> bytes | OSError:
   try:
     return path.read_bytes()
@@ -111,14 +118,8 @@ def _bytes_or_error(path: pathlib.Path) -> bytes | OSError:
 
 def _is_usable(path: pathlib.Path, root: pathlib.Path) -> bool:
   hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-  return not hidden and (_is_tar(path.name) or _is_image(path.name))
+  return not hidden and (_is_tar(path.name) or is_image(path.name))
 
 
 def _is_tar(name: str) -> bool:
   return name.lower().endswith(_TAR_SUFFIXES)
-
-
-def _is_image(name: str) -> bool:
-  suffix = pathlib.PurePath(name).suffix.lower()
-  image_format = Image.registered_extensions().get(suffix)
-  return not name.startswith(".") and image_format in _IMAGE_FORMATS

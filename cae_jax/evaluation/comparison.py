@@ -1,17 +1,16 @@
 """Our codec against others over images, in this process or in several."""
 
-import concurrent.futures
+import contextlib
 import dataclasses
 import functools
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tqdm
 
 from cae_jax import codec as codecs
+from cae_jax import processes
 from cae_jax.evaluation import evaluate, perceptual
 from cae_jax.evaluation.codecs import baselines, own_codec
 from cae_jax.evaluation.codecs.base import Folder, ImageCodec, Missing
@@ -74,35 +73,18 @@ def run(
   for codec in others(comparison):
     if isinstance(codec, Missing):
       keep(Record(codec.name, None, None, status=codec.status))
-  # Forking a process in which JAX has started threads can hang.
-  context = multiprocessing.get_context("spawn")
-  pool = concurrent.futures.ProcessPoolExecutor(jobs, context)
   tasks = ((comparison, name, x, [r for r in done if r.image == name]) for name, x in images)
-  try:
-    results = _unordered(pool, _measure_one, tasks, 2 * jobs)
+  results = processes.unordered(_measure_one, tasks, jobs)
+  with contextlib.closing(results):
     for records in tqdm.tqdm(results, total=len(images), desc="evaluate", unit="image"):
       for record in records:
         keep(record)
-  finally:
-    pool.shutdown(cancel_futures=True)
   return rows
 
 
-def _unordered(pool, function: Callable, tasks: Iterable[tuple], ahead: int) -> Iterator[Any]:
-  """Results as they come; no more than some tasks are at hand, since images take memory."""
-  waiting: set[concurrent.futures.Future] = set()
-  for task in tasks:
-    waiting.add(pool.submit(function, *task))
-    if len(waiting) >= ahead:
-      ended, waiting = concurrent.futures.wait(
-        waiting, return_when=concurrent.futures.FIRST_COMPLETED
-      )
-      yield from (future.result() for future in ended)
-  yield from (future.result() for future in concurrent.futures.as_completed(waiting))
-
-
-def _measure_one(comparison, name: str, x_uint8: np.ndarray, done) -> list[Record]:
+def _measure_one(task: tuple[Comparison, str, np.ndarray, list[Record]]) -> list[Record]:
   """The new records of one image, in a process among others."""
+  comparison, name, x_uint8, done = task
   new: list[Record] = []
   _measure(comparison, [(name, x_uint8)], done, new.append, progress=False)
   return [

@@ -3,12 +3,14 @@
 from cae_jax.atomic import replace_atomically
 from cae_jax.images.pixels import ImageError, check_pixels, to_rgb
 from cae_jax.images.reading import ImageFile, read_image, read_rgb
-from cae_jax.images.writing import write_image
+from cae_jax.images.writing import FORMATS, encode_image, write_image
 
 __all__ = [
+  "FORMATS",
   "ImageError",
   "ImageFile",
   "check_pixels",
+  "encode_image",
   "read_image",
   "read_rgb",
   "replace_atomically",

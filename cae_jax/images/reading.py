@@ -65,7 +65,7 @@ class ImageFile:
     return {name: block for name, block in blocks.items() if block is not None}
 
 
-def read_image(file: Source, *, exact: bool = False) -> ImageFile:
+def read_image(file: Source, *, exact: bool = False, name: str = "") -> ImageFile:
   """Reads an image file of any format that Pillow decodes, and HEIC with `pillow-heif` installed.
 
   What a file holds is kept, or a note says that it is not; docs/images.md has the table.
@@ -75,6 +75,7 @@ def read_image(file: Source, *, exact: bool = False) -> ImageFile:
     exact: every bit of the samples is kept, of up to 16 bits each, in the colours of the file; what
       would lose some is refused. Otherwise pixels are made 8-bit sRGB, or 8-bit in the colours of
       the file's ICC profile. DICOM files are read exactly only.
+    name: what errors call it, in place of its path or size.
   Returns:
     The image, its metadata, and notes on what was changed.
   Raises:
@@ -85,7 +86,8 @@ def read_image(file: Source, *, exact: bool = False) -> ImageFile:
     UsageError: the argument is none of the above, or a folder.
     OSError: the file cannot be read at all.
   """
-  name, data = _name_and_bytes(file)
+  own_name, data = _name_and_bytes(file)
+  name = name or own_name
   try:
     # Decoders raise nearly every type of exception on damaged files.
     return _decode_to_the_end(data, exact)

@@ -93,14 +93,9 @@ def write_image(
 ) -> tuple[str, ...]:
   """Writes an image file, whole or not at all; the suffix of the name decides the format.
 
-  Metadata that is broken, or that the format does not hold, is left out.
-
   Args:
     path: where to; PNG (`.png`) keeps every kind of pixels exactly.
-    pixels: uint8 or uint16, [H, W] or [H, W, 1 to 4]: grey, grey and alpha, RGB or RGBA.
-    icc_profile: colour profile to embed.
-    exif: EXIF block to embed.
-    xmp: XMP block to embed.
+    pixels, icc_profile, exif, xmp: as of `encode_image`.
     overwrite: as `replace_atomically` takes it.
   Returns:
     What the file does not hold of all this, in words; docs/images.md has the table.
@@ -108,24 +103,52 @@ def write_image(
     ImageError: the pixels are not an image, or the format cannot hold them. Nothing is written.
     FileExistsError: there is such a file and `overwrite` is False.
   """
+  data, notes = encode_image(path, pixels, icc_profile=icc_profile, exif=exif, xmp=xmp)
+  with replace_atomically(path, overwrite=overwrite) as temporary:
+    temporary.write_bytes(data)
+  return notes
+
+
+def encode_image(
+  name: str | os.PathLike,
+  pixels: np.ndarray,
+  *,
+  icc_profile: bytes | None = None,
+  exif: bytes | None = None,
+  xmp: bytes | None = None,
+) -> tuple[bytes, tuple[str, ...]]:
+  """Makes the bytes of an image file.
+
+  Metadata that is broken, or that the format does not hold, is left out.
+
+  Args:
+    name: of the file that they are for: its suffix decides the format, and errors name it.
+    pixels: uint8 or uint16, [H, W] or [H, W, 1 to 4]: grey, grey and alpha, RGB or RGBA.
+    icc_profile: colour profile to embed.
+    exif: EXIF block to embed.
+    xmp: XMP block to embed.
+  Returns:
+    The bytes, and what they do not hold of all this, in words.
+  Raises:
+    ImageError: the pixels are not an image, or the format cannot hold them.
+  """
   check_pixels(pixels, deep=True)
   samples = np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[..., None])
-  path = pathlib.Path(path)
+  path = pathlib.Path(name)
   form = _format(path, samples)
   kind = _MODES[samples.shape[2]]
   mode = form.modes[kind]
   given = {"icc_profile": icc_profile, "exif": exif, "xmp": xmp}
-  present = {name: block for name, block in given.items() if block is not None}
-  faults = {name: _fault(path, form, mode, name, block) for name, block in present.items()}
-  blocks = {name: block for name, block in present.items() if faults[name] is None}
-  with replace_atomically(path, overwrite=overwrite) as temporary:
-    temporary.write_bytes(_encode_or_say(path, form, samples, blocks))
+  present = {key: block for key, block in given.items() if block is not None}
+  faults = {key: _fault(path, form, mode, key, block) for key, block in present.items()}
+  blocks = {key: block for key, block in present.items() if faults[key] is None}
+  data = _encode_or_say(path, form, samples, blocks)
   notes = [fault for fault in faults.values() if fault is not None]
   if mode != kind:
     notes.append(f"{_KINDS[kind]} written as {_KINDS[mode]}")
   if not form.is_exact:
     notes.append(f"{path.suffix} may lose some more quality, .png does not")
-  return tuple(notes)
+  return data, tuple(notes)
 
 
 def _format(path: pathlib.Path, samples: np.ndarray) -> Format:

@@ -1,4 +1,6 @@
+import argparse
 import io
+import json
 import os
 import re
 import shutil
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from cae_jax import cli, commands, compile_cache
+from cae_jax import api, cli, commands, compile_cache
 from cae_jax.backend import BackendError
 from cae_jax.coding import bitstream
 from cae_jax.coding.bitstream import Kind, pack, unpack
@@ -34,9 +36,10 @@ def _tiny_codec(monkeypatch, tmp_path):
   folder.mkdir()
   save_weights(folder / "tiny.safetensors", context_weights())
   monkeypatch.setattr(shipped, "FOLDER", folder)
-  commands.load_codec.cache_clear()
+  monkeypatch.setattr(shipped, "DEFAULT", "tiny")
+  api._codec.cache_clear()
   yield
-  commands.load_codec.cache_clear()
+  api._codec.cache_clear()
 
 
 @pytest.fixture
@@ -143,8 +146,9 @@ def test_many_files_and_a_bad_one(tmp_path, capsys):
   said = capsys.readouterr()
   assert sorted(path.name for path in out.iterdir()) == ["a.cae", "c.cae"]
   assert said.out.count(" bpp, ") == 2
-  [line] = said.err.splitlines()
-  assert line.startswith(f"error: {tmp_path}/b.png: not a readable image")
+  bad, summary = said.err.splitlines()
+  assert bad.startswith(f"error: {tmp_path}/b.png: not a readable image")
+  assert summary.startswith("3 files, 1 failed, ")
   assert run("decompress", *sorted(out.iterdir()), "--output_dir", tmp_path / "back") == 0
   assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["a.png", "c.png"]
   assert read_image(tmp_path / "back" / "c.png").pixels.shape == (30, 40, 3)
@@ -194,7 +198,8 @@ def test_errors_show_names_in_another_encoding(tmp_path, capsys):
   path = tmp_path / os.fsdecode(b"caf\xe9.png")
   path.write_bytes(b"no image")
   assert run("compress", path, f"--output_dir={tmp_path}") == 2
-  assert one_error(capsys).startswith(rf"error: {tmp_path}/caf\xe9.png: not a readable image")
+  error = capsys.readouterr().err
+  assert error.startswith(rf"error: {tmp_path}/caf\xe9.png: not a readable image")
 
 
 def test_a_bug_does_not_stop_a_batch(tmp_path, capsys, monkeypatch):
@@ -211,7 +216,7 @@ def test_a_bug_does_not_stop_a_batch(tmp_path, capsys, monkeypatch):
   sources = [tmp_path / f"{name}.png" for name in "abcd"]
   assert run("compress", *sources, f"--output_dir={tmp_path}") == 1
   assert sorted(path.name for path in tmp_path.glob("*.cae")) == ["a.cae", "d.cae"]
-  first, *_, bug, absent = capsys.readouterr().err.splitlines()
+  first, *_, bug, absent, _ = capsys.readouterr().err.splitlines()
   assert first.startswith("Traceback")
   assert bug.startswith(f"error: {tmp_path}/b.png: internal error (ZeroDivisionError: of all")
   assert absent.startswith(f"error: {tmp_path}/c.png: No such file")
@@ -220,7 +225,7 @@ def test_a_bug_does_not_stop_a_batch(tmp_path, capsys, monkeypatch):
 def test_what_libraries_warn_of_is_not_shown(picture, tmp_path, capsys, monkeypatch):
   def compress(*_, **__):
     warnings.warn_explicit("odd", UserWarning, "a.py", 1, module="PIL.TiffImagePlugin")
-    return "done"
+    return commands.Result("done", {})
 
   monkeypatch.setattr(commands, "compress_file", compress)
   assert run("compress", picture, tmp_path / "a.cae") == 0
@@ -258,18 +263,32 @@ def test_home_is_expanded_and_urls_are_refused(picture, tmp_path, monkeypatch, c
     assert re.search(r": \w+://.*: expected a path, not a URL; fetch", one_error(capsys))
 
 
-@pytest.mark.parametrize(
-  ("given", "known"),
-  [
-    (
-      ["a-b", "--max-pixels=1-2", "--output-dir", "c-d"],
-      ["a-b", "--max_pixels=1-2", "--output_dir", "c-d"],
-    ),
-    (["--output_dir=x-y"], ["--output_dir=x-y"]),
-    (["-h", "--", "--a-b"], ["-h", "--", "--a-b"]),
-  ],
-)
-def test_options_may_have_hyphens(given, known):
+def _options():
+  """Every option of every command, as one that holds values or none."""
+  [commands] = (a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction))
+  for name, parser in commands.choices.items():
+    positional = [action for action in parser._actions if not action.option_strings]
+    words = [(action.choices or ["x"])[0] for action in positional]
+    for action in parser._actions:
+      if action.option_strings and action.dest != "help":
+        yield pytest.param(name, words, action, id=f"{name} --{action.dest}")
+
+
+@pytest.mark.parametrize(("command", "words", "action"), list(_options()))
+def test_every_option_may_have_hyphens(command, words, action):
+  [underscored] = action.option_strings
+  hyphened = "--" + underscored[2:].replace("_", "-")
+  value = (action.choices or ["1"])[0]
+  read = lambda *given: cli._parser().parse_args(cli._underscored([command, *words, *given]))
+  if action.nargs == 0:
+    assert read(hyphened) == read(underscored)
+  else:
+    assert read(hyphened, value) == read(f"{hyphened}={value}") == read(underscored, value)
+
+
+def test_what_is_no_option_keeps_its_hyphens():
+  given = ["a-b", "--max-pixels=1-2", "--output-dir", "c-d", "-", "--", "--a-b"]
+  known = ["a-b", "--max_pixels=1-2", "--output_dir", "c-d", "-", "--", "--a-b"]
   assert cli._underscored(given) == known
 
 
@@ -474,3 +493,53 @@ def test_weights_by_path(picture, tmp_path, monkeypatch):
   assert run("decompress", tmp_path / "a.cae", tmp_path / "a.png") == 0
   assert run("decompress", tmp_path / "a.cae", tmp_path / "b.png", f"--weights={path}") == 0
   assert asked == [str(path), str(shipped.FOLDER / "tiny.safetensors")]
+
+
+def _objects(capsys):
+  said = capsys.readouterr()
+  refuse = lambda name: pytest.fail(f"{name} is no JSON")
+  return [json.loads(line, parse_constant=refuse) for line in said.out.splitlines()], said.err
+
+
+# What docs/command-line.md says of each file's object.
+_CONTENT = {
+  "width": 120,
+  "height": 90,
+  "kind": "rgb",
+  "rate_level": 1024,
+  "largest_error": None,
+  "model_id": "tiny",
+  "metadata_bytes": {},
+}
+_ALL = {"input", "status", "size_bytes", "rate_bpp", "model_hash", "section_bytes", *_CONTENT}
+
+
+def test_json_is_an_object_a_line(picture, tmp_path, capsys):
+  cae, png, bad = tmp_path / "a.cae", tmp_path / "b.png", tmp_path / "bad.cae"
+  bad.write_bytes(b"no")
+  assert run("compress", picture, cae, "--quality=25", "--json") == 0
+  assert run("info", cae, bad, "--json") == 2
+  assert run("decompress", cae, png, "--json") == 0
+  assert run("compress", bad, cae, "--json", "--skip_existing") == 0
+  (made, told, failed, decoded, skipped), errors = _objects(capsys)
+  size = {"input_bytes": picture.stat().st_size}
+  assert made.keys() == _ALL | {"output", "input_bytes", "psnr_db", "notes"}
+  assert told.keys() == _ALL
+  assert decoded.keys() == _ALL | {"output", "output_bytes", "notes"}
+  for found in (made, told, decoded):
+    assert found | _CONTENT == found
+    assert (found["status"], found["size_bytes"]) == ("ok", cae.stat().st_size)
+    assert found["rate_bpp"] == 8 * cae.stat().st_size / (90 * 120)
+  assert made | size | {"input": str(picture), "output": str(cae), "notes": []} == made
+  assert made["psnr_db"] == pytest.approx(psnr_db(IMAGE, read_image(png).pixels), abs=0.01)
+  assert decoded["output_bytes"] == png.stat().st_size
+  error = f"{bad}: not a CAE file"
+  assert failed.pop("error").startswith(error)
+  assert failed == {"input": str(bad), "status": "failed"}
+  assert skipped == {"input": str(bad), "output": str(cae), "status": "skipped"}
+  assert errors.startswith(f"error: {error}")
+
+
+def test_the_codec_of_commands_is_that_of_the_api():
+  assert commands.load_codec(None) is api.codec("tiny")
+  assert api.codec(str(shipped.FOLDER / "tiny.safetensors")) is api.codec(None)

@@ -1,6 +1,5 @@
 """Our codec against others: many images pass through, few are in memory."""
 
-import concurrent.futures
 import weakref
 
 import numpy as np
@@ -50,21 +49,6 @@ def test_images_are_not_held_in_memory(monkeypatch):
   expected = [(codec, str(index)) for codec in ("alone", "ours") for index in range(20)]
   assert [(row.codec, row.image) for row in rows] == expected
   assert source.most_alive <= 2
-
-
-def test_tasks_are_made_a_few_ahead():
-  taken: list[int] = []
-
-  def tasks():
-    for number in range(20):
-      taken.append(number)
-      yield (number,)
-
-  with concurrent.futures.ThreadPoolExecutor(2) as pool:
-    results = comparison._unordered(pool, lambda number: number, tasks(), 4)
-    first = next(results)
-    assert len(taken) == 4
-    assert sorted([first, *results]) == list(range(20))
 
 
 def test_a_codec_of_one_rate_has_no_efforts():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cae_jax import commands
+from cae_jax import api
 from cae_jax.codec.lossless.image import LosslessCodec
 from tests.benchmarks import fuzz
 from tests.golden import FOLDER
@@ -16,9 +16,9 @@ from tests.models import context_codec
 def _shared_codec(monkeypatch):
   codecs = {"context": context_codec, "lossless": lambda: LosslessCodec(tiny_weights())}
   monkeypatch.setattr("cae_jax.codec.load", lambda path: codecs[Path(path).stem]())
-  commands.load_codec.cache_clear()
+  api._codec.cache_clear()
   yield
-  commands.load_codec.cache_clear()
+  api._codec.cache_clear()
 
 
 def test_damaged_files_are_refused_as_such_or_written(tmp_path):

@@ -68,7 +68,7 @@ def test_a_batch_does_not_end_at_broken_metadata(tmp_path, monkeypatch, suffix):
   blocks = {"exif": b"Exif\0\0no TIFF file", "icc": b"no profile", "xmp": b"\xff"}
   source, target = tmp_path / "a.cae", tmp_path / f"a{suffix}"
   source.write_bytes(pack(made.header, made.sections, blocks))
-  line = commands.decompress_file(source, target, weights="tiny")
+  line = commands.decompress_file(source, target, weights="tiny").words
   assert "unreadable EXIF left out" in line
   assert "unreadable ICC profile, left out" in line
   assert files.read_image(target).pixels.shape == (30, 40, 3)

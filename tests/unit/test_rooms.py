@@ -18,7 +18,8 @@ _LEVELS = {
   "evaluation": 4,
   "commands": 5,
   "pillow": 5,
-  "cli": 6,
+  "batch": 6,
+  "cli": 7,
 }
 
 

@@ -1,0 +1,69 @@
+"""Work in several processes: results, deaths, and ends."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from cae_jax import processes
+
+
+def _square(number):
+  return number * number
+
+
+def _die_at_three(number):
+  if number == 3:
+    os.kill(os.getpid(), signal.SIGKILL)
+  return number
+
+
+def _raise(number):
+  raise ValueError(f"{number} is wrong")
+
+
+def _mark_end(path):
+  try:
+    path.write_text("begun")
+    time.sleep(60)
+  finally:
+    path.write_text("ended")
+
+
+def test_results_come_from_tasks_made_a_few_ahead():
+  taken = []
+  tasks = (taken.append(number) or number for number in range(12))
+  results = processes.unordered(_square, tasks, 2)
+  first = next(results)
+  assert len(taken) <= 5
+  assert sorted([first, *results]) == [number**2 for number in range(12)]
+
+
+def test_a_process_that_dies_takes_its_own_task_alone():
+  results = processes.unordered(_die_at_three, range(6), 2, lost=lambda number: -number)
+  assert sorted(results) == [-3, 0, 1, 2, 4, 5]
+
+
+def test_without_a_word_on_lost_tasks_a_death_is_an_error():
+  with pytest.raises(processes.ProcessDied, match="a process has died"):
+    list(processes.unordered(_die_at_three, [3], 1))
+
+
+def test_errors_come_back():
+  with pytest.raises(ValueError, match="7 is wrong"):
+    list(processes.unordered(_raise, [7], 1))
+
+
+def test_an_end_lets_functions_clean_up(tmp_path):
+  tasks = [tmp_path / "a", tmp_path / "b"]
+
+  def until_both_run():
+    yield from tasks
+    while not all(path.exists() for path in tasks):
+      time.sleep(0.05)
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    list(processes.unordered(_mark_end, until_both_run(), 2))
+  assert [path.read_text() for path in tasks] == ["ended", "ended"]
