@@ -1,4 +1,4 @@
-"""The `cae` command: compress, decompress and info, for one file or many.
+"""The `cae` command: compress, decompress, info and compare, for one file or many.
 
 cae compress IN OUT.cae [--quality=Q | --bpp=X | --psnr=X | --bytes=N]
 cae compress IN OUT.cae --lossless | --near_lossless=T
@@ -6,6 +6,7 @@ cae compress IN-OR-FOLDER ... --output_dir=DIR [--recursive] [--jobs=N] [--skip_
 cae decompress IN.cae OUT.png
 cae decompress IN.cae-OR-FOLDER ... --output_dir=DIR
 cae info IN.cae ...
+cae compare IN [--output=PAGE.html] [--quality=Q | --bpp=X | --psnr=X | --bytes=N]
 cae completion SHELL
 
 `-` in the place of a file is standard input or output. docs/command-line.md has an example of each.
@@ -20,6 +21,7 @@ import json
 import os
 import sys
 import time
+import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -95,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
   _add_compress(add("compress", _compress, "Image files to .cae files."))
   _add_decompress(add("decompress", _decompress, "The .cae files back to image files."))
   _add_info(add("info", _info, "What .cae files say of themselves."))
+  _add_compare(add("compare", _compare, "A page that compares codecs at equal bytes."))
+  _add_completion(add("completion", _completion, "A script that completes cae's words by Tab."))
   return parser
 
 
@@ -107,11 +111,7 @@ def _subparser(subparsers, name: str, run: Callable, text: str) -> argparse.Argu
 
 def _add_compress(parser: argparse.ArgumentParser) -> None:
   _add_files(parser, "OUT.cae")
-  goal = parser.add_mutually_exclusive_group()
-  goal.add_argument("--quality", type=float, metavar="Q", help="0 to 100; 50 if nothing is given")
-  goal.add_argument("--bpp", type=float, metavar="X", help="at most X bits per pixel")
-  goal.add_argument("--psnr", type=float, metavar="X", help="at least X dB; inf is lossless")
-  goal.add_argument("--bytes", type=int, metavar="N", help="a file of at most N bytes")
+  goal = _add_goal(parser)
   goal.add_argument("--lossless", action="store_true", help="every sample comes back")
   goal.add_argument(
     "--near_lossless", type=int, metavar="T", help="no sample differs by more than T"
@@ -153,6 +153,44 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
     "files", nargs="+", metavar="FILE.cae", type=_place, help="- is standard input"
   )
   _add_json(parser)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("photograph", metavar="IN", type=_path, help="any image; seen as 8-bit RGB")
+  parser.add_argument(
+    "--output", type=_path, metavar="PAGE.html", help="what to write; IN's name with _compared.html"
+  )
+  _add_goal(parser)
+  parser.add_argument(
+    "--codecs", default="all", metavar="NAMES", help="all, or some such as jpeg,avif (%(default)s)"
+  )
+  parser.add_argument(
+    "--bpg_dir", type=_path, metavar="DIR", help="folder of bpgenc and bpgdec; else the PATH"
+  )
+  parser.add_argument(
+    "--weights", metavar="NAME_OR_FILE", type=_path, help="others than the shipped ones"
+  )
+  parser.add_argument("--no_open", action="store_true", help="leave the browser alone")
+  parser.add_argument("--force", action="store_true", help="overwrite the page")
+
+
+def _add_completion(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell to complete in")
+
+
+def _add_goal(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+  goal = parser.add_mutually_exclusive_group()
+  goal.add_argument("--quality", type=float, metavar="Q", help="0 to 100; 50 if nothing is given")
+  goal.add_argument("--bpp", type=float, metavar="X", help="at most X bits per pixel")
+  goal.add_argument("--psnr", type=float, metavar="X", help="at least X dB; inf is lossless")
+  goal.add_argument("--bytes", type=int, metavar="N", help="a file of at most N bytes")
+  return goal
+
+
+def _goal(arguments: argparse.Namespace) -> dict[str, Any]:
+  """The options of `_add_goal`, as the codecs call them."""
+  names = {"quality": "quality", "bpp": "bpp", "psnr": "psnr", "bytes": "size_bytes"}
+  return {name: getattr(arguments, option) for option, name in names.items()}
 
 
 def _add_files(parser: argparse.ArgumentParser, out: str) -> None:
@@ -228,10 +266,7 @@ def _compress(arguments: argparse.Namespace) -> int:
     keep_hidden_colour=arguments.keep_hidden_colour,
     effort=arguments.effort,
     overwrite=arguments.force,
-    quality=arguments.quality,
-    bpp=arguments.bpp,
-    psnr=arguments.psnr,
-    size_bytes=arguments.bytes,
+    **_goal(arguments),
   )
   return _write_files(command, _jobs(arguments, commands.SUFFIX, takes, check), arguments)
 
@@ -269,6 +304,39 @@ def _info(arguments: argparse.Namespace) -> int:
     streams.check(place)
   work = batch.Work(commands.describe_file, debug=arguments.debug)
   return _run(work, [Job(place) for place in arguments.files], arguments)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+  source = arguments.photograph
+  target = arguments.output or Path(f"{source.stem}_compared.html")
+  exists = UsageError(f"{shown(target)} exists; --force overwrites it")
+  if target.is_file() and not arguments.force:
+    raise exists
+  lines = commands.compare_file(
+    source,
+    target,
+    weights=_weights(arguments),
+    codecs=arguments.codecs,
+    bpg_dir=arguments.bpg_dir,
+    overwrite=arguments.force,
+    **_goal(arguments),
+  )
+  try:
+    for line in lines:
+      print(line, flush=True)
+  except FileExistsError as error:
+    raise exists from error
+  print(shown(target), flush=True)
+  if not arguments.no_open and not webbrowser.open(target.resolve().as_uri()):
+    print(f"no browser was found that could show {shown(target)}", file=sys.stderr)
+  return 0
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+  from cae_jax import completion
+
+  print(completion.script(_parser(), arguments.shell, (_path, _place)))
+  return 0
 
 
 def _weights(arguments: argparse.Namespace) -> str | None:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +16,7 @@ from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
 from cae_jax.codec.targets import OutOfReach
 from cae_jax.coding.bitstream import MAX_METADATA_BYTES, Header, Kind, unpack
 from cae_jax.errors import MissingExtraError, UsageError
-from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image
+from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image, read_rgb
 from cae_jax.streams import Place, name_of, read_bytes, write_bytes
 
 SUFFIX = ".cae"
@@ -187,6 +187,55 @@ def describe_file(source: Place, _: None = None) -> Result:
     f"  metadata: {', '.join(metadata) or 'none'}",
   ]
   return Result("\n".join(lines), _fields(content))
+
+
+def compare_file(
+  source: Path,
+  target: Path,
+  *,
+  weights: str | None = None,
+  codecs: str = "all",
+  bpg_dir: Path | None = None,
+  overwrite: bool = True,
+  **goal: Any,
+) -> Iterator[str]:
+  """Writes a page of a photograph under our codec, and under others at the size of its file.
+
+  Args:
+    source: any image file that Pillow reads, taken as 8-bit RGB.
+    target: the HTML file to write.
+    weights: a shipped name or a file; the default ones if None.
+    codecs, bpg_dir: see `evaluation.codecs.baselines.baselines`.
+    overwrite: False leaves a file of the target's name alone.
+    **goal: of `Codec.encode`, at most one that is not None.
+  Yields:
+    A line for each codec, as soon as it is known; the page is there at the end.
+  Raises:
+    MissingExtraError: packages of the evaluation are not installed.
+    Error: the source is no image, or the goal cannot be met.
+    OSError: a file cannot be read or written; FileExistsError if there is one, and `overwrite` is
+      False.
+  """
+  try:
+    from cae_jax.evaluation import photograph, report
+    from cae_jax.evaluation.codecs import baselines
+  except ModuleNotFoundError as error:
+    if (error.name or "").startswith("cae_jax"):
+      raise  # a bug
+    raise MissingExtraError(
+      f'a comparison needs {error.name}, which is not installed: pip install "cae_jax[compare]"'
+    ) from error
+  report.plotly_js()  # before the pictures, which take a while
+  others = baselines.baselines(codecs, bpg_dir)
+  image = read_rgb(source)
+  codec = load_codec(weights)
+  if isinstance(codec, LosslessCodec):
+    raise UsageError(f"the weights {weights} are lossless; expected lossy ones to compare")
+  found = []
+  for picture in photograph.compare(codec, others, source.stem, image, **goal):
+    found.append(picture)
+    yield photograph.words(picture)
+  photograph.write_report(target, source.stem, image, found, overwrite=overwrite)
 
 
 def _result(

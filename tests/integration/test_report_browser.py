@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from cae_jax.evaluation import report
+from cae_jax.evaluation import photograph, report
 from cae_jax.evaluation.pictures import Picture
 from cae_jax.evaluation.rd import published
 from cae_jax.evaluation.records import Record
@@ -80,13 +80,13 @@ def _no_complaints(complaints):
   assert complaints == []
 
 
-def _open(browser, address, complaints, **settings):
+def _open(browser, address, complaints, drawn="#plot-ms_ssim_db .scatterlayer .trace", **settings):
   page = browser.new_context(**settings).new_page()
   page.on("console", lambda message: complaints.append(message.text))
   page.on("pageerror", lambda error: complaints.append(str(error)))
   page.on("request", lambda request: complaints.append(request.url) if _remote(request) else None)
   page.goto(address)
-  page.wait_for_selector("#plot-ms_ssim_db .scatterlayer .trace")
+  page.wait_for_selector(drawn)
   return page
 
 
@@ -267,3 +267,25 @@ def test_a_phone_scrolls_downwards_alone(browser, address, complaints):
     assert box["width"] > 200
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= _PHONE["width"]
+
+
+def test_one_photograph_is_shown_without_empty_curves(browser, complaints, tmp_path):
+  black = np.zeros((64, 96, 3), np.uint8)
+  row = lambda codec: Record(codec, 1, "tree", rate_bpp=0.5, psnr_db=30.0, mse=9.0, size_bytes=384)
+  missing = Picture(Record("bpg", None, "tree", status="not run: no program"), None)
+  found = [Picture(row("ours"), black + 16), Picture(row("jpeg"), black + 64), missing]
+  photograph.write_report(tmp_path / "a.html", "tree", black, found, overwrite=False)
+  address = (tmp_path / "a.html").as_uri()
+  page = _open(browser, address, complaints, "#thumbnails img", viewport=_DESKTOP)
+  titles = page.locator("main h2").all()
+  assert [title.text_content() for title in titles if title.is_visible()] == [
+    "Pictures at equal size",
+    "Files",
+    "Codecs, settings and versions",
+  ]
+  assert page.locator("nav a:visible").all_text_contents() == ["Pictures", "Files", "Codecs"]
+  _wait_for(page, "document.getElementById('right-canvas').width === 96")
+  assert _colour(page, "left-canvas") == [16, 16, 16, 255]
+  assert page.locator("#right-name").text_content() == "JPEG"
+  page.locator("#split").fill("20")
+  assert _divider_share(page) == pytest.approx(0.2, abs=0.01)

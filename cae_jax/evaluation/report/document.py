@@ -30,10 +30,15 @@ def write(
   dataset: str = "",
   gallery: Gallery = (),
   timing: Table | None = None,
+  *,
+  overwrite: bool = True,
 ) -> None:
-  """Writes the report, whole or not at all; arguments and errors as in `page`."""
+  """Writes the report, whole or not at all; arguments and errors as in `page`.
+
+  With `overwrite` False a file that is there stays, and is a FileExistsError.
+  """
   text = page(records, dataset, gallery, timing)
-  with replace_atomically(path) as temporary:
+  with replace_atomically(path, overwrite=overwrite) as temporary:
     temporary.write_text(text, encoding="utf-8")
 
 
@@ -64,6 +69,8 @@ def page(
   lossy = [record for record in measured if record.error_bound is None]
   bounded = [record for record in measured if record.error_bound is not None]
   literature = published.load_for(dataset, {record.image or "" for record in lossy})
+  has_curves = _has_curves(lossy)
+  has_times = timing is not None or any(record.decode_s is not None for record in measured)
   data = {**plots.plots(lossy, literature), "gallery": list(gallery)}
   return Template(_file("page.html")).substitute(
     title=html.escape(_title(measured)),
@@ -74,11 +81,15 @@ def page(
     data=json_in_html(data),
     image_options=_options(data["images"]),
     bd_rates=tables.rate_distortion_html(lossy, literature),
-    lossy_hidden="" if lossy else "hidden",
+    lossy_hidden=_hidden_unless(lossy),
+    curves_hidden=_hidden_unless(has_curves),
+    files=tables.files_html([] if has_curves else lossy),
+    files_hidden=_hidden_unless(lossy and not has_curves),
     lossless=tables.lossless_html(bounded),
-    lossless_hidden="" if bounded else "hidden",
-    gallery_hidden="" if gallery else "hidden",
+    lossless_hidden=_hidden_unless(bounded),
+    gallery_hidden=_hidden_unless(gallery),
     gallery_missing="hidden" if gallery else "",
+    times_hidden=_hidden_unless(has_times),
     times=tables.times_html(measured, timing),
     codecs=tables.codecs_html(records),
   )
@@ -103,6 +114,17 @@ def plotly_js() -> str:
       'the report needs plotly, which is not installed: pip install "cae_jax[report]"'
     ) from error
   return get_plotlyjs()
+
+
+def _has_curves(records: Sequence[Record]) -> bool:
+  """Says whether some codec was measured at several settings of its own on one image."""
+  points = [(record.codec, record.image) for record in records if record.matched_to is None]
+  return len(set(points)) < len(points)
+
+
+def _hidden_unless(shown: Any) -> str:
+  """The attribute of an element that is there only if there is something to show."""
+  return "" if shown else "hidden"
 
 
 def _title(records: Sequence[Record]) -> str:

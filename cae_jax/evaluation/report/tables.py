@@ -11,7 +11,7 @@ from cae_jax.evaluation.lossless.standings import standings
 from cae_jax.evaluation.names import in_order, is_baseline, label
 from cae_jax.evaluation.rd import bd_rates
 from cae_jax.evaluation.rd import tables as rd_tables
-from cae_jax.evaluation.rd.curves import METRICS, Curve
+from cae_jax.evaluation.rd.curves import METRICS, Curve, ms_ssim_db
 from cae_jax.evaluation.records import Record
 
 _NUMBER = re.compile(r"[-+−]?[\d.]+( %)?|—|∞")
@@ -62,6 +62,16 @@ def times_html(records: Sequence[Record], timing: rd_tables.Table | None = None)
   rows = [_times_row(codec, [r for r in records if r.codec == codec]) for codec in codecs]
   head = ("codec", "files", "encode s", "quartiles", "decode s", "quartiles", "decode MP/s")
   return f"<p>{_TIMES}</p>\n" + table_html(head, rows, "Times")
+
+
+def files_html(records: Sequence[Record]) -> str:
+  """Writes the figures of each file; for a few files, which make no curves.
+
+  Args:
+    records: of lossy codecs, with figures.
+  """
+  head = ("codec", "image", "bytes", "bits per pixel", "PSNR, dB", "MS-SSIM, dB")
+  return table_html(head, map(_file_row, records), "Files")
 
 
 def codecs_html(records: Sequence[Record]) -> str:
@@ -135,9 +145,16 @@ def _spread(seconds: Sequence[float]) -> tuple[str, str]:
   return median, f"{low:.3f} to {high:.3f}"
 
 
+def _file_row(record: Record) -> tuple[str, ...]:
+  ms_ssim = "—" if record.ms_ssim is None else f"{ms_ssim_db(record.ms_ssim):.2f}"
+  figures = (f"{record.rate_bpp:.4f}", f"{record.psnr_db:.2f}", ms_ssim)
+  size = f"{record.size_bytes}"
+  return label(record.codec), record.image or "", size, *(f.replace("inf", "∞") for f in figures)
+
+
 def _codec_row(codec: str, records: Sequence[Record]) -> tuple[str, ...]:
   versions = dict.fromkeys(r.version for r in records if r.version)
-  fixed = [r for r in records if r.image is not None and r.matched_to is None]
+  fixed = [r for r in records if r.setting is not None and r.matched_to is None]
   settings = ", ".join(dict.fromkeys(str(r.setting) for r in fixed)) or "—"
   return label(codec), "; ".join(versions) or "—", settings, "; ".join(_notes(codec, records))
 
