@@ -6,6 +6,7 @@ ship, and with flags behind them that make them short.
 
 import dataclasses
 import importlib
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -106,7 +107,8 @@ def test_every_command_can_be_read(page, monkeypatch):
 def _read(command: Command) -> None:
   """Reads a command as its program would, without what stands for something of the reader's."""
   if command.program == "cae":
-    cae._parser().parse_args([*command.arguments])
+    own = itertools.takewhile(lambda word: word not in "<|>", command.arguments)
+    cae._parser().parse_args([*cae._underscored([*own])])
     return
   program = importlib.import_module(command.program)
   if hasattr(program, "define_flags"):
