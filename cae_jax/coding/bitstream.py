@@ -374,7 +374,8 @@ def _reader(file: bytes, salvage: bool) -> ByteReader:
   if salvage and version > _FIRST_VERSION:
     body = file  # where it was cut off, its last bytes are no checksum
   elif _crc(body) != stored:
-    raise BitstreamError("checksum", len(body), _DAMAGED)
+    way_out = "; `cae decompress --salvage` writes what is left" * (version > _FIRST_VERSION)
+    raise BitstreamError("checksum", len(body), _DAMAGED + way_out)
   return ByteReader(body, "header", len(MAGIC) + 1)
 
 
