@@ -8,7 +8,7 @@ from cae_jax import backend as _backend  # has to know of every fork from now on
 from cae_jax.errors import Error, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
-  from cae_jax.api import compress, decode, decompress, encode
+  from cae_jax.api import compress, decode, decompress, encode, preview
   from cae_jax.codec.image import Codec
   from cae_jax.codec.info import info
   from cae_jax.coding.errors import BitstreamError
@@ -29,6 +29,7 @@ __all__ = [
   "encode",
   "info",
   "load",
+  "preview",
 ]
 __version__ = "0.1.0"
 
@@ -43,6 +44,7 @@ _LAZY = {
   "decompress": "api",
   "encode": "api",
   "info": "codec.info",
+  "preview": "api",
 }
 
 

@@ -3,7 +3,7 @@
 cae compress IN OUT.cae [--quality=Q | --bpp=X | --psnr=X | --bytes=N]
 cae compress IN OUT.cae --lossless | --near_lossless=T
 cae compress IN-OR-FOLDER ... --output_dir=DIR [--recursive] [--jobs=N] [--skip_existing]
-cae decompress IN.cae OUT.png
+cae decompress IN.cae OUT.png [--region=TOP,LEFT,HEIGHT,WIDTH | --preview] [--salvage]
 cae decompress IN.cae-OR-FOLDER ... --output_dir=DIR
 cae info IN.cae ...
 cae compare IN [--output=PAGE.html] [--quality=Q | --bpp=X | --psnr=X | --bytes=N]
@@ -19,6 +19,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import sys
 import time
 import webbrowser
@@ -146,6 +147,23 @@ def _add_decompress(parser: argparse.ArgumentParser) -> None:
     metavar="N",
     help="refuse larger images (%(default)s)",
   )
+  part = parser.add_mutually_exclusive_group()
+  part.add_argument("--region", metavar="TOP,LEFT,HEIGHT,WIDTH", help="decode these pixels only")
+  part.add_argument(
+    "--preview", action="store_true", help="a small picture of an eighth of the size, made quickly"
+  )
+  parser.add_argument(
+    "--salvage", action="store_true", help="write what is left of a damaged file, and say what not"
+  )
+
+
+def _region(text: str | None) -> tuple[int, ...] | None:
+  if text is None:
+    return None
+  numbers = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", text, re.ASCII)
+  if numbers is None:
+    raise UsageError(f"--region={text}: expected TOP,LEFT,HEIGHT,WIDTH in pixels")
+  return tuple(map(int, numbers.groups()))
 
 
 def _add_info(parser: argparse.ArgumentParser) -> None:
@@ -286,11 +304,16 @@ def _decompress(arguments: argparse.Namespace) -> int:
         f"--format is for --output_dir and -; the name {shown(target)} says its format"
       )
 
+  if arguments.preview and arguments.salvage:
+    raise UsageError("--preview is of whole files; for what is left of one give --salvage alone")
   image_format = arguments.format or "png"
   command = functools.partial(
     commands.decompress_file,
     weights=_weights(arguments),
     max_pixels=arguments.max_pixels,
+    region=_region(arguments.region),
+    preview=arguments.preview,
+    salvage=arguments.salvage,
     image_format=image_format,
     overwrite=arguments.force,
   )

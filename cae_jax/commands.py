@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 from cae_jax import api
 from cae_jax.codec import DEFAULT_MAX_PIXELS, automatic, info
-from cae_jax.codec.info import Info
+from cae_jax.codec.decoded import Decoded
+from cae_jax.codec.info import Info, info_of
 from cae_jax.codec.kinds import hides_colours
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
 from cae_jax.codec.targets import OutOfReach
@@ -134,6 +135,9 @@ def decompress_file(
   *,
   weights: str | None = None,
   max_pixels: int = DEFAULT_MAX_PIXELS,
+  region: Sequence[int] | None = None,
+  preview: bool = False,
+  salvage: bool = False,
   image_format: str = "png",
   overwrite: bool = True,
 ) -> Result:
@@ -144,6 +148,9 @@ def decompress_file(
     target: the image file to write.
     weights: a shipped name or a file; if None, the shipped ones that the file was made with.
     max_pixels: larger images are refused.
+    region: top, left, height and width, to write only that.
+    preview: writes a small picture of an eighth of the size.
+    salvage: writes what is left of a damaged file.
     image_format: a suffix without its dot; of standard output, which has none.
     overwrite: False leaves a file of the target's name alone.
   Returns:
@@ -154,9 +161,16 @@ def decompress_file(
     OSError: a file cannot be read or written; FileExistsError if there is one, and `overwrite` is
       False.
   """
-  container = unpack(read_bytes(source))
+  container = unpack(read_bytes(source), salvage=salvage)
   codec = _codec_for(container.header) if weights is None else load_codec(weights)
-  decoded = codec.decode(container, max_pixels=max_pixels)
+  if preview:
+    decoded = Decoded(
+      codec.preview(container, max_pixels=max_pixels),
+      container.metadata,
+      info_of(container.outline),
+    )
+  else:
+    decoded = codec.decode(container, max_pixels=max_pixels, region=region, salvage=salvage)
   metadata = decoded.metadata
   name = target if isinstance(target, Path) else Path(f"{target.value}.{image_format}")
   data, notes = encode_image(
@@ -167,8 +181,11 @@ def decompress_file(
     xmp=metadata.get("xmp"),
   )
   write_bytes(target, data, overwrite=overwrite)
-  what = f"{decoded.info.width} x {decoded.info.height} {_KINDS[decoded.info.kind]}"
-  return _result(source, target, what, notes, decoded.info, output_bytes=len(data))
+  height, width = decoded.image.shape[:2]
+  what = f"{width} x {height} {_KINDS[decoded.info.kind]}"
+  damage = {"damage": [part._asdict() for part in decoded.damage]} if salvage else {}
+  notes = *map(str, decoded.damage), *notes
+  return _result(source, target, what, notes, decoded.info, output_bytes=len(data), **damage)
 
 
 def describe_file(source: Place, _: None = None) -> Result:

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from cae_jax import api
+from cae_jax.codec.small import PREVIEW
 from cae_jax.coding.bitstream import MAGIC, Container, unpack
 from cae_jax.errors import Error, UsageError
 from cae_jax.images.pixels import from_pillow, to_8_bits
@@ -46,12 +47,13 @@ class CaeImageFile(ImageFile.ImageFile):
   format_description = "Learned image compression (cae_jax)"
   # Also of images that were copied or unpickled, which have their pixels.
   _container: Container | None = None
+  _is_preview = False
   _loading = threading.RLock()
 
   def _open(self) -> None:
     assert self.fp is not None
     with _as_os_errors():
-      container = unpack(self.fp.read())
+      container = unpack(self.fp.read(), salvage=ImageFile.LOAD_TRUNCATED_IMAGES)
     header = container.header
     kind = header.kind
     bits = 8 * np.dtype(kind.dtype).itemsize
@@ -65,13 +67,33 @@ class CaeImageFile(ImageFile.ImageFile):
       if key in container.metadata:
         self.info[name] = container.metadata[key]
 
+  def draft(self, mode: Any, size: tuple[int, int] | None) -> Any:
+    """Lets the image be a preview of an eighth of its size, if that is no smaller than `size`.
+
+    `Image.thumbnail` asks for it.
+
+    Returns:
+      The mode, and the box that the whole image has in the preview; None if nothing changes.
+    """
+    width, height = (-(-side // PREVIEW) for side in self.size)
+    if size is None or self._container is None or self._is_preview:
+      return None
+    if width < size[0] or height < size[1]:
+      return None
+    box = 0, 0, self.width / PREVIEW, self.height / PREVIEW
+    self._size, self._is_preview = (width, height), True
+    return self.mode, box
+
   def load(self) -> Any:
-    """Decodes the pixels, once; raises OSError if the file is damaged within."""
+    """Decodes the pixels, once; raises OSError if the file is damaged within.
+
+    With `ImageFile.LOAD_TRUNCATED_IMAGES` what is damaged is filled.
+    """
     with self._loading:
       if self._container is not None:
         # Pillow's own limit has been held against the size.
         with _as_os_errors():
-          pixels = api.decode(self._container, max_pixels=self.width * self.height).image
+          pixels = self._decode(self._container)
         samples = pixels.astype("<u2") if self.mode == "I;16" else to_8_bits(pixels)
         self.im = Image.frombytes(self.mode, self.size, samples.tobytes()).im
         self._container = None
@@ -79,6 +101,13 @@ class CaeImageFile(ImageFile.ImageFile):
           self.fp.close()
           self.fp = None
       return super().load()
+
+  def _decode(self, container: Container) -> np.ndarray:
+    most = container.header.height * container.header.width
+    if self._is_preview:
+      return api.preview(container, max_pixels=most)
+    salvage = ImageFile.LOAD_TRUNCATED_IMAGES
+    return api.decode(container, max_pixels=most, salvage=salvage).image
 
 
 def _accept(prefix: bytes) -> bool:

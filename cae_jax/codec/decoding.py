@@ -1,66 +1,194 @@
-"""From a file's container to the image."""
+"""From a lossy file's container to the image, a region of it, a small picture, or what is left."""
+
+import contextlib
+from collections.abc import Sequence
 
 import numpy as np
 
-from cae_jax.codec import windows
+from cae_jax.codec import checked, windows
 from cae_jax.codec.coders.base import LatentCoder
-from cae_jax.codec.decoded import Decoded
+from cae_jax.codec.decoded import Damage, Decoded
 from cae_jax.codec.info import info_of, unpack_rate
 from cae_jax.codec.kinds import Planes, has_alpha, put_together
 from cae_jax.codec.lossless.plain import decode_plain
+from cae_jax.codec.lossless.sections import read_plain
+from cae_jax.codec.regions import Region, area_of, common, overlap, relative, scaled, shape_of
+from cae_jax.codec.small import PREVIEW, shrink
 from cae_jax.codec.threads import in_threads
-from cae_jax.codec.tiles import coding_tiles
+from cae_jax.codec.tiles import Tile, coding_tiles
 from cae_jax.coding.bitstream import Container, Header, symbol_checksum
 from cae_jax.coding.errors import BitstreamError
 
+_OPAQUE = 255
 
-def decode_container(coder: LatentCoder, container: Container) -> Decoded:
+# Symbols in the order of decoding, and latents [h, w, M] or, of the coarse ones, [h, w, C].
+_Tile = tuple[list[np.ndarray], np.ndarray]
+
+
+def decode_container(
+  coder: LatentCoder, container: Container, region: Region | None = None, salvage: bool = False
+) -> Decoded:
   """Decodes a file that this coder's weights have made.
 
+  Args:
+    coder: of these weights.
+    container: of the file.
+    region: of the image, see `regions.area_of`.
+    salvage: fills what is damaged, and says what that is, instead of raising an error.
   Raises:
     BitstreamError: the sections are damaged, or not those of such an image.
+    UsageError: the region is not within the image.
   """
-  header, sections = container.header, container.sections
-  rate_level = _rate_level(coder, header)
-  height, width = header.height, header.width
-  tiles = coding_tiles(-(-height // coder.stride), -(-width // coder.stride), coder.stride)
-  expected = len(tiles) + has_alpha(header.kind)
-  if len(sections) != expected:
-    raise BitstreamError(
-      "sections", 0, f"{len(sections)} sections; an image of this size and kind has {expected}"
-    )
-  y_hat = _decode_tiles(coder, tiles, sections, rate_level, header.symbol_checksum)
+  file = _LossyFile(coder, container)
+  area = area_of(region, file.height, file.width)
+  plan = windows.plan(coder, file.positions, area)
+  y_hat, damage = file.latents(plan.seen, salvage)
   alpha = None
-  if has_alpha(header.kind):
-    alpha = decode_plain(sections[-1], (height, width, 1), np.uint8)[..., 0]
-  rgb = windows.synthesise(coder, y_hat, rate_level, height, width)
-  image = put_together(Planes(header.kind, rgb, alpha))
-  return Decoded(image, container.metadata, info_of(container.outline))
+  if has_alpha(container.header.kind):
+    try:
+      alpha = file.alpha()[area]
+    except BitstreamError:
+      if not salvage:
+        raise
+      alpha = np.full(shape_of(area), _OPAQUE, np.uint8)
+      damage.append(Damage(area[0].start, area[1].start, *shape_of(area), "opaque"))
+  rgb = windows.synthesise_area(coder, y_hat, file.rate_level, plan)
+  image = put_together(Planes(container.header.kind, rgb, alpha))
+  return Decoded(image, container.metadata, info_of(container.outline), tuple(damage))
 
 
-def _decode_tiles(coder, tiles, sections, rate_level: int, expected: int) -> np.ndarray:
-  """y_hat [h, w, M]; nothing of the image's size is allocated before a tile has been decoded."""
+def preview_container(coder: LatentCoder, container: Container) -> np.ndarray:
+  """Makes a picture of an eighth of the size, of the coarse latents if the model has such.
 
-  def decode(number: int) -> tuple[list[np.ndarray], np.ndarray]:
-    rows, columns = tiles[number]
-    shape = rows.stop - rows.start, columns.stop - columns.start
-    return coder.decode(sections[number], shape, rate_level)
+  Returns:
+    uint8 [ceil(H / 8), ceil(W / 8), ...], of the image's kind.
+  Raises:
+    BitstreamError: as `decode_container`, as far as the sections are looked at.
+  """
+  if not coder.coarse_parts:
+    return shrink(decode_container(coder, container).image, PREVIEW)
+  file = _LossyFile(coder, container)
+  alpha = None
+  if has_alpha(container.header.kind):
+    alpha = shrink(file.alpha(), PREVIEW)
+  rgb = coder.preview(file.coarse_latents(), file.rate_level)
+  rgb = rgb[: -(-file.height // PREVIEW), : -(-file.width // PREVIEW)]
+  return put_together(Planes(container.header.kind, rgb, alpha))
 
-  y_hat, checksum = np.empty((0, 0, 0), np.float32), 0
-  for tile, (symbols, part) in zip(tiles, in_threads(decode, range(len(tiles)))):
-    checksum = symbol_checksum(symbols, checksum)
-    if not y_hat.size:
-      y_hat = np.empty((tiles[-1][0].stop, tiles[-1][1].stop, part.shape[-1]), np.float32)
-    y_hat[tile] = part
-  if checksum != expected:
-    raise BitstreamError("symbols", 0, "the decoded symbols do not match their checksum")
-  return y_hat
+
+class _LossyFile:
+  """A container with what its header says, and decoding of its tiles.
+
+  Attributes:
+    height, width: of the image.
+    positions: height and width of its latents.
+    rate_level: of the model.
+  """
+
+  def __init__(self, coder: LatentCoder, container: Container):
+    header = container.header
+    self._coder, self._header, self._sections = coder, header, container.sections
+    self.rate_level = _rate_level(coder, header)
+    self.height, self.width = header.height, header.width
+    self.positions = -(-self.height // coder.stride), -(-self.width // coder.stride)
+    self._tiles = coding_tiles(*self.positions, coder.stride)
+    expected = len(self._tiles) + has_alpha(header.kind)
+    if len(self._sections) != expected:
+      found = len(self._sections)
+      raise BitstreamError(
+        "sections", 0, f"{found} sections; an image of this size and kind has {expected}"
+      )
+
+  def alpha(self) -> np.ndarray:
+    """Decodes the opacity, uint8 [H, W]."""
+    section, shape = self._sections[-1], (self.height, self.width)
+    if self._header.version == 1:
+      return decode_plain(section, (*shape, 1), np.uint8)[..., 0]
+    return read_plain(section, (1, *shape), np.uint8)[0]
+
+  def latents(self, seen: Tile, salvage: bool) -> tuple[np.ndarray, list[Damage]]:
+    """Decodes the latents of some positions: y_hat [h, w, M], and what was damaged."""
+    numbers = [number for number, tile in enumerate(self._tiles) if overlap(tile, seen)]
+    y_hat: np.ndarray | None = None
+    checksum, damage, lost = 0, [], []
+    decode = self._salvaged if salvage else self._tile
+    for number, found in zip(numbers, in_threads(decode, numbers)):
+      tile = common(self._tiles[number], seen)
+      inside = relative(tile, seen)
+      if found is None:
+        lost.append(inside)
+        damage.append(self._damage(tile, "lost"))
+        continue
+      symbols, part = found
+      checksum = symbol_checksum(symbols, checksum)
+      if y_hat is None:  # nothing of the image's size before a tile has been decoded
+        y_hat = np.zeros((*shape_of(seen), self._coder.channels), np.float32)
+      y_hat[inside][..., : part.shape[-1]] = part[relative(tile, self._tiles[number])]
+      if part.shape[-1] < self._coder.channels:
+        damage.append(self._damage(tile, "blurred"))
+    if y_hat is None:
+      raise BitstreamError("sections", 0, "nothing is left of the image")
+    whole = len(numbers) == len(self._tiles)
+    if self._header.version == 1 and whole and checksum != self._header.symbol_checksum:
+      raise BitstreamError("symbols", 0, checked.OTHER_SYMBOLS)
+    if lost:
+      _fill(y_hat, lost)
+    return y_hat, damage
+
+  def coarse_latents(self) -> np.ndarray:
+    """Decodes the coarse latents of all positions: y_hat [h, w, C]."""
+    y_hat = None
+    for tile, (_, part) in zip(self._tiles, in_threads(self._coarse, range(len(self._tiles)))):
+      if y_hat is None:
+        y_hat = np.zeros((*self.positions, part.shape[-1]), np.float32)
+      y_hat[tile] = part
+    assert y_hat is not None
+    return y_hat
+
+  def _tile(self, number: int) -> _Tile:
+    """Symbols and latents of a tile."""
+    section, shape = self._sections[number], shape_of(self._tiles[number])
+    if self._header.version == 1:  # it has a checksum of all tiles' symbols
+      return self._coder.decode(section, shape, self.rate_level)
+    symbols, y_hat = self._coder.decode(checked.opened(section), shape, self.rate_level)
+    checked.check(section, symbols, number, self._coder.coarse_parts)
+    return symbols, y_hat
+
+  def _coarse(self, number: int) -> _Tile:
+    """Symbols and coarse latents of a tile."""
+    section, shape = self._sections[number], shape_of(self._tiles[number])
+    if self._header.version == 1:
+      return self._coder.decode_coarse(section, shape, self.rate_level)
+    symbols, y_hat = self._coder.decode_coarse(checked.opened(section), shape, self.rate_level)
+    checked.check(section, symbols, number, self._coder.coarse_parts)
+    return symbols, y_hat
+
+  def _salvaged(self, number: int) -> _Tile | None:
+    """All of a tile, or its coarse latents, or None."""
+    ways = [self._tile, self._coarse] if self._coder.coarse_parts else [self._tile]
+    for way in ways:
+      with contextlib.suppress(BitstreamError):
+        return way(number)
+    return None
+
+  def _damage(self, tile: Tile, what: str) -> Damage:
+    image = slice(0, self.height), slice(0, self.width)
+    area = common(scaled(tile, self._coder.stride), image)
+    return Damage(area[0].start, area[1].start, *shape_of(area), what)
+
+
+def _fill(y_hat: np.ndarray, lost: Sequence[Tile]) -> None:
+  """Gives lost tiles the mean of the others, which makes their mean colour."""
+  known = np.ones(y_hat.shape[:2], bool)
+  for tile in lost:
+    known[tile] = False
+  y_hat[~known] = y_hat[known].mean(axis=0)
 
 
 def _rate_level(coder: LatentCoder, header: Header) -> int:
   if not coder.rate_levels and not header.parameters:
     return 0
-  level = unpack_rate(header.parameters)
+  level, _ = unpack_rate(header.parameters) or (None, None)
   if level is None or level > coder.rate_levels or not coder.rate_levels:
     raise BitstreamError(
       "header", 0, f"parameters {header.parameters.hex()!r} are no rate level of this model"

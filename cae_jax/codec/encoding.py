@@ -7,16 +7,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cae_jax.codec import windows
+from cae_jax.codec import checked, windows
 from cae_jax.codec.coders.base import Coded, LatentCoder
 from cae_jax.codec.info import pack_rate
 from cae_jax.codec.kinds import take_apart, visible_psnr_db
-from cae_jax.codec.lossless.plain import encode_plain
+from cae_jax.codec.lossless.sections import plain_section
 from cae_jax.codec.rate_search import largest_within
 from cae_jax.codec.targets import EFFORT_STEPS, MAX_QUALITY, OutOfReach
 from cae_jax.codec.threads import in_threads
 from cae_jax.codec.tiles import Tile, coding_tiles
-from cae_jax.coding.bitstream import BytesLike, Header, check_metadata, pack, symbol_checksum
+from cae_jax.coding.bitstream import BytesLike, Header, check_metadata, pack
 from cae_jax.errors import UsageError
 
 _SIZE_TOLERANCE = 0.01  # a file may be this much smaller than its target
@@ -51,7 +51,7 @@ class Analysed:
     self._metadata = check_metadata(metadata)
     self.y = windows.analyse(coder, self.planes.rgb)
     alpha = self.planes.alpha
-    self._alpha_sections = [] if alpha is None else [encode_plain(alpha[..., None])]
+    self._alpha_sections = [] if alpha is None else [plain_section(alpha[None])]
 
   @property
   def shape(self) -> tuple[int, int]:
@@ -68,17 +68,14 @@ class Analysed:
       return self.coder.encode(y[tile], rate_level, None if aim is None else aim[tile])
 
     sections: list[bytes] = []
-    y_hat, checksum = np.empty_like(y), 0
+    y_hat = np.empty_like(y)
     tiles = coding_tiles(y.shape[0], y.shape[1], self.coder.stride)
-    for tile, coded in zip(tiles, in_threads(encode, tiles)):
-      sections.append(coded.section)
-      checksum = symbol_checksum(coded.symbols, checksum)
+    for number, (tile, coded) in enumerate(zip(tiles, in_threads(encode, tiles))):
+      section = checked.seal(coded.section, coded.symbols, number, self.coder.coarse_parts)
+      sections.append(section)
       y_hat[tile] = coded.y_hat
-    header = dataclasses.replace(
-      self._header,
-      parameters=pack_rate(rate_level) if self.coder.rate_levels else b"",
-      symbol_checksum=checksum,
-    )
+    parameters = pack_rate(rate_level) if self.coder.rate_levels else b""
+    header = dataclasses.replace(self._header, parameters=parameters)
     data = pack(header, [*sections, *self._alpha_sections], self._metadata)
     return Encoded(self, data, rate_level, y_hat)
 

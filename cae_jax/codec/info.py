@@ -4,9 +4,12 @@ import dataclasses
 
 from cae_jax.codec.lossless.layout import Layout
 from cae_jax.coding.bitstream import BytesLike, Kind, Outline, outline
+from cae_jax.coding.errors import BitstreamError
 
 DEFAULT_MAX_PIXELS = 1 << 27  # of an image to be decoded
+TUNES = "psnr", "eye"  # what files can be tuned for, by their number
 _RATE_BYTES = 2
+_RATE_BITS = 13  # of the two bytes; the others are the number of the tune
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Info:
     size_bytes: of the whole file.
     model_id, model_hash: of the weights it was made with; the hash in hexadecimal digits.
     rate_level: None where the model has one rate only.
+    tune: what the file was tuned for, "psnr" or "eye"; None where the model has one rate only.
     largest_error: of samples, of a near-lossless file; 0 of a lossless, None of a lossy one.
     section_bytes: size of each section.
     metadata_bytes: size of each entry, inflated, by name.
@@ -31,6 +35,7 @@ class Info:
   model_id: str
   model_hash: str
   rate_level: int | None
+  tune: str | None
   largest_error: int | None
   section_bytes: tuple[int, ...]
   metadata_bytes: dict[str, int]
@@ -57,6 +62,7 @@ def info_of(outline: Outline) -> Info:
   """Reads the outline of a file as one that knows the models."""
   header = outline.header
   exact = len(header.parameters) > _RATE_BYTES  # of lossless files only
+  rate = unpack_rate(header.parameters)
   return Info(
     kind=header.kind,
     height=header.height,
@@ -64,18 +70,29 @@ def info_of(outline: Outline) -> Info:
     size_bytes=outline.size_bytes,
     model_id=header.model_id,
     model_hash=header.model_hash.hex(),
-    rate_level=unpack_rate(header.parameters),
+    rate_level=None if rate is None else rate[0],
+    tune=None if rate is None else rate[1],
     largest_error=Layout.unpack(header.parameters).largest_error if exact else None,
     section_bytes=outline.section_bytes,
     metadata_bytes=dict(outline.metadata_bytes),
   )
 
 
-def pack_rate(rate_level: int) -> bytes:
-  """Writes a rate level as the header's parameters."""
-  return rate_level.to_bytes(_RATE_BYTES, "little")
+def pack_rate(rate_level: int, tune: str = TUNES[0]) -> bytes:
+  """Writes a rate level, and what a file is tuned for, as the header's parameters."""
+  number = TUNES.index(tune) << _RATE_BITS | rate_level
+  return number.to_bytes(_RATE_BYTES, "little")
 
 
-def unpack_rate(parameters: bytes) -> int | None:
-  """Reads what `pack_rate` wrote; None if these are no rate level."""
-  return int.from_bytes(parameters, "little") if len(parameters) == _RATE_BYTES else None
+def unpack_rate(parameters: bytes) -> tuple[int, str] | None:
+  """Reads what `pack_rate` wrote; None if these are no rate level.
+
+  Raises:
+    BitstreamError: the tune is none of those that this version knows.
+  """
+  if len(parameters) != _RATE_BYTES:
+    return None
+  tune, rate_level = divmod(int.from_bytes(parameters, "little"), 1 << _RATE_BITS)
+  if tune >= len(TUNES):
+    raise BitstreamError("header", 0, f"unknown tune {tune}; a newer cae_jax may know it")
+  return rate_level, TUNES[tune]

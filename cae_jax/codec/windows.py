@@ -4,9 +4,13 @@ Windows overlap by what the networks can see, so that no seam shows: what comes 
 networks' output on the whole image, up to float rounding.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from cae_jax.codec.coders.base import LatentCoder
+from cae_jax.codec.regions import covering, overlap, relative, scaled
+from cae_jax.codec.tiles import Tile
 from cae_jax.images.tiling import Window, best_size, split_axis
 
 # Sides of windows in pixels. Few sizes are few programs to compile; an axis takes the one that
@@ -41,19 +45,82 @@ def refine(
   return y, aim
 
 
+class Plan(NamedTuple):
+  """Which windows give an area of an image; they are those that give the whole image.
+
+  Attributes:
+    windows: over the latents of the whole image.
+    seen: positions of the latents that the windows look at.
+    kept: positions whose pixels they give, together.
+    area: of the image, in pixels.
+  """
+
+  windows: list[tuple[Window, Window]]
+  seen: Tile
+  kept: Tile
+  area: Tile
+
+
+def plan(coder: LatentCoder, shape: tuple[int, int], area: Tile) -> Plan:
+  """Finds the windows for an area, in pixels, of an image of h x w latent positions."""
+  wanted = covering(area, coder.stride)
+  found = [pair for pair in _windows(coder, *shape) if overlap(_kept(pair), wanted)]
+  ends = lambda name: [[getattr(window, name) for window in axis] for axis in zip(*found)]
+  seen, kept = (
+    tuple(
+      slice(min(starts), min(max(stops), side))
+      for starts, stops, side in zip(ends(f"{kind}start"), ends(f"{kind}stop"), shape)
+    )
+    for kind in ("", "inner_")
+  )
+  return Plan(found, (seen[0], seen[1]), (kept[0], kept[1]), area)
+
+
 def synthesise(
   coder: LatentCoder, y_hat: np.ndarray, rate_level: int, height: int, width: int
 ) -> np.ndarray:
   """Synthesises y_hat [h, w, M]: uint8 [height, width, 3], cropped to the image."""
-  shape = y_hat.shape[:2]
+  whole = slice(0, height), slice(0, width)
+  return synthesise_area(coder, y_hat, rate_level, plan(coder, y_hat.shape[:2], whole))
+
+
+def synthesise_area(
+  coder: LatentCoder, y_hat: np.ndarray, rate_level: int, plan: Plan
+) -> np.ndarray:
+  """Synthesises an area of an image.
+
+  Args:
+    coder: the model.
+    y_hat: [h, w, M], latents of the positions that `plan.seen` names.
+    rate_level: of the file.
+    plan: of the area.
+  Returns:
+    uint8 [height, width, 3], the pixels of `plan.area`: the same as of the whole image.
+  """
   pieces = (
     (
-      (rows, columns),
-      coder.synthesise(y_hat[rows.start : rows.stop, columns.start : columns.stop], rate_level),
+      (_moved(rows, plan.kept[0]), _moved(columns, plan.kept[1])),
+      coder.synthesise(y_hat[relative(_seen((rows, columns)), plan.seen)], rate_level),
     )
-    for rows, columns in _windows(coder, *shape)
+    for rows, columns in plan.windows
   )
-  return _assemble(pieces, (height, width), coder.stride)
+  crop = relative(plan.area, scaled(plan.kept, coder.stride))
+  # Nothing is kept of what lies beyond the image.
+  stops = crop[0].stop, crop[1].stop
+  return _assemble(pieces, stops, coder.stride)[crop]
+
+
+def _seen(pair: tuple[Window, Window]) -> Tile:
+  return slice(pair[0].start, pair[0].stop), slice(pair[1].start, pair[1].stop)
+
+
+def _kept(pair: tuple[Window, Window]) -> Tile:
+  rows, columns = (slice(window.inner_start, window.inner_stop) for window in pair)
+  return rows, columns
+
+
+def _moved(window: Window, origin: slice) -> Window:
+  return Window(*(end - origin.start for end in window))
 
 
 def _windows(coder: LatentCoder, height: int, width: int) -> list[tuple[Window, Window]]:

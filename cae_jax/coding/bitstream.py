@@ -17,17 +17,22 @@ from cae_jax.coding.varint import ByteReader, write_varint
 from cae_jax.errors import UsageError
 
 MAGIC = b"\xc1CAE"  # 0xC1 occurs in no text, be it ASCII or UTF-8
-VERSION = 1
+VERSION = 2
 MAX_SIDE = 1 << 24  # pixels
 MAX_PIXELS = 1 << 28
 MAX_SECTIONS = 1 << 12
 MAX_METADATA = 16  # entries
 MAX_METADATA_BYTES = 1 << 24  # of all entries, inflated
 MODEL_HASH_BYTES = 8
+_FIRST_VERSION = 1  # its files are read, see `Header.symbol_checksum`
 _MAX_NAME_BYTES = 32
 _MAX_PARAMETERS_BYTES = 255
 _METADATA_FLAG = 0x80
 _CRC_BYTES = 4
+_MAX_SECTION_BYTES = 1 << 32
+_LARGEST_PADDED = 1 << 26  # bytes; no larger section is filled up where a file was cut off
+
+_DAMAGED = "the file is damaged: bytes were changed, cut off or added"
 
 # Or what else holds them, such as a mapped file.
 BytesLike = bytes | bytearray | memoryview
@@ -74,7 +79,8 @@ class Header:
     kind: of samples.
     height, width: pixels, 1 to 2^24, with a product of at most 2^28.
     parameters: at most 255 bytes that the model alone understands, such as its rate point.
-    symbol_checksum: see `symbol_checksum`.
+    symbol_checksum: of all symbols, see `symbol_checksum`; only of files of version 1. In later
+      ones (None) each section has its own.
   """
 
   model_id: str
@@ -83,7 +89,7 @@ class Header:
   height: int
   width: int
   parameters: bytes = b""
-  symbol_checksum: int = 0
+  symbol_checksum: int | None = None
 
   def __post_init__(self):
     if not is_name(self.model_id):
@@ -103,8 +109,13 @@ class Header:
       raise ValueError(
         f"{len(self.parameters)} bytes of parameters, at most {_MAX_PARAMETERS_BYTES} fit"
       )
-    if not 0 <= self.symbol_checksum < 1 << 32:
+    if self.symbol_checksum is not None and not 0 <= self.symbol_checksum < 1 << 32:
       raise ValueError(f"symbol checksum {self.symbol_checksum} is not a 32-bit integer")
+
+  @property
+  def version(self) -> int:
+    """Of the format."""
+    return VERSION if self.symbol_checksum is None else _FIRST_VERSION
 
 
 @dataclass(frozen=True)
@@ -181,7 +192,8 @@ def pack(
     metadata: see `check_metadata`.
   Returns:
     The whole file. For one section and no metadata its overhead is 25 bytes, the model id, the
-    parameters, and two varints of the image's sides (2 bytes each from 128 to 16383 pixels).
+    parameters, the size of the section, and two varints of the image's sides (2 bytes each from 128
+    to 16383 pixels).
   Raises:
     UsageError: the metadata are out of bounds.
     ValueError: too many sections.
@@ -189,23 +201,29 @@ def pack(
   entries = check_metadata(metadata)
   if len(sections) > MAX_SECTIONS:
     raise ValueError(f"{len(sections)} sections, at most {MAX_SECTIONS} fit")
-  body = b"".join(
+  checksum = header.symbol_checksum
+  sizes = [write_varint(len(section)) for section in sections]
+  head = b"".join(
     [
       MAGIC,
-      bytes([VERSION, header.kind | (_METADATA_FLAG if entries else 0)]),
+      bytes([header.version, header.kind | (_METADATA_FLAG if entries else 0)]),
       _sized(header.model_id.encode("ascii")),
       header.model_hash,
       write_varint(header.height),
       write_varint(header.width),
       _sized(header.parameters),
-      header.symbol_checksum.to_bytes(4, "little"),
+      b"" if checksum is None else checksum.to_bytes(_CRC_BYTES, "little"),
       _pack_metadata(entries) if entries else b"",
       write_varint(len(sections)),
-      *(write_varint(len(section)) for section in sections[:-1]),
-      *sections,
+      *(sizes if checksum is None else sizes[:-1]),
     ]
   )
-  return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "little")
+  body = b"".join([head, _crc(head) if checksum is None else b"", *sections])
+  return body + _crc(body)
+
+
+def _crc(data: bytes) -> bytes:
+  return zlib.crc32(data).to_bytes(_CRC_BYTES, "little")
 
 
 def check_metadata(metadata: Mapping[str, BytesLike] | None) -> dict[str, bytes]:
@@ -242,29 +260,31 @@ def _checked_value(name: str, value: BytesLike) -> bytes:
   return bytes(value)
 
 
-def unpack(data: BytesLike) -> Container:
+def unpack(data: BytesLike, *, salvage: bool = False) -> Container:
   """Reads a container: the inverse of `pack`.
 
   Args:
     data: the whole file.
+    salvage: reads what is left of a damaged file. Its header must be whole; of the sections, bytes
+      may be wrong, and those that are missing become zeros, or the section empty.
   Raises:
     BitstreamError: any byte is wrong, missing or extra, or the format is another or a newer one.
     UsageError: the argument does not hold bytes.
   """
   file = _as_bytes(data)
-  reader = ByteReader(_checked_body(file), "header", len(MAGIC) + 1)
-  header, entries = _read_head(reader)
-  metadata = {name: _inflated(name, entry) for name, entry in entries.items()}
-  return Container(header, _read_sections(reader), metadata, len(file))
+  head = _read_head(_reader(file, salvage))
+  metadata = {name: _inflated(name, entry) for name, entry in head.metadata.items()}
+  return Container(head.header, _sections(head, salvage), metadata, len(file))
 
 
 def outline(data: BytesLike) -> Outline:
   """Reads what a file says of its content; raises as `unpack`, but inflates no metadata."""
   file = _as_bytes(data)
-  reader = ByteReader(_checked_body(file), "header", len(MAGIC) + 1)
-  header, entries = _read_head(reader)
-  metadata_bytes = {name: entry.size_bytes for name, entry in entries.items()}
-  return Outline(header, len(file), tuple(map(len, _read_sections(reader))), metadata_bytes)
+  head = _read_head(_reader(file, salvage=False))
+  metadata_bytes = {name: entry.size_bytes for name, entry in head.metadata.items()}
+  return Outline(
+    head.header, len(file), tuple(map(len, _sections(head, salvage=False))), metadata_bytes
+  )
 
 
 def _as_bytes(data: BytesLike) -> bytes:
@@ -291,15 +311,75 @@ def _way_to_bytes(data: object) -> str:
   return "; give what its read() returns" if hasattr(data, "read") else ""
 
 
-def _read_head(reader: ByteReader) -> tuple[Header, dict[str, _Entry]]:
-  """Everything before the sections."""
+class _Head(NamedTuple):
+  """Everything before the sections.
+
+  Attributes:
+    header: of the image.
+    metadata: by name.
+    sizes: of the sections, in bytes; None of the last one in version 1: it has what is left.
+    rest: what follows.
+  """
+
+  header: Header
+  metadata: dict[str, _Entry]
+  sizes: list[int | None]
+  rest: ByteReader
+
+
+def _read_head(reader: ByteReader) -> _Head:
   header, has_metadata = _read_header(reader)
   reader.section = "metadata"
-  return header, _read_metadata(reader) if has_metadata else {}
+  metadata = _read_metadata(reader) if has_metadata else {}
+  reader.section = "sections"
+  count = reader.varint(MAX_SECTIONS, "number of sections")
+  last_is_open = header.version == _FIRST_VERSION and count > 0
+  sizes: list[int | None] = [
+    reader.varint(_MAX_SECTION_BYTES, f"size of section {i}") for i in range(count - last_is_open)
+  ]
+  if header.version > _FIRST_VERSION:
+    start = reader.position
+    checksum = reader.read(_CRC_BYTES, "checksum of the header")
+    if checksum != _crc(reader.data[:start]):
+      raise BitstreamError("header", start, "the header is damaged; nothing can be read")
+  return _Head(header, metadata, sizes + [None] * last_is_open, reader)
 
 
-def _checked_body(data: bytes) -> bytes:
-  """Everything but the checksum, once magic, version and checksum are right."""
+def _sections(head: _Head, salvage: bool) -> tuple[bytes, ...]:
+  reader = head.rest
+  if salvage:
+    return tuple(_what_is_left(reader, size) for size in head.sizes)
+  sections = [
+    reader.rest() if size is None else reader.read(size, f"section {i}")
+    for i, size in enumerate(head.sizes)
+  ]
+  left = len(reader.data) - reader.position
+  if left:
+    raise reader.fail(f"{left} bytes follow, but there are no more sections")
+  return tuple(sections)
+
+
+def _what_is_left(reader: ByteReader, size: int | None) -> bytes:
+  left = len(reader.data) - reader.position
+  if size is None or size <= left:
+    return reader.rest() if size is None else reader.read(size, "section")
+  part = reader.rest()
+  return part.ljust(size, b"\0") if part and size <= _LARGEST_PADDED else b""
+
+
+def _reader(file: bytes, salvage: bool) -> ByteReader:
+  """Of what is behind the version; all of it is as it was written, unless it is to be salvaged."""
+  version = _checked_version(file)
+  body, stored = file[:-_CRC_BYTES], file[-_CRC_BYTES:]
+  if salvage and version > _FIRST_VERSION:
+    body = file  # where it was cut off, its last bytes are no checksum
+  elif _crc(body) != stored:
+    way_out = "; `cae decompress --salvage` writes what is left" * (version > _FIRST_VERSION)
+    raise BitstreamError("checksum", len(body), _DAMAGED + way_out)
+  return ByteReader(body, "header", len(MAGIC) + 1)
+
+
+def _checked_version(data: bytes) -> int:
   if data[: len(MAGIC)] != MAGIC:
     hint = "; was it transferred or saved as text?" if b"CAE" in data[:8] else ""
     raise BitstreamError(
@@ -307,19 +387,15 @@ def _checked_body(data: bytes) -> bytes:
     )
   if len(data) < len(MAGIC) + 1 + _CRC_BYTES:
     raise BitstreamError("header", len(data), "the file is cut off")
-  if data[len(MAGIC)] != VERSION:
+  version = data[len(MAGIC)]
+  if not _FIRST_VERSION <= version <= VERSION:
     raise BitstreamError(
       "version",
       len(MAGIC),
-      f"format version {data[len(MAGIC)]}, this program reads version {VERSION}; a newer"
-      " cae_jax may read it",
+      f"format version {version}, this program reads versions {_FIRST_VERSION} to {VERSION}; a"
+      " newer cae_jax may read it",
     )
-  body, stored = data[:-_CRC_BYTES], int.from_bytes(data[-_CRC_BYTES:], "little")
-  if zlib.crc32(body) != stored:
-    raise BitstreamError(
-      "checksum", len(body), "the file is damaged: bytes were changed, cut off or added"
-    )
-  return body
+  return version
 
 
 def _read_header(reader: ByteReader) -> tuple[Header, bool]:
@@ -335,23 +411,11 @@ def _read_header(reader: ByteReader) -> tuple[Header, bool]:
   if not 0 < height * width <= MAX_PIXELS:
     raise reader.fail(f"{height} x {width} pixels; 1 to {MAX_PIXELS} are possible", sides)
   parameters = reader.read(reader.read(1, "size of the parameters")[0], "parameters")
-  checksum = int.from_bytes(reader.read(4, "symbol checksum"), "little")
+  checksum = None
+  if reader.data[len(MAGIC)] == _FIRST_VERSION:
+    checksum = int.from_bytes(reader.read(_CRC_BYTES, "symbol checksum"), "little")
   header = Header(model_id, model_hash, Kind(kind), height, width, parameters, checksum)
   return header, bool(flags & _METADATA_FLAG)
-
-
-def _read_sections(reader: ByteReader) -> tuple[bytes, ...]:
-  """The last section has no length: it ends where the checksum starts."""
-  reader.section = "sections"
-  count = reader.varint(MAX_SECTIONS, "number of sections")
-  limit = len(reader.data)
-  sizes = [reader.varint(limit, f"size of section {i}") for i in range(count - 1)]
-  sections = [reader.read(size, f"section {i}") for i, size in enumerate(sizes)]
-  if count:
-    sections.append(reader.rest())
-  elif reader.position < limit:
-    raise reader.fail(f"{limit - reader.position} bytes follow, but there are no sections")
-  return tuple(sections)
 
 
 def _pack_metadata(metadata: Mapping[str, bytes]) -> bytes:

@@ -145,6 +145,20 @@ def split_section(data: bytes, coder: str) -> tuple[np.ndarray, ByteReader]:
   return codes, reader
 
 
+def turned(section: bytes) -> bytes:
+  """Writes backwards what follows the escapes of a section; its own inverse.
+
+  Decoders of rANS begin at the end of their stream. Of a section turned around they need, for the
+  first symbols, the first bytes only.
+
+  Raises:
+    BitstreamError: the escapes are cut off.
+  """
+  reader = ByteReader(section, "escapes")
+  reader.read(reader.varint(len(section), "size of the escapes"), "escapes")
+  return section[: reader.position] + section[reader.position :][::-1]
+
+
 def information_bits(symbols: np.ndarray, indexes: np.ndarray, tables: CodingTables) -> float:
   """Returns the ideal cost of symbols under the integer tables, escaped values (as bytes) included.
 

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import log_ndtr
-from scipy.special import ndtr, ndtri
 
 SCALE_FLOOR = 0.11  # below it, all mass is in one bin to within 1e-5
 SCALE_CEILING = 256.0
@@ -170,6 +169,8 @@ def gaussian_pmfs() -> Pmfs:
 
 
 def _gaussian_pmf(scale: float) -> tuple[np.ndarray, int]:
+  from scipy.special import ndtr, ndtri  # which decoders do without, and which is slow to import
+
   last = max(1, math.ceil(-scale * ndtri(TAIL_MASS / 2) - 0.5))
   # Both halves from the left tail, where the cumulative distribution loses no digits.
   edges = ndtr((np.arange(-last, 1) - 0.5) / scale)

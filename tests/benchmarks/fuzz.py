@@ -6,11 +6,13 @@ Files are flipped, cut, lengthened, spliced, given lying sizes, broken metadata,
 kinds and sections. Nine of ten then get right checksums, so that the damage reaches the code behind
 them. What decodes is written in several formats and read again. Counts what the decoder said, and
 fails at anything but a BitstreamError naming its section, at another picture than the header's, at
-a slow file, and where memory grows.
+a slow file, and where memory grows. Of each file a region, a preview and what is left of it are
+decoded, too.
 """
 
 import argparse
 import collections
+import contextlib
 import dataclasses
 import resource
 import sys
@@ -25,9 +27,11 @@ from PIL import ExifTags, Image, ImageCms
 from tqdm import tqdm
 
 from cae_jax import commands
+from cae_jax.codec.decoded import Decoded
 from cae_jax.codec.kinds import has_alpha
 from cae_jax.codec.lossless.image import LosslessCodec
 from cae_jax.codec.lossless.layout import Layout
+from cae_jax.codec.lossless.sections import joint_checksum
 from cae_jax.coding.bitstream import MAX_PIXELS, Header, Kind, pack, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.varint import write_varint
@@ -42,12 +46,27 @@ SUFFIXES = (".png", ".tif", ".avif", ".webp", ".jpg")
 EXACT_SUFFIXES = (".png", ".tif")
 SLOWEST_S = 60.0  # compiling for another size included
 GROWTH_MIB = 512
+_LARGEST_WITH_PARTS = 1 << 20  # pixels; of larger ones no parts are decoded
 _EXACT_MAX_PIXELS = 1 << 14  # a lying size takes as long as a true one
 
 
 def originals(codec) -> list[bytes]:
   """Files of all kinds of pictures, small and smaller."""
-  return _lossless_originals(codec) if isinstance(codec, LosslessCodec) else _originals(codec)
+  made = _lossless_originals(codec) if isinstance(codec, LosslessCodec) else _originals(codec)
+  return made + _first_versions(codec)
+
+
+def _first_versions(codec) -> list[bytes]:
+  """Small files of version 1 that these weights have made, while there was no other."""
+  files = [path.read_bytes() for path in sorted(GOLDEN.glob("*.cae"))]
+  headers = [unpack(data).header for data in files]
+  return [
+    data
+    for data, header in zip(files, headers)
+    if header.version == 1
+    and header.model_hash == codec.weights.hash()
+    and header.height * header.width < _EXACT_MAX_PIXELS
+  ]
 
 
 def _originals(codec) -> list[bytes]:
@@ -190,11 +209,24 @@ def _reassemble(data, files, rng):
     fault = _PLAIN_FAULTS[rng.integers(len(_PLAIN_FAULTS))]
     section = sections[place]
     sections[place] = section[:5] + bytes(fault(bytearray(section[5:]), other.sections, rng))
-  if rng.random() < 0.7:  # as lossless files have it
+  if header.version == 1 and rng.random() < 0.7:  # as lossless files have it
     colours = sections[: len(sections) - has_alpha(header.kind)]
-    checksum = zlib.crc32(b"".join(section[:4] for section in colours))
-    header = dataclasses.replace(header, symbol_checksum=checksum)
+    header = dataclasses.replace(header, symbol_checksum=joint_checksum(colours))
   return bytearray(pack(header, sections, container.metadata))
+
+
+def _break_header(data, files, rng):
+  """Faults within the header and the sizes of sections, with a checksum that is right."""
+  try:
+    container = unpack(data)
+  except BitstreamError:
+    return data
+  if container.header.version == 1:
+    return data
+  start = len(data) - 4 - sum(map(len, container.sections))
+  fault = _PLAIN_FAULTS[rng.integers(len(_PLAIN_FAULTS))]
+  head = bytes(fault(bytearray(data[: start - 4]), files, rng))
+  return bytearray(head + zlib.crc32(head).to_bytes(4, "little") + data[start:])
 
 
 def _parameters(header: Header, other: Header, rng: np.random.Generator) -> bytes:
@@ -207,7 +239,7 @@ def _parameters(header: Header, other: Header, rng: np.random.Generator) -> byte
 
 
 _PLAIN_FAULTS = (_flip_bit, _set_byte, _cut, _remove, _insert, _splice, _lie)
-_FAULTS = (*_PLAIN_FAULTS, _break_metadata, _reassemble)
+_FAULTS = (*_PLAIN_FAULTS, _break_header, _break_metadata, _reassemble)
 
 
 def run(
@@ -226,7 +258,7 @@ def run(
   Raises:
     AssertionError: another exception than BitstreamError, a file that was written although it was
       refused, or was not, or cannot be read, or holds another picture than its header stands for; a
-      slow file, or growing memory.
+      region that is not that of the image; a slow file, or growing memory.
   """
   rng = np.random.default_rng(seed)
   codec = commands.load_codec(str(weights))
@@ -242,6 +274,7 @@ def run(
     start = time.perf_counter()
     try:
       outcomes[trial.outcome(data, suffix)] += 1
+      trial.decode_parts(data, rng)
       assert time.perf_counter() - start < SLOWEST_S, "slow"
     except Exception as error:
       raise AssertionError(f"file {number} of seed {seed} to {suffix}: {data.hex()}") from error
@@ -261,22 +294,22 @@ class _Trial:
     self._weights, self._folder = weights, folder
     self._exact = isinstance(codec, LosslessCodec)
     self._codec = codec
-    self._colours = {unpack(data).header: _colours(codec.decompress(data)) for data in files}
+    self._limit = _EXACT_MAX_PIXELS if self._exact else MAX_PIXELS
+    self._colours = {_checks(data): _colours(codec.decompress(data)) for data in files}
     self.suffixes = EXACT_SUFFIXES if self._exact else SUFFIXES
 
   def outcome(self, data: bytes, suffix: str) -> str:
     """Returns the section that was refused, or the suffix of the image that was written."""
     source, target = self._folder / "in.cae", self._folder / f"out{suffix}"
     source.write_bytes(data)
-    limit = _EXACT_MAX_PIXELS if self._exact else MAX_PIXELS
     try:
-      commands.decompress_file(source, target, weights=str(self._weights), max_pixels=limit)
+      commands.decompress_file(source, target, weights=str(self._weights), max_pixels=self._limit)
     except BitstreamError as error:
       assert [*self._folder.iterdir()] == [source]
       return error.section or "unnamed"
     except UsageError:
       header = unpack(data).header
-      assert header.height * header.width > limit
+      assert header.height * header.width > self._limit
       return "too many pixels"
     except ImageError:
       assert suffix == ".jpg"
@@ -298,8 +331,52 @@ class _Trial:
     if self._exact:
       decoded = self._codec.decompress(data)
       np.testing.assert_array_equal(found.pixels, turn(decoded, _orientation(found)))
-      if header in self._colours:
-        np.testing.assert_array_equal(_colours(decoded), self._colours[header])
+      if _checks(data) in self._colours:
+        np.testing.assert_array_equal(_colours(decoded), self._colours[_checks(data)])
+
+  def decode_parts(self, data: bytes, rng: np.random.Generator) -> None:
+    """Decodes a region, a preview, and what is left of a file."""
+    try:
+      header = unpack(data, salvage=True).header
+    except BitstreamError:
+      return
+    height, width = header.height, header.width
+    if height * width > min(self._limit, _LARGEST_WITH_PARTS):
+      return
+    top, left = int(rng.integers(height)), int(rng.integers(width))
+    region = (
+      top,
+      left,
+      int(rng.integers(1, height - top + 1)),
+      int(rng.integers(1, width - left + 1)),
+    )
+    whole = self._decoded(data)
+    part = self._decoded(data, region=region)
+    left_over = self._decoded(data, salvage=True)
+    if whole is not None:
+      assert part is not None
+      assert left_over is not None
+      assert left_over.damage == ()
+      np.testing.assert_array_equal(left_over.image, whole.image)
+      inside = whole.image[top : top + region[2], left : left + region[3]]
+      np.testing.assert_array_equal(part.image, inside)
+    if left_over is not None:
+      assert left_over.image.shape[:2] == (height, width)
+    with contextlib.suppress(BitstreamError):
+      preview = self._codec.preview(data)
+      assert preview.shape[:2] == (-(-height // 8), -(-width // 8))
+
+  def _decoded(self, data: bytes, **options) -> Decoded | None:
+    try:
+      return self._codec.decode(data, **options)
+    except BitstreamError:
+      return None
+
+
+def _checks(data: bytes) -> tuple:
+  """What a file says of its picture: the header, and the checksums of its sections."""
+  container = unpack(data)
+  return container.header, tuple(section[:4] for section in container.sections)
 
 
 def _orientation(image: ImageFile) -> int:

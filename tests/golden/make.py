@@ -2,7 +2,8 @@
 
   python -m tests.golden.make
 
-Only for what is new: files that are there are left alone.
+Only for what is new: files that are there are left alone. Those of version 1 of the format can no
+longer be made; names that end in 2 are of version 2. Add new lines to SHA256SUMS.
 """
 
 import jax
@@ -14,7 +15,7 @@ from cae_jax.models import build_model, init_params
 from cae_jax.models.context import ContextModel, start_from_klt
 from cae_jax.models.context.transforms import klt
 from cae_jax.weights import save_weights
-from tests.golden import FOLDER
+from tests.golden import FOLDER, GENERATIONS
 from tests.lossless import tiny_weights
 from tests.models import paper_codec, photo
 from tests.trained import pictures, trained
@@ -61,7 +62,13 @@ def main() -> None:
   _write(context, "context-grey", photo(33, 17)[..., 1], quality=0)
   _write(context, "context-rgba", rgba, quality=90, metadata={"icc": b"profile", "exif": b"Exif"})
   _write(context, "context-tiles", photo(48, 1100), quality=30)
+  _write(context, "context-rgba2", rgba, quality=90, metadata={"icc": b"profile", "exif": b"Exif"})
+  _write(context, "context-tiles2", photo(48, 1100), quality=30)
+  for name in ("hyperprior", "paper"):
+    _write(load(FOLDER / f"{name}.safetensors"), f"{name}-rgb2", photo(70, 100))
   _write_lossless()
+  for name in GENERATIONS:
+    _write(load(name), f"{name}-released", photo(96, 160))
 
 
 def _write_lossless() -> None:
@@ -78,6 +85,8 @@ def _write_lossless() -> None:
   drawing[5:30, 10:40], drawing[20:45, 25:55] = (200, 30, 40), (20, 60, 180)
   gaps = np.cumsum(rng.integers(1, 5, 100)).clip(0, 255).astype(np.uint8)
   metadata = {"icc": b"profile", "exif": b"Exif"}
+  _write(codec, "lossless-rgba2", rgba, keep_hidden_colour=True)
+  _write(codec, "lossless-tiles2", photo(20, 1100))
   _write(codec, "lossless-pixel", rgb[:1, :1])
   _write(codec, "lossless-rgb", rgb, metadata=metadata)
   _write(codec, "lossless-grey16", deep[..., 1])

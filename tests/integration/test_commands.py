@@ -118,3 +118,16 @@ def test_the_installed_command():
   from cae_jax import cli
 
   assert entry["cae"].load() is cli.main
+
+
+def test_decoding_imports_nothing_that_it_does_not_run(folder):
+  """Each of these takes a tenth of a second or more of a cold start."""
+  arguments = [folder / "a.cae", folder / "lean.png", f"--weights={folder / 'tiny.safetensors'}"]
+  code = (
+    "import sys; from cae_jax import cli\n"
+    f"assert cli.main(['decompress', *{[*map(str, arguments)]}]) == 0\n"
+    "tools = {'scipy', 'optax', 'orbax', 'grain', 'clu', 'matplotlib', 'pandas', 'tensorflow'}\n"
+    "assert not tools & set(sys.modules), tools & set(sys.modules)"
+  )
+  done = _python(folder, "-c", code)
+  assert done.returncode == 0, done.stderr

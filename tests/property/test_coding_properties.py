@@ -157,7 +157,7 @@ headers = st.builds(
   height=st.integers(1, 1 << 14),
   width=st.integers(1, 1 << 14),
   parameters=st.binary(max_size=255),
-  symbol_checksum=st.integers(0, (1 << 32) - 1),
+  symbol_checksum=st.none() | st.integers(0, (1 << 32) - 1),
 )
 contents = st.tuples(
   headers,

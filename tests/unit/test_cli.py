@@ -424,12 +424,56 @@ def test_info(picture, tmp_path, capsys):
 
 def test_a_file_is_parsed_once(picture, tmp_path, monkeypatch):
   assert run("compress", picture, tmp_path / "a.cae") == 0
-  parsed, checked_body = [], bitstream._checked_body
+  parsed, reader = [], bitstream._reader
   monkeypatch.setattr(
-    bitstream, "_checked_body", lambda data: parsed.append(len(data)) or checked_body(data)
+    bitstream, "_reader", lambda data, salvage: parsed.append(len(data)) or reader(data, salvage)
   )
   assert run("decompress", tmp_path / "a.cae", tmp_path / "a.png") == 0
   assert parsed == [(tmp_path / "a.cae").stat().st_size]
+
+
+def test_parts_of_a_file(picture, tmp_path, capsys):
+  cae, png = tmp_path / "a.cae", tmp_path / "b.png"
+  assert run("compress", picture, cae) == 0
+  whole = context_codec().decompress(cae.read_bytes())
+  capsys.readouterr()
+  assert run("decompress", cae, png, "--region=7,20,40,30") == 0
+  assert "b.png: 30 x 40 RGB" in capsys.readouterr().out
+  np.testing.assert_array_equal(read_image(png).pixels, whole[7:47, 20:50])
+  assert run("decompress", cae, png, "--force", "--preview") == 0
+  assert "b.png: 15 x 12 RGB" in capsys.readouterr().out
+  np.testing.assert_array_equal(read_image(png).pixels, context_codec().preview(cae.read_bytes()))
+
+
+def test_what_is_left_of_a_file(picture, tmp_path, capsys):
+  cae, png = tmp_path / "a.cae", tmp_path / "b.png"
+  assert run("compress", picture, cae) == 0
+  cae.write_bytes(cae.read_bytes()[:-30])
+  capsys.readouterr()
+  assert run("decompress", cae, png) == 2
+  assert "cut off or added; `cae decompress --salvage` writes what is left" in one_error(capsys)
+  assert run("decompress", cae, png, "--salvage") == 0
+  assert "b.png: 120 x 90 RGB; 120 x 90 pixels at (0, 0) blurred" in capsys.readouterr().out
+  assert run("decompress", cae, png, "--salvage", "--force", "--json") == 0
+  damage = {"top": 0, "left": 0, "height": 90, "width": 120, "what": "blurred"}
+  assert json.loads(capsys.readouterr().out)["damage"] == [damage]
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    (["--region=1,2,3"], "--region=1,2,3: expected TOP,LEFT,HEIGHT,WIDTH in pixels"),
+    (["--region=1,2,3,x"], "--region=1,2,3,x: expected TOP,LEFT,HEIGHT,WIDTH in pixels"),
+    (["--region=0,0,91,1"], "not within the image, which has 90 rows and 120 columns"),
+    (["--region=0,0,1,1", "--preview"], "not allowed with"),
+    (["--preview", "--salvage"], "--preview is of whole files"),
+  ],
+)
+def test_parts_that_there_are_not(picture, tmp_path, capsys, options, message):
+  assert run("compress", picture, tmp_path / "a.cae") == 0
+  capsys.readouterr()
+  assert run("decompress", tmp_path / "a.cae", tmp_path / "b.png", *options) == 2
+  assert message in one_error(capsys)
 
 
 def test_metadata_that_no_file_can_hold_are_left_out_with_a_word(tmp_path, capsys, monkeypatch):
@@ -507,6 +551,7 @@ _CONTENT = {
   "height": 90,
   "kind": "rgb",
   "rate_level": 1024,
+  "tune": "psnr",
   "largest_error": None,
   "model_id": "tiny",
   "metadata_bytes": {},

@@ -176,9 +176,7 @@ def test_other_bytes_are_not_identified():
       opened(data)
 
 
-@pytest.mark.parametrize("truncated", [False, True], ids=["as it is", "LOAD_TRUNCATED_IMAGES"])
-def test_damaged_files_say_what_is_wrong(path, monkeypatch, truncated):
-  monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", truncated)
+def test_damaged_files_say_what_is_wrong(path):
   data = path.read_bytes()
   for wrong in (data[:-1], data[:60], data + b"\0", data[:50] + bytes([data[50] ^ 1]) + data[51:]):
     with pytest.raises(OSError, match="the file is damaged: bytes were changed, cut off or added"):
@@ -186,6 +184,39 @@ def test_damaged_files_say_what_is_wrong(path, monkeypatch, truncated):
   with pytest.raises(OSError, match="format version 9"):
     opened(data[:4] + b"\x09" + data[5:])
   opened(data).load()
+
+
+def test_what_is_left_is_shown_to_who_asks_for_it(monkeypatch):
+  monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+  ramp = np.arange(1100)[None] // 5 + RNG.normal(0, 3, (8, 1100))
+  pixels = np.clip(ramp, 0, 255).astype(np.uint8)
+  data = cae_jax.compress(pixels, lossless=True)
+  image = opened(data[:-9])
+  assert image.size == (1100, 8)
+  np.testing.assert_array_equal(np.asarray(image)[:, :1024], pixels[:, :1024])
+  with pytest.raises(OSError, match="nothing is left of the image"):
+    opened(data[:60]).load()
+  with pytest.raises(OSError, match="the header is damaged"):
+    opened(data[:20] + bytes([data[20] ^ 1]) + data[21:])
+
+
+def test_thumbnails_are_made_of_previews(monkeypatch):
+  pixels = np.add.outer(np.arange(90), np.arange(161)).astype(np.uint8)
+  data = cae_jax.compress(np.dstack([pixels] * 3), lossless=True)
+  decode = api.decode
+  monkeypatch.setattr(api, "decode", None)
+  image = opened(data)
+  image.thumbnail((10, 6))
+  assert image.size == (10, 6)
+  preview = opened(data)
+  assert preview.draft(None, (21, 12)) == ("RGB", (0, 0, 161 / 8, 90 / 8))
+  assert preview.draft(None, (1, 1)) is None
+  np.testing.assert_array_equal(np.asarray(preview), cae_jax.preview(data))
+  monkeypatch.setattr(api, "decode", decode)
+  large = opened(data)
+  assert large.draft(None, (22, 12)) is None
+  assert large.draft("L", None) is None
+  np.testing.assert_array_equal(np.asarray(large)[..., 0], pixels)
 
 
 def test_damage_within_is_found_on_loading(path):

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.coding.tables import tables_from_pmfs
+from cae_jax.models.base import Model
 from cae_jax.models.entropy import Pmfs
 from cae_jax.models.exact.conditional import Networks, activation_maxima
 from cae_jax.models.exact.integers import IntegerLayer
@@ -56,7 +56,7 @@ def networks_from_arrays(arrays: Mapping[str, Any]) -> Networks:
 
 
 def largest_activations(
-  model: nn.Module, params: Any, images: Iterable[np.ndarray], tradeoffs: Sequence[float]
+  model: Model, params: Any, images: Iterable[np.ndarray], tradeoffs: Sequence[float]
 ) -> dict[str, list[float]]:
   """Measures the largest magnitude of each layer in each stack, over images and trade-offs.
 

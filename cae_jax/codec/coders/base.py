@@ -26,9 +26,12 @@ class LatentCoder(Protocol):
     stride: pixels that a latent position stands for, across and down.
     multiple: windows that are handed in should begin at multiples of this, in pixels; more than
       the stride where latents have a coarser level, such as hyper-latents.
+    channels: M, of the latents.
     margin: how far analysis and synthesis look beyond a window's interior, in latent positions. Too
       small a margin shows as seams in images above 768 pixels.
     rate_levels: the rate levels are 0 to this; 0 where the model has one rate only.
+    coarse_parts: how many of the symbol arrays, the first ones, are those of `decode_coarse`; 0
+      where a model has no such thing.
   """
 
   @property
@@ -36,9 +39,13 @@ class LatentCoder(Protocol):
   @property
   def multiple(self) -> int: ...
   @property
+  def channels(self) -> int: ...
+  @property
   def margin(self) -> int: ...
   @property
   def rate_levels(self) -> int: ...
+  @property
+  def coarse_parts(self) -> int: ...
 
   def analyse(self, image: np.ndarray) -> np.ndarray:
     """Analyses uint8 [H, W, 3]: y [ceil(H / stride), ceil(W / stride), M] float32, any rate."""
@@ -61,6 +68,20 @@ class LatentCoder(Protocol):
     self, section: bytes, shape: tuple[int, int], rate_level: int
   ) -> tuple[list[np.ndarray], np.ndarray]:
     """Decodes symbols and y_hat [h, w, M] of h x w latent positions; raises BitstreamError."""
+
+  def decode_coarse(
+    self, section: bytes, shape: tuple[int, int], rate_level: int
+  ) -> tuple[list[np.ndarray], np.ndarray]:
+    """Decodes the coarse latents only: their symbols and y_hat [h, w, C], the first C channels.
+
+    Nothing is checked. Asked for only where there are `coarse_parts`.
+    """
+
+  def preview(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
+    """Makes a small picture of coarse latents [h, w, C], uint8 [h * s, w * s, 3]; s = stride / 8.
+
+    Asked for only where there are `coarse_parts`.
+    """
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
     """Synthesises y_hat [h, w, M]: uint8 [h * stride, w * stride, 3]."""

@@ -1,7 +1,8 @@
 """`ContextModel` as a coder: latents to bytes and back, the same symbols on every machine."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -88,9 +89,13 @@ class Coder:
     model = build_model(weights.config, dtype)
     assert isinstance(model, ContextModel)
     self.model = model
+    self.channels = model.latent_channels
     self.multiple = model.multiple
     self.margin = model.margin
+    coarse, *fine = model.levels
+    self.coarse_parts = 1 + len(coarse.passes) if fine else 0
     self._params = programs.on_device(weights.params)
+    self._small_basis = _small_basis(weights.params["synthesis"]["basis"])
     self._networks = _as_written(model, networks_from_arrays(weights.table("networks")))
     self._magnitude_tables = CodingTables.from_arrays(weights.table("sizes"))
     self._magnitude_bits = self._magnitude_tables.slot_bits()
@@ -158,7 +163,9 @@ class Coder:
       parts.extend(sign_hiding.parts(coded[-1], groups, indexes, self._magnitude_tables))
       return coded[-1]
 
-    y_hat = self._run_passes(z_hat, (height, width), rate_level, code_pass)
+    y_hat = functools.reduce(
+      join_levels, self._run_passes(z_hat, (height, width), rate_level, code_pass)
+    )
     return _Coding(parts, coded, y_hat)
 
   def _cost_of_magnitudes(self, targets, indexes, curvature) -> sign_hiding.Cost:
@@ -186,6 +193,21 @@ class Coder:
       BitstreamError: the section is damaged.
     """
     decoder = rans.Decoder(section)
+    symbols, levels = self._decode(decoder, shape, rate_level, len(self.model.levels))
+    decoder.finish()
+    return symbols, functools.reduce(join_levels, levels)
+
+  def decode_coarse(
+    self, section: bytes, shape: tuple[int, int], rate_level: int
+  ) -> tuple[list[np.ndarray], np.ndarray]:
+    """Decodes the coarse latents only: symbols, and y_hat [h, w, C]; raises as `decode`."""
+    symbols, levels = self._decode(rans.Decoder(section), shape, rate_level, 1)
+    return symbols, levels[0]
+
+  def _decode(
+    self, decoder: rans.Decoder, shape: tuple[int, int], rate_level: int, depth: int
+  ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Symbols, and y_hat of the first `depth` levels."""
     z_shape = (*map(_hyper_side, shape), self.model.hyper_channels)
     z_hat = decoder.decode(channel_indexes(z_shape), self._prior)
     symbols = [z_hat]
@@ -195,9 +217,17 @@ class Coder:
       symbols.append(sign_hiding.decode(decoder, indexes, self._magnitude_tables))
       return symbols[-1]
 
-    y_hat = self._run_passes(z_hat, shape, rate_level, code_pass)
-    decoder.finish()
-    return symbols, y_hat
+    levels = self._run_passes(z_hat, shape, rate_level, code_pass)
+    return symbols, list(itertools.islice(levels, depth))
+
+  def preview(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
+    """Makes a picture of an eighth of the size of coarse latents: uint8 [2h, 2w, 3].
+
+    The means of 8x8 pixels of the linear path of the synthesis.
+    """
+    step = np.asarray(_step(self.model, self._params, self._tradeoffs(rate_level)))
+    x = (y_hat * step[: y_hat.shape[-1]]) @ self._small_basis[: y_hat.shape[-1]]
+    return np.clip(np.rint(depth_to_space(x, 2) + 255 / 2), 0, 255).astype(np.uint8)
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
     """Synthesises y_hat [h, w, M] in steps: uint8 [16h, 16w, 3]."""
@@ -207,23 +237,24 @@ class Coder:
     x = programs.synthesise(self.model, self._params, y_hat, self._tradeoffs(rate_level))
     return np.asarray(x)[:height, :width]
 
-  def _run_passes(self, z_hat, shape, rate_level, code_pass: _CodePass) -> np.ndarray:
-    """All passes over h x w positions; `code_pass` codes or decodes the symbols of each."""
+  def _run_passes(self, z_hat, shape, rate_level, code_pass: _CodePass) -> Iterator[np.ndarray]:
+    """All passes over h x w positions, yielding y_hat of each level in steps.
+
+    `code_pass` codes or decodes the symbols of each.
+    """
     tradeoff, levels = self._tradeoff(rate_level), self.model.levels
     features = integers.evaluate(
       self._networks["hyper_synthesis"], self.model.hyper_layers, tradeoff, z_hat
     )
-    decoded: list[np.ndarray] = []
     for depth, level in enumerate(levels):
       inputs = LevelInputs(level, features)
-      decoded.append(self._run_level(depth, inputs, shape, tradeoff, code_pass))
+      y_hat = self._run_level(depth, inputs, shape, tradeoff, code_pass)
+      yield y_hat * np.float32(2.0**-FRACTION_BITS)
       if depth + 1 < len(levels):
         positions = np.indices(shape).reshape(2, -1)
         features = inputs.evaluate(self._networks["bridge"], tradeoff, level.channels, positions)
         features = depth_to_space(features.reshape(*shape, -1), 2)
         shape = features.shape[:2]
-    y_hat = functools.reduce(join_levels, decoded)
-    return y_hat * np.float32(2.0**-FRACTION_BITS)
 
   def _run_level(self, depth, inputs: LevelInputs, shape, tradeoff, code_pass) -> np.ndarray:
     """The passes of one level: int32 [h, w, C] in sixteenths of a step."""
@@ -261,6 +292,17 @@ def _quantizable(model: ContextModel, params: Any, y: jax.Array, tradeoff: jax.A
 @functools.partial(jax.jit, static_argnums=0)
 def _gain(model: ContextModel, params: Any, tradeoff: jax.Array) -> jax.Array:
   return programs.apply(model, params, "gain", tradeoff)[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _step(model: ContextModel, params: Any, tradeoff: jax.Array) -> jax.Array:
+  return programs.apply(model, params, "step", tradeoff)[0, 0, 0]
+
+
+def _small_basis(basis: np.ndarray) -> np.ndarray:
+  """The synthesis' block transform [768, M] as one to 2x2 means of 8x8 pixels: [M, 12]."""
+  pixels = np.asarray(basis, np.float32).reshape(2, BLOCK // 2, 2, BLOCK // 2, 3, -1)
+  return pixels.mean((1, 3)).reshape(12, -1).T / np.sqrt(np.float32(len(basis)))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -21,11 +21,13 @@ class Coder:
   """See `LatentCoder`: image -> y -> rounded -> coded by a table for each channel."""
 
   rate_levels = 0
+  coarse_parts = 0
 
   def __init__(self, weights: Weights):
     model = build_model(weights.config)
     assert isinstance(model, FactorizedModel)
     self.model = model
+    self.channels = model.latent_channels
     self.stride = self.multiple = model.multiple
     # As far as that of `paper`: the transforms are the same.
     self.margin = 4 * (model.kernel_size // 2)
@@ -56,6 +58,14 @@ class Coder:
     indexes = channel_indexes((*shape, self.model.latent_channels))
     symbols = rans.decode(section, indexes, self._prior)
     return [symbols], symbols.astype(np.float32)
+
+  def decode_coarse(self, *arguments) -> tuple[list[np.ndarray], np.ndarray]:
+    """Raises NotImplementedError: the model has no coarse latents."""
+    raise NotImplementedError
+
+  def preview(self, *arguments) -> np.ndarray:
+    """Raises NotImplementedError, as `decode_coarse`."""
+    raise NotImplementedError
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int = 0) -> np.ndarray:
     """Synthesises y_hat [h, w, M]: uint8 [h * stride, w * stride, 3]."""

@@ -37,6 +37,7 @@ class Coder:
   """
 
   rate_levels = 0
+  coarse_parts = 0
   # Four 5x5 convolutions of stride 2 look 30 pixels far, their transposes 15/8 of a latent.
   margin = 2
 
@@ -44,6 +45,7 @@ class Coder:
     model = build_model(weights.config)
     assert isinstance(model, HyperpriorModel)
     self.model = model
+    self.channels = model.latent_channels
     self.multiple = model.multiple
     self.stride = model.multiple // _HYPER
     self._params = programs.on_device(weights.params)
@@ -86,6 +88,14 @@ class Coder:
     symbols = decoder.decode(indexes, self._gaussians)
     decoder.finish()
     return [z_hat, symbols], _latents(symbols, means)
+
+  def decode_coarse(self, *arguments) -> tuple[list[np.ndarray], np.ndarray]:
+    """Raises NotImplementedError: the model has no coarse latents."""
+    raise NotImplementedError
+
+  def preview(self, *arguments) -> np.ndarray:
+    """Raises NotImplementedError, as `decode_coarse`."""
+    raise NotImplementedError
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int = 0) -> np.ndarray:
     """Synthesises y_hat [h, w, M]: uint8 [16h, 16w, 3]."""

@@ -26,11 +26,13 @@ class Coder:
   """
 
   rate_levels = 0
+  coarse_parts = 0
 
   def __init__(self, weights: Weights):
     model = build_model(weights.config)
     assert isinstance(model, PaperAutoencoder)
     self.model = model
+    self.channels = model.latent_channels
     self.stride, self.multiple = model.stride, model.multiple
     # Each stage looks model.kernel_size // 2 pixels further at twice the stride of the one before,
     # less than two such radii of latents in all; the synthesis has up to two convolutions more.
@@ -65,6 +67,14 @@ class Coder:
     indexes = channel_indexes((*shape, self.model.latent_channels))
     symbols = huffman.decode(section, indexes, self._code)
     return [symbols], self._dequantize(symbols)
+
+  def decode_coarse(self, *arguments) -> tuple[list[np.ndarray], np.ndarray]:
+    """Raises NotImplementedError: the model has no coarse latents."""
+    raise NotImplementedError
+
+  def preview(self, *arguments) -> np.ndarray:
+    """Raises NotImplementedError, as `decode_coarse`."""
+    raise NotImplementedError
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int = 0) -> np.ndarray:
     """Synthesises latents [h, w, M] float32: uint8 [h * stride, w * stride, 3]."""

@@ -77,9 +77,15 @@ class TileCoder:
     shape: tuple[int, int],
     precision: Precision,
     in_parallel: Map = map,
+    finest: int = 0,
   ) -> np.ndarray:
     """Decodes what `encode` made: float32 [C, H, W].
 
+    Args:
+      data: the bytes.
+      channels, shape: of the tile.
+      precision, in_parallel: as of `encode`.
+      finest: see `passes.run`; above 0, only some pixels are decoded.
     Raises:
       BitstreamError: the bytes are damaged, as far as this can tell.
     """
@@ -100,8 +106,9 @@ class TileCoder:
         steps = (steps << expected.low_bits) + low
       return _samples(steps, expected, precision)
 
-    x = passes.run(coarsest, shape, side, self._networks, code, precision, in_parallel)
-    decoder.finish()
+    x = passes.run(coarsest, shape, side, self._networks, code, precision, in_parallel, finest)
+    if not finest:
+      decoder.finish()
     return x
 
   def _parts(

@@ -241,8 +241,11 @@ class ContextModel(Model):
 
   def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
     """Turns y_hat [B, h, w, M] in steps into x_hat [B, 16h, 16w, 3], not clipped."""
-    step = self.in_cells(jnp.exp(polynomial(self.log_step, tradeoff))) * self._base_step(tradeoff)
-    return self.synthesis(y_hat, step, tradeoff)
+    return self.synthesis(y_hat, self.step(tradeoff), tradeoff)
+
+  def step(self, tradeoff: jax.Array) -> jax.Array:
+    """Returns the decoder's quantisation steps in grey levels: [B] -> [B, 1, 1, M]."""
+    return self.in_cells(jnp.exp(polynomial(self.log_step, tradeoff))) * self._base_step(tradeoff)
 
   def curvature(self, tradeoff: jax.Array, ndim: int = 4) -> jax.Array:
     """Returns the distortion's curvature in bits, along each latent: [B] -> [B, 1, ..., 1, C + F].

@@ -110,6 +110,7 @@ def run(
   code: CodeSamples,
   precision: Precision = LOSSLESS,
   in_parallel: Map = map,
+  finest: int = 0,
 ) -> np.ndarray:
   """Goes through all samples of an image.
 
@@ -121,12 +122,13 @@ def run(
     code: codes or decodes the samples of a place, in rows.
     precision: of the samples.
     in_parallel: for parts of a phase.
+    finest: level to end with, for every 2^finest-th pixel across and down only.
   Returns:
     float32 [C, H, W] of integers: the image, as it is known.
   """
   x = coarsest.astype(np.float32)
   errors = np.zeros_like(x)
-  for level, level_shape in reversed(list(enumerate(level_shapes(shape)))):
+  for level, level_shape in reversed(list(enumerate(level_shapes(shape)))[finest:]):
     planes, error_planes = Planes(level_shape, len(x)), Planes(level_shape, len(x))
     planes.write(0, x)
     error_planes.write(0, errors)
