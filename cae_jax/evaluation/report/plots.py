@@ -20,6 +20,10 @@ _SYMBOLS = {
   "X": "x",
   "<": "triangle-left",
   ">": "triangle-right",
+  "p": "pentagon",
+  "1": "y-down-open",
+  "h": "hexagon",
+  "d": "diamond-tall",
 }
 # Ours are drawn in the page's accent colour, the first one bold, and told apart by these.
 _OWN_SYMBOLS = (
