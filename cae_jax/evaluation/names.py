@@ -10,10 +10,14 @@ LABELS: Mapping[str, str] = {
   "jpeg": "JPEG",
   "jpeg_444": "JPEG 4:4:4",
   "jpeg2000": "JPEG 2000",
+  "jpegli": "JPEG by jpegli",
   "webp": "WebP",
+  "webp_sharp": "WebP, sharp chroma",
   "jxl": "JPEG XL",
   "heic": "HEVC intra",
   "avif": "AVIF",
+  "avif_iq": "AVIF tune=iq",
+  "avif_ssimulacra2": "AVIF tune=ssimulacra2",
   "bpg": "BPG",
 }
 

@@ -21,9 +21,14 @@ _GROUP_HEAD = (
   "variance",
   "bias²",
   "MS-SSIM",
-  "encode s",
-  "decode s",
 )
+# Columns that are there if some codec was measured by them, and their digits.
+_FURTHER = {
+  "ssimulacra2": ("SSIMULACRA2", 2),
+  "butteraugli_3norm": ("Butteraugli 3-norm", 3),
+  "butteraugli_max": ("Butteraugli max", 2),
+}
+_SECONDS = ("encode s", "decode s")
 
 
 def table(records: Sequence[Record]) -> str:
@@ -34,13 +39,18 @@ def table(records: Sequence[Record]) -> str:
   Returns:
     Markdown; a codec that did not run has a row that says so and how to get it.
   """
-  rows = [_group_row(codec, group, len(_GROUP_HEAD)) for codec, group in _groups(summary(records))]
+  groups = _groups(summary(records))
+  further = [n for n in _FURTHER if any(g.get(f"mean_{n}") is not None for _, g in groups)]
+  head = (*_GROUP_HEAD, *(_FURTHER[name][0] for name in further), *_SECONDS)
+  rows = [_group_row(codec, group, further, len(head)) for codec, group in groups]
   legend = (
-    "PSNR, PSNR Y, bpp, MSE and MS-SSIM are means over the images; “PSNR of mean MSE” is the other "
+    "Figures are means over the images; “PSNR of mean MSE” is the other "
     "way to average; “PSNR at the size” is interpolated to exactly the size to match. MSE = "
     "variance + bias² of the error. PSNR in dB, RGB unless Y is named."
   )
-  parts = (markdown(_GROUP_HEAD, rows), legend, notes(records))
+  if further:
+    legend += " Of Butteraugli less is better, of the others more."
+  parts = (markdown(head, rows), legend, notes(records))
   return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -58,7 +68,9 @@ def at_target(record: Record) -> Record:
   return dataclasses.replace(record, psnr_db=record.psnr_db_at_target, rate_bpp=rate_bpp)
 
 
-def _group_row(codec: str, group: Mapping[str, Any], width: int) -> tuple[str, ...]:
+def _group_row(
+  codec: str, group: Mapping[str, Any], further: Sequence[str], width: int
+) -> tuple[str, ...]:
   if not group["n_images"]:
     return label(codec), group["status"], *("",) * (width - 2)
   count = str(group["n_images"]) + (f" (+{group['n_failed']} not met)" if group["n_failed"] else "")
@@ -75,6 +87,7 @@ def _group_row(codec: str, group: Mapping[str, Any], width: int) -> tuple[str, .
     number(group["mean_mse_variance"], 2),
     number(group["mean_mse_bias_squared"], 3),
     number(group["mean_ms_ssim"], 4),
+    *(number(group[f"mean_{name}"], _FURTHER[name][1]) for name in further),
     number(group["mean_encode_s"], 3),
     number(group["mean_decode_s"], 3),
   )
@@ -86,7 +99,7 @@ def _setting_words(group: Mapping[str, Any]) -> str:
   return f"at the size of {label(group['matched_to'])} at {group['matched_setting']}"
 
 
-def _groups(means: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+def _groups(means: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
   return [(codec, group) for codec in in_order(means) for group in means[codec]]
 
 

@@ -59,7 +59,7 @@ def test_the_other_way_round_is_the_reciprocal(a, b):
   back = bd_rate(_curve(b), _curve(a))
   product = (1 + forth.mean_curve_percent / 100) * (1 + back.mean_curve_percent / 100)
   assert product == pytest.approx(1)
-  assert forth.overlap_db == back.overlap_db
+  assert forth.overlap_range == back.overlap_range
 
 
 @given(_points(), st.floats(0, 1))
@@ -67,13 +67,13 @@ def test_interpolation_stays_between_its_neighbours(points, share):
   index = min(int(share * (len(points) - 1)), len(points) - 2)
   low, high = points.rate_bpp[index : index + 2]
   value = quality_at(points, min(high, low + share * (high - low)))
-  assert points.quality_db[index] - 1e-9 <= value <= points.quality_db[index + 1] + 1e-9
+  assert points.quality[index] - 1e-9 <= value <= points.quality[index + 1] + 1e-9
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 9), st.floats(10, 50)), min_size=1, max_size=20))
 def test_rising_points_dominate_all_they_leave_out(pairs):
   points = rising_points(pairs)
-  kept = list(zip(points.rate_bpp, points.quality_db))
+  kept = list(zip(points.rate_bpp, points.quality))
   assert len(kept) + points.n_dominated == len(set(pairs))
   for rate, value in pairs:
     assert any(r <= rate and v >= value for r, v in kept)

@@ -120,6 +120,24 @@ def test_all_rows_of_a_table_are_equally_wide():
       assert len(widths) <= 1
 
 
+def test_further_metrics_have_columns_and_panels_where_they_were_measured():
+  plain = [_record("jpeg", q, "a", 0.1 * q, 25.0 + q) for q in (1, 2)]
+  assert "SSIMULACRA2" not in tables.table(plain)
+  rows = [dataclasses.replace(r, ssimulacra2=60.0 + r.setting) for r in plain]
+  assert "MS-SSIM | SSIMULACRA2 | encode s" in tables.table(rows)
+  assert "| 0.9500 | 61.00 | 0.100 |" in tables.table(rows)
+  assert [a.get_ylabel() for a in figures.rate_distortion(plain).axes] == [
+    "mean PSNR of RGB (dB)",
+    "mean MS-SSIM (dB)",
+  ]
+  rows = [dataclasses.replace(r, butteraugli_3norm=4.0 / r.setting) for r in rows]
+  *_, third, fourth = figures.rate_distortion(rows).axes
+  assert third.get_ylabel() == "mean SSIMULACRA2"
+  assert list(fourth.lines[0].get_ydata()) == [4.0, 2.0]
+  assert fourth.yaxis_inverted()
+  assert not third.yaxis_inverted()
+
+
 def test_table_of_means_names_the_averages_and_the_missing():
   text = tables.table([*_records(), _record("webp", 100, "kodim18", 9.0, math.inf)])
   assert "PSNR of mean MSE" in text

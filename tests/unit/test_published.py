@@ -20,7 +20,7 @@ def test_every_curve_has_its_source_and_convention(name):
   assert curve.per_image == ()
   assert len(curve.mean) >= 5
   assert 0.02 < curve.mean.rate_bpp[0] < curve.mean.rate_bpp[-1] < 5
-  assert 24 < curve.mean.quality_db[0] < curve.mean.quality_db[-1] < 50
+  assert 24 < curve.mean.quality[0] < curve.mean.quality[-1] < 50
   expected = "PSNR of RGB, mean of per-image values, 24 images"
   assert str(curve.convention) == expected
 
@@ -33,7 +33,7 @@ def test_the_points_are_those_of_the_reference(name):
   reference = json.loads(path.read_text())
   (curve,) = published.load((name,))
   assert list(curve.mean.rate_bpp) == reference["bpp"]
-  assert list(curve.mean.quality_db) == reference["psnr_db"]
+  assert list(curve.mean.quality) == reference["psnr_db"]
   assert curve.source == reference["source"]
 
 
@@ -97,11 +97,11 @@ def _end(h0, h1, d0, d1):
 def test_bd_rate_by_numerical_integration(name):
   test, anchor = published.load((name, "vtm"))
   result = bd_rate(test, anchor)
-  quality_db = np.linspace(*result.overlap_db, 200_001)
+  quality = np.linspace(*result.overlap_range, 200_001)
   logs = [
-    _pchip(np.array(curve.mean.quality_db), np.log(curve.mean.rate_bpp), quality_db)
+    _pchip(np.array(curve.mean.quality), np.log(curve.mean.rate_bpp), quality)
     for curve in (test, anchor)
   ]
-  mean_log_ratio = np.trapezoid(logs[0] - logs[1], quality_db) / np.ptp(quality_db)
+  mean_log_ratio = np.trapezoid(logs[0] - logs[1], quality) / np.ptp(quality)
   assert result.mean_curve_percent == pytest.approx(100 * np.expm1(mean_log_ratio), abs=1e-4)
   assert result.headline_percent == result.mean_curve_percent

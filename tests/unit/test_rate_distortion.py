@@ -27,6 +27,8 @@ def _record(codec, setting, image, rate_bpp, psnr_db, **fields):
     "psnr_y_db": psnr_db + 1,
     "mse": 255**2 / 10 ** (psnr_db / 10),
     "ms_ssim": 1 - 10 ** (-(psnr_db - 18) / 10),
+    "ssimulacra2": 3 * psnr_db - 30,
+    "butteraugli_3norm": 10 - psnr_db / 5,
     "version": "1",
   }
   return Record(codec, setting, image, rate_bpp=rate_bpp, psnr_db=psnr_db, **(values | fields))
@@ -80,6 +82,21 @@ def test_a_result_prints_all_it_depends_on():
 def test_every_metric_gives_the_same_for_a_constant_factor(metric):
   test, anchor = (_curve(factors=(k,) * 3, metric=metric) for k in (0.7, 1))
   assert bd_rate(test, anchor).headline_percent == pytest.approx(-30)
+
+
+def test_less_is_better_where_it_is():
+  """Of Butteraugli the codec with smaller values at its rates needs fewer bits; shown as it is."""
+  rows = _rows("cae", (0.5,) * 3) + _rows("bpg")
+  of_metric = {result.convention.metric: result for result in bd_rates.compare(rows)}
+  result = of_metric["butteraugli_3norm"]
+  assert result.headline_percent == pytest.approx(-50)
+  assert "overlap 2.60 to 7.79 (100 % of the narrower curve); narrowest image 5.19" in str(result)
+  row = next(row for row in bd_rates.at_own_rates(rows, "butteraugli_3norm") if row.setting == 2)
+  assert row.value == pytest.approx(10 - 25 / 5)
+  assert row.baselines["bpg"] > row.value
+  too_far = _curve("bpg", shift_db=26, metric="ssimulacra2")
+  with pytest.raises(NotComparable, match=r"of 10 points or more .* got 3\.21 to 81\.00 points"):
+    bd_rate(_curve("cae", metric="ssimulacra2"), too_far)
 
 
 @pytest.mark.parametrize("method", ["pchip", "akima", "cubic"])
@@ -190,7 +207,7 @@ def test_bootstrap_agrees_with_scipys():
 
 def test_quality_at_a_rate_is_interpolated_and_never_extrapolated():
   points = _curve().mean
-  assert curves.quality_at(points, 0.5) == pytest.approx(points.quality_db[2])
+  assert curves.quality_at(points, 0.5) == pytest.approx(points.quality[2])
   assert curves.quality_at(points, 0.7) == pytest.approx(31 + 6 * math.log2(0.7), abs=1e-6)
   assert curves.quality_at(points, 0.09) is None
   assert curves.quality_at(points, 2.01) is None
@@ -205,15 +222,15 @@ def test_a_single_point_is_known_at_its_rate_alone():
 def test_baselines_at_our_rates_image_by_image():
   rows = _rows("cae", (0.5, 1.0, 2.0)) + _rows("bpg", (1, 1, 4)) + _rows("jpeg", images=("x",) * 3)
   row = next(x for x in bd_rates.at_own_rates(rows) if x.setting == 2)
-  assert (row.codec, row.n_images, row.quality_db) == ("cae", 3, pytest.approx(25))
+  assert (row.codec, row.n_images, row.value) == ("cae", 3, pytest.approx(25))
   assert row.rate_bpp == pytest.approx(0.5 * 3.5 / 3)
   # Image by image 6 dB less, the same and 6 dB less.
-  assert row.baselines_db == {"bpg": pytest.approx(25 - 12 / 3)}
+  assert row.baselines == {"bpg": pytest.approx(25 - 12 / 3)}
 
 
 def test_our_rates_outside_a_baseline_have_no_value():
   rows = _rows("cae") + _rows("bpg", rates=(0.2, 0.3, 0.4, 1.0))
-  values = [x.baselines_db["bpg"] for x in bd_rates.at_own_rates(rows)]
+  values = [x.baselines["bpg"] for x in bd_rates.at_own_rates(rows)]
   assert [value is None for value in values] == [True, False, False, False, True]
 
 
@@ -222,8 +239,8 @@ def test_compare_takes_every_codec_of_ours_with_enough_points():
   rows += _rows("webp", rates=(0.1, 0.2)) + _rows("jpeg", shift_db=30) + [Record("jxl", None, None)]
   results = bd_rates.compare(rows)
   pairs = [(r.test, r.anchor, type(r)) for r in results]
-  assert pairs == [("cae", "jpeg", Refused), ("cae", "bpg", BdRate)] * 3
-  assert [r.headline_percent for r in results[1::2]] == pytest.approx([-50] * 3)
+  assert pairs == [("cae", "jpeg", Refused), ("cae", "bpg", BdRate)] * len(curves.METRICS)
+  assert [r.headline_percent for r in results[1::2]] == pytest.approx([-50] * len(curves.METRICS))
 
 
 def _kodak_rows():
@@ -259,7 +276,7 @@ def test_json_is_plain_and_complete():
     "overlap_share": 1.0,
   }
   assert expected.items() <= fields.items()
-  assert fields["overlap_db"] == pytest.approx([31 + 6 * math.log2(0.1), 37])
+  assert fields["overlap_range"] == pytest.approx([31 + 6 * math.log2(0.1), 37])
   assert len(fields["interval_percent"]) == 2
   assert fields["library"].startswith("bjontegaard 1.")
   assert bd_rates.to_json(refused)["reason"] == "no"

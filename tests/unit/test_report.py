@@ -1,6 +1,7 @@
 """The report's page: what it holds, what it escapes, and that it loads nothing."""
 
 import base64
+import dataclasses
 import html.parser
 import io
 import json
@@ -135,10 +136,23 @@ def test_points_of_the_mean_and_of_each_image():
   (curve,) = data["curves"]
   points = curve["points"]["psnr_db"]
   assert data["images"] == ["a", "b"]
-  assert points["a"]["quality_db"] == [25, 28, 31]
-  assert points["b"]["quality_db"] == [26, 29, 32]
-  assert points[report_data.MEAN]["quality_db"] == [25.5, 28.5, 31.5]
+  assert points["a"]["value"] == [25, 28, 31]
+  assert points["b"]["value"] == [26, 29, 32]
+  assert points[report_data.MEAN]["value"] == [25.5, 28.5, 31.5]
   assert points["a"]["setting"] == ["0", "1", "2"]
+
+
+def test_axes_are_of_what_was_measured():
+  assert list(report_data.plots(sweep("jpeg", count=3))["axes"]) == ["psnr_db", "ms_ssim_db"]
+  rows = [dataclasses.replace(r, butteraugli_3norm=9.0 - r.setting) for r in sweep("jpeg", count=3)]
+  data = report_data.plots(rows)
+  assert data["axes"]["butteraugli_3norm"] == {
+    "title": "Butteraugli 3-norm (less is better)",
+    "unit": "",
+    "reversed": True,
+  }
+  points = data["curves"][0]["points"]["butteraugli_3norm"]
+  assert points[report_data.MEAN]["value"] == [9.0, 8.0, 7.0]
 
 
 def test_all_efforts_look_different():

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from cae_jax.errors import UsageError
-from cae_jax.evaluation.codecs import bpg, library_codecs, pillow_codecs
+from cae_jax.evaluation.codecs import bpg, cwebp, library_codecs, pillow_codecs
 from cae_jax.evaluation.codecs.base import FileCodec, Folder, ImageCodec, Missing
 from cae_jax.evaluation.names import LABELS
 
@@ -11,10 +11,14 @@ _FACTORIES: Mapping[str, Callable[[], FileCodec | Missing]] = {
   "jpeg": pillow_codecs.jpeg,
   "jpeg_444": pillow_codecs.jpeg_444,
   "jpeg2000": pillow_codecs.jpeg2000,
+  "jpegli": library_codecs.jpegli,
   "webp": pillow_codecs.webp,
+  "webp_sharp": cwebp.webp_sharp,
   "jxl": library_codecs.jxl,
   "heic": library_codecs.heic,
   "avif": pillow_codecs.avif,
+  "avif_iq": pillow_codecs.avif_iq,
+  "avif_ssimulacra2": pillow_codecs.avif_ssimulacra2,
 }
 
 

@@ -1,4 +1,4 @@
-"""Codecs of optional packages: JPEG XL (imagecodecs) and HEVC intra (pillow-heif)."""
+"""Codecs of optional packages: JPEG XL (imagecodecs), jpegli, HEVC intra (pillow-heif)."""
 
 import importlib
 import io
@@ -34,6 +34,31 @@ def jxl() -> FileCodec | Missing:
     search=_JXL_SEARCH,
     encoder=encode,
     decoder=lambda data: np.asarray(imagecodecs.jpegxl_decode(data)),
+  )
+
+
+def jpegli() -> FileCodec | Missing:
+  """Sets up JPEG by jpegli, encoder and decoder, at its defaults; it aims at the eye."""
+  try:
+    pyjpegli = importlib.import_module("pyjpegli")
+  except ImportError as error:
+    return Missing("jpegli", f"pyjpegli cannot be imported ({error})", "pip install pyjpegli")
+
+  def encode(x_uint8, quality):
+    height, width, _ = x_uint8.shape
+    return pyjpegli.encode(x_uint8.tobytes(), width, height, quality)
+
+  def decode(data):
+    samples, width, height = pyjpegli.decode(data)
+    return np.frombuffer(samples, np.uint8).reshape(height, width, 3)
+
+  return FileCodec(
+    name="jpegli",
+    version=f"pyjpegli {pyjpegli.__version__}; its defaults",
+    settings=(1, 5, 10, 20, 30, 40, 50, 65, 80, 90, 95),
+    search=tuple(range(1, 101)),
+    encoder=encode,
+    decoder=decode,
   )
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import PIL
 from PIL import Image, features
 
-from cae_jax.evaluation.codecs.base import FileCodec, Missing
+from cae_jax.evaluation.codecs.base import CodecError, FileCodec, Missing
 from cae_jax.evaluation.records import Setting
 
+_UPGRADE = "pip install --upgrade pillow (its wheels have it)"
 _JPEG_SWEEP = (1, 5, 10, 20, 30, 40, 50, 65, 80, 90, 95)
 # Nominal compression ratios (24 bpp over the rate), in steps of half a percent from 1000 to 1.5.
 _JPEG2000_SEARCH = tuple(float(f"{1000 * 1.005**-i:.5g}") for i in range(1304))
@@ -58,8 +59,23 @@ def webp() -> FileCodec | Missing:
 
 def avif() -> FileCodec | Missing:
   """Sets up AVIF by libaom: 4:4:4, tuned for PSNR; one thread and no tiles, which cost bits."""
-  return _pillow_codec(
-    name="avif",
+  return _avif("avif", "psnr", 100)
+
+
+def avif_iq() -> FileCodec | Missing:
+  """Sets up AVIF as `avif`, but tuned for people ("image quality"), as libavif's default is."""
+  return _avif("avif_iq", "iq", 99)
+
+
+def avif_ssimulacra2() -> FileCodec | Missing:
+  """Sets up AVIF as `avif`, but tuned for SSIMULACRA2."""
+  return _avif("avif_ssimulacra2", "ssimulacra2", 99)
+
+
+def _avif(name: str, tune: str, best: int) -> FileCodec | Missing:
+  """libaom does not tune for the eye at quality 100, where AVIF is lossless but for colour."""
+  codec = _pillow_codec(
+    name=name,
     feature="avif",
     library="libavif",
     image_format="AVIF",
@@ -68,13 +84,19 @@ def avif() -> FileCodec | Missing:
       "speed": 4,
       "max_threads": 1,
       "autotiling": False,
-      "advanced": {"tune": "psnr"},
+      "advanced": {"tune": tune},
     },
-    option_words="aom, 4:4:4, speed 4, tune=psnr, no tiles",
+    option_words=f"aom, 4:4:4, speed 4, tune={tune}, no tiles",
     setting_option="quality",
     settings=(1, 20, 32, 45, 57, 70, 80),
-    search=tuple(range(101)),
+    search=tuple(range(best + 1)),
   )
+  if isinstance(codec, FileCodec):
+    try:
+      codec.encode(np.zeros((8, 8, 3), np.uint8), 50)
+    except CodecError:
+      return Missing(name, f"the encoder of this Pillow has no tune={tune}", _UPGRADE)
+  return codec
 
 
 def _jpeg(name: str, subsampling: str) -> FileCodec | Missing:
@@ -105,7 +127,7 @@ def _pillow_codec(
 ) -> FileCodec | Missing:
   if not features.check(feature):
     reason = f"this Pillow ({PIL.__version__}) was built without {library}"
-    return Missing(name, reason, "pip install --upgrade 'pillow>=11.3' (its wheels have it)")
+    return Missing(name, reason, _UPGRADE)
   libraries = f"Pillow {PIL.__version__}, {library} {features.version(feature)}"
   return FileCodec(
     name=name,

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from cae_jax.errors import UsageError
 from cae_jax.evaluation.figures import drawing
 from cae_jax.evaluation.names import image_stem, in_order, is_baseline, label
-from cae_jax.evaluation.rd.curves import Curve, ms_ssim_db
+from cae_jax.evaluation.rd.curves import METRICS, Curve, mean_point
 from cae_jax.evaluation.records import Record
 from cae_jax.evaluation.tables import at_target
 from cae_jax.metrics_file import read_metrics
@@ -84,7 +84,7 @@ def psnr_per_image(records: Sequence[Record]) -> Figure:
 
 
 def rate_distortion(records: Sequence[Record], published: Sequence[Curve] = ()) -> Figure:
-  """Draws mean PSNR, and mean MS-SSIM where it is defined, against mean rate, a curve a codec.
+  """Draws means of every metric that all records have against the mean rate, a curve a codec.
 
   Args:
     records: at fixed settings; matched rows are left out, and so are settings measured on fewer
@@ -96,23 +96,29 @@ def rate_distortion(records: Sequence[Record], published: Sequence[Curve] = ()) 
   fixed = _complete([r for r in records if r.ok and r.image is not None and r.matched_to is None])
   if not fixed:
     raise UsageError("expected records with figures at fixed settings, got none")
-  names = ["psnr_db"] + ["ms_ssim"] * all(record.ms_ssim is not None for record in fixed)
-  figure = drawing.figure(7.0 * len(names), 5.6)
-  panels = figure.subplots(1, len(names), squeeze=False)[0]
+  names = [
+    n for n in METRICS if METRICS[n].axis and all(METRICS[n].of(r) is not None for r in fixed)
+  ]
+  columns = min(len(names), 2)
+  rows = -(-len(names) // columns)
+  figure = drawing.figure(7.0 * columns, 5.2 * rows + 0.4)
+  panels = figure.subplots(rows, columns, squeeze=False).ravel()
   codecs = in_order(record.codec for record in fixed)
   for axes, name in zip(panels, names):
     for codec in codecs:
       _rate_curve(axes, [r for r in fixed if r.codec == codec], name, drawing.style(codec, codecs))
     axes.set_xscale("log")
     axes.set_xlabel("rate (bits per pixel, whole file)")
+    axes.set_ylabel(f"mean {METRICS[name].axis}")
+    if METRICS[name].sign < 0:
+      axes.invert_yaxis()
     axes.grid(which="both", color="#EEEEEE")
     drawing.plain_ticks(axes.xaxis)
   for curve, (grey, dash) in zip(published, drawing.dashed_styles(len(published))):
     style = {"color": grey, "ls": dash, "lw": 1.3, "label": f"{curve.name} (published)"}
-    panels[0].plot(curve.mean.rate_bpp, curve.mean.quality_db, **style)
-  panels[0].set_ylabel("mean PSNR of RGB (dB)")
-  if len(panels) > 1:
-    panels[1].set_ylabel("mean MS-SSIM (dB, −10 log10(1 − MS-SSIM))")
+    panels[0].plot(curve.mean.rate_bpp, curve.mean.quality, **style)
+  for axes in panels[len(names) :]:
+    axes.remove()
   drawing.legend(figure, panels[0])
   return figure
 
@@ -162,34 +168,31 @@ def _one_rate(records: Sequence[Record]) -> list[Record]:
 
 def _middle(records: Sequence[Record]) -> tuple[str, Any]:
   """Codec and setting of the middle mean rate."""
-  means = _mean_points(records, "rate_bpp")
-  ordered = sorted(means, key=lambda group: means[group])
+  groups = _groups(records)
+  ordered = sorted(
+    groups, key=lambda group: statistics.fmean(r.rate_bpp or 0 for r in groups[group])
+  )
   return ordered[(len(ordered) - 1) // 2]
 
 
-def _mean_points(records: Sequence[Record], name: str) -> dict[tuple[str, Any], float]:
-  groups: dict[tuple[str, Any], list[float]] = {}
+def _groups(records: Sequence[Record]) -> dict[tuple[str, Any], list[Record]]:
+  groups: dict[tuple[str, Any], list[Record]] = {}
   for record in records:
-    groups.setdefault((record.codec, record.setting), []).append(getattr(record, name))
-  return {group: statistics.fmean(values) for group, values in groups.items()}
+    groups.setdefault((record.codec, record.setting), []).append(record)
+  return groups
 
 
 def _rate_curve(axes: Axes, records: Sequence[Record], name: str, style: tuple[str, str]) -> None:
-  rates, values = _mean_points(records, "rate_bpp"), _mean_points(records, name)
-  points = sorted((rates[group], _axis_value(name, values[group])) for group in rates)
-  finite = [point for point in points if np.isfinite(point[1])]
+  points = sorted(mean_point(rows, name) for rows in _groups(records).values())
+  finite = [
+    (rate, METRICS[name].sign * quality) for rate, quality in points if np.isfinite(quality)
+  ]
   if not finite:
     return
   xs, ys = zip(*finite)
   codec = records[0].codec
   width = 1.4 if is_baseline(codec) else 2.4
   axes.plot(xs, ys, marker=style[1], color=style[0], lw=width, ms=5, label=label(codec))
-
-
-def _axis_value(name: str, value: float) -> float:
-  if name != "ms_ssim":
-    return value
-  return ms_ssim_db(value)
 
 
 def _image_words(records: Sequence[Record], image: str) -> str:

@@ -26,6 +26,7 @@ from cae_jax.evaluation.rd.curves import (
   METRICS,
   Convention,
   Curve,
+  Metric,
   NotComparable,
   Points,
   complete_settings,
@@ -40,7 +41,6 @@ METHOD = "pchip"
 MIN_POINTS = 4
 # Of the narrower curve's range of quality; a baseline measured far beyond ours takes nothing away.
 MIN_OVERLAP_SHARE = 0.5
-MIN_OVERLAP_DB = 2.0
 INTERVAL_LEVEL = 0.95
 LIBRARY = f"bjontegaard {importlib.metadata.version('bjontegaard')}"
 
@@ -53,12 +53,12 @@ class BdRate:
     test, anchor: names of the curves.
     convention: of both curves.
     method: of the interpolation, as the package bjontegaard names it.
-    overlap_db: the range of quality both mean curves cover, over which they were integrated.
+    overlap_range: the values of the metric both mean curves cover, over which they were integrated.
     overlap_share: that range over the narrower curve's.
     mean_curve_percent: BD-rate of the mean curves.
     per_image_percent: BD-rate of each image, in the order of `convention.images`; empty where one
       side has no points of the images.
-    per_image_overlap_db: the range of each of those.
+    per_image_overlap_range: the range of each of those.
     interval_percent: bootstrap interval of the mean of `per_image_percent`; None below two images.
     n_dominated: points left out on both sides, see `Points`.
     anchor_source: where the anchor was published; empty if it was measured here.
@@ -68,11 +68,11 @@ class BdRate:
   anchor: str
   convention: Convention
   method: str
-  overlap_db: tuple[float, float]
+  overlap_range: tuple[float, float]
   overlap_share: float
   mean_curve_percent: float
   per_image_percent: tuple[float, ...] = ()
-  per_image_overlap_db: tuple[tuple[float, float], ...] = ()
+  per_image_overlap_range: tuple[tuple[float, float], ...] = ()
   interval_percent: tuple[float, float] | None = None
   n_dominated: int = 0
   anchor_source: str = ""
@@ -99,12 +99,13 @@ class BdRate:
   @property
   def overlap(self) -> str:
     """The overlap of the mean curves, and the narrowest of the images, in words."""
-    low, high = self.overlap_db
-    words = f"{low:.2f} to {high:.2f} dB ({100 * self.overlap_share:.0f} % of the narrower curve)"
+    metric = METRICS[self.convention.metric]
+    share = f"{100 * self.overlap_share:.0f} % of the narrower curve"
+    words = f"{metric.in_words(*self.overlap_range)} ({share})"
     if not self.per_image_percent:
       return words
-    narrowest = min(high - low for low, high in self.per_image_overlap_db)
-    return f"{words}; narrowest image {narrowest:.2f} dB"
+    narrowest = min(high - low for low, high in self.per_image_overlap_range)
+    return f"{words}; narrowest image {narrowest:.2f}{metric.unit}"
 
   def __str__(self) -> str:
     published = f" (published: {self.anchor_source})" if self.anchor_source else ""
@@ -134,8 +135,8 @@ class AtRate:
     codec, setting: ours.
     metric: one of `METRICS`.
     n_images: how many the values are means of.
-    rate_bpp, quality_db: means over the images.
-    baselines_db: by codec, the mean of the values at each image's own rate; None where that rate
+    rate_bpp, value: means over the images.
+    baselines: by codec, the mean of the values at each image's own rate; None where that rate
       lies outside the baseline's curve for some image.
   """
 
@@ -144,8 +145,8 @@ class AtRate:
   metric: str
   n_images: int
   rate_bpp: float
-  quality_db: float
-  baselines_db: Mapping[str, float | None]
+  value: float
+  baselines: Mapping[str, float | None]
 
 
 def bd_rate(test: Curve, anchor: Curve, method: str = METHOD) -> BdRate:
@@ -162,12 +163,15 @@ def bd_rate(test: Curve, anchor: Curve, method: str = METHOD) -> BdRate:
       little, on the mean curves or on some image.
   """
   _check_convention(test, anchor)
-  overlap_db, share, mean_percent = _bd(test.mean, anchor.mean, "the mean curves", method)
+  metric = METRICS[test.convention.metric]
+  overlap_range, share, mean_percent = _bd(
+    test.mean, anchor.mean, "the mean curves", method, metric
+  )
   parts = []
   if test.per_image and anchor.per_image:
     names = test.convention.images
     for name, ours, theirs in zip(names, test.per_image, anchor.per_image, strict=True):
-      parts.append(_bd(ours, theirs, name, method))
+      parts.append(_bd(ours, theirs, name, method, metric))
   percents = tuple(percent for _, _, percent in parts)
   used = (test.mean, anchor.mean, *(test.per_image + anchor.per_image if parts else ()))
   return BdRate(
@@ -175,11 +179,11 @@ def bd_rate(test: Curve, anchor: Curve, method: str = METHOD) -> BdRate:
     anchor=anchor.name,
     convention=test.convention,
     method=method,
-    overlap_db=overlap_db,
+    overlap_range=overlap_range,
     overlap_share=share,
     mean_curve_percent=mean_percent,
     per_image_percent=percents,
-    per_image_overlap_db=tuple(overlap for overlap, _, _ in parts),
+    per_image_overlap_range=tuple(overlap for overlap, _, _ in parts),
     interval_percent=bootstrap_interval(percents),
     n_dominated=sum(points.n_dominated for points in used),
     anchor_source=anchor.source,
@@ -216,9 +220,10 @@ def at_own_rates(records: Sequence[Record], metric: str = "psnr_db") -> list[AtR
     images, settings = complete_settings(records, curve.name, metric)
     others = [other for other in baselines if other.convention.images == images]
     for setting, rows in settings.items():
-      rate_bpp, quality_db = mean_point(rows, curve.convention.metric)
+      rate_bpp, quality = mean_point(rows, metric)
       values = {other.name: _mean_at(other, rows) for other in others}
-      result.append(AtRate(curve.name, setting, metric, len(images), rate_bpp, quality_db, values))
+      value = METRICS[metric].sign * quality
+      result.append(AtRate(curve.name, setting, metric, len(images), rate_bpp, value, values))
   return sorted(result, key=lambda row: (row.codec, row.rate_bpp))
 
 
@@ -245,7 +250,7 @@ def to_json(result: BdRate | Refused) -> dict[str, Any]:
   if isinstance(result, Refused):
     return fields
   names = fields["convention"].pop("images")
-  ranges = fields.pop("per_image_overlap_db")
+  ranges = fields.pop("per_image_overlap_range")
   return {
     **fields.pop("convention"),
     "averaging": MEAN_OF_IMAGES,
@@ -256,14 +261,16 @@ def to_json(result: BdRate | Refused) -> dict[str, Any]:
     "library": LIBRARY,
     **fields,
     "per_image_percent": dict(zip(names, result.per_image_percent)),
-    "per_image_overlap_db": dict(zip(names, ranges)),
+    "per_image_overlap_range": dict(zip(names, ranges)),
   }
 
 
 def _mean_at(curve: Curve, rows: Sequence[Record]) -> float | None:
   values = [quality_at(points, row.rate_bpp or 0.0) for points, row in zip(curve.per_image, rows)]
   known = [value for value in values if value is not None]
-  return statistics.fmean(known) if len(known) == len(values) else None
+  if len(known) < len(values):
+    return None
+  return METRICS[curve.convention.metric].sign * statistics.fmean(known)
 
 
 def _curves(records: Sequence[Record], metric: str) -> tuple[list[Curve], list[Curve]]:
@@ -302,31 +309,31 @@ def _check_convention(test: Curve, anchor: Curve) -> None:
 
 
 def _bd(
-  test: Points, anchor: Points, what: str, method: str
+  test: Points, anchor: Points, what: str, method: str, metric: Metric
 ) -> tuple[tuple[float, float], float, float]:
-  """Overlap in dB, its share of the narrower curve, and the BD-rate in percent."""
+  """Overlap in the metric's values, its share of the narrower curve, and the BD-rate in percent."""
   if min(len(test), len(anchor)) < MIN_POINTS:
     raise NotComparable(
       f"expected {MIN_POINTS} points or more on both curves, got {len(test)} and {len(anchor)} "
       f"for {what}; measure more settings"
     )
-  ends = [(points.quality_db[0], points.quality_db[-1]) for points in (test, anchor)]
+  ends = [(points.quality[0], points.quality[-1]) for points in (test, anchor)]
   low, high = max(first for first, _ in ends), min(last for _, last in ends)
   share = (high - low) / min(last - first for first, last in ends)
-  if share < MIN_OVERLAP_SHARE or high - low < MIN_OVERLAP_DB:
-    ours, theirs = ("{:.2f} to {:.2f} dB".format(*pair) for pair in ends)
+  if share < MIN_OVERLAP_SHARE or high - low < metric.min_overlap:
+    ours, theirs = (metric.in_words(*metric.range(*pair)) for pair in ends)
     raise NotComparable(
-      f"expected an overlap of {MIN_OVERLAP_DB:g} dB or more and {100 * MIN_OVERLAP_SHARE:g} % of "
-      f"the narrower curve, got {ours} against {theirs} for {what}; measure settings of the same "
-      "qualities"
+      f"expected an overlap of {metric.min_overlap:g}{metric.unit} or more and "
+      f"{100 * MIN_OVERLAP_SHARE:g} % of the narrower curve, got {ours} against {theirs} for "
+      f"{what}; measure settings of the same qualities"
     )
   percent = bjontegaard.bd_rate(
     anchor.rate_bpp,
-    anchor.quality_db,
+    anchor.quality,
     test.rate_bpp,
-    test.quality_db,
+    test.quality,
     method,
     require_matching_points=False,
     min_overlap=0,  # checked above, with an error instead of a warning
   )
-  return (low, high), share, float(percent)
+  return metric.range(low, high), share, float(percent)

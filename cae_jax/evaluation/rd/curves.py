@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
+import operator
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -12,11 +13,6 @@ from cae_jax.errors import Error
 from cae_jax.evaluation.records import Record, Setting, of_last_versions
 
 MEAN_OF_IMAGES = "mean of per-image values"
-METRICS: Mapping[str, str] = {
-  "psnr_db": "PSNR of RGB",
-  "psnr_y_db": "PSNR of Y",
-  "ms_ssim_db": "MS-SSIM in dB",
-}
 
 
 class NotComparable(Error, ValueError):
@@ -24,10 +20,61 @@ class NotComparable(Error, ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
+class Metric:
+  """What a curve has above its rates.
+
+  Attributes:
+    words: its name.
+    of: its value of a record; None where the record has none.
+    axis: title of its axis where it is drawn; empty if it is not.
+    unit: after a number, with the space between them; empty where there is none.
+    min_overlap: how far curves must overlap for a BD-rate, in its unit.
+    sign: 1, or -1 where less is better. Quality is sign * value, so that it rises with the rate.
+  """
+
+  words: str
+  of: Callable[[Record], float | None]
+  axis: str = ""
+  unit: str = " dB"
+  min_overlap: float = 2.0
+  sign: int = 1
+
+  def range(self, low: float, high: float) -> tuple[float, float]:
+    """Returns a range of quality as values of the metric, the smaller one first."""
+    return (low, high) if self.sign > 0 else (-high, -low)
+
+  def in_words(self, low: float, high: float) -> str:
+    """Writes a range of values."""
+    return f"{low:.2f} to {high:.2f}{self.unit}"
+
+
+def _ms_ssim_db_of(record: Record) -> float | None:
+  return None if record.ms_ssim is None else ms_ssim_db(record.ms_ssim)
+
+
+METRICS: Mapping[str, Metric] = {
+  "psnr_db": Metric("PSNR of RGB", operator.attrgetter("psnr_db"), "PSNR of RGB (dB)"),
+  "psnr_y_db": Metric("PSNR of Y", operator.attrgetter("psnr_y_db")),
+  "ms_ssim_db": Metric("MS-SSIM in dB", _ms_ssim_db_of, "MS-SSIM (dB)"),
+  "ssimulacra2": Metric(
+    "SSIMULACRA2", operator.attrgetter("ssimulacra2"), "SSIMULACRA2", " points", 10.0
+  ),
+  "butteraugli_3norm": Metric(
+    "Butteraugli 3-norm",
+    operator.attrgetter("butteraugli_3norm"),
+    "Butteraugli 3-norm (less is better)",
+    unit="",
+    min_overlap=0.5,
+    sign=-1,
+  ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
 class Convention:
   """What the points of a curve are means of; only equal conventions are compared.
 
-  The mean curve has the mean of the images' rates and of their qualities in dB.
+  The mean curve has the mean of the images' rates and of their qualities.
 
   Attributes:
     metric: one of `METRICS`.
@@ -42,7 +89,7 @@ class Convention:
       raise ValueError(f"expected a metric of {list(METRICS)}, got {self.metric!r}")
 
   def __str__(self) -> str:
-    return f"{METRICS[self.metric]}, {MEAN_OF_IMAGES}, {len(self.images)} images"
+    return f"{METRICS[self.metric].words}, {MEAN_OF_IMAGES}, {len(self.images)} images"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,21 +98,21 @@ class Points:
 
   Attributes:
     rate_bpp: bits per pixel of whole files, > 0.
-    quality_db: as many, finite.
+    quality: as many, finite; of a metric where less is better it is negative (`Metric.sign`).
     n_dominated: points left out because another has no more bits and no less quality.
   """
 
   rate_bpp: tuple[float, ...]
-  quality_db: tuple[float, ...]
+  quality: tuple[float, ...]
   n_dominated: int = 0
 
   def __post_init__(self):
-    count, rates, values = len(self.rate_bpp), self.rate_bpp, self.quality_db
+    count, rates, values = len(self.rate_bpp), self.rate_bpp, self.quality
     good = 0 < count == len(values) and np.isfinite([rates, values]).all() and rates[0] > 0
     if not good or (np.diff([rates, values]) <= 0).any():
       raise NotComparable(
         "expected one or more finite points, rates > 0, rates and qualities rising; got "
-        f"{rates} bpp and {values} dB; `rising_points` sorts and selects"
+        f"{rates} bpp and qualities {values}; `rising_points` sorts and selects"
       )
 
   def __len__(self) -> int:
@@ -102,7 +149,7 @@ def ms_ssim_db(ms_ssim: float) -> float:
 
 
 def rising_points(pairs: Iterable[tuple[float, float]]) -> Points:
-  """Sorts (bpp, dB) pairs into `Points`, without those that another one dominates."""
+  """Sorts (bpp, quality) pairs into `Points`, without those that another one dominates."""
   ordered = sorted(set(pairs), key=lambda pair: (pair[0], -pair[1]))
   kept = ordered[:1]
   for pair in ordered[1:]:
@@ -130,7 +177,8 @@ def measured_curve(records: Sequence[Record], codec: str, metric: str = "psnr_db
   convention = Convention(metric, images)
   if not settings:
     raise NotComparable(
-      f"{codec} has no setting with a finite {METRICS[metric]} on all its {len(images)} images"
+      f"{codec} has no setting with a finite {METRICS[metric].words} on all its {len(images)} "
+      "images"
     )
   return Curve(
     name=codec,
@@ -150,8 +198,8 @@ def quality_at(points: Points, rate_bpp: float) -> float | None:
   if not points.rate_bpp[0] <= rate_bpp <= points.rate_bpp[-1]:
     return None
   if len(points) == 1:
-    return points.quality_db[0]
-  return float(PchipInterpolator(np.log(points.rate_bpp), points.quality_db)(math.log(rate_bpp)))
+    return points.quality[0]
+  return float(PchipInterpolator(np.log(points.rate_bpp), points.quality)(math.log(rate_bpp)))
 
 
 def complete_settings(
@@ -178,14 +226,12 @@ def complete_settings(
 
 
 def _quality(record: Record, metric: str) -> float:
-  """In dB; nan where the record has none."""
-  value = record.ms_ssim if metric == "ms_ssim_db" else getattr(record, metric)
-  if value is None:
-    return math.nan
-  return ms_ssim_db(value) if metric == "ms_ssim_db" else value
+  """Rises with the rate; nan where the record has none."""
+  value = METRICS[metric].of(record)
+  return math.nan if value is None else METRICS[metric].sign * value
 
 
 def mean_point(rows: Sequence[Record], metric: str) -> tuple[float, float]:
-  """Averages rows: mean rate in bpp, and mean of the images' qualities in dB."""
+  """Averages rows: mean rate in bpp, and mean of the images' qualities."""
   rate_bpp = statistics.fmean(row.rate_bpp or 0.0 for row in rows)
   return rate_bpp, statistics.fmean(_quality(row, metric) for row in rows)

@@ -92,7 +92,7 @@ def _row(result: BdRate | Refused) -> tuple[str, ...]:
   if result.anchor_source:
     against += f" (published: {result.anchor_source})"
   if isinstance(result, Refused):
-    words = f"refused ({METRICS[result.metric]}): {result.reason}"
+    words = f"refused ({METRICS[result.metric].words}): {result.reason}"
     return label(result.test), against, words, *("",) * (len(_HEAD) - 3)
   dominated = f"; {result.n_dominated} dominated points left out" if result.n_dominated else ""
   return (
@@ -111,24 +111,27 @@ def _at_rates(rows: Sequence[AtRate]) -> list[Table]:
   result = []
   for metric in dict.fromkeys(row.metric for row in rows):
     of_metric = [row for row in rows if row.metric == metric]
-    inside = [row for row in of_metric if set(row.baselines_db.values()) - {None}]
+    inside = [row for row in of_metric if set(row.baselines.values()) - {None}]
     if inside:
-      codecs = in_order(codec for row in inside for codec in row.baselines_db)
+      codecs = in_order(codec for row in inside for codec in row.baselines)
       head = ("codec", "setting", "bpp", "ours", *map(label, codecs))
-      title = f"Baselines interpolated at our rates, {METRICS[metric]}"
+      title = f"Baselines interpolated at our rates, {METRICS[metric].words}"
       cells = [_at_rate_row(row, codecs) for row in inside]
-      result.append(Table(title, _at_rates_words(inside[0].n_images), head, cells))
+      result.append(
+        Table(title, _at_rates_words(METRICS[metric].unit, inside[0].n_images), head, cells)
+      )
   return result
 
 
-def _at_rates_words(n_images: int) -> str:
+def _at_rates_words(unit: str, n_images: int) -> str:
+  mean = f"In{unit}, mean" if unit else "Mean"
   return (
-    f"In dB, mean of {n_images} images, each baseline at our own rate of each image ({METHOD} of "
+    f"{mean} of {n_images} images, each baseline at our own rate of each image ({METHOD} of "
     "quality over the logarithm of the rate); — where that lies outside the baseline's settings."
   )
 
 
 def _at_rate_row(row: AtRate, codecs: Sequence[str]) -> tuple[str, ...]:
-  values = [row.baselines_db.get(codec) for codec in codecs]
+  values = [row.baselines.get(codec) for codec in codecs]
   cells = ["—" if value is None else f"{value:.2f}" for value in values]
-  return label(row.codec), str(row.setting), f"{row.rate_bpp:.4f}", f"{row.quality_db:.2f}", *cells
+  return label(row.codec), str(row.setting), f"{row.rate_bpp:.4f}", f"{row.value:.2f}", *cells

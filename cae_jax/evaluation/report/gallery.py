@@ -67,6 +67,8 @@ def _caption(picture: Picture) -> dict[str, str]:
   words = [f"{record.rate_bpp:.3f} bpp", f"PSNR {record.psnr_db:.2f} dB"]
   if record.ms_ssim is not None and math.isfinite(ms_ssim_db(record.ms_ssim)):
     words.append(f"MS-SSIM {ms_ssim_db(record.ms_ssim):.2f} dB")
+  if record.ssimulacra2 is not None:
+    words.append(f"SSIMULACRA2 {record.ssimulacra2:.1f}")
   words.append(f"{record.size_bytes:,} bytes at setting {record.setting}")
   kind = "baseline" if is_baseline(record.codec) else "own"
   # Lines break between the figures, not within them.

@@ -1,19 +1,14 @@
 """Rate-distortion points of records as the report's plots take them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cae_jax.evaluation.figures import drawing
 from cae_jax.evaluation.names import in_order, is_baseline, label
-from cae_jax.evaluation.rd.curves import (
-  Curve,
-  complete_settings,
-  mean_point,
-)
+from cae_jax.evaluation.rd.curves import METRICS, Curve, complete_settings, mean_point
 from cae_jax.evaluation.records import Record
 
-# What is drawn, of `curves.METRICS`, and the title of its axis.
-AXES = {"psnr_db": "PSNR of RGB (dB)", "ms_ssim_db": "MS-SSIM (dB)"}
+DRAWN = {name: metric for name, metric in METRICS.items() if metric.axis}
 MEAN = ""  # the name the mean over the images has among theirs
 # Matplotlib's markers, as `drawing.style` gives them, in plotly's words.
 _SYMBOLS = {
@@ -25,6 +20,10 @@ _SYMBOLS = {
   "X": "x",
   "<": "triangle-left",
   ">": "triangle-right",
+  "p": "pentagon",
+  "1": "y-down-open",
+  "h": "hexagon",
+  "d": "diamond-tall",
 }
 # Ours are drawn in the page's accent colour, the first one bold, and told apart by these.
 _OWN_SYMBOLS = (
@@ -50,23 +49,29 @@ def plots(records: Sequence[Record], published: Sequence[Curve] = ()) -> dict[st
     records: with figures.
     published: curves of the literature.
   Returns:
-    axes: metric -> title; images: their names, sorted; curves: in the order of the legend, each
-    with its look and `points`: metric -> name of the image, or `MEAN` -> rate_bpp, quality_db and
-    setting, lists of one length in order of rate.
+    axes: metric that some curve has -> title, unit, and whether it is reversed as less is better;
+    images: their names, sorted; curves: in the order of the legend, each with its look and
+    `points`: metric -> name of the image, or `MEAN` -> rate_bpp, value and setting, lists of one
+    length in order of rate.
   """
   codecs = in_order(record.codec for record in records)
   measured = [_measured(records, codec, codecs) for codec in codecs]
   curves = [curve for curve in measured if curve["points"]]
   curves += [_published(curve, index) for index, curve in enumerate(published)]
   images = sorted({record.image or "" for record in records})
-  return {"axes": AXES, "images": images, "curves": curves}
+  axes = {
+    name: {"title": metric.axis, "unit": metric.unit, "reversed": metric.sign < 0}
+    for name, metric in DRAWN.items()
+    if any(name in curve["points"] for curve in curves)
+  }
+  return {"axes": axes, "images": images, "curves": curves}
 
 
 def _measured(records: Sequence[Record], codec: str, codecs: Sequence[str]) -> dict[str, Any]:
   own = sorted(name for name in codecs if not is_baseline(name))
   colour, marker = drawing.style(codec, codecs)
   symbol = _OWN_SYMBOLS[own.index(codec) % len(_OWN_SYMBOLS)] if codec in own else _SYMBOLS[marker]
-  points = {metric: _points(records, codec, metric) for metric in AXES}
+  points = {metric: _points(records, codec, metric) for metric in DRAWN}
   return {
     "id": codec,
     "label": label(codec),
@@ -81,7 +86,7 @@ def _measured(records: Sequence[Record], codec: str, codecs: Sequence[str]) -> d
 
 
 def _published(curve: Curve, index: int) -> dict[str, Any]:
-  points = _columns([(x, y, "") for x, y in zip(curve.mean.rate_bpp, curve.mean.quality_db)])
+  points = _columns([(x, y, "") for x, y in zip(curve.mean.rate_bpp, curve.mean.quality)])
   return {
     "id": f"published {curve.name}",
     "label": f"{curve.name} (published)",
@@ -102,20 +107,24 @@ def _points(records: Sequence[Record], codec: str, metric: str) -> dict[str, dic
   images, settings = complete_settings(records, codec, metric)
   if not settings:
     return {}
-  means = [(*mean_point(rows, metric), str(setting)) for setting, rows in settings.items()]
-  result = {MEAN: _columns(means)}
+  result = {MEAN: _of_rows(settings, metric)}
   for index, image in enumerate(images):
-    of_image = [
-      (*mean_point([rows[index]], metric), str(setting)) for setting, rows in settings.items()
-    ]
-    result[image] = _columns(of_image)
+    result[image] = _of_rows({s: [rows[index]] for s, rows in settings.items()}, metric)
   return result
+
+
+def _of_rows(settings: Mapping[Any, Sequence[Record]], metric: str) -> dict[str, list]:
+  sign, points = METRICS[metric].sign, []
+  for setting, rows in settings.items():
+    rate_bpp, quality = mean_point(rows, metric)
+    points.append((rate_bpp, sign * quality, str(setting)))
+  return _columns(points)
 
 
 def _columns(points: Sequence[tuple[float, float, str]]) -> dict[str, list]:
   ordered = sorted(points)
   return {
     "rate_bpp": [round(rate, 5) for rate, _, _ in ordered],
-    "quality_db": [round(quality, 4) for _, quality, _ in ordered],
+    "value": [round(value, 4) for _, value, _ in ordered],
     "setting": [setting for _, _, setting in ordered],
   }

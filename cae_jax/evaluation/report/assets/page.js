@@ -18,21 +18,21 @@ const shown = new Set(data.curves.map((curve) => curve.id));
 const lineColor = (curve) =>
   curve.kind === "own" ? color("--accent") : curve.kind === "published" ? color("--soft") : curve.color;
 
-function trace(curve, points) {
+function trace(curve, points, unit) {
   const own = curve.kind === "own";
   return {
-    name: curve.label, x: points.rate_bpp, y: points.quality_db, text: points.setting,
+    name: curve.label, x: points.rate_bpp, y: points.value, text: points.setting,
     mode: curve.kind === "published" ? "lines" : "lines+markers",
     line: { color: lineColor(curve), width: curve.width, dash: curve.dash },
     marker: { symbol: curve.symbol, size: own ? 10 : 6 },
-    hovertemplate: "%{x:.3f} bpp, %{y:.2f} dB" + (curve.kind === "published" ? "" : "<br>setting %{text}"),
+    hovertemplate: "%{x:.3f} bpp, %{y:.2f}" + unit + (curve.kind === "published" ? "" : "<br>setting %{text}"),
   };
 }
 
 function traces(metric, image) {
   const drawn = data.curves.filter((curve) => shown.has(curve.id) && curve.points[metric]?.[image]);
   drawn.sort((a, b) => (a.kind === "own") - (b.kind === "own")); // ours on top
-  return drawn.map((curve) => trace(curve, curve.points[metric][image]));
+  return drawn.map((curve) => trace(curve, curve.points[metric][image], data.axes[metric].unit));
 }
 
 function layout(metric) {
@@ -45,7 +45,10 @@ function layout(metric) {
       ...line, title: { text: "bits per pixel", standoff: 10 }, type: $("axis").value,
       ...(log ? { tickvals: ticks } : { rangemode: "tozero" }),
     },
-    yaxis: { ...line, title: { text: data.axes[metric] } },
+    yaxis: {
+      ...line, title: { text: data.axes[metric].title },
+      ...(data.axes[metric].reversed ? { autorange: "reversed" } : {}),
+    },
     font: { family: "system-ui, sans-serif", size: 13, color: color("--soft") },
     hoverlabel: { bgcolor: color("--card"), font: { color: color("--ink") } },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -90,7 +93,7 @@ function makeCurves() {
     const swatch = element("span", { class: "swatch" });
     $("legend").append(element("label", { class: curve.kind, title: curve.source }, box, swatch, curve.label));
   }
-  for (const [metric, title] of Object.entries(data.axes)) {
+  for (const [metric, { title }] of Object.entries(data.axes)) {
     const name = `${title} against bits per pixel, a curve for each codec`;
     $("plots").append(element("div", { id: `plot-${metric}`, class: "plot", role: "img", "aria-label": name }));
   }
