@@ -171,7 +171,7 @@ def test_an_interruption_leaves_no_half_file(tmp_path, weights, jobs):
   )
   program.stdout.readline()  # the first file is done
   os.killpg(program.pid, signal.SIGINT)
-  _, errors = program.communicate(timeout=60)
+  _, errors = program.communicate(timeout=600)
   assert program.returncode == 130
   summary, interrupted = errors.splitlines()
   assert re.match(r"\d+ files?, ", summary)

@@ -121,7 +121,7 @@ def test_terminals_and_closed_streams_are_refused(command, name, monkeypatch, ca
 def _decompress_into(output, folder, weights):
   command = [sys.executable, "-m", "cae_jax.cli", "decompress", folder / "a.cae", "-", weights]
   return subprocess.run(
-    [*map(str, command)], stdout=output, stderr=subprocess.PIPE, text=True, timeout=60
+    [*map(str, command)], stdout=output, stderr=subprocess.PIPE, text=True, timeout=600
   )
 
 
