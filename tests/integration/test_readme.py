@@ -84,8 +84,14 @@ def test_commands_are_found():
 def _pages() -> dict[str, str]:
   """README, the pages in docs/, flagfiles, and what the programs say of themselves."""
   pages = {}
-  for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *PROGRAMS.glob("flags/*.flags")]:
-    pages[path.name] = path.read_text(encoding="utf-8")
+  folders = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/how-to/*.md")]
+  for path in [*folders, *PROGRAMS.glob("flags/*.flags")]:
+    name = (
+      path.name
+      if path.name == "README.md" and path.parent == ROOT
+      else path.relative_to(ROOT).as_posix()
+    )
+    pages[name] = path.read_text(encoding="utf-8")
   for path in PROGRAMS.glob("*.py"):
     pages[path.name] = importlib.import_module(f"experiments.{path.stem}").__doc__ or ""
   return pages

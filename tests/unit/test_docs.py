@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
-  [ROOT / name for name in ("README.md", "BUILD_NOTES.md", "CHANGELOG.md")]
+  list(ROOT.glob("*.md"))
   + [path for path in ROOT.glob("docs/**/*.md") if "api" not in path.relative_to(ROOT).parts]
   + list(ROOT.glob("cae_jax/**/*.md"))
 )
@@ -85,7 +85,7 @@ def test_the_notes_are_an_index():
 
 
 @pytest.mark.parametrize(
-  "path", sorted((ROOT / "docs" / "decisions").glob("*.md")), ids=lambda p: p.stem
+  "path", sorted((ROOT / "docs" / "decisions").glob("0*.md")), ids=lambda p: p.stem
 )
 def test_a_decision_is_one_screen_and_answers_five_questions(path):
   text = path.read_text(encoding="utf-8")
@@ -96,8 +96,17 @@ def test_a_decision_is_one_screen_and_answers_five_questions(path):
 
 
 def test_decisions_are_numbered_one_by_one():
-  numbers = [path.name[:3] for path in sorted((ROOT / "docs" / "decisions").glob("*.md"))]
+  numbers = [path.name[:3] for path in sorted((ROOT / "docs" / "decisions").glob("0*.md"))]
   assert numbers == [f"{i + 1:03d}" for i in range(len(numbers))]
+
+
+def test_the_index_of_decisions_has_their_titles():
+  folder = ROOT / "docs" / "decisions"
+  heads = [p.read_text(encoding="utf-8").partition("\n")[0] for p in sorted(folder.glob("0*.md"))]
+  lines = re.findall(
+    r"^\| \[(\d+)\]\(\1-.*\) \| (.*) \|$", (folder / "README.md").read_text("utf-8"), re.M
+  )
+  assert [f"# {number} {title}" for number, title in lines] == heads
 
 
 def test_the_lab_index_names_every_file():

@@ -22,10 +22,12 @@ _PRECISION = 16
 class TileCoder:
   """Integers [C, H, W] to bytes and back, C being 1 or 3.
 
-  x -> linear stage, fitted ─────────────────────┐
-       coarsest pixels ──────────────────────────┼─> one rANS stream
-       levels, phases, channels: networks ───────┘
-         -> tables, middles -> whole steps
+  What makes the one stream of a tile:
+
+      x -> linear stage, fitted ─────────────────────┐
+           coarsest pixels ──────────────────────────┼─> one rANS stream
+           levels, phases, channels: networks ───────┘
+             -> tables, middles -> whole steps
   """
 
   def __init__(self, weights: Weights):
