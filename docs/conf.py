@@ -63,21 +63,23 @@ html_additional_pages = {"index": "redirect.html"}
 templates_path = ["site"]
 
 # Below the text of these pages: the pages they lead to, by caption.
+_GUIDES = ["docs/tutorial", "docs/how-to/README", "experiments/notebooks/*"]
+_PROJECT = ["docs/architecture", "docs/decisions/README", "docs/lab/README"]
+_PROJECT += ["CONTRIBUTING", "SECURITY", "CHANGELOG"]
+_IN_HOW_TO = ["docs/pillow", "docs/gpu"]
+_PAGES = sorted(f"docs/{page.stem}" for page in (_ROOT / "docs").glob("*.md"))
+_REFERENCE = [name for name in _PAGES if name not in _GUIDES + _PROJECT + _IN_HOW_TO]
+_WEIGHTS = [
+  f"Weights: {p.stem} <cae_jax/weights/{p.stem}>" for p in _ROOT.glob("cae_jax/weights/*.md")
+]
 _CONTENTS = {
   "README": {
-    "Guides": ["docs/tutorial", "docs/how-to/README", "experiments/notebooks/*"],
-    "Reference": [
-      "docs/images", "The file format <docs/format>", "docs/performance", "docs/paper",
-      "API <docs/api/cae_jax>",
-      "Weights: context <cae_jax/weights/context>", "Weights: lossless <cae_jax/weights/lossless>",
-    ],
-    "Project": [
-      "docs/architecture", "docs/decisions/README", "docs/lab/README", "CONTRIBUTING", "SECURITY",
-      "CHANGELOG",
-    ],
+    "Guides": _GUIDES,
+    "Reference": [*_REFERENCE, *sorted(_WEIGHTS), "API <docs/api/cae_jax>"],
+    "Project": _PROJECT,
   },
-  "docs/how-to/README": {"": ["*", "/docs/pillow", "/docs/gpu"]},
-}  # fmt: skip
+  "docs/how-to/README": {"": ["*", *(f"/{name}" for name in _IN_HOW_TO)]},
+}
 
 
 def setup(app) -> None:

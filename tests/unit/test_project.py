@@ -1,8 +1,13 @@
 """What stands in several files of the project says the same."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 import cae_jax
 
@@ -19,3 +24,31 @@ def test_one_version():
     project["version"],
   ]
   assert versions == [cae_jax.__version__] * 3
+
+
+def test_the_workflow_and_the_machine_run_the_same_scripts():
+  workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+  called = set(re.findall(r"\.ci/(\w+)", workflow + (ROOT / ".ci" / "run").read_text("utf-8")))
+  scripts = {path.name for path in (ROOT / ".ci").iterdir() if not path.suffix}
+  assert called | {"run"} == scripts
+  assert all(os.access(ROOT / ".ci" / name, os.X_OK) for name in scripts)
+
+
+def test_every_python_that_is_promised_is_tried():
+  workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+  oldest = project["requires-python"].removeprefix(">=")
+  lists = re.findall(r"python: \[(.*)\]", workflow)
+  assert len(lists) == 2
+  assert all(versions.split(", ")[0] == f'"{oldest}"' for versions in lists)
+
+
+def test_files_are_fit_to_be_committed():
+  command = ["git", "ls-files", "-z"]
+  listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+  if listed.returncode:
+    pytest.skip("not a checkout of git")
+  names = [name for name in listed.stdout.decode().split("\0") if name]
+  command = [sys.executable, ".ci/check_files.py", *names]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stdout
