@@ -1,4 +1,4 @@
-"""The commands of README and of the other pages are commands: all are read, the README's are run.
+"""The commands and the Python of the pages work: all commands are read, the README's are run.
 
 They run in this process, on small pictures of our own, with tiny weights in the place of those that
 ship, and with flags behind them that make them short.
@@ -11,8 +11,10 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import cae_jax
 import experiments
 from cae_jax import cli as cae
 from cae_jax import compile_cache
@@ -194,3 +196,19 @@ def test_the_commands_of_the_readme_run(reader, capsys):
       status = cli.run(program.main, program.define_flags, [*arguments, *short])
       seen.add(name)
     assert status == 0, f"{command}: {capsys.readouterr().err}"
+
+
+_GUIDES = ["docs/tutorial.md", *(page for page in PAGES if page.startswith("docs/how-to/"))]
+
+
+@pytest.mark.parametrize("page", [page for page in _GUIDES if "```python" in PAGES[page]])
+def test_the_python_of_the_guides_runs(page, reader):
+  image = photo(192, 256)  # large enough for a fifth of a bit a pixel
+  write_image("photo.png", image)
+  write_image("scan.png", image.astype(np.uint16) * 16)
+  Path("scan.png").rename("scan.dcm")  # told by its content
+  Path("photos").symlink_to(reader)
+  names = {"cae_jax": cae_jax, "image": image}
+  Path("photo.cae").write_bytes(cae_jax.compress(image))
+  for block in re.findall(r"^```python\n(.*?)^```", PAGES[page], re.MULTILINE | re.DOTALL):
+    exec(compile(block, page, "exec"), names)
