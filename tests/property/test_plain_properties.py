@@ -32,6 +32,12 @@ def test_every_image_comes_back(image):
   np.testing.assert_array_equal(decoded, image)
 
 
+def test_a_tiny_image_of_few_colours_is_stored_rather_than_numbered():
+  image = np.ones((3, 5, 1), np.uint8)
+  image[0, :, 0] = 127, 2, 1, 1, 0
+  assert len(encode_plain(image)) <= 1 + image.nbytes
+
+
 @given(section=st.binary(max_size=60), shape=shapes, dtype=dtypes)
 @settings(deadline=None, max_examples=300)
 def test_any_bytes_are_refused_or_are_an_image(section, shape, dtype):

@@ -189,7 +189,7 @@ def test_the_report_shows_lossless_records_and_no_empty_curves(monkeypatch):
   assert '<section id="lossless"  aria' in page
   assert '<th scope="row">lossless</th>' in page
   lossy = Record("jpeg", 30, "a", 4, 4, 10, 5.0, 30.0, 30.0, 5.0, ms_ssim=0.9, version="1")
-  mixed = report.page([lossy])
+  mixed = report.page([lossy, dataclasses.replace(lossy, setting=60, size_bytes=20, rate_bpp=10.0)])
   assert '<section id="curves"  aria' in mixed
   assert '<section id="lossless" hidden' in mixed
 

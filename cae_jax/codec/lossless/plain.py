@@ -77,7 +77,12 @@ def encode_plain(x: np.ndarray) -> bytes:
   if (x == x[0, 0]).all():
     return bytes([_CONSTANT]) + _bytes(x[0, 0])
   numbered = ((_colours_head(table), indexes) for table, indexes in _colours(x))
-  return _smallest([(b"", x), *numbered])
+  # As it is, too: the forms that speak well for themselves may all number the colours of a tiny image.
+  return min(_stored(x), _smallest([(b"", x), *numbered]), key=len)
+
+
+def _stored(x: np.ndarray) -> bytes:
+  return bytes([_STORED]) + _bytes(x)
 
 
 def estimate_plain(x: np.ndarray) -> int:
@@ -140,7 +145,7 @@ class _Candidate(NamedTuple):
   def code(self, preset: int) -> bytes:
     """Codes the image, samples by the smallest method."""
     coded = _sections(self.form, _to_bytes(self.x, self.form), _word(self.x, self.form), preset)
-    return self.head + min(bytes([_STORED]) + _bytes(self.x), *coded, key=len)
+    return self.head + min(_stored(self.x), *coded, key=len)
 
 
 def _smallest(images: Iterable[tuple[bytes, np.ndarray]]) -> bytes:
