@@ -168,7 +168,7 @@ def test_an_interruption_leaves_no_half_file(tmp_path, weights, jobs):
     stderr=subprocess.PIPE,
     text=True,
     start_new_session=True,
-    # Where the tests run in the background of a shell, SIGINT is ignored, and children inherit that.
+    # In the background of a shell SIGINT is ignored, and children inherit that.
     preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   )
   program.stdout.readline()  # the first file is done

@@ -77,7 +77,7 @@ def encode_plain(x: np.ndarray) -> bytes:
   if (x == x[0, 0]).all():
     return bytes([_CONSTANT]) + _bytes(x[0, 0])
   numbered = ((_colours_head(table), indexes) for table, indexes in _colours(x))
-  # As it is, too: the forms that speak well for themselves may all number the colours of a tiny image.
+  # As it is, too: the finalists of a tiny image may all number its colours.
   return min(_stored(x), _smallest([(b"", x), *numbered]), key=len)
 
 
