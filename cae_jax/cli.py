@@ -424,11 +424,11 @@ def _run(
   count = getattr(arguments, "jobs", 1)
   with bar, contextlib.closing(batch.run(work, jobs, count)) as outcomes:
     for outcome in outcomes:
+      if totals is not None:
+        totals.add(outcome)  # before it is told: what Ctrl-C follows is counted
       with tqdm.external_write_mode():
         status = _worse(status, _tell(outcome, arguments.json))
       bar.update()
-      if totals is not None:
-        totals.add(outcome)
   return status
 
 
