@@ -1,15 +1,18 @@
-"""A file before it is decoded, and after."""
+"""What every codec does with a file, and what comes of it."""
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from cae_jax.codec.info import Info
+from cae_jax.codec.info import DEFAULT_MAX_PIXELS, Info, info
+from cae_jax.codec.regions import Region
 from cae_jax.coding.bitstream import BytesLike, Container, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.errors import UsageError
+from cae_jax.weights import Weights
 
 
 class Damage(NamedTuple):
@@ -49,31 +52,99 @@ class Decoded:
   damage: tuple[Damage, ...] = ()
 
 
-def checked_container(
-  data: BytesLike | Container,
-  model_id: str,
-  model_hash: bytes,
-  max_pixels: int,
-  salvage: bool = False,
-) -> Container:
-  """Opens a file, if it is one of these weights and no larger than that.
+class FileDecoder(abc.ABC):
+  """Files of some weights to images: what lossy and lossless codecs have in common.
 
-  Raises:
-    BitstreamError: the file is damaged, or was made with other weights.
-    UsageError: the image is larger than `max_pixels`, or the argument does not hold bytes.
+  Attributes:
+    weights: that the files were made with.
   """
-  container = data if isinstance(data, Container) else unpack(data, salvage=salvage)
-  header = container.header
-  if (header.model_id, header.model_hash) != (model_id, model_hash):
-    raise BitstreamError(
-      "header",
-      0,
-      f"the file was made with the weights {header.model_id!r} ({header.model_hash.hex()}); "
-      f"these are {model_id!r} ({model_hash.hex()})",
-    )
-  if header.height * header.width > max_pixels:
-    raise UsageError(
-      f"the image has {header.width} x {header.height} pixels, more than max_pixels = "
-      f"{max_pixels}; if you trust the file, raise that"
-    )
-  return container
+
+  info = staticmethod(info)
+
+  def __init__(self, weights: Weights):
+    self.weights = weights
+    self._hash = weights.hash()
+
+  def decompress(
+    self,
+    data: BytesLike,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    region: Region | None = None,
+  ) -> np.ndarray:
+    """Decompresses a file into its image, as far as compressing has kept it.
+
+    Args:
+      data: the bytes of a .cae file.
+      max_pixels: larger images are refused: a few hundred bytes can stand for a large, empty one,
+        and decoding takes some 8 bytes of memory a pixel.
+      region: (top, left, height, width) in pixels, to decode only that, and what it needs; all if
+        not given.
+    Returns:
+      uint8 or uint16 [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], as it was compressed, or the region
+      of it, the same as if cut out of the whole image.
+    Raises:
+      BitstreamError: the file is damaged, or was made with other weights.
+      UsageError: the image is larger than `max_pixels`, the region is not within it, or the
+        argument does not hold bytes.
+    """
+    return self.decode(data, max_pixels=max_pixels, region=region).image
+
+  def decode(
+    self,
+    data: BytesLike | Container,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    region: Region | None = None,
+    salvage: bool = False,
+  ) -> Decoded:
+    """Decompresses a file into its image, `metadata` and `info`; raises as `decompress`.
+
+    Args:
+      data: the bytes of a .cae file, or what `coding.unpack` makes of them.
+      max_pixels: as of `decompress`.
+      region: as of `decompress`.
+      salvage: fills tiles that are damaged from what is left, and names them as `damage`, instead
+        of raising an error, as long as the header is whole and anything is left.
+    """
+    return self._decode(self._checked(data, max_pixels, salvage), region, salvage)
+
+  def preview(
+    self, data: BytesLike | Container, *, max_pixels: int = DEFAULT_MAX_PIXELS
+  ) -> np.ndarray:
+    """Makes a small picture of an eighth of the size, without decoding all of the file.
+
+    Args:
+      data: as of `decode`.
+      max_pixels: as of `decompress`.
+    Returns:
+      uint8 or uint16 [ceil(H / 8), ceil(W / 8)] or [..., channels].
+    Raises:
+      BitstreamError, UsageError: as `decompress`.
+    """
+    return self._preview(self._checked(data, max_pixels))
+
+  @abc.abstractmethod
+  def _decode(self, container: Container, region: Region | None, salvage: bool) -> Decoded: ...
+
+  @abc.abstractmethod
+  def _preview(self, container: Container) -> np.ndarray: ...
+
+  def _checked(
+    self, data: BytesLike | Container, max_pixels: int, salvage: bool = False
+  ) -> Container:
+    container = data if isinstance(data, Container) else unpack(data, salvage=salvage)
+    header = container.header
+    if (header.model_id, header.model_hash) != (self.weights.name, self._hash):
+      raise BitstreamError(
+        "header",
+        0,
+        f"the file was made with the weights {header.model_id!r} ({header.model_hash.hex()}); "
+        f"these are {self.weights.name!r} ({self._hash.hex()})",
+      )
+    if header.height * header.width > max_pixels:
+      raise UsageError(
+        f"the image has {header.width} x {header.height} pixels, more than max_pixels = "
+        f"{max_pixels}; if you trust the file, raise that"
+      )
+    return container

@@ -1,7 +1,7 @@
 """From a lossy file's container to the image, a region of it, a small picture, or what is left."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -147,19 +147,17 @@ class _LossyFile:
 
   def _tile(self, number: int) -> _Tile:
     """Symbols and latents of a tile."""
-    section, shape = self._sections[number], shape_of(self._tiles[number])
-    if self._header.version == 1:  # it has a checksum of all tiles' symbols
-      return self._coder.decode(section, shape, self.rate_level)
-    symbols, y_hat = self._coder.decode(checked.opened(section), shape, self.rate_level)
-    checked.check(section, symbols, number, self._coder.coarse_parts)
-    return symbols, y_hat
+    return self._checked(self._coder.decode, number)
 
   def _coarse(self, number: int) -> _Tile:
     """Symbols and coarse latents of a tile."""
+    return self._checked(self._coder.decode_coarse, number)
+
+  def _checked(self, decode: Callable[..., _Tile], number: int) -> _Tile:
     section, shape = self._sections[number], shape_of(self._tiles[number])
-    if self._header.version == 1:
-      return self._coder.decode_coarse(section, shape, self.rate_level)
-    symbols, y_hat = self._coder.decode_coarse(checked.opened(section), shape, self.rate_level)
+    if self._header.version == 1:  # it has a checksum of all tiles' symbols
+      return decode(section, shape, self.rate_level)
+    symbols, y_hat = decode(checked.opened(section), shape, self.rate_level)
     checked.check(section, symbols, number, self._coder.coarse_parts)
     return symbols, y_hat
 

@@ -12,10 +12,9 @@ from cae_jax import backend
 from cae_jax.codec import encoding
 from cae_jax.codec.coders import make_coder
 from cae_jax.codec.coders.base import LatentCoder
-from cae_jax.codec.decoded import Decoded, checked_container
+from cae_jax.codec.decoded import Decoded, FileDecoder
 from cae_jax.codec.decoding import decode_container, preview_container
 from cae_jax.codec.encoding import Analysed, Encoded
-from cae_jax.codec.info import DEFAULT_MAX_PIXELS, info
 from cae_jax.codec.regions import Region
 from cae_jax.codec.targets import DEFAULT_QUALITY, checked_effort, checked_target, one_target
 from cae_jax.coding.bitstream import BytesLike, Container
@@ -30,7 +29,7 @@ _TARGETS: Mapping[str, Callable[[Analysed, float, int], Encoded]] = {
 }
 
 
-class Codec:
+class Codec(FileDecoder):
   """Images to bytes and back.
 
       image -> RGB -> analysis, in windows -> y -> coder, in tiles -> sections of a file
@@ -43,12 +42,9 @@ class Codec:
     weights: what it was made from.
   """
 
-  info = staticmethod(info)
-
   def __init__(self, weights: Weights, coder: LatentCoder):
-    self.weights = weights
+    super().__init__(weights)
     self.coder = coder
-    self._hash = weights.hash()
 
   @functools.cached_property
   def coder(self) -> LatentCoder:
@@ -125,66 +121,12 @@ class Codec:
     source = Analysed(self.coder, self.weights.name, self._hash, image, metadata)
     return _TARGETS[name](source, target, steps)
 
-  def decompress(
-    self,
-    data: BytesLike,
-    *,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    region: Region | None = None,
-  ) -> np.ndarray:
-    """Decompresses a file into its image, as far as `compress` has kept it.
-
-    Args:
-      data: the bytes of a .cae file.
-      max_pixels: larger images are refused: a few hundred bytes can stand for a large, empty one,
-        and decoding takes some 8 bytes of memory a pixel.
-      region: (top, left, height, width) in pixels, to decode only that, and what it needs; all if
-        not given.
-    Returns:
-      uint8 [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], as it was compressed, or the region of it,
-      the same as if cut out of the whole image.
-    Raises:
-      BitstreamError: the file is damaged, or was made with other weights.
-      UsageError: the image is larger than `max_pixels`, the region is not within it, or the
-        argument does not hold bytes.
-    """
-    return self.decode(data, max_pixels=max_pixels, region=region).image
-
-  def decode(
-    self,
-    data: BytesLike | Container,
-    *,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    region: Region | None = None,
-    salvage: bool = False,
-  ) -> Decoded:
-    """Decompresses a file into its image, `metadata` and `info`; raises as `decompress`.
-
-    Args:
-      data: the bytes of a .cae file, or what `coding.unpack` makes of them.
-      max_pixels: as of `decompress`.
-      region: as of `decompress`.
-      salvage: fills tiles that are damaged from what is left, and names them as `damage`, instead
-        of raising an error, as long as the header is whole and anything is left.
-    """
+  def _decode(self, container: Container, region: Region | None, salvage: bool) -> Decoded:
     backend.require()
-    container = checked_container(data, self.weights.name, self._hash, max_pixels, salvage)
     return decode_container(self.coder, container, region, salvage)
 
-  def preview(
-    self, data: BytesLike | Container, *, max_pixels: int = DEFAULT_MAX_PIXELS
-  ) -> np.ndarray:
-    """Makes a small picture of an eighth of the size, without decoding all of the file.
-
-    Args:
-      data, max_pixels: as of `decode`.
-    Returns:
-      uint8 [ceil(H / 8), ceil(W / 8)] or [..., channels].
-    Raises:
-      BitstreamError, UsageError: as `decompress`.
-    """
+  def _preview(self, container: Container) -> np.ndarray:
     backend.require()
-    container = checked_container(data, self.weights.name, self._hash, max_pixels)
     return preview_container(self.coder, container)
 
   def _check_fixed_rate(self, targets: Mapping[str, Any], effort: int) -> None:

@@ -10,8 +10,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from cae_jax.codec import threads
-from cae_jax.codec.decoded import Decoded, checked_container
-from cae_jax.codec.info import DEFAULT_MAX_PIXELS, info
+from cae_jax.codec.decoded import Decoded, FileDecoder
 from cae_jax.codec.lossless import samples
 from cae_jax.codec.lossless.decoding import LosslessFile, shared_threads
 from cae_jax.codec.lossless.layout import Layout
@@ -57,7 +56,7 @@ class LosslessEncoded:
     return 8 * len(self.data) / self.pixels
 
 
-class LosslessCodec:
+class LosslessCodec(FileDecoder):
   """Images to bytes and back without a loss, or with errors of at most some grey levels.
 
       image -> integers -> tiles, each by networks or, if smaller, by LZ -> sections of a file
@@ -71,12 +70,9 @@ class LosslessCodec:
     weights: what it was made from.
   """
 
-  info = staticmethod(info)
-
   def __init__(self, weights: Weights):
-    self.weights = weights
+    super().__init__(weights)
     self.coder = TileCoder(weights)
-    self._hash = weights.hash()
 
   @functools.cached_property
   def coder(self) -> TileCoder:
@@ -140,61 +136,10 @@ class LosslessCodec:
     psnr_db = metrics.psnr_from_mse(mse, peak)
     return LosslessEncoded(pack(header, sections, entries), largest_error, psnr_db, height * width)
 
-  def decompress(
-    self,
-    data: BytesLike,
-    *,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    region: Region | None = None,
-  ) -> np.ndarray:
-    """Decompresses a file into its image.
-
-    Args:
-      data: the bytes of a .cae file.
-      max_pixels: larger images are refused.
-      region: (top, left, height, width) in pixels, to decode only that; all if not given.
-    Returns:
-      uint8 or uint16, of the shape that was compressed, or the region of it.
-    Raises:
-      BitstreamError: the file is damaged, or was made with other weights.
-      UsageError: the image is larger than `max_pixels`, the region is not within it, or the
-        argument does not hold bytes.
-    """
-    return self.decode(data, max_pixels=max_pixels, region=region).image
-
-  def decode(
-    self,
-    data: BytesLike | Container,
-    *,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    region: Region | None = None,
-    salvage: bool = False,
-  ) -> Decoded:
-    """Decompresses a file into its image, `metadata` and `info`; raises as `decompress`.
-
-    Args:
-      data: the bytes of a .cae file, or what `coding.unpack` makes of them.
-      max_pixels: as of `decompress`.
-      region: as of `decompress`.
-      salvage: fills tiles that are damaged, and names them as `damage`, instead of raising an
-        error, as long as the header is whole and anything is left.
-    """
-    container = checked_container(data, self.weights.name, self._hash, max_pixels, salvage)
+  def _decode(self, container: Container, region: Region | None, salvage: bool) -> Decoded:
     return LosslessFile(self.coder, container).decode(region, salvage)
 
-  def preview(
-    self, data: BytesLike | Container, *, max_pixels: int = DEFAULT_MAX_PIXELS
-  ) -> np.ndarray:
-    """Makes a small picture of an eighth of the size, without decoding all of the file.
-
-    Args:
-      data, max_pixels: as of `decode`.
-    Returns:
-      uint8 or uint16 [ceil(H / 8), ceil(W / 8)] or [..., channels].
-    Raises:
-      BitstreamError, UsageError: as `decompress`.
-    """
-    container = checked_container(data, self.weights.name, self._hash, max_pixels)
+  def _preview(self, container: Container) -> np.ndarray:
     return LosslessFile(self.coder, container).preview()
 
   def _encode_colours(self, taken: Samples) -> tuple[list[bytes], Layout, float]:
