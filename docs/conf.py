@@ -44,7 +44,12 @@ nb_execution_timeout = 1800  # seconds
 nb_execution_raise_on_error = True
 
 default_role = "literal"
-autodoc_default_options = {"members": True, "undoc-members": True, "ignore-module-all": True}
+autodoc_default_options = {
+  "members": True,
+  "undoc-members": True,
+  "ignore-module-all": True,
+  "show-inheritance": True,
+}
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
 napoleon_numpy_docstring = False

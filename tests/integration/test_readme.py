@@ -4,11 +4,13 @@ They run in this process, on small pictures of our own, with tiny weights in the
 ship, and with flags behind them that make them short.
 """
 
+import ast
 import dataclasses
 import importlib
 import itertools
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -202,7 +204,10 @@ _GUIDES = ["docs/tutorial.md", *(page for page in PAGES if page.startswith("docs
 
 
 @pytest.mark.parametrize("page", [page for page in _GUIDES if "```python" in PAGES[page]])
-def test_the_python_of_the_guides_runs(page, reader):
+def test_the_python_of_the_guides_runs(page, reader, monkeypatch):
+  # A notebook shows what an expression gives, and so reads an image to its end.
+  shown = lambda value: getattr(value, "_repr_png_", lambda: None)()
+  monkeypatch.setattr(sys, "displayhook", shown)
   image = photo(192, 256)  # large enough for a fifth of a bit a pixel
   write_image("photo.png", image)
   write_image("scan.png", image.astype(np.uint16) * 16)
@@ -211,4 +216,4 @@ def test_the_python_of_the_guides_runs(page, reader):
   names = {"cae_jax": cae_jax, "image": image}
   Path("photo.cae").write_bytes(cae_jax.compress(image))
   for block in re.findall(r"^```python\n(.*?)^```", PAGES[page], re.MULTILINE | re.DOTALL):
-    exec(compile(block, page, "exec"), names)
+    exec(compile(ast.Interactive(ast.parse(block).body), page, "single"), names)

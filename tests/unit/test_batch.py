@@ -151,6 +151,16 @@ def test_jobs_are_counted_from_one(jobs, capsys):
   assert f"--jobs: expected a number from 1 on, got '{jobs}'" in one_error(capsys)
 
 
+# In the background of a shell SIGINT is ignored, and children inherit that.
+_HEARS_CTRL_C = """
+import signal, sys
+from cae_jax.cli import main
+if __name__ == "__main__":
+  signal.signal(signal.SIGINT, signal.default_int_handler)
+  sys.exit(main())
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_interruption_leaves_no_half_file(tmp_path, weights, jobs):
@@ -160,7 +170,7 @@ def test_an_interruption_leaves_no_half_file(tmp_path, weights, jobs):
   image = np.random.default_rng(0).integers(0, 255, (250, 250, 3), np.uint8)
   for number in range(40):
     write_image(photos / f"{number}.png", image)
-  command = [sys.executable, "-m", "cae_jax.cli", "compress", photos, f"--output_dir={out}"]
+  command = [sys.executable, "-c", _HEARS_CTRL_C, "compress", photos, f"--output_dir={out}"]
   options = ["--lossless", weights, f"--jobs={jobs}"]
   program = subprocess.Popen(
     [*map(str, command), *options],
@@ -168,8 +178,6 @@ def test_an_interruption_leaves_no_half_file(tmp_path, weights, jobs):
     stderr=subprocess.PIPE,
     text=True,
     start_new_session=True,
-    # In the background of a shell SIGINT is ignored, and children inherit that.
-    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   )
   program.stdout.readline()  # the first file is done
   os.killpg(program.pid, signal.SIGINT)
