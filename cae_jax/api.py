@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
 
 from cae_jax.codec.info import DEFAULT_MAX_PIXELS
-from cae_jax.coding.bitstream import BytesLike, Container, unpack
+from cae_jax.coding.bitstream import Container, unpack
+from cae_jax.coding.varint import BytesLike
 
 if TYPE_CHECKING:
   import numpy as np

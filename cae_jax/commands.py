@@ -15,7 +15,8 @@ from cae_jax.codec.info import Info, info_of
 from cae_jax.codec.kinds import hides_colours
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
 from cae_jax.codec.targets import OutOfReach
-from cae_jax.coding.bitstream import MAX_METADATA_BYTES, Header, Kind, unpack
+from cae_jax.coding.bitstream import Header, Kind, unpack
+from cae_jax.coding.metadata import MAX_METADATA_BYTES
 from cae_jax.errors import MissingExtraError, UsageError
 from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image, read_rgb
 from cae_jax.streams import Place, name_of, read_bytes, write_bytes

@@ -19,7 +19,7 @@ import numpy as np
 from absl import logging
 
 from cae_jax import backend, codec
-from cae_jax.coding.bitstream import is_name
+from cae_jax.coding.names import is_name
 from cae_jax.data.patches import random_blocks
 from cae_jax.data.sources import (
   ImageSource,

@@ -20,7 +20,7 @@ from cae_jax.data.views import ImageSource, image_digests
 from cae_jax.errors import UsageError
 from cae_jax.models import Model, build_model, init_params, model_class, settings
 from cae_jax.models.base import RandomBlocks, setting_fields
-from cae_jax.training import distortions, losses, lossless_blocks
+from cae_jax.training import distortions, losses, variations
 from cae_jax.training.state import TrainState
 from cae_jax.weights import Weights, load_weights, save_weights, shipped
 from experiments import train_flags
@@ -130,14 +130,14 @@ def trained_on(args: Args, source: ImageSource) -> TrainedOn:
   return seen
 
 
-def variation(args: Args) -> lossless_blocks.Variation:
+def variation(args: Args) -> variations.Variation:
   """Says how photographs are varied for lossless models."""
   if args.shrink_min > args.shrink_max:
     raise UsageError(
       f"--shrink_min={args.shrink_min:g} --shrink_max={args.shrink_max:g}: expected the smaller "
       "factor first"
     )
-  return lossless_blocks.Variation(
+  return variations.Variation(
     (args.shrink_min, args.shrink_max), args.subsampled_share, args.grey_share, args.seed
   )
 
@@ -148,7 +148,7 @@ def _calibration_images(args: Args, model: Model, source: ImageSource) -> Iterat
   if model.objective == "reconstruction":
     yield from (example["image"] for example in source)
   elif model.objective == "code_length":
-    yield from lossless_blocks.typical_crops(source, variation(args), CALIBRATION_IMAGES, side)
+    yield from variations.typical_crops(source, variation(args), CALIBRATION_IMAGES, side)
   else:
     count = min(CALIBRATION_IMAGES, len(source))
     for index in np.linspace(0, len(source) - 1, count).astype(int).tolist():

@@ -10,7 +10,7 @@ import numpy as np
 from cae_jax.codec.kinds import as_array
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
 from cae_jax.codec.targets import OutOfReach, checked_effort, checked_target, one_target
-from cae_jax.coding.bitstream import BytesLike
+from cae_jax.coding.varint import BytesLike
 from cae_jax.errors import UsageError
 
 if TYPE_CHECKING:

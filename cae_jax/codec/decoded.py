@@ -9,8 +9,9 @@ import numpy as np
 
 from cae_jax.codec.info import DEFAULT_MAX_PIXELS, Info, info
 from cae_jax.codec.regions import Region
-from cae_jax.coding.bitstream import BytesLike, Container, unpack
+from cae_jax.coding.bitstream import Container, unpack
 from cae_jax.coding.errors import BitstreamError
+from cae_jax.coding.varint import BytesLike
 from cae_jax.errors import UsageError
 from cae_jax.weights import Weights
 

@@ -16,7 +16,9 @@ from cae_jax.codec.rate_search import largest_within
 from cae_jax.codec.targets import EFFORT_STEPS, MAX_QUALITY, OutOfReach
 from cae_jax.codec.threads import in_threads
 from cae_jax.codec.tiles import Tile, coding_tiles
-from cae_jax.coding.bitstream import BytesLike, Header, check_metadata, pack
+from cae_jax.coding.bitstream import Header, pack
+from cae_jax.coding.metadata import check_metadata
+from cae_jax.coding.varint import BytesLike
 from cae_jax.errors import UsageError
 
 _SIZE_TOLERANCE = 0.01  # a file may be this much smaller than its target

@@ -17,7 +17,8 @@ from cae_jax.codec.decoding import decode_container, preview_container
 from cae_jax.codec.encoding import Analysed, Encoded
 from cae_jax.codec.regions import Region
 from cae_jax.codec.targets import DEFAULT_QUALITY, checked_effort, checked_target, one_target
-from cae_jax.coding.bitstream import BytesLike, Container
+from cae_jax.coding.bitstream import Container
+from cae_jax.coding.varint import BytesLike
 from cae_jax.errors import UsageError
 from cae_jax.weights import Weights
 

@@ -3,8 +3,9 @@
 import dataclasses
 
 from cae_jax.codec.lossless.layout import Layout
-from cae_jax.coding.bitstream import BytesLike, Kind, Outline, outline
+from cae_jax.coding.bitstream import Kind, Outline, outline
 from cae_jax.coding.errors import BitstreamError
+from cae_jax.coding.varint import BytesLike
 
 DEFAULT_MAX_PIXELS = 1 << 27  # of an image to be decoded
 TUNES = "psnr", "eye"  # what files can be tuned for, by their number

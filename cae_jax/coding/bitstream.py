@@ -13,7 +13,15 @@ from typing import NamedTuple
 import numpy as np
 
 from cae_jax.coding.errors import BitstreamError
-from cae_jax.coding.varint import ByteReader, write_varint
+from cae_jax.coding.metadata import (
+  Entry,
+  check_metadata,
+  inflated,
+  read_metadata,
+  write_metadata,
+)
+from cae_jax.coding.names import MAX_NAME_BYTES, is_name, read_name, write_name
+from cae_jax.coding.varint import ByteReader, BytesLike, write_varint
 from cae_jax.errors import UsageError
 
 MAGIC = b"\xc1CAE"  # 0xC1 occurs in no text, be it ASCII or UTF-8
@@ -21,11 +29,8 @@ VERSION = 2
 MAX_SIDE = 1 << 24  # pixels
 MAX_PIXELS = 1 << 28
 MAX_SECTIONS = 1 << 12
-MAX_METADATA = 16  # entries
-MAX_METADATA_BYTES = 1 << 24  # of all entries, inflated
 MODEL_HASH_BYTES = 8
 _FIRST_VERSION = 1  # its files are read, see `Header.symbol_checksum`
-_MAX_NAME_BYTES = 32
 _MAX_PARAMETERS_BYTES = 255
 _METADATA_FLAG = 0x80
 _CRC_BYTES = 4
@@ -33,10 +38,6 @@ _MAX_SECTION_BYTES = 1 << 32
 _LARGEST_PADDED = 1 << 26  # bytes; no larger section is filled up where a file was cut off
 
 _DAMAGED = "the file is damaged: bytes were changed, cut off or added"
-
-# Or what else holds them, such as a mapped file.
-BytesLike = bytes | bytearray | memoryview
-
 
 KIND_16 = 0x10  # of kinds whose samples have 16 bits
 
@@ -94,7 +95,7 @@ class Header:
   def __post_init__(self):
     if not is_name(self.model_id):
       raise UsageError(
-        f"model id {self.model_id!r}: expected 1 to {_MAX_NAME_BYTES} printable ASCII characters"
+        f"model id {self.model_id!r}: expected 1 to {MAX_NAME_BYTES} printable ASCII characters"
       )
     if len(self.model_hash) != MODEL_HASH_BYTES:
       raise ValueError(f"model hash of {len(self.model_hash)} bytes, expected {MODEL_HASH_BYTES}")
@@ -162,14 +163,6 @@ class Container:
     )
 
 
-class _Entry(NamedTuple):
-  """Metadata as they are in a file; `size_bytes` is that of the inflated value."""
-
-  size_bytes: int
-  deflated: bytes
-  offset: int
-
-
 def symbol_checksum(arrays: Iterable[np.ndarray], start: int = 0) -> int:
   """Returns the CRC-32 of integer arrays as int32, little-endian, C order, one after the other.
 
@@ -207,13 +200,14 @@ def pack(
     [
       MAGIC,
       bytes([header.version, header.kind | (_METADATA_FLAG if entries else 0)]),
-      _sized(header.model_id.encode("ascii")),
+      write_name(header.model_id),
       header.model_hash,
       write_varint(header.height),
       write_varint(header.width),
-      _sized(header.parameters),
+      bytes([len(header.parameters)]),
+      header.parameters,
       b"" if checksum is None else checksum.to_bytes(_CRC_BYTES, "little"),
-      _pack_metadata(entries) if entries else b"",
+      write_metadata(entries) if entries else b"",
       write_varint(len(sections)),
       *(sizes if checksum is None else sizes[:-1]),
     ]
@@ -224,40 +218,6 @@ def pack(
 
 def _crc(data: bytes) -> bytes:
   return zlib.crc32(data).to_bytes(_CRC_BYTES, "little")
-
-
-def check_metadata(metadata: Mapping[str, BytesLike] | None) -> dict[str, bytes]:
-  """Makes sure that metadata fit into a file.
-
-  Args:
-    metadata: at most 16 entries by name (as a model id), of at most 2^24 bytes in all.
-  Raises:
-    UsageError: they do not, or are of another type.
-  """
-  if not isinstance(metadata, Mapping | None):
-    raise UsageError(f"metadata: expected a mapping of names to bytes, got {_type_of(metadata)}")
-  entries = {_checked_name(name): _checked_value(name, v) for name, v in (metadata or {}).items()}
-  total = sum(map(len, entries.values()))
-  if len(entries) > MAX_METADATA or total > MAX_METADATA_BYTES:
-    raise UsageError(
-      f"{len(entries)} metadata entries of {total} bytes; at most {MAX_METADATA} entries of"
-      f" {MAX_METADATA_BYTES} bytes in all fit"
-    )
-  return entries
-
-
-def _checked_name(name: str) -> str:
-  if not isinstance(name, str) or not is_name(name):
-    raise UsageError(
-      f"metadata name {name!r}: expected 1 to {_MAX_NAME_BYTES} printable ASCII characters"
-    )
-  return name
-
-
-def _checked_value(name: str, value: BytesLike) -> bytes:
-  if not isinstance(value, BytesLike):
-    raise UsageError(f"metadata {name!r}: expected bytes, got {_type_of(value)}")
-  return bytes(value)
 
 
 def unpack(data: BytesLike, *, salvage: bool = False) -> Container:
@@ -273,7 +233,7 @@ def unpack(data: BytesLike, *, salvage: bool = False) -> Container:
   """
   file = _as_bytes(data)
   head = _read_head(_reader(file, salvage))
-  metadata = {name: _inflated(name, entry) for name, entry in head.metadata.items()}
+  metadata = {name: inflated(name, entry) for name, entry in head.metadata.items()}
   return Container(head.header, _sections(head, salvage), metadata, len(file))
 
 
@@ -322,7 +282,7 @@ class _Head(NamedTuple):
   """
 
   header: Header
-  metadata: dict[str, _Entry]
+  metadata: dict[str, Entry]
   sizes: list[int | None]
   rest: ByteReader
 
@@ -330,7 +290,7 @@ class _Head(NamedTuple):
 def _read_head(reader: ByteReader) -> _Head:
   header, has_metadata = _read_header(reader)
   reader.section = "metadata"
-  metadata = _read_metadata(reader) if has_metadata else {}
+  metadata = read_metadata(reader) if has_metadata else {}
   reader.section = "sections"
   count = reader.varint(MAX_SECTIONS, "number of sections")
   last_is_open = header.version == _FIRST_VERSION and count > 0
@@ -404,7 +364,7 @@ def _read_header(reader: ByteReader) -> tuple[Header, bool]:
   kind = flags & ~_METADATA_FLAG
   if kind not in set(Kind):
     raise reader.fail(f"unknown kind of image {kind}; a newer cae_jax may know it", start)
-  model_id = _read_name(reader, "model id")
+  model_id = read_name(reader, "model id")
   model_hash = reader.read(MODEL_HASH_BYTES, "model hash")
   sides = reader.position
   height, width = reader.varint(MAX_SIDE, "height"), reader.varint(MAX_SIDE, "width")
@@ -416,72 +376,3 @@ def _read_header(reader: ByteReader) -> tuple[Header, bool]:
     checksum = int.from_bytes(reader.read(_CRC_BYTES, "symbol checksum"), "little")
   header = Header(model_id, model_hash, Kind(kind), height, width, parameters, checksum)
   return header, bool(flags & _METADATA_FLAG)
-
-
-def _pack_metadata(metadata: Mapping[str, bytes]) -> bytes:
-  parts = [write_varint(len(metadata))]
-  for name, value in metadata.items():
-    deflated = _deflate(value)
-    parts += [
-      _sized(name.encode("ascii")),
-      write_varint(len(value)),
-      write_varint(len(deflated)),
-      deflated,
-    ]
-  return b"".join(parts)
-
-
-def _read_metadata(reader: ByteReader) -> dict[str, _Entry]:
-  entries: dict[str, _Entry] = {}
-  left = MAX_METADATA_BYTES
-  for _ in range(reader.varint(MAX_METADATA, "number of metadata entries")):
-    start = reader.position
-    name = _read_name(reader, "metadata name")
-    if name in entries:
-      raise reader.fail(f"metadata entry {name!r} occurs twice", start)
-    size = reader.varint(left, f"size of metadata {name!r}")
-    left -= size
-    deflated_size = reader.varint(len(reader.data), f"deflated size of metadata {name!r}")
-    start = reader.position
-    entries[name] = _Entry(size, reader.read(deflated_size, f"metadata {name!r}"), start)
-  return entries
-
-
-def _inflated(name: str, entry: _Entry) -> bytes:
-  try:
-    return _inflate(entry.deflated, entry.size_bytes)
-  except zlib.error as error:
-    message = f"metadata {name!r} does not inflate: {error}"
-    raise BitstreamError("metadata", entry.offset, message) from error
-
-
-def _deflate(value: bytes) -> bytes:
-  """Raw deflate: the container's checksum makes zlib's own one superfluous."""
-  deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-  return deflater.compress(value) + deflater.flush()
-
-
-def _inflate(deflated: bytes, size: int) -> bytes:
-  """Exactly `size` bytes, and never more memory than that; raises zlib.error."""
-  inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-  value = inflater.decompress(deflated, size + 1)
-  if len(value) != size or not inflater.eof or inflater.unused_data:
-    raise zlib.error(f"expected {size} bytes and the end of the data")
-  return value
-
-
-def _sized(value: bytes) -> bytes:
-  return bytes([len(value)]) + value
-
-
-def is_name(name: str) -> bool:
-  """Tells whether files can carry a name: 1 to 32 printable ASCII characters without spaces."""
-  return 1 <= len(name) <= _MAX_NAME_BYTES and all("!" <= c <= "~" for c in name)
-
-
-def _read_name(reader: ByteReader, what: str) -> str:
-  start = reader.position
-  name = reader.read(reader.read(1, f"size of the {what}")[0], what).decode("latin-1")
-  if not is_name(name):
-    raise reader.fail(f"{what} is not 1 to {_MAX_NAME_BYTES} printable ASCII characters", start)
-  return name

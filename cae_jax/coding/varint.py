@@ -6,6 +6,8 @@ import numpy as np
 
 from cae_jax.coding.errors import BitstreamError
 
+# Or what else holds bytes, such as a mapped file.
+BytesLike = bytes | bytearray | memoryview
 _MAX_ARRAY_BYTES = 5  # 35 bits: enough for the distance of any two 32-bit integers, and a sign
 
 

@@ -1,8 +1,8 @@
 """Blocks of levels of photographs, with the errors of their linear predictions.
 
 What the networks of the lossless model learn from. The linear stage is fitted once to each
-photograph and kept beside it, in flat files that are mapped to memory. Photographs were mostly
-compressed before, and their last bits are not natural: they are shrunk first.
+photograph and kept beside it, in flat files that are mapped to memory.
+`variations` says how photographs are varied before.
 """
 
 import dataclasses
@@ -15,29 +15,24 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
-from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 from cae_jax.data import position
-from cae_jax.data.crops import center_crop
 from cae_jax.data.views import ImageSource, image_digests, image_sizes
 from cae_jax.errors import UsageError
-from cae_jax.images.color import rgb_to_ycbcr, ycbcr_to_rgb
 from cae_jax.models.lossless import linear, passes
 from cae_jax.models.lossless.model import finest_blocks
-from cae_jax.models.lossless.phases import CHANNEL_ORDER, MARGIN, PARITIES, plane_shape
-from cae_jax.training import sharding
+from cae_jax.models.lossless.phases import MARGIN, PARITIES, plane_shape
+from cae_jax.training import sharding, variations
+from cae_jax.training.variations import Variation
 from cae_jax.training.workdir import locked
 
 # Shares of the levels but the finest among the blocks of all these: the coarser are fewer in an
 # image, but have more to learn from each.
 _COARSER_SHARES = (0.67, 0.22, 0.08, 0.03)
-# Share of the photographs that come a second time, coded in steps; and of blocks taken from these.
-_STEPPED, _STEPPED_BLOCKS = 0.5, 0.2
-_MOST_ERROR = 12
-# By which photographs are shrunk: mostly the sharpest.
-_FILTERS = [Image.Resampling.LANCZOS] * 3 + [Image.Resampling.BICUBIC, Image.Resampling.BOX]
+_STEPPED_BLOCKS = 0.2  # share of blocks from photographs that are coded in steps
 _KEPT_LEVELS = 1 + len(_COARSER_SHARES)
+_AS_DESCRIBED = Variation()
 _INDEX = "index.jsonl"
 _FILES = {"values.u8": np.uint8, "known.u8": np.uint8, "errors.i16": np.int16}
 
@@ -64,24 +59,6 @@ class Blocks(TypedDict):
   level: np.ndarray
   step: np.ndarray
   coded: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Variation:
-  """How photographs become what is learnt from.
-
-  Attributes:
-    shrink: each is shrunk by a factor from here to there, and turned at random.
-    subsampled: share of photographs whose chroma has half the resolution, as it has in most that
-      come from a camera's or a scanner's files.
-    grey: share of photographs made grey.
-    seed: of all that is random.
-  """
-
-  shrink: tuple[float, float] = (1.5, 2.0)
-  subsampled: float = 0.25
-  grey: float = 0.06
-  seed: int = 0
 
 
 class BlockStore:
@@ -121,7 +98,7 @@ def _arrays(path: pathlib.Path, dtype: type, shapes: np.ndarray) -> list[np.ndar
 
 
 def prepare(
-  source: ImageSource, folder: str | os.PathLike, variation: Variation = Variation()
+  source: ImageSource, folder: str | os.PathLike, variation: Variation = _AS_DESCRIBED
 ) -> BlockStore:
   """Writes the files of a `BlockStore`, or what an interrupted call has left to do.
 
@@ -153,7 +130,7 @@ def _settings(source: ImageSource, variation: Variation) -> dict[str, Any]:
     **dataclasses.asdict(variation),
     "neighbours": linear.NEIGHBOURS,
     "fitted_levels": linear.FITTED_LEVELS,
-    "stepped": [_STEPPED, _MOST_ERROR],
+    "stepped": [variations.STEPPED, variations.MOST_ERROR],
   }
 
 
@@ -168,7 +145,8 @@ def _write(
   with bar, (folder / _INDEX).open("a") as index:
     for number in range(len(done), len(source)):
       entries = [
-        _append(folder, x, step) for x, step in _varied(source[number]["image"], number, variation)
+        _append(folder, x, step)
+        for x, step in variations.varied(source[number]["image"], number, variation)
       ]
       index.write(json.dumps(entries) + "\n")
       index.flush()
@@ -212,111 +190,6 @@ def _cut_back(folder: pathlib.Path, done: Sequence[Any]) -> None:
 def _of_kept_levels(log_sizes: np.ndarray) -> np.ndarray:
   levels = np.minimum(np.arange(_KEPT_LEVELS), len(log_sizes) - 1)
   return np.broadcast_to(log_sizes[levels], (_KEPT_LEVELS, 3, 3))
-
-
-def _varied(
-  image: np.ndarray, number: int, variation: Variation
-) -> Iterator[tuple[np.ndarray, int]]:
-  """uint8 [3, H, W] (or [1, H, W], grey) of a photograph, in the order of coding; and a step.
-
-  Some come a second time, otherwise varied, to be coded in steps of more than 1.
-  """
-  rng = np.random.default_rng([variation.seed, number])
-  yield _vary(image, variation, rng), 1
-  if rng.random() < _STEPPED:
-    largest_error = int(np.exp(rng.uniform(0, np.log(_MOST_ERROR + 1))))
-    yield _vary(image, variation, rng), 2 * largest_error + 1
-
-
-def _vary(image: np.ndarray, variation: Variation, rng: np.random.Generator) -> np.ndarray:
-  """Shrinks, sharpens, brightens and turns a photograph as other cameras or editors would."""
-  picture = _shrunk(image, rng.uniform(*variation.shrink), Image.Resampling(rng.choice(_FILTERS)))
-  if rng.random() < 0.2:
-    sharper = ImageFilter.UnsharpMask(rng.uniform(0.5, 1.5), int(rng.integers(20, 80)), 0)
-    picture = picture.filter(sharper)
-  image = np.asarray(picture)
-  if rng.random() < 0.3:
-    gamma, gain = rng.uniform(0.7, 1.4), rng.uniform(0.6, 1.1)
-    image = np.clip(np.rint(255 * gain * (image / np.float32(255)) ** gamma), 0, 255)
-    image = image.astype(np.uint8)
-  if rng.random() < variation.subsampled:
-    image = subsample_chroma(image, rng)
-  if rng.random() < variation.grey:
-    x = np.asarray(Image.fromarray(image).convert("L"))[None]
-  else:
-    x = image.transpose(2, 0, 1)[list(CHANNEL_ORDER)]
-  x = x[:, :: rng.choice([1, -1]), :: rng.choice([1, -1])]
-  return np.ascontiguousarray(x if rng.integers(2) else x.transpose(0, 2, 1))
-
-
-def _shrunk(image: np.ndarray, factor: float, resampling: Image.Resampling) -> Image.Image:
-  size = tuple(max(1, round(side / factor)) for side in reversed(image.shape[:2]))
-  return Image.fromarray(image).resize(size, resampling)
-
-
-def typical_crops(
-  source: ImageSource, variation: Variation, count: int, side: int
-) -> Iterator[np.ndarray]:
-  """Yields the centres of some photographs, shrunk and not varied otherwise.
-
-  Args:
-    source: photographs, at least one.
-    variation: says how far they are shrunk: by the middle factor.
-    count: how many, if there are as many.
-    side: of a crop; smaller photographs are continued by reflection.
-  Returns:
-    uint8 [side, side, 3] each.
-  """
-  factor = float(np.sqrt(np.prod(variation.shrink)))
-  for index in np.linspace(0, len(source) - 1, min(count, len(source))).astype(int).tolist():
-    picture = _shrunk(source[index]["image"], factor, Image.Resampling.LANCZOS)
-    yield center_crop(np.asarray(picture), side)
-
-
-def subsample_chroma(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Halves the resolution of chroma and brings it back, as common decoders do.
-
-  Down both or one of the axes; samples at every other pixel or between pixels; repeated or
-  interpolated, rounded before or not.
-
-  Args:
-    image: uint8 [H, W, 3].
-    rng: draws which.
-  """
-  ycbcr = np.array(rgb_to_ycbcr(image.astype(np.float32)))
-  axes = (0, 1) if rng.random() < 0.75 else (int(rng.integers(2)),)
-  between, repeated, rounded = rng.random(3) < (0.5, 0.2, 0.5)
-  for c in (1, 2):
-    half = ycbcr[..., c]
-    for axis in axes:
-      half = _halved(half, axis, between)
-    half = np.rint(half) if rounded else half
-    for axis in reversed(axes):
-      half = _doubled(half, axis, image.shape[axis], between, repeated)
-    ycbcr[..., c] = half
-  return np.clip(np.rint(ycbcr_to_rgb(ycbcr)), 0, 255).astype(np.uint8)
-
-
-def _halved(x: np.ndarray, axis: int, between: bool) -> np.ndarray:
-  x = np.moveaxis(x, axis, 0)
-  x = np.concatenate([x, x[-1:]]) if len(x) % 2 else x
-  before = np.concatenate([x[:1], x[1:-1:2]])
-  even, odd = x[::2], x[1::2]
-  half = (even + odd) / 2 if between else (before + 2 * even + odd) / 4
-  return np.moveaxis(half, 0, axis)
-
-
-def _doubled(x: np.ndarray, axis: int, length: int, between: bool, repeated: bool) -> np.ndarray:
-  x = np.moveaxis(x, axis, 0)
-  before, after = np.concatenate([x[:1], x[:-1]]), np.concatenate([x[1:], x[-1:]])
-  if repeated:
-    pair = x, x
-  elif between:
-    pair = (before + 3 * x) / 4, (3 * x + after) / 4
-  else:
-    pair = x, (x + after) / 2
-  doubled = np.stack(pair, 1).reshape(-1, *x.shape[1:])[:length]
-  return np.moveaxis(doubled, 0, axis)
 
 
 class BlockIterator(Iterator[Blocks]):

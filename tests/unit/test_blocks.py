@@ -10,8 +10,9 @@ from cae_jax.errors import UsageError
 from cae_jax.models.lossless import linear, passes
 from cae_jax.models.lossless.phases import MARGIN, PARITIES
 from cae_jax.training import lossless_blocks as blocks
+from cae_jax.training import variations
 
-AS_THEY_ARE = blocks.Variation(shrink=(1.0, 1.0))
+AS_THEY_ARE = variations.Variation(shrink=(1.0, 1.0))
 
 
 class _Source(list):
@@ -87,7 +88,7 @@ def test_shares_of_grey_and_subsampled_photographs(source, tmp_path):
 
 
 def test_typical_crops_are_shrunk_and_cut(source):
-  crops = list(blocks.typical_crops(source, blocks.Variation(shrink=(2.0, 2.0)), 2, 48))
+  crops = list(variations.typical_crops(source, variations.Variation(shrink=(2.0, 2.0)), 2, 48))
   assert [crop.shape for crop in crops] == [(48, 48, 3)] * 2
   whole = Image.fromarray(source[0]["image"]).resize((60, 45), Image.Resampling.LANCZOS)
   np.testing.assert_array_equal(crops[0][:45], np.asarray(whole)[:, 6:54])
@@ -166,7 +167,7 @@ def test_processes_share_a_batch(store):
 @pytest.mark.parametrize("seed", range(6))
 def test_subsampled_chroma_keeps_luma_and_size(seed):
   image = _photograph(seed, (31, 45))
-  found = blocks.subsample_chroma(image, np.random.default_rng(seed))
+  found = variations.subsample_chroma(image, np.random.default_rng(seed))
   assert found.shape == image.shape
   luma = lambda x: x @ np.array([0.299, 0.587, 0.114])
   assert np.abs(luma(found) - luma(image)).mean() < 1

@@ -20,7 +20,9 @@ from cae_jax.codec.lossless.sections import MODEL, plain_section, section
 from cae_jax.codec.lossless.tile import TileCoder
 from cae_jax.codec.regions import Region
 from cae_jax.codec.tiles import coding_tiles
-from cae_jax.coding.bitstream import BytesLike, Container, Header, check_metadata, pack
+from cae_jax.coding.bitstream import Container, Header, pack
+from cae_jax.coding.metadata import check_metadata
+from cae_jax.coding.varint import BytesLike
 from cae_jax.errors import UsageError
 from cae_jax.images import metrics
 from cae_jax.models.lossless.passes import Map, Precision
