@@ -1,6 +1,7 @@
 """Small files of all kinds, and damage to them that reaches the code behind their checksums."""
 
 import dataclasses
+import functools
 import zlib
 
 import numpy as np
@@ -18,6 +19,7 @@ from tests.golden import FOLDER as GOLDEN
 MAX_PIXELS = 1 << 14  # of what is worth damaging
 
 
+@functools.cache
 def originals(codec) -> list[bytes]:
   """Makes small files of all kinds of pictures; a few are golden ones, of version 1."""
   made = _lossless_originals(codec) if isinstance(codec, LosslessCodec) else _originals(codec)
@@ -219,5 +221,3 @@ def _parameters(header: Header, other: Header, rng: np.random.Generator) -> byte
 _PLAIN_FAULTS = (_flip_bit, _set_byte, _cut, _remove, _insert, _splice, _lie)
 # Half of them leave the checksums right, and reach what is behind these.
 _FAULTS = (*_PLAIN_FAULTS, _break_header, _break_metadata, *(_reassemble,) * 5)
-
-
