@@ -87,6 +87,8 @@ class _LossyFile:
 
   def __init__(self, coder: LatentCoder, container: Container):
     header = container.header
+    if header.kind.dtype != np.uint8:
+      raise BitstreamError("header", 0, f"{header.kind.name}: lossy files have 8 bits a sample")
     self._coder, self._header, self._sections = coder, header, container.sections
     self.rate_level = _rate_level(coder, header)
     self.height, self.width = header.height, header.width

@@ -1,370 +1,339 @@
-"""Feeds damaged files to `cae decompress`: each is refused as such, or written as it stands.
+"""Feeds damaged files to the decoder: each is refused as such, or decoded as it stands.
 
-  python -m tests.benchmarks.fuzz --count=100000 [--seed=0] [--weights=WEIGHTS | --lossless]
+  python -m tests.benchmarks.fuzz --count=100000 [--record=FILE.json] [--seed=0] [--models=NAME,...]
 
-Files are flipped, cut, lengthened, spliced, given lying sizes, broken metadata, other parameters,
-kinds and sections. Nine of ten then get right checksums, so that the damage reaches the code behind
-them. What decodes is written in several formats and read again. Counts what the decoder said, and
-fails at anything but a BitstreamError naming its section, at another picture than the header's, at
-a slow file, and where memory grows. Of each file a region, a preview and what is left of it are
-decoded, too.
+Files of all models and kinds are flipped, cut, lengthened, spliced, given lying sizes, broken
+metadata, other parameters, kinds and sections. Nine of ten then get right checksums, so that the
+damage reaches the code behind them. Each is decoded; then, by turns, a region of it, a preview,
+what is left of it, or an image file in several formats. What goes wrong is one of
+
+- "wrong picture": another one than the header and the checksums of the sections stand for,
+- "error": another exception than a BitstreamError that names its section,
+- "hang": more than a minute of CPU time,
+- "memory": a file that lets the process grow by more than 512 MiB,
+
+and kept, file by file, in the record; the program goes on, and ends with status 1. With a record it
+goes on from there if it was stopped.
 """
 
 import argparse
 import collections
 import contextlib
 import dataclasses
+import faulthandler
+import itertools
+import json
 import resource
+import signal
 import sys
 import tempfile
 import time
 import warnings
-import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image
 from tqdm import tqdm
 
 from cae_jax import commands
+from cae_jax.atomic import replace_atomically
 from cae_jax.codec.decoded import Decoded
 from cae_jax.codec.kinds import has_alpha
 from cae_jax.codec.lossless.image import LosslessCodec
-from cae_jax.codec.lossless.layout import Layout
-from cae_jax.codec.lossless.sections import joint_checksum
-from cae_jax.coding.bitstream import MAX_PIXELS, Header, Kind, pack, unpack
+from cae_jax.coding.bitstream import MAX_PIXELS, Header, Kind, unpack
 from cae_jax.coding.errors import BitstreamError
-from cae_jax.coding.varint import write_varint
 from cae_jax.errors import UsageError
 from cae_jax.images.files import ImageError, ImageFile, read_image
 from cae_jax.images.pixels import turn
-from cae_jax.weights import save_weights
+from tests.benchmarks import damage
 from tests.golden import FOLDER as GOLDEN
-from tests.lossless import tiny_weights
 
+# Names of golden weights, or files; a file of each by turns.
+MODELS = ("context", "lossless", "context", "lossless", "hyperprior", "factorized", "paper")
 SUFFIXES = (".png", ".tif", ".avif", ".webp", ".jpg")
 EXACT_SUFFIXES = (".png", ".tif")
 SLOWEST_S = 60.0  # of CPU time, compiling for another size included
+HANGS_S = 1200.0  # of wall time, where not even a signal is heard: the program ends
 GROWTH_MIB = 512
 _LARGEST_WITH_PARTS = 1 << 20  # pixels; of larger ones no parts are decoded
-_EXACT_MAX_PIXELS = 1 << 14  # a lying size takes as long as a true one
+_EACH = 200  # files between two writes of the record
 
 
-def originals(codec) -> list[bytes]:
-  """Files of all kinds of pictures, small and smaller."""
-  made = _lossless_originals(codec) if isinstance(codec, LosslessCodec) else _originals(codec)
-  return made + _first_versions(codec)
+class WrongPicture(AssertionError):
+  """A file was decoded to another picture than it stands for."""
 
 
-def _first_versions(codec) -> list[bytes]:
-  """Small files of version 1 that these weights have made, while there was no other."""
-  files = [path.read_bytes() for path in sorted(GOLDEN.glob("*.cae"))]
-  headers = [unpack(data).header for data in files]
-  return [
-    data
-    for data, header in zip(files, headers)
-    if header.version == 1
-    and header.model_hash == codec.weights.hash()
-    and header.height * header.width < _EXACT_MAX_PIXELS
-  ]
+class Hang(AssertionError):
+  """A file took too long."""
 
 
-def _originals(codec) -> list[bytes]:
-  rng = np.random.default_rng(0)
-  ramp = np.add.outer(np.arange(40), np.arange(56)).astype(np.uint8)
-  noise = rng.integers(0, 256, (33, 17, 4), np.uint8)
-  pictures = [
-    np.dstack([ramp, ramp // 2, 255 - ramp]),
-    ramp,
-    noise,
-    noise[..., :2],
-    noise[:1, :1, :3],
-  ]
-  files = [codec.compress(picture, metadata=_metadata()) for picture in pictures[:3]]
-  return files + [codec.compress(picture, quality=80) for picture in pictures]
+@dataclasses.dataclass
+class Record:
+  """What has become of damaged files so far.
+
+  Attributes:
+    seed, models: of the run.
+    files: how many.
+    cpu_s: all together, starts of the program included.
+    slowest_s: CPU time of the slowest file.
+    peak_mib: largest resident memory.
+    outcomes: by model and version of the undamaged file ("context 2"), how often each.
+    failures: number, model, what went wrong, and the file in hex.
+  """
+
+  seed: int = 0
+  models: Sequence[str] = MODELS
+  files: int = 0
+  cpu_s: float = 0.0
+  slowest_s: float = 0.0
+  peak_mib: float = 0.0
+  outcomes: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+  failures: list[dict] = dataclasses.field(default_factory=list)
+
+  def add(self, source: str, outcome: str) -> None:
+    """Counts one."""
+    of = self.outcomes.setdefault(source, {})
+    of[outcome] = of.get(outcome, 0) + 1
+
+  def total(self, beginning: str = "") -> collections.Counter[str]:
+    """Outcomes of all sources whose name begins like this, together."""
+    return sum(
+      (collections.Counter(of) for name, of in self.outcomes.items() if name.startswith(beginning)),
+      collections.Counter(),
+    )
+
+  def save(self, path: Path) -> None:
+    """Writes it."""
+    with replace_atomically(path) as temporary:
+      temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1), encoding="utf-8")
 
 
-def _lossless_originals(codec: LosslessCodec) -> list[bytes]:
-  """Coded by networks, as drawings, as one section and as tiles; grey, deep, opaque and not."""
-  rng = np.random.default_rng(0)
-  ramp = np.add.outer(np.arange(20), np.arange(28))
-  noise = rng.normal(0, 2, (*ramp.shape, 3))
-  photograph = np.clip(5 * ramp[..., None] + 30 + noise, 0, 255).astype(np.uint8)
-  gaps = np.cumsum(rng.integers(1, 12, 40)).astype(np.uint8)
-  deep = (photograph.astype(np.uint16) << 4) + rng.integers(0, 16, photograph.shape, np.uint16)
-  alpha = np.where(ramp[..., None] > 9, 255, 9 * ramp[..., None] // 10).astype(np.uint8)
-  few = rng.integers(0, 3, (9, 14, 1), np.uint8) * np.uint8([70, 80, 85])
-  tiles = np.clip(np.arange(1030)[None] // 5 + rng.normal(0, 3, (3, 1030)), 0, 255)
-  pictures = [
-    photograph,
-    photograph[..., 0],
-    np.repeat(photograph[..., :1], 3, axis=2),
-    np.dstack([photograph, alpha]),
-    np.dstack([photograph[..., :1], alpha]),
-    deep,
-    deep[..., 1],
-    np.dstack([deep, alpha.astype(np.uint16) * 257]),
-    few,
-    np.full((5, 6, 3), 65535, np.uint16),
-    photograph[:1, :1],
-    tiles.astype(np.uint8),
-    gaps[photograph // 8],
-    np.tile(few[:1], (2, 100, 1)),
-  ]
-  files = [codec.compress(x, keep_hidden_colour=True) for x in pictures]
-  files += [codec.compress(x, near_lossless=3) for x in (photograph, deep[..., 0])]
-  return [*files, codec.compress(photograph, metadata=_metadata())]
-
-
-def _metadata() -> dict[str, bytes]:
-  exif = Image.Exif()
-  exif[ExifTags.Base.Make] = "Maker"
-  exif[ExifTags.Base.Orientation] = 1
-  exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAltitude] = 5.25
-  icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-  return {"icc": icc, "exif": exif.tobytes()}
-
-
-def mutated(files: list[bytes], rng: np.random.Generator) -> bytes:
-  """A file with one to three faults, mostly with its checksum put right."""
-  data = bytearray(files[rng.integers(len(files))])
-  for _ in range(rng.integers(1, 4)):
-    data = bytearray(_FAULTS[rng.integers(len(_FAULTS))](data, files, rng))
-  if rng.random() < 0.9 and len(data) > 4:
-    data[-4:] = zlib.crc32(bytes(data[:-4])).to_bytes(4, "little")
-  return bytes(data)
-
-
-def _flip_bit(data, files, rng):
-  if data:
-    data[rng.integers(len(data))] ^= 1 << rng.integers(8)
-  return data
-
-
-def _set_byte(data, files, rng):
-  if data:
-    data[rng.integers(len(data))] = rng.choice([0, 1, 127, 128, 255])
-  return data
-
-
-def _cut(data, files, rng):
-  return data[: rng.integers(len(data) + 1)]
-
-
-def _remove(data, files, rng):
-  start = rng.integers(len(data) + 1)
-  return data[:start] + data[start + rng.integers(1, 9) :]
-
-
-def _insert(data, files, rng):
-  start = rng.integers(len(data) + 1)
-  return data[:start] + rng.bytes(rng.integers(1, 9)) + data[start:]
-
-
-def _splice(data, files, rng):
-  other = files[rng.integers(len(files))]
-  return data[: rng.integers(len(data) + 1)] + other[rng.integers(len(other) + 1) :]
-
-
-def _lie(data, files, rng):
-  """A varint of any size written over the header or elsewhere."""
-  start = rng.integers(min(len(data), 64) + 1)
-  number = write_varint(int(rng.integers(1 << rng.integers(1, 31))))
-  return data[:start] + number + data[start + rng.integers(0, 4) :]
-
-
-def _break_metadata(data, files, rng):
-  """Faults within the inflated metadata, in a file that is otherwise right."""
-  try:
-    container = unpack(data)
-  except BitstreamError:
-    return data
-  metadata = dict(container.metadata)
-  for name, value in metadata.items():
-    fault = _PLAIN_FAULTS[rng.integers(len(_PLAIN_FAULTS))]
-    metadata[name] = bytes(fault(bytearray(value), [metadata["icc"]], rng))
-  return bytearray(pack(container.header, container.sections, metadata))
-
-
-def _reassemble(data, files, rng):
-  """Other parameters, another kind, sections of its own that are damaged, or of other files."""
-  try:
-    container = unpack(data)
-    other = unpack(files[rng.integers(len(files))])
-  except BitstreamError:
-    return data
-  header, sections = container.header, list(container.sections)
-  choice = rng.integers(5)
-  if choice == 0:
-    header = dataclasses.replace(header, parameters=_parameters(header, other.header, rng))
-  elif choice == 1:
-    header = dataclasses.replace(header, kind=rng.choice(list(Kind)))
-  elif choice == 2 and sections and other.sections:
-    place = rng.integers(len(sections))
-    sections[place] = other.sections[rng.integers(len(other.sections))]
-  elif choice == 3 and len(sections) > 1:
-    sections = [sections[i] for i in rng.permutation(len(sections))[: rng.integers(1, 9)]]
-  elif sections:  # behind its checksum and method
-    place = rng.integers(len(sections))
-    fault = _PLAIN_FAULTS[rng.integers(len(_PLAIN_FAULTS))]
-    section = sections[place]
-    sections[place] = section[:5] + bytes(fault(bytearray(section[5:]), other.sections, rng))
-  if header.version == 1 and rng.random() < 0.7:  # as lossless files have it
-    colours = sections[: len(sections) - has_alpha(header.kind)]
-    header = dataclasses.replace(header, symbol_checksum=joint_checksum(colours))
-  return bytearray(pack(header, sections, container.metadata))
-
-
-def _break_header(data, files, rng):
-  """Faults within the header and the sizes of sections, with a checksum that is right."""
-  try:
-    container = unpack(data)
-  except BitstreamError:
-    return data
-  if container.header.version == 1:
-    return data
-  start = len(data) - 4 - sum(map(len, container.sections))
-  fault = _PLAIN_FAULTS[rng.integers(len(_PLAIN_FAULTS))]
-  head = bytes(fault(bytearray(data[: start - 4]), files, rng))
-  return bytearray(head + zlib.crc32(head).to_bytes(4, "little") + data[start:])
-
-
-def _parameters(header: Header, other: Header, rng: np.random.Generator) -> bytes:
-  numbers = [int(rng.integers(1 << rng.integers(1, 17))) for _ in range(4)]
-  flags = {name: bool(rng.integers(2)) for name in ("grey", "whole", "counted")}
-  layouts = Layout(*numbers, **flags), Layout(numbers[0], 0, 1, 255, **flags)
-  own = bytes(_set_byte(bytearray(header.parameters), [], rng))
-  choices = [layout.pack() for layout in layouts] + [other.parameters, own]
-  return choices[rng.integers(len(choices))]
-
-
-_PLAIN_FAULTS = (_flip_bit, _set_byte, _cut, _remove, _insert, _splice, _lie)
-_FAULTS = (*_PLAIN_FAULTS, _break_header, _break_metadata, _reassemble)
+def load(path: Path | None, seed: int, models: Sequence[str]) -> Record:
+  """Reads the record of a run that is to go on, or begins one."""
+  if path is None or not path.exists():
+    return Record(seed, list(models))
+  record = Record(**json.loads(path.read_text(encoding="utf-8")))
+  if (record.seed, record.models) != (seed, list(models)):
+    raise UsageError(f"{path} is of seed {record.seed} and models {','.join(record.models)}")
+  return record
 
 
 def run(
-  weights: Path, folder: Path, count: int, seed: int, progress: bool = False
-) -> collections.Counter[str]:
-  """Decompresses `count` damaged files.
+  count: int,
+  *,
+  models: Sequence[str] = MODELS,
+  seed: int = 0,
+  path: Path | None = None,
+  progress: bool = False,
+) -> Record:
+  """Decodes damaged files until there have been `count`.
 
   Args:
-    weights: the weights file to make files with and to read them.
-    folder: an empty one for files.
-    count: how many.
-    seed: of the damage.
+    count: how many, those that a record holds included.
+    models: names of golden weights, or files of weights.
+    seed: of the damage; each file depends on it and its number only.
+    path: of the record, to go on with; none is kept if not given.
     progress: shows a bar.
-  Returns:
-    How often the decoder refused, by section, and how often it wrote each format, by suffix.
   Raises:
-    AssertionError: another exception than BitstreamError, a file that was written although it was
-      refused, or was not, or cannot be read, or holds another picture than its header stands for; a
-      region that is not that of the image; a slow file, or growing memory.
+    UsageError: the record is of another run.
   """
-  rng = np.random.default_rng(seed)
-  codec = commands.load_codec(str(weights))
-  files = originals(codec)
-  trial = _Trial(weights, folder, codec, files)
-  for data in files:
-    assert trial.outcome(data, ".png") == ".png"
-  before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  outcomes: collections.Counter[str] = collections.Counter()
-  for number in tqdm(range(count), unit="file", disable=not progress):
-    data = mutated(files, rng)
-    suffix = trial.suffixes[number % len(trial.suffixes)]
-    start = time.process_time()
-    try:
-      outcomes[trial.outcome(data, suffix)] += 1
-      trial.decode_parts(data, rng)
-      assert time.process_time() - start < SLOWEST_S, "slow"
-    except Exception as error:
-      raise AssertionError(f"file {number} of seed {seed} to {suffix}: {data.hex()}") from error
-  grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-  assert grown < GROWTH_MIB, f"memory grew by {grown:.0f} MiB"
-  return outcomes
+  record = load(path, seed, models)
+  started, before = time.process_time(), record.cpu_s
+  with tempfile.TemporaryDirectory() as folder:
+    trials = {name: _Trial(name, Path(folder)) for name in dict.fromkeys(models)}
+    numbers = range(record.files, count)
+    for number in tqdm(numbers, unit="file", disable=not progress, mininterval=10):
+      name = models[number % len(models)]
+      _try(record, trials[name], name, number)
+      record.cpu_s = round(before + time.process_time() - started, 1)
+      if path is not None and (record.files % _EACH == 0 or record.files == count):
+        record.save(path)
+  return record
+
+
+def _try(record: Record, trial: "_Trial", name: str, number: int) -> None:
+  """Decodes the file of a number, and puts into the record what came of it."""
+  rng = np.random.default_rng([record.seed, number])
+  original = trial.files[rng.integers(len(trial.files))]
+  data = damage.mutated(original, trial.files, rng)
+  start, largest = time.process_time(), _peak_mib()
+  try:
+    with _at_most(SLOWEST_S):
+      outcome = trial.outcome(data, rng)
+    grown = _peak_mib() - largest
+    failure = f"memory: {grown:.0f} MiB" if grown > GROWTH_MIB else ""
+  except WrongPicture as error:
+    failure = f"wrong picture: {error}"
+  except Hang as error:
+    failure = f"hang: {error}"
+  except Exception as error:
+    failure = f"error: {type(error).__name__}: {error}"
+  if failure:
+    outcome = failure.partition(":")[0]
+    record.failures.append(
+      {"number": number, "model": name, "what": failure, "data": data.hex()},
+    )
+  record.add(f"{name} {unpack(original).header.version}", outcome)
+  record.files += 1
+  record.slowest_s = round(max(record.slowest_s, time.process_time() - start), 2)
+  record.peak_mib = round(max(record.peak_mib, _peak_mib()), 1)
+
+
+def _peak_mib() -> float:
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+  """Raises Hang after so much CPU time; ends the program if it does not even get there."""
+
+  def stop(*_):
+    raise Hang(f"more than {seconds:g} s")
+
+  handler = signal.signal(signal.SIGPROF, stop)
+  signal.setitimer(signal.ITIMER_PROF, seconds)
+  faulthandler.dump_traceback_later(HANGS_S, exit=True)
+  try:
+    yield
+  finally:
+    faulthandler.cancel_dump_traceback_later()
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.signal(signal.SIGPROF, handler)
 
 
 class _Trial:
-  """What decompresses files one by one.
+  """A codec, files that it made, and what decoding damaged ones must give.
 
   Attributes:
-    suffixes: of what is written.
+    files: undamaged ones.
   """
 
-  def __init__(self, weights: Path, folder: Path, codec, files: list[bytes]):
-    self._weights, self._folder = weights, folder
-    self._exact = isinstance(codec, LosslessCodec)
-    self._codec = codec
-    self._limit = _EXACT_MAX_PIXELS if self._exact else MAX_PIXELS
-    self._colours = {_checks(data): _colours(codec.decompress(data)) for data in files}
-    self.suffixes = EXACT_SUFFIXES if self._exact else SUFFIXES
+  def __init__(self, name: str, folder: Path):
+    golden = GOLDEN / f"{name}.safetensors"
+    self._weights, self._folder = golden if golden.exists() else Path(name), folder
+    self._codec = commands.load_codec(str(self._weights))
+    self._exact = isinstance(self._codec, LosslessCodec)
+    # In lossless files a lying size takes as long as a true one.
+    self._limit = damage.MAX_PIXELS if self._exact else MAX_PIXELS
+    self._suffixes = itertools.cycle(EXACT_SUFFIXES if self._exact else SUFFIXES)
+    self.files = damage.originals(self._codec)
+    self._pictures = {_claims(data): self._codec.decompress(data) for data in self.files}
 
-  def outcome(self, data: bytes, suffix: str) -> str:
-    """Returns the section that was refused, or the suffix of the image that was written."""
+  def outcome(self, data: bytes, rng: np.random.Generator) -> str:
+    """Decodes a file, and one of its parts.
+
+    Returns:
+      "decoded", or why it was refused.
+    Raises:
+      WrongPicture, or whatever the decoder raises beside BitstreamError.
+    """
+    whole = None
+    try:
+      whole = self._codec.decode(data, max_pixels=self._limit)
+      said = "decoded"
+    except BitstreamError as error:
+      said = f"refused: {error.section}"
+      _right(bool(error.section and str(error)), "an error without words")
+    except UsageError:
+      header = unpack(data).header
+      _right(header.height * header.width > self._limit, "refused for its size")
+      said = "refused: too many pixels"
+    if whole is not None:
+      self._check(data, whole.image)
+    parts = (self._file, self._region, self._left_over, self._preview)
+    parts[rng.integers(len(parts))](data, whole, rng)
+    return said
+
+  def _check(self, data: bytes, image: np.ndarray) -> None:
+    """The picture is the one that the file stands for."""
+    _is_of(image, unpack(data).header)
+    claims = _claims(data)
+    if claims in self._pictures:
+      found, expected = image, self._pictures[claims]
+      if claims[0].version == 1:  # it had no checksum of opacity
+        found, expected = _colours(found), _colours(expected)
+      _same(found, expected, "whole")
+
+  def _region(self, data: bytes, whole: Decoded | None, rng: np.random.Generator) -> None:
+    """Is that of the whole."""
+    header = self._header(data)
+    if header is None:
+      return
+    top, left = int(rng.integers(header.height)), int(rng.integers(header.width))
+    height = int(rng.integers(1, header.height - top + 1))
+    width = int(rng.integers(1, header.width - left + 1))
+    part = self._decoded(data, region=(top, left, height, width))
+    if whole is not None:
+      _right(part is not None, "no region")
+      _same(part.image, whole.image[top : top + height, left : left + width], "region")
+
+  def _left_over(self, data: bytes, whole: Decoded | None, rng: np.random.Generator) -> None:
+    """Is the whole of an undamaged file; of a lossless one, all but what is named as damage."""
+    header = self._header(data)
+    found = None if header is None else self._decoded(data, salvage=True)
+    if found is None:
+      _right(whole is None or header is None, "nothing left of a whole file")
+      return
+    _is_of(found.image, header)
+    if whole is not None:
+      _right(found.damage == (), "damage of a whole file")
+      _same(found.image, whole.image, "left over")
+    claims = _claims(data)
+    if self._exact and header.version > 1 and claims in self._pictures:
+      intact = np.ones(found.image.shape[:2], bool)
+      for part in found.damage:
+        intact[part.top : part.top + part.height, part.left : part.left + part.width] = False
+      _same(found.image[intact], self._pictures[claims][intact], "left over beside damage")
+
+  def _preview(self, data: bytes, whole: Decoded | None, rng: np.random.Generator) -> None:
+    """Has the right size."""
+    header = self._header(data)
+    if header is None:
+      return
+    try:
+      preview = self._codec.preview(data)
+    except BitstreamError:
+      _right(whole is None, "no preview of a whole file")
+      return
+    small = dataclasses.replace(header, height=-(-header.height // 8), width=-(-header.width // 8))
+    _is_of(preview, small)
+
+  def _file(self, data: bytes, whole: Decoded | None, rng: np.random.Generator) -> None:
+    """Is there if, and only if, the file was decoded, and holds the same."""
+    suffix = next(self._suffixes)
     source, target = self._folder / "in.cae", self._folder / f"out{suffix}"
     source.write_bytes(data)
     try:
       commands.decompress_file(source, target, weights=str(self._weights), max_pixels=self._limit)
-    except BitstreamError as error:
-      assert [*self._folder.iterdir()] == [source]
-      return error.section or "unnamed"
-    except UsageError:
-      header = unpack(data).header
-      assert header.height * header.width > self._limit
-      return "too many pixels"
+    except (BitstreamError, UsageError):
+      _right(whole is None, "no file of a whole one")
     except ImageError:
-      assert suffix == ".jpg"
-      assert has_alpha(unpack(data).header.kind)
-      return "opacity in .jpg"
-    self._check(data, target)
-    target.unlink()
-    return suffix
+      _right(suffix == ".jpg" and has_alpha(unpack(data).header.kind), "refused as an image")
+    else:
+      _right(whole is not None, "a file of a damaged one")
+      self._check_file(target, whole)
+      target.unlink()
+    _right([*self._folder.iterdir()] == [source], "a file was left")
 
-  def _check(self, data: bytes, target: Path) -> None:
-    """What was written is the picture that the file stands for."""
-    header = unpack(data).header
+  def _check_file(self, target: Path, whole: Decoded) -> None:
     with warnings.catch_warnings():
       warnings.simplefilter("ignore")  # of EXIF that Pillow can read in part only
       with Image.open(target) as image:
         image.load()
       found = read_image(target, exact=self._exact)
-    assert image.size == (header.width, header.height)
+    _right(image.size == whole.image.shape[1::-1], f"a file of {image.size} pixels")
     if self._exact:
-      decoded = self._codec.decompress(data)
-      np.testing.assert_array_equal(found.pixels, turn(decoded, _orientation(found)))
-      if _checks(data) in self._colours:
-        np.testing.assert_array_equal(_colours(decoded), self._colours[_checks(data)])
+      _same(found.pixels, turn(whole.image, _orientation(found)), "file")
 
-  def decode_parts(self, data: bytes, rng: np.random.Generator) -> None:
-    """Decodes a region, a preview, and what is left of a file."""
+  def _header(self, data: bytes) -> Header | None:
+    """The header, if it can be read and the image is no large one."""
     try:
       header = unpack(data, salvage=True).header
     except BitstreamError:
-      return
-    height, width = header.height, header.width
-    if height * width > min(self._limit, _LARGEST_WITH_PARTS):
-      return
-    top, left = int(rng.integers(height)), int(rng.integers(width))
-    region = (
-      top,
-      left,
-      int(rng.integers(1, height - top + 1)),
-      int(rng.integers(1, width - left + 1)),
-    )
-    whole = self._decoded(data)
-    part = self._decoded(data, region=region)
-    left_over = self._decoded(data, salvage=True)
-    if whole is not None:
-      assert part is not None
-      assert left_over is not None
-      assert left_over.damage == ()
-      np.testing.assert_array_equal(left_over.image, whole.image)
-      inside = whole.image[top : top + region[2], left : left + region[3]]
-      np.testing.assert_array_equal(part.image, inside)
-    if left_over is not None:
-      assert left_over.image.shape[:2] == (height, width)
-    with contextlib.suppress(BitstreamError):
-      preview = self._codec.preview(data)
-      assert preview.shape[:2] == (-(-height // 8), -(-width // 8))
+      return None
+    small = header.height * header.width <= min(self._limit, _LARGEST_WITH_PARTS)
+    return header if small else None
 
   def _decoded(self, data: bytes, **options) -> Decoded | None:
     try:
@@ -373,9 +342,27 @@ class _Trial:
       return None
 
 
-def _checks(data: bytes) -> tuple:
+def _right(is_right: bool, what: str) -> None:
+  if not is_right:
+    raise WrongPicture(what)
+
+
+def _same(found: np.ndarray, expected: np.ndarray, what: str) -> None:
+  same = found.dtype == expected.dtype and np.array_equal(found, expected)
+  _right(same, f"{what} differs")
+
+
+def _is_of(image: np.ndarray, header: Header) -> None:
+  """An image has the size and the kind of a header."""
+  channels = image.shape[2] if image.ndim == 3 else 1
+  kind = Kind(channels | (16 if image.dtype == np.uint16 else 0))
+  right = image.shape[:2] == (header.height, header.width) and kind == header.kind
+  _right(right, f"{image.dtype} {image.shape} for {header}")
+
+
+def _claims(data: bytes) -> tuple[Header, tuple[bytes, ...]]:
   """What a file says of its picture: the header, and the checksums of its sections."""
-  container = unpack(data)
+  container = unpack(data, salvage=True)
   return container.header, tuple(section[:4] for section in container.sections)
 
 
@@ -394,18 +381,23 @@ def main() -> int:
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("--count", type=int, default=100_000)
   parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--weights", type=Path, help="a file; a small random model if not given")
-  parser.add_argument("--lossless", action="store_true", help="a small random lossless model")
+  parser.add_argument("--record", type=Path, help="a JSON file to write and to go on with")
+  parser.add_argument("--models", default=",".join(MODELS), help="golden weights, or files")
   args = parser.parse_args()
-  weights = args.weights or GOLDEN / "context.safetensors"
-  with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as files:
-    if args.lossless:
-      weights = Path(folder) / "lossless.safetensors"
-      save_weights(weights, tiny_weights())
-    outcomes = run(weights, Path(files), args.count, args.seed, progress=True)
-  for name, times in outcomes.most_common():
-    print(f"{name:12} {times:8} {times / args.count:7.2%}")
-  return 0
+  models = args.models.split(",")
+  record = run(args.count, models=models, seed=args.seed, path=args.record, progress=True)
+  for source, outcomes in sorted(record.outcomes.items()):
+    files = sum(outcomes.values())
+    print(f"{source}: {files} files")
+    for name, times in collections.Counter(outcomes).most_common():
+      print(f"  {name:28} {times:8} {times / files:7.2%}")
+  print(
+    f"{record.files} files in {record.cpu_s:.0f} CPU seconds, the slowest {record.slowest_s} s;"
+    f" peak {record.peak_mib:.0f} MiB; {len(record.failures)} failures"
+  )
+  for failure in record.failures:
+    print(f"file {failure['number']} of {failure['model']}: {failure['what']}")
+  return int(bool(record.failures))
 
 
 if __name__ == "__main__":

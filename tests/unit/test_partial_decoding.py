@@ -13,7 +13,7 @@ from cae_jax.codec.info import pack_rate, unpack_rate
 from cae_jax.codec.lossless.image import LosslessCodec
 from cae_jax.codec.regions import area_of
 from cae_jax.codec.small import shrink
-from cae_jax.coding.bitstream import pack, unpack
+from cae_jax.coding.bitstream import Kind, pack, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.symbols import turned
 from cae_jax.errors import UsageError
@@ -293,3 +293,15 @@ def test_what_a_file_is_tuned_for():
   with pytest.raises(BitstreamError, match="unknown tune 2; a newer cae_jax may know it"):
     context_codec().decompress(retuned((level | 2 << 13).to_bytes(2, "little")))
   assert info(file_of("lossless")).tune is None
+
+
+@pytest.mark.parametrize("kind", [Kind.GREY_ALPHA_16, Kind.RGB_16, Kind.RGBA_16])
+def test_lossy_files_of_16_bits_are_refused(kind):
+  container = unpack(file_of("rgba"))
+  deep = pack(dataclasses.replace(container.header, kind=kind), container.sections)
+  message = f"{kind.name}: lossy files have 8 bits a sample"
+  for salvage in (False, True):
+    with pytest.raises(BitstreamError, match=message):
+      context_codec().decode(deep, salvage=salvage)
+  with pytest.raises(BitstreamError, match=message):
+    context_codec().preview(deep)
