@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from cae_jax import api
 from cae_jax.codec import DEFAULT_MAX_PIXELS, automatic, info
@@ -20,6 +20,9 @@ from cae_jax.coding.metadata import MAX_METADATA_BYTES
 from cae_jax.errors import MissingExtraError, UsageError
 from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image, read_rgb
 from cae_jax.streams import Place, name_of, read_bytes, write_bytes
+
+if TYPE_CHECKING:
+  from cae_jax.codec.encoding import Encoded
 
 SUFFIX = ".cae"
 _KINDS = {
@@ -52,30 +55,23 @@ class Result:
 Command = Callable[[Place, Any], Result]
 
 
+class Compressed(NamedTuple):
+  """A .cae file, and notes on what of the image file is not in it as it was."""
+
+  encoded: "Encoded | LosslessEncoded"
+  notes: list[str]
+
+
 def compress_file(
-  source: Place,
-  target: Place,
-  *,
-  weights: str | None = None,
-  strip: bool = False,
-  lossless: bool = False,
-  near_lossless: int | None = None,
-  keep_hidden_colour: bool = False,
-  effort: int = 0,
-  overwrite: bool = True,
-  **goal: float | None,
+  source: Place, target: Place, *, overwrite: bool = True, **options: Any
 ) -> Result:
   """Compresses an image file.
 
   Args:
     source: any image file that Pillow reads.
     target: the .cae file to write.
-    weights: a shipped name or a file; the default ones if None.
-    strip: leaves out colour profile, EXIF and XMP.
-    lossless, near_lossless, keep_hidden_colour: as of `cae_jax.compress`.
-    effort: of `Codec.encode`.
     overwrite: False leaves a file of the target's name alone.
-    **goal: of `Codec.encode`, at most one that is not None.
+    **options: of `compress_bytes`.
   Returns:
     What was done, with the true rate and PSNR.
   Raises:
@@ -83,11 +79,56 @@ def compress_file(
     OSError: a file cannot be read or written; FileExistsError if there is one, and `overwrite` is
       False.
   """
+  data = read_bytes(source)
+  encoded, notes = compress_bytes(data, name_of(source), **options)
+  write_bytes(target, encoded.data, overwrite=overwrite)
+  is_same = math.isinf(encoded.psnr_db)
+  psnr = [] if is_same else [f"{encoded.psnr_db:.2f} dB"]
+  what = [f"{len(encoded.data)} bytes", f"{encoded.rate_bpp:.4f} bpp", *psnr, encoded.how]
+  return _result(
+    source,
+    target,
+    ", ".join(filter(None, what)),
+    notes,
+    info(encoded.data),
+    input_bytes=len(data),
+    psnr_db=None if is_same else encoded.psnr_db,
+  )
+
+
+def compress_bytes(
+  data: bytes,
+  name: str,
+  *,
+  weights: str | None = None,
+  strip: bool = False,
+  lossless: bool = False,
+  near_lossless: int | None = None,
+  keep_hidden_colour: bool = False,
+  effort: int = 0,
+  metadata: Mapping[str, bytes] | None = None,
+  **goal: float | None,
+) -> Compressed:
+  """Compresses the bytes of an image file.
+
+  Args:
+    data: of any image file that Pillow reads.
+    name: what errors call it.
+    weights: a shipped name or a file; the default ones if None.
+    strip: leaves out colour profile, EXIF and XMP.
+    lossless, near_lossless, keep_hidden_colour: as of `cae_jax.compress`.
+    effort: of `Codec.encode`.
+    metadata: kept beside those of the image file.
+    **goal: of `Codec.encode`, at most one that is not None.
+  Raises:
+    Error: the bytes are no image, or the goal cannot be met.
+  """
   exact = lossless or near_lossless is not None or goal.get("psnr") == math.inf
   lossy, closest = _codecs(weights)
+  more = dict(metadata or {})
 
   def encode(image: ImageFile):
-    kept, notes = ({}, []) if strip else _fitting_metadata(image)
+    kept, notes = ({}, []) if strip else _fitting_metadata(image, more)
     encoded = automatic.encode(
       image.pixels,
       lossy,
@@ -96,12 +137,12 @@ def compress_file(
       near_lossless=near_lossless,
       keep_hidden_colour=keep_hidden_colour,
       effort=effort,
-      metadata=kept,
+      metadata={**kept, **more},
       **goal,
     )
     return encoded, notes
 
-  read = functools.partial(read_image, data := read_bytes(source), name=name_of(source))
+  read = functools.partial(read_image, data, name=name)
   image = read(exact=exact)
   encoded, notes = encode(image)
   if isinstance(encoded, LosslessEncoded) and not exact:
@@ -115,19 +156,7 @@ def compress_file(
     notes.append("effort not used, that is of lossy files")
   if exact and not keep_hidden_colour and hides_colours(image.pixels):
     notes.append("colours under full transparency dropped; --keep_hidden_colour keeps them")
-  write_bytes(target, encoded.data, overwrite=overwrite)
-  is_same = math.isinf(encoded.psnr_db)
-  psnr = [] if is_same else [f"{encoded.psnr_db:.2f} dB"]
-  what = [f"{len(encoded.data)} bytes", f"{encoded.rate_bpp:.4f} bpp", *psnr, encoded.how]
-  return _result(
-    source,
-    target,
-    ", ".join(filter(None, what)),
-    [*image.notes, *notes],
-    info(encoded.data),
-    input_bytes=len(data),
-    psnr_db=None if is_same else encoded.psnr_db,
-  )
+  return Compressed(encoded, [*image.notes, *notes])
 
 
 def decompress_file(
@@ -302,13 +331,17 @@ def _codec_for(header: Header) -> Any:
   return load_codec(str(find_for_file(header.model_id, header.model_hash.hex())))
 
 
-def _fitting_metadata(image: ImageFile) -> tuple[dict[str, bytes], list[str]]:
-  """What of an image's metadata a .cae file can hold, and notes on the rest."""
+def _fitting_metadata(
+  image: ImageFile, more: Mapping[str, bytes]
+) -> tuple[dict[str, bytes], list[str]]:
+  """What of an image's metadata a .cae file can hold beside more, and notes on the rest."""
   kept: dict[str, bytes] = {}
   notes = []
+  room = MAX_METADATA_BYTES - sum(map(len, more.values()))
   for name, value in image.metadata.items():
-    if sum(map(len, kept.values())) + len(value) <= MAX_METADATA_BYTES:
+    if len(value) <= room:
       kept[name] = value
+      room -= len(value)
     else:
       notes.append(f"{_METADATA[name]} of {len(value)} bytes left out, too large")
   return kept, notes
