@@ -83,7 +83,11 @@ def encode(image: Any, *, lossless: bool = False, **asked: Any) -> "Encoded | Lo
 
 
 def decompress(
-  data: BytesLike, *, max_pixels: int = DEFAULT_MAX_PIXELS, region: "Region | None" = None
+  data: BytesLike,
+  *,
+  max_pixels: int = DEFAULT_MAX_PIXELS,
+  region: "Region | None" = None,
+  look: SupportsFloat = 0,
 ) -> "np.ndarray":
   """Decompresses a file into its image, whichever of the shipped weights it was made with.
 
@@ -95,15 +99,17 @@ def decompress(
     max_pixels: larger images are refused.
     region: top, left, height and width in pixels, to decode only that; it is what would be cut out
       of the whole image, to the last bit.
+    look: from 0, the picture closest to the original, to 1, one that looks most real, for weights
+      that have a look; of lossy files only.
   Returns:
     uint8 or uint16, [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], as it was compressed.
   Raises:
     BitstreamError: the file is damaged.
-    UsageError: the image is larger than `max_pixels`, the region is not within it, or the argument
-      does not hold bytes.
+    UsageError: the image is larger than `max_pixels`, the region is not within it, the argument
+      does not hold bytes, or there is no such look.
     WeightsError: the file was made with weights that this version does not have.
   """
-  return decode(data, max_pixels=max_pixels, region=region).image
+  return decode(data, max_pixels=max_pixels, region=region, look=look).image
 
 
 def decode(
@@ -112,6 +118,7 @@ def decode(
   max_pixels: int = DEFAULT_MAX_PIXELS,
   region: "Region | None" = None,
   salvage: bool = False,
+  look: SupportsFloat = 0,
 ) -> "Decoded":
   """Decompresses a file into its image, `metadata` and `info`; raises as `decompress`.
 
@@ -120,7 +127,7 @@ def decode(
   """
   container = data if isinstance(data, Container) else unpack(data, salvage=salvage)
   return _codec_of(container).decode(
-    container, max_pixels=max_pixels, region=region, salvage=salvage
+    container, max_pixels=max_pixels, region=region, salvage=salvage, look=look
   )
 
 

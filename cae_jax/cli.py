@@ -3,7 +3,7 @@
 cae compress IN OUT.cae [--quality=Q | --bpp=X | --psnr=X | --bytes=N]
 cae compress IN OUT.cae --lossless | --near_lossless=T
 cae compress IN-OR-FOLDER ... --output_dir=DIR [--recursive] [--jobs=N] [--skip_existing]
-cae decompress IN.cae OUT.png [--region=TOP,LEFT,HEIGHT,WIDTH | --preview] [--salvage]
+cae decompress IN.cae OUT.png [--look=B] [--region=TOP,LEFT,HEIGHT,WIDTH | --preview] [--salvage]
 cae decompress IN.cae-OR-FOLDER ... --output_dir=DIR
 cae info IN.cae ...
 cae compare IN [--output=PAGE.html] [--quality=Q | --bpp=X | --psnr=X | --bytes=N]
@@ -31,6 +31,7 @@ import cae_jax
 from cae_jax import batch, commands, console, streams
 from cae_jax.batch import Job, Outcome
 from cae_jax.codec import DEFAULT_MAX_PIXELS
+from cae_jax.codec.targets import checked_look
 from cae_jax.data.listing import is_image
 from cae_jax.errors import UsageError
 from cae_jax.images.files import FORMATS
@@ -146,6 +147,13 @@ def _add_decompress(parser: argparse.ArgumentParser) -> None:
     default=DEFAULT_MAX_PIXELS,
     metavar="N",
     help="refuse larger images (%(default)s)",
+  )
+  parser.add_argument(
+    "--look",
+    type=float,
+    default=0.0,
+    metavar="B",
+    help="from 0, closest to the original (%(default)g), to 1, the most real; of lossy files",
   )
   part = parser.add_mutually_exclusive_group()
   part.add_argument("--region", metavar="TOP,LEFT,HEIGHT,WIDTH", help="decode these pixels only")
@@ -306,6 +314,8 @@ def _decompress(arguments: argparse.Namespace) -> int:
 
   if arguments.preview and arguments.salvage:
     raise UsageError("--preview is of whole files; for what is left of one give --salvage alone")
+  if arguments.preview and arguments.look:
+    raise UsageError("--preview is made without what a look changes; leave --look out")
   image_format = arguments.format or "png"
   command = functools.partial(
     commands.decompress_file,
@@ -314,6 +324,7 @@ def _decompress(arguments: argparse.Namespace) -> int:
     region=_region(arguments.region),
     preview=arguments.preview,
     salvage=arguments.salvage,
+    look=checked_look(arguments.look),
     image_format=image_format,
     overwrite=arguments.force,
   )

@@ -168,6 +168,7 @@ def decompress_file(
   region: Sequence[int] | None = None,
   preview: bool = False,
   salvage: bool = False,
+  look: float = 0.0,
   image_format: str = "png",
   overwrite: bool = True,
 ) -> Result:
@@ -181,6 +182,7 @@ def decompress_file(
     region: top, left, height and width, to write only that.
     preview: writes a small picture of an eighth of the size.
     salvage: writes what is left of a damaged file.
+    look: as of `cae_jax.decompress`.
     image_format: a suffix without its dot; of standard output, which has none.
     overwrite: False leaves a file of the target's name alone.
   Returns:
@@ -200,7 +202,9 @@ def decompress_file(
       info_of(container.outline),
     )
   else:
-    decoded = codec.decode(container, max_pixels=max_pixels, region=region, salvage=salvage)
+    decoded = codec.decode(
+      container, max_pixels=max_pixels, region=region, salvage=salvage, look=look
+    )
   metadata = decoded.metadata
   name = target if isinstance(target, Path) else Path(f"{target.value}.{image_format}")
   data, notes = encode_image(
@@ -214,8 +218,10 @@ def decompress_file(
   height, width = decoded.image.shape[:2]
   what = f"{width} x {height} {_KINDS[decoded.info.kind]}"
   damage = {"damage": [part._asdict() for part in decoded.damage]} if salvage else {}
-  notes = *map(str, decoded.damage), *notes
-  return _result(source, target, what, notes, decoded.info, output_bytes=len(data), **damage)
+  said = [*map(str, decoded.damage), *notes]
+  if look and isinstance(codec, LosslessCodec):
+    said.append("look not used, that is of lossy files")
+  return _result(source, target, what, said, decoded.info, output_bytes=len(data), **damage)
 
 
 def describe_file(source: Place, _: None = None) -> Result:

@@ -13,7 +13,7 @@ Pillow; only options that make no sense are a UsageError, which is a ValueError.
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, SupportsFloat
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -84,16 +84,22 @@ class CaeImageFile(ImageFile.ImageFile):
     self._size, self._is_preview = (width, height), True
     return self.mode, box
 
-  def load(self) -> Any:
+  def load(self, look: SupportsFloat | None = None) -> Any:
     """Decodes the pixels, once; raises OSError if the file is damaged within.
 
     With `ImageFile.LOAD_TRUNCATED_IMAGES` what is damaged is filled.
+
+    Args:
+      look: as of `cae_jax.decompress`, for the first call; 0 if not given. (As `load(scale=2)` of
+        Pillow's EPS files says how they are drawn.)
     """
     with self._loading:
+      if self._container is None and look is not None:
+        raise UsageError("the pixels are there already; give a look to the first load")
       if self._container is not None:
         # Pillow's own limit has been held against the size.
         with _as_os_errors():
-          pixels = self._decode(self._container)
+          pixels = self._decode(self._container, 0 if look is None else look)
         samples = pixels.astype("<u2") if self.mode == "I;16" else to_8_bits(pixels)
         self.im = Image.frombytes(self.mode, self.size, samples.tobytes()).im
         self._container = None
@@ -102,12 +108,12 @@ class CaeImageFile(ImageFile.ImageFile):
           self.fp = None
       return super().load()
 
-  def _decode(self, container: Container) -> np.ndarray:
+  def _decode(self, container: Container, look: SupportsFloat) -> np.ndarray:
     most = container.header.height * container.header.width
     if self._is_preview:
       return api.preview(container, max_pixels=most)
     salvage = ImageFile.LOAD_TRUNCATED_IMAGES
-    return api.decode(container, max_pixels=most, salvage=salvage).image
+    return api.decode(container, max_pixels=most, salvage=salvage, look=look).image
 
 
 def _accept(prefix: bytes) -> bool:

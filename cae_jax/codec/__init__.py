@@ -15,6 +15,7 @@ if TYPE_CHECKING:
   from cae_jax.codec.image import Codec
   from cae_jax.codec.lossless.image import LosslessCodec
   from cae_jax.weights import Weights
+  from cae_jax.weights.look import Look
 
 __all__ = [
   "DEFAULT_MAX_PIXELS",
@@ -46,6 +47,8 @@ _LAZY = {
 def load(name_or_path: str | os.PathLike | None = None) -> Any:
   """Makes a codec of trained weights: a `Codec`, or of a lossless model a `LosslessCodec`.
 
+  With NAME.safetensors goes the look in NAME.look.safetensors, if that lies beside it.
+
   Args:
     name_or_path: the name of shipped weights, or a weights file; the default ones if not given.
   Raises:
@@ -54,16 +57,18 @@ def load(name_or_path: str | os.PathLike | None = None) -> Any:
     BackendError: JAX cannot work here.
   """
   from cae_jax.weights import load_weights
+  from cae_jax.weights.look import look_of
   from cae_jax.weights.shipped import find
 
-  return from_weights(load_weights(find(name_or_path)))
+  path = find(name_or_path)
+  return from_weights(load_weights(path), look_of(path))
 
 
-def from_weights(weights: "Weights") -> Any:
-  """Makes a codec of weights in memory, as `load`.
+def from_weights(weights: "Weights", look: "Look | None" = None) -> Any:
+  """Makes a codec of weights in memory, and of their look if they have one, as `load`.
 
   Raises:
-    WeightsError: their model is not known.
+    WeightsError: their model is not known, or the look is that of other weights.
     BackendError: JAX cannot work here, or NumPy's products are not exact.
   """
   if weights.config.get("model") == "lossless":
@@ -74,7 +79,7 @@ def from_weights(weights: "Weights") -> Any:
   from cae_jax.codec.image import Codec
 
   backend.require()
-  return Codec(weights, make_coder(weights))
+  return Codec(weights, make_coder(weights), look)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,12 +3,13 @@
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 
 from cae_jax.codec.info import DEFAULT_MAX_PIXELS, Info, info
 from cae_jax.codec.regions import Region
+from cae_jax.codec.targets import checked_look
 from cae_jax.coding.bitstream import Container, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.varint import BytesLike
@@ -72,6 +73,7 @@ class FileDecoder(abc.ABC):
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     region: Region | None = None,
+    look: SupportsFloat = 0,
   ) -> np.ndarray:
     """Decompresses a file into its image, as far as compressing has kept it.
 
@@ -81,15 +83,18 @@ class FileDecoder(abc.ABC):
         and decoding takes some 8 bytes of memory a pixel.
       region: (top, left, height, width) in pixels, to decode only that, and what it needs; all if
         not given.
+      look: from 0, the picture closest to the original, to 1, one that looks most real: texture
+        in place of blur, some of it invented. Lossless and near-lossless files have one look only,
+        and high qualities little more (docs/how-to/look.md).
     Returns:
       uint8 or uint16 [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], as it was compressed, or the region
       of it, the same as if cut out of the whole image.
     Raises:
       BitstreamError: the file is damaged, or was made with other weights.
-      UsageError: the image is larger than `max_pixels`, the region is not within it, or the
-        argument does not hold bytes.
+      UsageError: the image is larger than `max_pixels`, the region is not within it, the argument
+        does not hold bytes, or there is no such look.
     """
-    return self.decode(data, max_pixels=max_pixels, region=region).image
+    return self.decode(data, max_pixels=max_pixels, region=region, look=look).image
 
   def decode(
     self,
@@ -98,6 +103,7 @@ class FileDecoder(abc.ABC):
     max_pixels: int = DEFAULT_MAX_PIXELS,
     region: Region | None = None,
     salvage: bool = False,
+    look: SupportsFloat = 0,
   ) -> Decoded:
     """Decompresses a file into its image, `metadata` and `info`; raises as `decompress`.
 
@@ -107,8 +113,10 @@ class FileDecoder(abc.ABC):
       region: as of `decompress`.
       salvage: fills tiles that are damaged from what is left, and names them as `damage`, instead
         of raising an error, as long as the header is whole and anything is left.
+      look: as of `decompress`.
     """
-    return self._decode(self._checked(data, max_pixels, salvage), region, salvage)
+    amount = checked_look(look)
+    return self._decode(self._checked(data, max_pixels, salvage), region, salvage, amount)
 
   def preview(
     self, data: BytesLike | Container, *, max_pixels: int = DEFAULT_MAX_PIXELS
@@ -126,7 +134,9 @@ class FileDecoder(abc.ABC):
     return self._preview(self._checked(data, max_pixels))
 
   @abc.abstractmethod
-  def _decode(self, container: Container, region: Region | None, salvage: bool) -> Decoded: ...
+  def _decode(
+    self, container: Container, region: Region | None, salvage: bool, look: float
+  ) -> Decoded: ...
 
   @abc.abstractmethod
   def _preview(self, container: Container) -> np.ndarray: ...

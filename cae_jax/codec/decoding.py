@@ -14,10 +14,12 @@ from cae_jax.codec.lossless.plain import decode_plain
 from cae_jax.codec.lossless.sections import read_plain
 from cae_jax.codec.regions import Region, area_of, common, overlap, relative, scaled, shape_of
 from cae_jax.codec.small import PREVIEW, shrink
+from cae_jax.codec.targets import MAX_QUALITY
 from cae_jax.codec.threads import in_threads
 from cae_jax.codec.tiles import Tile, coding_tiles
 from cae_jax.coding.bitstream import Container, Header, symbol_checksum
 from cae_jax.coding.errors import BitstreamError
+from cae_jax.weights.look import Look
 
 _OPAQUE = 255
 
@@ -26,7 +28,12 @@ _Tile = tuple[list[np.ndarray], np.ndarray]
 
 
 def decode_container(
-  coder: LatentCoder, container: Container, region: Region | None = None, salvage: bool = False
+  coder: LatentCoder,
+  container: Container,
+  region: Region | None = None,
+  salvage: bool = False,
+  look: Look | None = None,
+  amount: float = 0.0,
 ) -> Decoded:
   """Decodes a file that this coder's weights have made.
 
@@ -35,6 +42,8 @@ def decode_container(
     container: of the file.
     region: of the image, see `regions.area_of`.
     salvage: fills what is damaged, and says what that is, instead of raising an error.
+    look: of the weights.
+    amount: of it, 0 to 1.
   Raises:
     BitstreamError: the sections are damaged, or not those of such an image.
     UsageError: the region is not within the image.
@@ -52,7 +61,7 @@ def decode_container(
         raise
       alpha = np.full(shape_of(area), _OPAQUE, np.uint8)
       damage.append(Damage(area[0].start, area[1].start, *shape_of(area), "opaque"))
-  rgb = windows.synthesise_area(coder, y_hat, file.rate_level, plan)
+  rgb = windows.synthesise_area(file.synthesis(look, amount), y_hat, file.rate_level, plan)
   image = put_together(Planes(container.header.kind, rgb, alpha))
   return Decoded(image, container.metadata, info_of(container.outline), tuple(damage))
 
@@ -100,6 +109,14 @@ class _LossyFile:
       raise BitstreamError(
         "sections", 0, f"{found} sections; an image of this size and kind has {expected}"
       )
+
+  def synthesis(self, look: Look | None, amount: float) -> LatentCoder:
+    """Returns the coder that shows the latents with an amount of a look."""
+    if look is None:
+      return self._coder
+    quality = MAX_QUALITY * self.rate_level / self._coder.rate_levels
+    strength = look.strength(amount, quality)
+    return self._coder.looking(look.difference, strength) if strength else self._coder
 
   def alpha(self) -> np.ndarray:
     """Decodes the opacity, uint8 [H, W]."""

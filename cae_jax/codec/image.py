@@ -21,6 +21,7 @@ from cae_jax.coding.bitstream import Container
 from cae_jax.coding.varint import BytesLike
 from cae_jax.errors import UsageError
 from cae_jax.weights import Weights
+from cae_jax.weights.look import Look, check_look
 
 _TARGETS: Mapping[str, Callable[[Analysed, float, int], Encoded]] = {
   "quality": encoding.encode_quality,
@@ -41,10 +42,14 @@ class Codec(FileDecoder):
 
   Attributes:
     weights: what it was made from.
+    look: of these weights, or None if they have none.
   """
 
-  def __init__(self, weights: Weights, coder: LatentCoder):
+  def __init__(self, weights: Weights, coder: LatentCoder, look: Look | None = None):
     super().__init__(weights)
+    if look is not None:
+      check_look(look, weights, self._hash.hex())
+    self.look = look
     self.coder = coder
 
   @functools.cached_property
@@ -59,7 +64,7 @@ class Codec(FileDecoder):
     as_numpy = lambda arrays: jax.tree.map(np.asarray, arrays)
     params, tables = as_numpy(self.weights.params), as_numpy(self.weights.tables)
     weights = dataclasses.replace(self.weights, params=params, tables=tables)
-    return {"weights": weights, "_hash": self._hash}
+    return {"weights": weights, "look": self.look, "_hash": self._hash}
 
   def compress(
     self,
@@ -122,9 +127,16 @@ class Codec(FileDecoder):
     source = Analysed(self.coder, self.weights.name, self._hash, image, metadata)
     return _TARGETS[name](source, target, steps)
 
-  def _decode(self, container: Container, region: Region | None, salvage: bool) -> Decoded:
+  def _decode(
+    self, container: Container, region: Region | None, salvage: bool, look: float
+  ) -> Decoded:
     backend.require()
-    return decode_container(self.coder, container, region, salvage)
+    if look and self.look is None:
+      raise UsageError(
+        f"the weights {self.weights.name!r} have no look; leave look {look:g} out, or train one: "
+        "docs/how-to/look.md"
+      )
+    return decode_container(self.coder, container, region, salvage, self.look, look)
 
   def _preview(self, container: Container) -> np.ndarray:
     backend.require()

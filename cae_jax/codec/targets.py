@@ -1,4 +1,4 @@
-"""What can be asked of a codec: targets and efforts."""
+"""What can be asked of a codec: targets, efforts and looks."""
 
 import contextlib
 import math
@@ -58,6 +58,14 @@ def checked_effort(effort: SupportsIndex) -> int:
     if not isinstance(effort, bool) and 0 <= index <= MAX_EFFORT:
       return index
   raise UsageError(f"effort {effort!r}: expected a whole number from 0 to {MAX_EFFORT}")
+
+
+def checked_look(look: SupportsFloat) -> float:
+  """Returns the look as a number; raises UsageError unless it is one from 0 to 1."""
+  number = _as_number("look", look)
+  if not 0 <= number <= 1:
+    raise UsageError(f"look {number:g}: expected 0, what is closest to the original, to 1")
+  return number
 
 
 def _as_number(name: str, value: Any) -> float:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from cae_jax.weights import WeightsError, read_metadata
+from cae_jax.weights.look import SUFFIX as LOOK_SUFFIX
 
 DEFAULT = "context"
 FOLDER = Path(__file__).parent
@@ -11,7 +12,8 @@ FOLDER = Path(__file__).parent
 
 def shipped() -> dict[str, Path]:
   """Returns the weights files of the package, by the name that files carry as model id."""
-  return {read_metadata(path)["name"]: path for path in sorted(FOLDER.glob("*.safetensors"))}
+  paths = (p for p in sorted(FOLDER.glob("*.safetensors")) if not p.name.endswith(LOOK_SUFFIX))
+  return {read_metadata(path)["name"]: path for path in paths}
 
 
 def find(name_or_path: str | os.PathLike | None = None) -> Path:

@@ -1,6 +1,7 @@
 """What a model has to provide so that `Codec` can make files with it."""
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -82,6 +83,13 @@ class LatentCoder(Protocol):
 
     Asked for only where there are `coarse_parts`.
     """
+
+  def looking(self, difference: Mapping[str, Any], strength: float) -> "LatentCoder":
+    """Returns this coder with a share of a difference added to its parameters (`weights.look`).
+
+    Asked for only where weights have a look.
+    """
+    ...
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
     """Synthesises y_hat [h, w, M]: uint8 [h * stride, w * stride, 3]."""

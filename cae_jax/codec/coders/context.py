@@ -1,8 +1,9 @@
 """`ContextModel` as a coder: latents to bytes and back, the same symbols on every machine."""
 
+import copy
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ from cae_jax.images.tiling import pad_to
 from cae_jax.models import build_model, settings
 from cae_jax.models.context import ContextModel
 from cae_jax.models.context.exact import LevelInputs, as_written, quantize_networks
+from cae_jax.models.context.look import moved
 from cae_jax.models.context.transforms import BLOCK, join_levels, split_levels
 from cae_jax.models.entropy import CAUTION, dead_zone, factorized_pmfs, magnitude_pmfs, scale_levels
 from cae_jax.models.exact import integers
@@ -228,6 +230,16 @@ class Coder:
     step = np.asarray(_step(self.model, self._params, self._tradeoffs(rate_level)))
     x = (y_hat * step[: y_hat.shape[-1]]) @ self._small_basis[: y_hat.shape[-1]]
     return np.clip(np.rint(depth_to_space(x, 2) + 255 / 2), 0, 255).astype(np.uint8)
+
+  def looking(self, difference: Mapping[str, Any], strength: float) -> "Coder":
+    """Returns this coder with a share of a difference added to its parameters.
+
+    They keep their shapes, so it runs the same compiled programs.
+    """
+    other = copy.copy(self)
+    params = jax.tree.map(np.asarray, self._params)
+    other._params = programs.on_device(moved(params, difference, np.float32(strength)))
+    return other
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
     """Synthesises y_hat [h, w, M] in steps: uint8 [16h, 16w, 3]."""

@@ -138,7 +138,10 @@ class LosslessCodec(FileDecoder):
     psnr_db = metrics.psnr_from_mse(mse, peak)
     return LosslessEncoded(pack(header, sections, entries), largest_error, psnr_db, height * width)
 
-  def _decode(self, container: Container, region: Region | None, salvage: bool) -> Decoded:
+  def _decode(
+    self, container: Container, region: Region | None, salvage: bool, look: float
+  ) -> Decoded:
+    del look  # nothing looks more real than the image itself
     return LosslessFile(self.coder, container).decode(region, salvage)
 
   def _preview(self, container: Container) -> np.ndarray:

@@ -1,0 +1,110 @@
+"""Nested arrays with what they say of themselves, as safetensors files."""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save
+
+from cae_jax.errors import Error
+from cae_jax.images.files import replace_atomically
+
+_HASH_BYTES = 8
+
+
+class WeightsError(Error, ValueError):
+  """A weights file that is missing, damaged, or of another kind."""
+
+
+def write_file(
+  path: str | os.PathLike, arrays: Mapping[str, Any], metadata: Mapping[str, str]
+) -> None:
+  """Writes one file; an older file of that name is replaced at the end.
+
+  Args:
+    path: of the file.
+    arrays: nested dictionaries of arrays.
+    metadata: "format" among it.
+  """
+  with replace_atomically(path) as temporary:
+    # save_file would make it private
+    temporary.write_bytes(save(flat_arrays(arrays), dict(metadata)))
+
+
+def read_file(path: str | os.PathLike, kind: str, file_format: str) -> tuple[dict, dict[str, str]]:
+  """Reads a file of `write_file`: nested arrays and metadata.
+
+  Args:
+    path: of the file.
+    kind: of what is expected, for errors.
+    file_format: that the metadata have to name.
+  Raises:
+    WeightsError: no such file, or not one of this kind.
+  """
+  path = Path(path)
+  if not path.is_file():
+    raise WeightsError(f"{path}: no such {kind} file; expected a .safetensors of cae_jax")
+  try:
+    metadata = read_metadata(path)
+    arrays = load_file(path)
+  except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
+  if metadata.get("format") != file_format:
+    found = metadata.get("format", "no format entry")
+    raise WeightsError(f"{path}: expected {file_format!r}, got {found!r}")
+  return _nested(arrays), metadata
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
+  """Reads what a file says of itself, "name" and "hash" among it, without its arrays."""
+  with safe_open(path, framework="numpy") as file:
+    return file.metadata() or {}
+
+
+def check_hash(path: str | os.PathLike, found: bytes, metadata: Mapping[str, str]) -> None:
+  """Raises WeightsError unless the content of a file has the hash that it says."""
+  if found.hex() != metadata.get("hash"):
+    raise WeightsError(f"{path}: the content does not match its hash; get the file again")
+
+
+def hash_of(config: Mapping[str, Any], arrays: Mapping[str, Any]) -> bytes:
+  """Returns 8 bytes of SHA-256 over a configuration and nested arrays."""
+  digest = hashlib.sha256(as_json(config).encode())
+  for key, array in sorted(flat_arrays(arrays).items()):
+    digest.update(f"{key} {array.dtype.str} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+  return digest.digest()[:_HASH_BYTES]
+
+
+def as_json(value: Mapping[str, Any]) -> str:
+  """Writes a dictionary as one text, the same for equal ones."""
+  return json.dumps(value, sort_keys=True)
+
+
+def flat_arrays(nested: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  """Returns the arrays of nested dictionaries, by their keys joined by slashes."""
+  return {key: np.asarray(array) for key, array in _flat(nested)}
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+  # Flax has the like, and brings JAX with it: weights are read where there is none in use.
+  for key, value in nested.items():
+    if isinstance(value, Mapping):
+      yield from _flat(value, f"{prefix}{key}/")
+    else:
+      yield f"{prefix}{key}", value
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+  """Inverts `_flat`."""
+  nested: dict[str, Any] = {}
+  for path, value in flat.items():
+    *parents, key = path.split("/")
+    functools.reduce(lambda at, parent: at.setdefault(parent, {}), parents, nested)[key] = value
+  return nested
