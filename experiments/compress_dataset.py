@@ -153,9 +153,9 @@ def _runner(args: Args, beam_options: Sequence[str]) -> Any:
     return PipelineOptions([*beam_options])
   return PipelineOptions(
     [*beam_options],
-    runner="FnApiRunner",  # not Beam's default, which fetches a program and ignores these two
     direct_num_workers=args.jobs,
     direct_running_mode="multi_processing" if args.jobs > 1 else "in_memory",
+    default_sdk_harness_log_level="WARNING",
   )
 
 

@@ -4,7 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.portability.api import beam_provision_api_pb2
+from apache_beam.runners.portability.fn_api_runner import fn_runner
+from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
 from cae_jax.bulk import jobs, parts, results
 from cae_jax.bulk.parts import Images
@@ -25,7 +28,7 @@ def compress(
     images: of the data set.
     images_per_shard: at most.
     job: what to do with each part.
-    options: of Beam.
+    options: of Beam; without a runner it works on this machine.
   Returns:
     The sums, which are also in the output folder.
   """
@@ -49,7 +52,7 @@ def decompress(
   Args:
     shards: of a data set.
     job: what to do with each.
-    options: of Beam.
+    options: of Beam; without a runner it works on this machine.
   Returns:
     The sums, which are also in the output folder.
   """
@@ -65,7 +68,8 @@ def _run(
   options: PipelineOptions,
 ) -> Result:
   """Spreads work over all workers, and adds up what comes of it."""
-  with beam.Pipeline(options=options) as pipeline:
+  runner = None if options.view_as(StandardOptions).runner else _local_runner(options)
+  with beam.Pipeline(runner, options) as pipeline:
     _ = (
       work(pipeline)
       | "Spread" >> beam.Reshuffle()
@@ -74,6 +78,16 @@ def _run(
       | "Write the sums" >> beam.Map(lambda result: results.write_summary(output_dir, result))
     )
   return results.read_summary(output_dir)
+
+
+def _local_runner(options: PipelineOptions) -> fn_runner.FnApiRunner:
+  """The runner of this machine that has processes, with options that reach them.
+
+  Beam's DirectRunner would fetch a program, and start threads.
+  """
+  encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
+  information = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
+  return fn_runner.FnApiRunner(provision_info=fn_runner.ExtendedProvisionInfo(information))
 
 
 class _Work(beam.DoFn):

@@ -52,7 +52,7 @@ def test_same_records_same_bytes(tmp_path):
 
 
 def test_shard_that_cannot_be_written(tmp_path):
-  with pytest.raises(OSError, match="none/a: cannot be written .*No such file"):
+  with pytest.raises(OSError, match=r"none/a: cannot be written .*No such file"):
     write_shard(tmp_path / "none" / "a", [b"1"])
 
 
@@ -96,7 +96,7 @@ def test_folder_without_shards(tmp_path):
 
 def test_images_are_as_they_were(folder):
   source = ShardSource(folder, cae_jax.decompress)
-  rgb, grey, rgba, unnamed = _images()
+  rgb, grey, _, unnamed = _images()
   assert len(source) == 4
   np.testing.assert_array_equal(source[0]["image"], rgb)
   np.testing.assert_array_equal(source[1]["image"], np.repeat(grey[..., None], 3, 2))
