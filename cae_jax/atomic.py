@@ -10,6 +10,8 @@ import stat
 import tempfile
 from collections.abc import Iterator
 
+TEMPORARY = ".tmp-"  # how the names of unfinished files begin
+
 
 @contextlib.contextmanager
 def replace_atomically(
@@ -45,7 +47,7 @@ def replace_atomically(
   if not target.parent.is_dir():
     raise _system_error(errno.ENOENT, target.parent)
   # No more of the name than its suffix: a long name must not become too long.
-  temporary = target.with_name(f".tmp-{secrets.token_hex(8)}{target.suffix}")
+  temporary = target.with_name(f"{TEMPORARY}{secrets.token_hex(8)}{target.suffix}")
   try:
     _create(temporary, mode)
     yield temporary

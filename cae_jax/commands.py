@@ -194,7 +194,7 @@ def decompress_file(
       False.
   """
   container = unpack(read_bytes(source), salvage=salvage)
-  codec = _codec_for(container.header) if weights is None else load_codec(weights)
+  codec = codec_for(container.header, weights)
   if preview:
     decoded = Decoded(
       codec.preview(container, max_pixels=max_pixels),
@@ -205,15 +205,8 @@ def decompress_file(
     decoded = codec.decode(
       container, max_pixels=max_pixels, region=region, salvage=salvage, look=look
     )
-  metadata = decoded.metadata
   name = target if isinstance(target, Path) else Path(f"{target.value}.{image_format}")
-  data, notes = encode_image(
-    name,
-    decoded.image,
-    icc_profile=metadata.get("icc"),
-    exif=metadata.get("exif"),
-    xmp=metadata.get("xmp"),
-  )
+  data, notes = image_file(name, decoded)
   write_bytes(target, data, overwrite=overwrite)
   height, width = decoded.image.shape[:2]
   what = f"{width} x {height} {_KINDS[decoded.info.kind]}"
@@ -222,6 +215,22 @@ def decompress_file(
   if look and isinstance(codec, LosslessCodec):
     said.append("look not used, that is of lossy files")
   return _result(source, target, what, said, decoded.info, output_bytes=len(data), **damage)
+
+
+def image_file(name: Path, decoded: Decoded) -> tuple[bytes, tuple[str, ...]]:
+  """Makes the bytes of an image file of an image and its metadata, and notes on what is lost.
+
+  Raises:
+    Error: the format, by the suffix of the name, cannot hold the image.
+  """
+  metadata = decoded.metadata
+  return encode_image(
+    name,
+    decoded.image,
+    icc_profile=metadata.get("icc"),
+    exif=metadata.get("exif"),
+    xmp=metadata.get("xmp"),
+  )
 
 
 def describe_file(source: Place, _: None = None) -> Result:
@@ -330,10 +339,12 @@ def _codecs(weights: str | None) -> tuple[Callable, Callable]:
   return no_lossy, lossy
 
 
-def _codec_for(header: Header) -> Any:
-  """The codec of the shipped weights that a file was made with."""
+def codec_for(header: Header, weights: str | None) -> Any:
+  """Returns the codec of weights; if None, that of the shipped ones that a file was made with."""
   from cae_jax.weights.shipped import find_for_file
 
+  if weights is not None:
+    return load_codec(weights)
   return load_codec(str(find_for_file(header.model_id, header.model_hash.hex())))
 
 

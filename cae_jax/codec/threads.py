@@ -13,6 +13,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MOST = 8  # each takes some 100 MiB
+_one_core = False
 
 
 class _BlasLimit:
@@ -77,8 +78,21 @@ def _limit_this_thread() -> None:
   threadpoolctl.threadpool_limits(1, "blas")
 
 
+def use_one_core() -> None:
+  """Keeps this process to one core, as far as it can be told: others of its kind have the others.
+
+  To be called before JAX starts.
+  """
+  global _one_core
+  _one_core = True
+  threadpoolctl.threadpool_limits(1)
+  os.environ.setdefault("NPROC", "1")  # sizes XLA's pools of threads
+
+
 def cores() -> int:
   """Counts the cores that this process may use."""
+  if _one_core:
+    return 1
   with contextlib.suppress(AttributeError):  # macOS has no affinities
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1

@@ -62,7 +62,7 @@ def load_source(
   *,
   source_dir: str | os.PathLike | None = None,
   data_dir: str | os.PathLike | None = None,
-) -> ImageSource:
+) -> "RecordSource":
   """Opens a data set, after preparing it at the first call.
 
   Args:
@@ -90,7 +90,7 @@ def load_source(
   for name, words in left_out(builder).items():
     if asked & {name, "all"}:
       _log.warning("%s, split %s: %s", dataset, name, words)
-  return _RecordSource(builder, split)
+  return RecordSource(builder, split)
 
 
 def default_data_dir() -> pathlib.Path:
@@ -173,7 +173,7 @@ class _Index(NamedTuple):
   digests: list[bytes]
 
 
-class _RecordSource(ImageSource):
+class RecordSource(ImageSource):
   """The images of a prepared TFDS data set."""
 
   def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
@@ -199,6 +199,11 @@ class _RecordSource(ImageSource):
 
   def __getitem__(self, index: int, /) -> Example:
     return self._example(self._records[index], index)
+
+  def file(self, index: int) -> tuple[str, bytes]:
+    """Returns the name of an image, and the bytes of its file."""
+    record = self._records[index]
+    return self._name(record, index), record[self._image_key]
 
   def sizes(self) -> np.ndarray:
     return self._index.sizes

@@ -19,6 +19,7 @@ _LEVELS = {
   "commands": 5,
   "pillow": 5,
   "batch": 6,
+  "bulk": 6,
   "cli": 7,
 }
 

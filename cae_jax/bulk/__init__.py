@@ -1,0 +1,1 @@
+"""Whole data sets into shards of .cae files and back, in parts that any number of machines take."""
