@@ -51,6 +51,7 @@ autodoc_default_options = {
   "show-inheritance": True,
 }
 autodoc_member_order = "bysource"
+autodoc_mock_imports = ["apache_beam"]  # not in the environment of the site
 autodoc_inherit_docstrings = False
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True

@@ -11,7 +11,7 @@ failures.jsonl, the images that failed. Options after -- are those of Apache Bea
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cae_jax
@@ -63,8 +63,10 @@ def main(args: Args, beam_options: Sequence[str] = ()) -> None:
     beam_options: those of Apache Beam.
   """
   output_dir = places.place(args.output_dir)
-  do = _decompress if args.decompress else _compress
-  result = do(args, output_dir, _weights(args.weights), _runner(args, beam_options))
+  settings, start = (_decompression if args.decompress else _compression)(args, output_dir)
+  options = _beam_options(args, beam_options)
+  results.begin(output_dir, settings)
+  result = start(options)
   print(result.line)
   if result.failures:
     raise Error(
@@ -73,37 +75,38 @@ def main(args: Args, beam_options: Sequence[str] = ()) -> None:
     )
 
 
-def _compress(args: Args, output_dir: Place, weights: str | None, runner: Any) -> Result:
-  options = _codec_options(args)
+# What the output depends on, and what makes it with options of Beam.
+_Work = tuple[dict[str, Any], Callable[[Any], Result]]
+
+
+def _compression(args: Args, output_dir: Place) -> _Work:
+  options, weights, per_shard = _codec_options(args), _weights(args), args.images_per_shard
   if (args.source_dir is None) == (args.dataset is None):
     raise UsageError("expected one of --source_dir and --dataset")
   if args.dataset is None:
-    images = parts.of_folder(places.place(args.source_dir), args.images_per_shard)
+    images = parts.of_folder(places.place(args.source_dir), per_shard)
   else:
     data_dir = None if args.data_dir is None else places.place(args.data_dir)
     images = parts.of_dataset(args.dataset, args.split, data_dir)
   settings = {
     "images": parts.fingerprint(images),
-    "images_per_shard": args.images_per_shard,
+    "images_per_shard": per_shard,
     "weights": _hashes(weights),
     "cae_jax": cae_jax.__version__,
     **options,
   }
-  results.begin(output_dir, settings)
   job = jobs.Compression(output_dir, {**options, "weights": weights})
-  return _pipeline().compress(images, args.images_per_shard, job, runner)
+  return settings, lambda beam: _pipeline().compress(images, per_shard, job, beam)
 
 
-def _decompress(args: Args, output_dir: Place, weights: str | None, runner: Any) -> Result:
-  given = [name for name in (*_OF_COMPRESSION, *_GOALS) if args[name].present]
+def _decompression(args: Args, output_dir: Place) -> _Work:
+  given = [f", and no --{name}" for name in (*_OF_COMPRESSION, *_GOALS) if args[name].present]
   if args.source_dir is None or given:
-    raise UsageError(
-      "--decompress: expected --source_dir of shards" + (f", and no --{given[0]}" if given else "")
-    )
+    raise UsageError(f"--decompress: expected --source_dir of shards{''.join(given[:1])}")
   shards = list_shards(places.place(args.source_dir))
+  job = jobs.Decompression(output_dir, _weights(args))
   settings = {"shards": parts.fingerprint([path.name for path in shards])}
-  results.begin(output_dir, settings)
-  return _pipeline().decompress(shards, jobs.Decompression(output_dir, weights), runner)
+  return settings, lambda beam: _pipeline().decompress(shards, job, beam)
 
 
 def _codec_options(args: Args) -> dict[str, Any]:
@@ -123,11 +126,11 @@ def _codec_options(args: Args) -> dict[str, Any]:
   }
 
 
-def _weights(name_or_path: str | None) -> str | None:
+def _weights(args: Args) -> str | None:
   """Names shipped weights, or gives the path of others from anywhere."""
-  if name_or_path is None or name_or_path in shipped.shipped():
-    return name_or_path
-  return str(user_path(name_or_path).absolute())
+  if args.weights is None or args.weights in shipped.shipped():
+    return args.weights
+  return str(user_path(args.weights).absolute())
 
 
 def _hashes(weights: str | None) -> dict[str, str]:
@@ -137,26 +140,26 @@ def _hashes(weights: str | None) -> dict[str, str]:
   return {card["name"]: card["hash"] for card in cards}
 
 
-def _runner(args: Args, beam_options: Sequence[str]) -> Any:
-  """Makes the options of Beam: on this machine as many processes as there are to be jobs.
+def _beam_options(args: Args, given: Sequence[str]) -> Any:
+  """Makes the options of Beam; without a runner, processes of this machine do the work.
 
   Raises:
     MissingExtraError: Beam is not installed.
-    UsageError: it does not know such an option.
+    UsageError: there are flags of both.
   """
+  here = {
+    "direct_num_workers": args.jobs,
+    "direct_running_mode": "multi_processing" if args.jobs > 1 else "in_memory",
+    "default_sdk_harness_log_level": "WARNING",
+  }
+  if any(option.startswith("--runner") for option in given):
+    if args["jobs"].present:
+      raise UsageError("--jobs is of this machine; give the runner's own option in its place")
+    here = {}
   _pipeline()  # raises
   from apache_beam.options.pipeline_options import PipelineOptions
 
-  if any(option.startswith("--runner") for option in beam_options):
-    if args.jobs > 1:
-      raise UsageError("--jobs is of this machine; expected the runner's own option in its place")
-    return PipelineOptions([*beam_options])
-  return PipelineOptions(
-    [*beam_options],
-    direct_num_workers=args.jobs,
-    direct_running_mode="multi_processing" if args.jobs > 1 else "in_memory",
-    default_sdk_harness_log_level="WARNING",
-  )
+  return PipelineOptions([*given], **here)
 
 
 def _pipeline() -> Any:

@@ -18,9 +18,11 @@ import jax
 import numpy as np
 from absl import logging
 
+import cae_jax
 from cae_jax import backend, codec
 from cae_jax.coding.names import is_name
 from cae_jax.data.patches import random_blocks
+from cae_jax.data.shards import ShardSource
 from cae_jax.data.sources import (
   ImageSource,
   SplitError,
@@ -44,6 +46,7 @@ from experiments import cli, train_flags, train_parts, train_tasks
 from experiments.program_flags import Args
 from experiments.train_flags import define_flags
 
+SHARDS = "cae_shards"  # of --dataset: what experiments.compress_dataset writes
 _CARRIED = "trained_on_before.json"
 
 
@@ -87,15 +90,21 @@ def _source(args: Args, use: str) -> ImageSource:
   dataset = args.valid_dataset if use == "valid" else args.dataset
   split = getattr(args, f"{use}_split")
   try:
-    source = load_source(
-      dataset,
-      split,
-      source_dir=args.source_dir if dataset == args.dataset else None,
-      data_dir=args.data_dir,
-    )
+    source = (_shards if dataset == SHARDS else _records)(args, dataset, split)
   except SplitError as error:
     raise UsageError(f"--{use}_split={split}: {error}") from error
   return rescaled(source, *args.rescale) if args.rescale else source
+
+
+def _records(args: Args, dataset: str, split: str) -> ImageSource:
+  source_dir = args.source_dir if dataset == args.dataset else None
+  return load_source(dataset, split, source_dir=source_dir, data_dir=args.data_dir)
+
+
+def _shards(args: Args, dataset: str, split: str) -> ImageSource:
+  if args.source_dir is None:
+    raise UsageError(f"{dataset}: give --source_dir, a folder of shards of .cae files")
+  return ShardSource(args.source_dir, cae_jax.decompress, split)
 
 
 def _optimizer(args: Args):

@@ -36,8 +36,12 @@ def define_flags(flags: Flags) -> None:
   flags.string("name", "paper", "Names the run and its weights.")
   flags.path("workdir", None, "Where the run lives; runs/NAME if not given.")
 
-  flags.string("dataset", "kodak/paper", "Data set, as TFDS names it.")
-  flags.path("source_dir", None, "Folder of images or tar shards to read instead of downloading.")
+  flags.string("dataset", "kodak/paper", "Data set, as TFDS names it, or cae_shards.")
+  flags.path(
+    "source_dir",
+    None,
+    "Folder to read instead of downloading: images, tar shards, or cae_shards.",
+  )
   flags.path("data_dir", None, "Where prepared data sets are kept.")
   flags.string("train_split", "train", "Split to train on.")
   flags.string("test_split", "test", "Split to report on at the end; empty: no report.")

@@ -16,8 +16,7 @@ from array_record.python import array_record_data_source, array_record_module
 from cae_jax.coding.bitstream import Container, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.data import listing
-from cae_jax.data.views import Example, ImageSource, pixel_digest
-from cae_jax.errors import UsageError
+from cae_jax.data.views import Example, ImageSource, SplitError, pixel_digest
 from cae_jax.images.files import ImageError
 from cae_jax.images.pixels import to_8_bits, to_rgb
 from cae_jax.paths import shown, user_path
@@ -145,7 +144,7 @@ class ShardSource(ImageSource):
         does without reading all names.
     Raises:
       FileNotFoundError, ImageError: as `list_shards`, or one of the shards is damaged.
-      UsageError: there are no images of that split.
+      SplitError: there are no images of that split.
     """
     paths = list_shards(folder)
     for path in paths:
@@ -157,7 +156,11 @@ class ShardSource(ImageSource):
       names = self._index.names
       self._chosen = [i for i in self._chosen if listing.split_of(names[i]) == split]
     if not self._chosen:
-      raise UsageError(f"{shown(folder)}: no images of split {split!r}; names decide, see photos")
+      found = sorted({listing.split_of(name) for name in self._index.names})
+      raise SplitError(
+        f"{shown(folder)}: no images of split {split!r}, which their names tell; there are "
+        f"{', '.join(found) or 'none'}"
+      )
 
   def __len__(self) -> int:
     return len(self._chosen)

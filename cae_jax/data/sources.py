@@ -20,6 +20,7 @@ from cae_jax.data.fingerprint import fingerprint
 from cae_jax.data.views import (
   Example,
   ImageSource,
+  SplitError,
   cached,
   chosen,
   image_digests,
@@ -36,6 +37,7 @@ from cae_jax.paths import user_path
 __all__ = [
   "Example",
   "ImageSource",
+  "SplitError",
   "cached",
   "chosen",
   "default_data_dir",
@@ -102,10 +104,6 @@ def default_data_dir() -> pathlib.Path:
 
 class DataSetError(Error, RuntimeError):
   """A data set could not be downloaded or prepared."""
-
-
-class SplitError(UsageError):
-  """The data set has no such split: names those that it has."""
 
 
 def _builder(

@@ -11,6 +11,10 @@ from PIL import Image
 from cae_jax.errors import UsageError
 
 
+class SplitError(UsageError):
+  """The data set has no such split: names those that it has."""
+
+
 class Example(TypedDict):
   """An image, uint8 [H, W, 3], and its name, unique in its data set."""
 

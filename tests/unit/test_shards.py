@@ -8,8 +8,7 @@ import pytest
 
 import cae_jax
 from cae_jax.data.shards import Label, ShardSource, list_shards, read_shard, write_shard
-from cae_jax.data.views import image_digests, image_names, image_sizes, pixel_digest
-from cae_jax.errors import UsageError
+from cae_jax.data.views import SplitError, image_digests, image_names, image_sizes, pixel_digest
 from cae_jax.images.files import ImageError
 
 _SHAPES = [(9, 12, 3), (8, 8), (7, 10, 4), (16, 5, 3)]
@@ -127,7 +126,7 @@ def test_splits_by_names(folder):
   assert valid.names() == ["valid/b.png"]
   assert valid.sizes().tolist() == [[8, 8]]
   assert train[1]["name"] == "t.tar/c.png"
-  with pytest.raises(UsageError, match="no images of split 'test'"):
+  with pytest.raises(SplitError, match=r"no images of split 'test', .*; there are train, valid"):
     ShardSource(folder, cae_jax.decompress, "test")
 
 
