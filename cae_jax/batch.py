@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cae_jax import console, processes
+from cae_jax import console
 from cae_jax.backend import BackendError
 from cae_jax.commands import Command, Result
 from cae_jax.console import Complaint
@@ -180,6 +180,8 @@ def run(work: Work, jobs: Sequence[Job], count: int) -> Generator[Outcome, None,
   if count <= 1:
     yield from map(work, jobs)
   else:
+    from cae_jax import processes
+
     yield from processes.unordered(functools.partial(_quietly, work), jobs, count, _lost)
 
 

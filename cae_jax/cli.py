@@ -22,7 +22,6 @@ import os
 import re
 import sys
 import time
-import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -50,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   if not arguments.debug:
     console.silence_libraries()
   try:
-    status = arguments.run(arguments)
+    with console.few_collections():
+      status = arguments.run(arguments)
     if sys.stdout is not None:  # as it is if it was closed
       sys.stdout.flush()
     return status
@@ -361,6 +361,8 @@ def _compare(arguments: argparse.Namespace) -> int:
   except FileExistsError as error:
     raise exists from error
   print(shown(target), flush=True)
+  import webbrowser
+
   if not arguments.no_open and not webbrowser.open(target.resolve().as_uri()):
     print(f"no browser was found that could show {shown(target)}", file=sys.stderr)
   return 0

@@ -93,6 +93,17 @@ def polynomial(coefficients: jax.Array, tradeoff: jax.Array, ndim: int = 4) -> j
   return jnp.expand_dims(powers @ coefficients, tuple(range(1, ndim - 1)))
 
 
+def initializer(
+  module: nn.Module, init: nn.initializers.Initializer
+) -> nn.initializers.Initializer:
+  """Returns the initializer of a module's parameter while it is initialised, and zeros afterwards.
+
+  Flax traces initializers whenever a module is applied, to compare shapes. Random ones are half of
+  the time that tracing a synthesis takes.
+  """
+  return init if module.is_initializing() else nn.initializers.zeros
+
+
 class UpsampleConv(nn.Module):
   """Nearest-neighbour 2x up-sampling and a k x k convolution, evaluated at the lower resolution.
 

@@ -1,6 +1,7 @@
 """Trained weights as safetensors files: parameters, coding tables, configuration, model card."""
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Mapping
@@ -34,6 +35,10 @@ class Weights:
 
   def hash(self) -> bytes:
     """Returns 8 bytes of SHA-256 over configuration, parameters and tables; not name and card."""
+    return self._hash
+
+  @functools.cached_property
+  def _hash(self) -> bytes:
     return files.hash_of(self.config, self._arrays())
 
   def table(self, name: str) -> Any:

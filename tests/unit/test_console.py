@@ -1,3 +1,4 @@
+import gc
 import io
 import os
 import sys
@@ -86,3 +87,11 @@ def test_streams_that_are_no_files_stay_as_they_are(monkeypatch):
   monkeypatch.setattr(sys, "stdout", io.StringIO())
   monkeypatch.setattr(sys, "stderr", None)  # as under pythonw
   console.accept_any_text()
+
+
+def test_garbage_is_looked_for_seldom_while_a_program_runs():
+  before = gc.get_threshold()
+  with console.few_collections():
+    assert gc.isenabled()
+    assert gc.get_threshold() == (100_000, *before[1:])
+  assert gc.get_threshold() == before

@@ -1,3 +1,4 @@
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -67,3 +68,24 @@ def test_upsample_conv_is_a_subpixel_conv():
     layers.UpsampleConv(2).apply({"params": {"kernel": kernel, "bias": bias}}, x),
     atol=1e-5,
   )
+
+
+def test_an_applied_module_does_not_trace_its_initializer():
+  calls = []
+
+  class Scale(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      def random(key, shape):
+        calls.append(shape)
+        return jax.random.normal(key, shape)
+
+      return x * self.param("scale", layers.initializer(self, random), (3,))
+
+  x = jnp.ones((2, 3))
+  params = Scale().init(jax.random.key(0), x)
+  assert calls == [(3,)]
+  np.testing.assert_array_equal(Scale().apply(params, x)[0], params["params"]["scale"])
+  assert calls == [(3,)]
+  with pytest.raises(flax.errors.ScopeParamShapeError):
+    Scale().apply({"params": {"scale": jnp.ones(4)}}, x)

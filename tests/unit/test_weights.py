@@ -26,6 +26,7 @@ def test_file_keeps_everything(tmp_path):
   np.testing.assert_array_equal(kernel, np.arange(6).reshape(2, 3))
   np.testing.assert_array_equal(loaded.tables["code"]["cdf"], [[0, 4]])
   assert loaded.hash() == _weights().hash()
+  assert loaded.hash() is loaded.hash()  # computed once
 
 
 def test_hash_is_of_what_changes_the_pictures():

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.layers import depth_to_space, polynomial, space_to_depth
+from cae_jax.models.layers import depth_to_space, initializer, polynomial, space_to_depth
 
 BLOCK = 16  # pixels; one latent position
 _SAMPLES = 3 * BLOCK**2  # of a block
@@ -40,10 +40,8 @@ class ConditionalConv(nn.Module):
 
   @nn.compact
   def __call__(self, x, tradeoff):
-    side = self.kernel_size
-    x = nn.Conv(
-      self.features, (side, side), use_bias=False, kernel_init=self.kernel_init, dtype=self.dtype
-    )(x)
+    side, init = self.kernel_size, initializer(self, self.kernel_init)
+    x = nn.Conv(self.features, (side, side), use_bias=False, kernel_init=init, dtype=self.dtype)(x)
     shape = (self.degree + 1, self.features)
     gain = self.param("log_gain", nn.initializers.zeros, shape)
     bias = self.param("bias", nn.initializers.zeros, shape)
@@ -109,7 +107,8 @@ class BlockAnalysis(nn.Module):
   def __call__(self, x):
     x = x - 0.5
     tradeoff = jnp.zeros(x.shape[0])
-    basis = self.param("basis", _orthonormal_init, (_SAMPLES, self.coarse + 4 * self.fine))
+    init = initializer(self, _orthonormal_init)
+    basis = self.param("basis", init, (_SAMPLES, self.coarse + 4 * self.fine))
     linear = space_to_depth(x, BLOCK) @ (basis * (_PEAK / math.sqrt(_SAMPLES)))
     h = space_to_depth(x, 8).astype(self.dtype)
     stages = []
@@ -147,7 +146,7 @@ class BlockSynthesis(nn.Module):
   @nn.compact
   def __call__(self, y_hat, step, tradeoff):
     """y_hat [B, h, w, M] in steps; step [B, 1, 1, M] in grey levels; tradeoff [B]."""
-    basis = self.param("basis", _orthonormal_init, (_SAMPLES, y_hat.shape[-1]))
+    basis = self.param("basis", initializer(self, _orthonormal_init), (_SAMPLES, y_hat.shape[-1]))
     linear = (y_hat * step) @ (basis.T * (1 / math.sqrt(_SAMPLES)))
     h, fine = split_levels(y_hat.astype(self.dtype), self.coarse)
     for stage, features, count in zip((1, 0), self.channels[::-1], self.blocks[::-1], strict=True):
