@@ -9,6 +9,7 @@ failures.jsonl, the images that failed. Options after -- are those of Apache Bea
 `-- --runner=FlinkRunner --flink_master=HOST:8081`; docs/how-to/datasets.md has examples.
 """
 
+import functools
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -84,29 +85,29 @@ def _compression(args: Args, output_dir: Place) -> _Work:
   if (args.source_dir is None) == (args.dataset is None):
     raise UsageError("expected one of --source_dir and --dataset")
   if args.dataset is None:
-    images = parts.of_folder(places.place(args.source_dir), per_shard)
+    find = functools.partial(parts.of_folder, places.place(args.source_dir), per_shard)
   else:
     data_dir = None if args.data_dir is None else places.place(args.data_dir)
-    images = parts.of_dataset(args.dataset, args.split, data_dir)
+    find = functools.partial(parts.of_dataset, args.dataset, args.split, data_dir)
   settings = {
-    "images": parts.fingerprint(images),
+    "images": parts.fingerprint(find()),
     "images_per_shard": per_shard,
     "weights": _hashes(weights),
     "cae_jax": cae_jax.__version__,
     **options,
   }
   job = jobs.Compression(output_dir, {**options, "weights": weights})
-  return settings, lambda beam: _pipeline().compress(images, per_shard, job, beam)
+  return settings, lambda beam: _pipeline().compress(find, per_shard, job, beam)
 
 
 def _decompression(args: Args, output_dir: Place) -> _Work:
   given = [f", and no --{name}" for name in (*_OF_COMPRESSION, *_GOALS) if args[name].present]
   if args.source_dir is None or given:
     raise UsageError(f"--decompress: expected --source_dir of shards{''.join(given[:1])}")
-  shards = list_shards(places.place(args.source_dir))
+  find = functools.partial(list_shards, places.place(args.source_dir))
   job = jobs.Decompression(output_dir, _weights(args))
-  settings = {"shards": parts.fingerprint([path.name for path in shards])}
-  return settings, lambda beam: _pipeline().decompress(shards, job, beam)
+  settings = {"shards": parts.fingerprint([path.name for path in find()])}
+  return settings, lambda beam: _pipeline().decompress(find, job, beam)
 
 
 def _codec_options(args: Args) -> dict[str, Any]:

@@ -20,12 +20,16 @@ _NAMESPACE = "cae_jax"
 
 
 def compress(
-  images: Sequence[Images], images_per_shard: int, job: jobs.Compression, options: PipelineOptions
+  find: Callable[[], Sequence[Images]],
+  images_per_shard: int,
+  job: jobs.Compression,
+  options: PipelineOptions,
 ) -> Result:
   """Makes shards of images.
 
   Args:
-    images: of the data set.
+    find: finds the images of the data set; it is sent to a worker, and not what it finds, which
+      may be more than a runner takes as part of a pipeline.
     images_per_shard: at most.
     job: what to do with each part.
     options: of Beam; without a runner it works on this machine.
@@ -37,28 +41,31 @@ def compress(
     return parts.split(*numbered, images_per_shard)
 
   def work(pipeline: beam.Pipeline) -> beam.PCollection:
-    numbered = pipeline | "Find" >> beam.Create(list(enumerate(images)))
-    spread = numbered | "Spread files" >> beam.Reshuffle()
-    return spread | "Split" >> beam.FlatMap(split)
+    start = pipeline | "Start" >> beam.Create([None])
+    files = start | "Find files" >> beam.FlatMap(lambda _: enumerate(find()))
+    return files | "Spread files" >> beam.Reshuffle() | "Split" >> beam.FlatMap(split)
 
   return _run(work, job, job.output_dir, options)
 
 
 def decompress(
-  shards: Sequence[Place], job: jobs.Decompression, options: PipelineOptions
+  find: Callable[[], Sequence[Place]], job: jobs.Decompression, options: PipelineOptions
 ) -> Result:
   """Makes image files of shards.
 
   Args:
-    shards: of a data set.
+    find: finds the shards.
     job: what to do with each.
     options: of Beam; without a runner it works on this machine.
   Returns:
     The sums, which are also in the output folder.
   """
-  return _run(
-    lambda pipeline: pipeline | "Find" >> beam.Create(list(shards)), job, job.output_dir, options
-  )
+
+  def work(pipeline: beam.Pipeline) -> beam.PCollection:
+    start = pipeline | "Start" >> beam.Create([None])
+    return start | "Find files" >> beam.FlatMap(lambda _: find())
+
+  return _run(work, job, job.output_dir, options)
 
 
 def _run(

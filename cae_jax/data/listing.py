@@ -159,7 +159,13 @@ def _inside(root: pathlib.Path) -> Iterator[pathlib.Path]:
     yield from (path for path in root.rglob("*") if path.is_file())
   else:  # one request for a folder, none for each file
     for folder, _, names in root.walk():
-      yield from (folder / name for name in names)
+      # The library may leave out the scheme of a folder's URL.
+      inside = _without_scheme(folder).removeprefix(_without_scheme(root)).strip("/")
+      yield from (root / inside / name for name in names)
+
+
+def _without_scheme(path: os.PathLike) -> str:
+  return os.fspath(path).rpartition("://")[2]
 
 
 def _is_usable(path: pathlib.Path, root: pathlib.Path) -> bool:

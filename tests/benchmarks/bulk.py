@@ -2,16 +2,21 @@
 
   python -m tests.benchmarks.bulk PHOTO...
 
-Prints an object a line, of one core: the start of a process, each photograph after the first, and
-the most memory. Photographs of one size say most: of another size the first compiles programs.
+Prints an object a line: of finding images first; then, of each kind of work on one core, the start
+of a process, each photograph after the first, and the most memory. The photographs should have one
+size: the first of a size compiles programs.
 """
 
 import argparse
+import io
 import itertools
 import json
+import pickle
+import random
 import resource
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -30,6 +35,8 @@ def main() -> int:
   parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
   parser.add_argument("--kind", choices=_KINDS, help=argparse.SUPPRESS)
   args = parser.parse_args()
+  if not args.kind:
+    print(json.dumps(_planning()), flush=True)
   if args.kind:
     return _measure(args.kind, args.photos)
   for kind in _KINDS:
@@ -75,6 +82,46 @@ def _measure(kind: str, photos: list[Path]) -> int:
     flush=True,
   )
   return 0
+
+
+def _planning(files: int = 100_000, members: int = 10_000, records: int = 2000) -> dict[str, float]:
+  """CPU seconds of finding image files and members of a tar shard, and of reading shards' names."""
+  from cae_jax.bulk import parts
+  from cae_jax.coding.bitstream import Header, Kind, pack
+  from cae_jax.data import listing, shards
+
+  with tempfile.TemporaryDirectory() as text:
+    folder, times = Path(text), []
+    (folder / "files").mkdir()
+    for number in range(files):
+      (folder / "files" / f"{number:012d}.png").touch()
+    with tarfile.open(folder / "t.tar", "w") as archive:
+      for number in range(members):
+        entry = tarfile.TarInfo(f"{number:012d}.jpg")
+        entry.size = 100_000
+        archive.addfile(entry, io.BytesIO(bytes(entry.size)))
+    (folder / "shards").mkdir()
+    header = Header("context", bytes(8), Kind.RGB, 512, 768, bytes(2))
+    label = shards.Label.of(f"{0:012d}.jpg", bytes(8)).metadata
+    file = pack(header, [random.Random(0).randbytes(25_000)], label)
+    shards.write_shard(folder / "shards" / f"a{shards.SUFFIX}", [file] * records)
+
+    for work in (
+      lambda: parts.of_folder(folder / "files", 1000),
+      lambda: listing.count_members(folder / "t.tar"),
+      lambda: shards.ShardSource(folder / "shards", bytes).names(),  # type: ignore[arg-type]
+    ):
+      start = time.process_time()
+      found = work()
+      times.append(time.process_time() - start)
+      if isinstance(found, list) and not isinstance(found[0], str):
+        pickled = len(pickle.dumps(found))
+  return {
+    "list_file_us": round(times[0] / files * 1e6, 1),
+    "list_file_bytes": round(pickled / files, 1),
+    "tar_member_us": round(times[1] / members * 1e6, 1),
+    "index_record_us": round(times[2] / records * 1e6, 1),
+  }
 
 
 def _steps(times: list[float]) -> list[float]:
