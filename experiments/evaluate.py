@@ -6,7 +6,8 @@ Writes records.jsonl (a line for every codec, setting and image), summary.json, 
 figures/. Each baseline is measured at fixed settings and, but for --nomatch, at the size of each of
 our files. With four or more settings of ours there are BD-rates against every baseline, and on all
 24 Kodak images published curves beside them. --metrics=all measures SSIMULACRA2 as well, and
-Butteraugli where its program is installed (docs/metrics.md). The same command goes on after an
+Butteraugli, DISTS, Wasserstein distortion and KID where what they need is installed
+(docs/metrics.md). The same command goes on after an
 interruption; --jobs=N measures N images at a time. Images that the weights were trained on are left
 out.
 
@@ -36,6 +37,7 @@ from cae_jax.evaluation import (
   pictures,
   records,
   run_report,
+  set_metrics,
   tables,
 )
 from cae_jax.evaluation.codecs import baselines, own_codec
@@ -79,7 +81,8 @@ def _evaluate(args: Args) -> None:
   weights = evaluation_flags.weights(args)
   codec = codecs.load(weights)
   own_codec.file_codecs(codec, args.efforts)  # fails now if it has no such efforts
-  for metric in perceptual.by_names(args.metrics):
+  features = args.output / "features"
+  for metric in perceptual.by_names(args.metrics, features):
     if isinstance(metric, Missing):
       print(f"{metric.name} {metric.status}")
   source = evaluation_flags.unseen_images(args, codec)
@@ -89,10 +92,10 @@ def _evaluate(args: Args) -> None:
   # Of each codec the version measured last counts: of ours, that of these weights.
   done = sorted(records.resume_records(log), key=lambda r: r.version == own_codec.version_of(codec))
   what = comparison.Comparison(
-    weights, args.codecs, args.bpg_dir, args.match, tuple(args.efforts), args.metrics
+    weights, args.codecs, args.bpg_dir, args.match, tuple(args.efforts), args.metrics, features
   )
   rows = comparison.run(what, pairs(source), done=done, on_record=keep, jobs=args.jobs)
-  _write(args, codec, source, rows)
+  _write(args, codec, source, set_metrics.with_kid(rows, features))
 
 
 def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) -> None:

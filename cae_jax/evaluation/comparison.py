@@ -32,6 +32,7 @@ class Comparison:
     match: measure the baselines also at the size of each of our files.
     efforts: of our encoder, to be measured besides 0.
     metrics: names of `perceptual.by_names`; those that are missing are left out.
+    features: folder for what metrics of the whole set keep of each file.
   """
 
   weights: str | Path
@@ -40,6 +41,7 @@ class Comparison:
   match: bool = True
   efforts: tuple[int, ...] = ()
   metrics: str = "none"
+  features: Folder = None
 
 
 def run(
@@ -125,5 +127,5 @@ def others(comparison: Comparison) -> list[ImageCodec | Missing]:
 @functools.cache
 def further_metrics(comparison: Comparison) -> list[perceptual.PerceptualMetric]:
   """Returns the metrics that are there, see `perceptual.by_names`."""
-  found = perceptual.by_names(comparison.metrics)
+  found = perceptual.by_names(comparison.metrics, comparison.features)
   return [metric for metric in found if isinstance(metric, perceptual.PerceptualMetric)]

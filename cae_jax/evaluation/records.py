@@ -27,6 +27,9 @@ _AVERAGED = (
   "ssimulacra2",
   "butteraugli_3norm",
   "butteraugli_max",
+  "dists",
+  "wasserstein",
+  "kid",
   "encode_s",
   "decode_s",
 )
@@ -68,6 +71,10 @@ class Record:
     ssimulacra2, butteraugli_3norm, butteraugli_max: where they were asked for (`perceptual`), of
       8-bit RGB; of Butteraugli less is better.
     digest: hexadecimal start of the SHA-256 of the image's samples, to tell it from others.
+    dists, wasserstein: where they were asked for, of 8-bit RGB; less is better.
+    decoded_digest: as `digest`, of the decoded picture, where its features were kept for `kid`.
+    kid: of all images at this codec and setting at once, the same in each record of them
+      (`set_metrics`); less is better.
   """
 
   codec: str
@@ -101,6 +108,10 @@ class Record:
   ssimulacra2: float | None = None
   butteraugli_3norm: float | None = None
   butteraugli_max: float | None = None
+  dists: float | None = None
+  wasserstein: float | None = None
+  decoded_digest: str | None = None
+  kid: float | None = None
 
   @property
   def ok(self) -> bool:
@@ -209,7 +220,7 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
   """
   groups: dict[tuple, list[Record]] = {}
   for record in records:
-    groups.setdefault(_group(record), []).append(record)
+    groups.setdefault(group_of(record), []).append(record)
   result: dict[str, Any] = {}
   for (codec, *_), members in groups.items():
     result.setdefault(codec, []).append(_finite(_summarize(members)))
@@ -231,7 +242,8 @@ def write_summary(
     temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def _group(record: Record) -> tuple:
+def group_of(record: Record) -> tuple:
+  """Names what a record is averaged with: one codec and setting, or size that was matched."""
   if record.matched_to is None:
     return record.codec, record.setting, None, None
   return record.codec, None, record.matched_to, record.matched_setting

@@ -27,6 +27,9 @@ _FURTHER = {
   "ssimulacra2": ("SSIMULACRA2", 2),
   "butteraugli_3norm": ("Butteraugli 3-norm", 3),
   "butteraugli_max": ("Butteraugli max", 2),
+  "dists": ("DISTS", 4),
+  "wasserstein": ("Wasserstein", 4),
+  "kid": ("KID", 5),
 }
 _SECONDS = ("encode s", "decode s")
 
@@ -49,7 +52,7 @@ def table(records: Sequence[Record]) -> str:
     "variance + bias² of the error. PSNR in dB, RGB unless Y is named."
   )
   if further:
-    legend += " Of Butteraugli less is better, of the others more."
+    legend += " Of Butteraugli, DISTS, Wasserstein and KID less is better, of the others more."
   parts = (markdown(head, rows), legend, notes(records))
   return "\n\n".join(part for part in parts if part) + "\n"
 

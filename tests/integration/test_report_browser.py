@@ -1,6 +1,9 @@
 """The report as a reader uses it: in a browser, by mouse, by keyboard and on a phone."""
 
+import csv
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -269,6 +272,82 @@ def test_a_phone_scrolls_downwards_alone(browser, address, complaints):
     assert box["x"] + box["width"] <= _PHONE["width"]
 
 
+# ---- The blind test ----
+
+
+@pytest.fixture
+def blind(page):
+  """The page before a test; chance is replaced, so that the first codec stands on the right."""
+  page.evaluate("Math.random = () => 0.75; trial.choices = []; nextPair()")
+  yield page
+  page.evaluate("trial.queue = []; nextPair(); $('counts').hidden = true")
+
+
+def _saved(page, button):
+  with page.expect_download() as started:
+    page.get_by_role("button", name=button).click()
+  return Path(started.value.path()).read_text(encoding="utf-8")
+
+
+def test_names_are_hidden_until_one_has_chosen(blind):
+  section = blind.locator("#preference")
+  assert not blind.locator("#trial").is_visible()
+  assert blind.locator("#first").input_value() == "ours"
+  blind.get_by_role("button", name="Start").click()
+  _wait_for(blind, "document.getElementById('test-right').width === 96")
+  assert _colour(blind, "test-left") == [64, 64, 64, 255]  # JPEG
+  trial = blind.locator("#trial")
+  assert "Pair 1 of 2." in trial.text_content()
+  assert not any(word in trial.text_content() for word in ("ours", "JPEG", "bytes"))
+  assert "ours" not in blind.locator("#trial").inner_html()
+  blind.keyboard.press("o")
+  _wait_for(blind, "document.getElementById('test-left').ariaLabel === 'the original'")
+  assert _colour(blind, "test-left") == [0, 0, 0, 255]
+  blind.keyboard.press("ArrowRight")
+  assert blind.locator("#test-right-words strong").text_content() == "ours — your choice"
+  assert "384\xa0bytes" in blind.locator("#test-left-words").text_content()
+  assert not section.get_by_role("button", name="No difference").is_visible()
+
+
+def test_choices_are_counted_and_saved(blind):
+  blind.locator("#participant").fill('A "B", C')
+  blind.get_by_role("button", name="Start").click()
+  blind.keyboard.press("ArrowRight")
+  blind.keyboard.press("Enter")  # the focus lies on “Next pair”
+  assert "Pair 2 of 2." in blind.locator("#trial-words").text_content()
+  blind.keyboard.press("ArrowDown")
+  words = blind.locator("#counts-words").text_content()
+  assert "ours 1, JPEG 0, no difference 1." in words
+  assert "probability 1.000" in words
+  blind.get_by_role("button", name="Done").click()
+  assert not blind.locator("#trial").is_visible()
+  rows = list(csv.DictReader(_saved(blind, "Choices as CSV").splitlines()))
+  assert [row["preferred"] for row in rows] == ["ours", ""]
+  assert {row["image"] for row in rows} == {"kodim01", "kodim02"}
+  assert rows[0]["participant"] == 'A "B", C'
+  assert (rows[0]["left"], rows[0]["right"], rows[0]["left_bytes"]) == ("JPEG", "ours", "384")
+  saved = json.loads(_saved(blind, "Choices as JSON"))
+  assert saved["counts"] == [{"codecs": ["ours", "JPEG"], "preferred": [1, 0], "no_difference": 1}]
+  assert len(saved["choices"]) == 2
+
+
+def test_the_blind_test_by_mouse(blind):
+  blind.get_by_role("button", name="Start").click()
+  blind.locator("#trial").get_by_role("button", name="4×").click()
+  transform = "document.getElementById('test-left').style.transform"
+  assert blind.evaluate(transform) == "translate(-150%, -150%) scale(4)"
+  blind.get_by_role("button", name="← Left").click()
+  assert blind.locator("#test-left-words strong").text_content() == "JPEG — your choice"
+  assert blind.evaluate("[[5, 5], [0, 6], [1, 9]].map(pair => signTest(...pair))") == [
+    1,
+    pytest.approx(2 / 64),
+    pytest.approx(22 / 1024),
+  ]
+  blind.locator("#second").select_option("ours")
+  assert blind.get_by_role("button", name="Start").is_disabled()
+  blind.locator("#second").select_option("JPEG")
+
+
 def test_one_photograph_is_shown_without_empty_curves(browser, complaints, tmp_path):
   black = np.zeros((64, 96, 3), np.uint8)
   row = lambda codec: Record(codec, 1, "tree", rate_bpp=0.5, psnr_db=30.0, mse=9.0, size_bytes=384)
@@ -280,10 +359,16 @@ def test_one_photograph_is_shown_without_empty_curves(browser, complaints, tmp_p
   titles = page.locator("main h2").all()
   assert [title.text_content() for title in titles if title.is_visible()] == [
     "Pictures at equal size",
+    "Which looks better?",
     "Files",
     "Codecs, settings and versions",
   ]
-  assert page.locator("nav a:visible").all_text_contents() == ["Pictures", "Files", "Codecs"]
+  assert page.locator("nav a:visible").all_text_contents() == [
+    "Pictures",
+    "Blind test",
+    "Files",
+    "Codecs",
+  ]
   _wait_for(page, "document.getElementById('right-canvas').width === 96")
   assert _colour(page, "left-canvas") == [16, 16, 16, 255]
   assert page.locator("#right-name").text_content() == "JPEG"

@@ -29,6 +29,9 @@ def _record(codec, setting, image, rate_bpp, psnr_db, **fields):
     "ms_ssim": 1 - 10 ** (-(psnr_db - 18) / 10),
     "ssimulacra2": 3 * psnr_db - 30,
     "butteraugli_3norm": 10 - psnr_db / 5,
+    "dists": 0.6 - psnr_db / 100,
+    "wasserstein": 1 - psnr_db / 60,
+    "kid": 0.1 - psnr_db / 600,
     "version": "1",
   }
   return Record(codec, setting, image, rate_bpp=rate_bpp, psnr_db=psnr_db, **(values | fields))

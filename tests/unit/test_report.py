@@ -150,6 +150,7 @@ def test_axes_are_of_what_was_measured():
     "title": "Butteraugli 3-norm (less is better)",
     "unit": "",
     "reversed": True,
+    "digits": 2,
   }
   points = data["curves"][0]["points"]["butteraugli_3norm"]
   assert points[report_data.MEAN]["value"] == [9.0, 8.0, 7.0]

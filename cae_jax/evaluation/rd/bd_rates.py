@@ -22,7 +22,6 @@ import numpy as np
 
 from cae_jax.evaluation.names import in_order, is_baseline
 from cae_jax.evaluation.rd.curves import (
-  MEAN_OF_IMAGES,
   METRICS,
   Convention,
   Curve,
@@ -105,7 +104,7 @@ class BdRate:
     if not self.per_image_percent:
       return words
     narrowest = min(high - low for low, high in self.per_image_overlap_range)
-    return f"{words}; narrowest image {narrowest:.2f}{metric.unit}"
+    return f"{words}; narrowest image {narrowest:.{metric.digits}f}{metric.unit}"
 
   def __str__(self) -> str:
     published = f" (published: {self.anchor_source})" if self.anchor_source else ""
@@ -136,8 +135,8 @@ class AtRate:
     metric: one of `METRICS`.
     n_images: how many the values are means of.
     rate_bpp, value: means over the images.
-    baselines: by codec, the mean of the values at each image's own rate; None where that rate
-      lies outside the baseline's curve for some image.
+    baselines: by codec, the mean of the values at each image's own rate (of a metric of sets, the
+      value at the mean rate); None where that rate lies outside the baseline's curve.
   """
 
   codec: str
@@ -253,7 +252,7 @@ def to_json(result: BdRate | Refused) -> dict[str, Any]:
   ranges = fields.pop("per_image_overlap_range")
   return {
     **fields.pop("convention"),
-    "averaging": MEAN_OF_IMAGES,
+    "averaging": result.convention.averaging,
     "n_images": len(names),
     "headline": result.headline,
     "headline_percent": result.headline_percent,
@@ -266,11 +265,14 @@ def to_json(result: BdRate | Refused) -> dict[str, Any]:
 
 
 def _mean_at(curve: Curve, rows: Sequence[Record]) -> float | None:
-  values = [quality_at(points, row.rate_bpp or 0.0) for points, row in zip(curve.per_image, rows)]
+  metric = METRICS[curve.convention.metric]
+  if metric.of_set:
+    rate_bpp, _ = mean_point(rows, curve.convention.metric)
+    values = [quality_at(curve.mean, rate_bpp)]
+  else:
+    values = [quality_at(points, row.rate_bpp or 0.0) for points, row in zip(curve.per_image, rows)]
   known = [value for value in values if value is not None]
-  if len(known) < len(values):
-    return None
-  return METRICS[curve.convention.metric].sign * statistics.fmean(known)
+  return metric.sign * statistics.fmean(known) if len(known) == len(values) else None
 
 
 def _curves(records: Sequence[Record], metric: str) -> tuple[list[Curve], list[Curve]]:

@@ -13,6 +13,7 @@ from cae_jax.errors import Error
 from cae_jax.evaluation.records import Record, Setting, of_last_versions
 
 MEAN_OF_IMAGES = "mean of per-image values"
+ALL_AT_ONCE = "all images at once"
 
 
 class NotComparable(Error, ValueError):
@@ -30,6 +31,8 @@ class Metric:
     unit: after a number, with the space between them; empty where there is none.
     min_overlap: how far curves must overlap for a BD-rate, in its unit.
     sign: 1, or -1 where less is better. Quality is sign * value, so that it rises with the rate.
+    of_set: its value is of all images at once, the same in each record; no image has its own curve.
+    digits: after the point, where it is written.
   """
 
   words: str
@@ -38,6 +41,8 @@ class Metric:
   unit: str = " dB"
   min_overlap: float = 2.0
   sign: int = 1
+  of_set: bool = False
+  digits: int = 2
 
   def range(self, low: float, high: float) -> tuple[float, float]:
     """Returns a range of quality as values of the metric, the smaller one first."""
@@ -45,7 +50,7 @@ class Metric:
 
   def in_words(self, low: float, high: float) -> str:
     """Writes a range of values."""
-    return f"{low:.2f} to {high:.2f}{self.unit}"
+    return f"{low:.{self.digits}f} to {high:.{self.digits}f}{self.unit}"
 
 
 def _ms_ssim_db_of(record: Record) -> float | None:
@@ -67,6 +72,34 @@ METRICS: Mapping[str, Metric] = {
     min_overlap=0.5,
     sign=-1,
   ),
+  "dists": Metric(
+    "DISTS, uniform weights",
+    operator.attrgetter("dists"),
+    "DISTS, uniform weights (less is better)",
+    unit="",
+    min_overlap=0.02,
+    sign=-1,
+    digits=4,
+  ),
+  "wasserstein": Metric(
+    "Wasserstein distortion",
+    operator.attrgetter("wasserstein"),
+    "Wasserstein distortion (less is better)",
+    unit="",
+    min_overlap=0.02,
+    sign=-1,
+    digits=4,
+  ),
+  "kid": Metric(
+    "KID",
+    operator.attrgetter("kid"),
+    "KID of all images (less is better)",
+    unit="",
+    min_overlap=0.001,
+    sign=-1,
+    of_set=True,
+    digits=5,
+  ),
 }
 
 
@@ -74,7 +107,8 @@ METRICS: Mapping[str, Metric] = {
 class Convention:
   """What the points of a curve are means of; only equal conventions are compared.
 
-  The mean curve has the mean of the images' rates and of their qualities.
+  The mean curve has the mean of the images' rates and of their qualities, or the quality of all at
+  once (`Metric.of_set`).
 
   Attributes:
     metric: one of `METRICS`.
@@ -88,8 +122,13 @@ class Convention:
     if self.metric not in METRICS:
       raise ValueError(f"expected a metric of {list(METRICS)}, got {self.metric!r}")
 
+  @property
+  def averaging(self) -> str:
+    """How a point's value comes from the images."""
+    return ALL_AT_ONCE if METRICS[self.metric].of_set else MEAN_OF_IMAGES
+
   def __str__(self) -> str:
-    return f"{METRICS[self.metric].words}, {MEAN_OF_IMAGES}, {len(self.images)} images"
+    return f"{METRICS[self.metric].words}, {self.averaging}, {len(self.images)} images"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +207,7 @@ def measured_curve(records: Sequence[Record], codec: str, metric: str = "psnr_db
     codec: its name.
     metric: one of `METRICS`.
   Returns:
-    The curve, with the points of every image; it may have a single point.
+    The curve, with the points of every image but of a metric of sets; it may have a single point.
   Raises:
     NotComparable: no setting is complete.
     ValueError: unknown metric.
@@ -188,7 +227,7 @@ def measured_curve(records: Sequence[Record], codec: str, metric: str = "psnr_db
       rising_points(
         (rows[i].rate_bpp or 0.0, _quality(rows[i], metric)) for rows in settings.values()
       )
-      for i in range(len(images))
+      for i in range(0 if METRICS[metric].of_set else len(images))
     ),
   )
 

@@ -13,8 +13,8 @@ from cae_jax.evaluation.rd.bd_rates import (
   BdRate,
   Refused,
 )
-from cae_jax.evaluation.rd.curves import METRICS
-from cae_jax.evaluation.tables import markdown
+from cae_jax.evaluation.rd.curves import METRICS, Metric
+from cae_jax.evaluation.tables import markdown, number
 
 _HEAD = (
   "codec",
@@ -117,14 +117,17 @@ def _at_rates(rows: Sequence[AtRate]) -> list[Table]:
       head = ("codec", "setting", "bpp", "ours", *map(label, codecs))
       title = f"Baselines interpolated at our rates, {METRICS[metric].words}"
       cells = [_at_rate_row(row, codecs) for row in inside]
-      result.append(
-        Table(title, _at_rates_words(METRICS[metric].unit, inside[0].n_images), head, cells)
-      )
+      result.append(Table(title, _at_rates_words(METRICS[metric], inside[0].n_images), head, cells))
   return result
 
 
-def _at_rates_words(unit: str, n_images: int) -> str:
-  mean = f"In{unit}, mean" if unit else "Mean"
+def _at_rates_words(metric: Metric, n_images: int) -> str:
+  if metric.of_set:
+    return (
+      f"Of {n_images} images at once, each baseline at our own mean rate ({METHOD} of quality over "
+      "the logarithm of the rate); — where that lies outside the baseline's settings."
+    )
+  mean = f"In{metric.unit}, mean" if metric.unit else "Mean"
   return (
     f"{mean} of {n_images} images, each baseline at our own rate of each image ({METHOD} of "
     "quality over the logarithm of the rate); — where that lies outside the baseline's settings."
@@ -132,6 +135,7 @@ def _at_rates_words(unit: str, n_images: int) -> str:
 
 
 def _at_rate_row(row: AtRate, codecs: Sequence[str]) -> tuple[str, ...]:
-  values = [row.baselines.get(codec) for codec in codecs]
-  cells = ["—" if value is None else f"{value:.2f}" for value in values]
-  return label(row.codec), str(row.setting), f"{row.rate_bpp:.4f}", f"{row.value:.2f}", *cells
+  digits = METRICS[row.metric].digits
+  values = [number(row.baselines.get(codec), digits) for codec in codecs]
+  own = number(row.value, digits)
+  return label(row.codec), str(row.setting), f"{row.rate_bpp:.4f}", own, *values

@@ -77,7 +77,7 @@ def page(
     lead=html.escape(_lead(measured, dataset)),
     style=_file("style.css"),
     plotly=plotly_js(),
-    program=_file("page.js"),
+    program=_program(),
     data=json_in_html(data),
     image_options=_options(data["images"]),
     bd_rates=tables.rate_distortion_html(lossy, literature),
@@ -88,6 +88,7 @@ def page(
     lossless=tables.lossless_html(bounded),
     lossless_hidden=_hidden_unless(bounded),
     gallery_hidden=_hidden_unless(gallery),
+    test_hidden=_hidden_unless(any(len(image["shown"]) > 2 for image in gallery)),
     gallery_missing="hidden" if gallery else "",
     times_hidden=_hidden_unless(has_times),
     times=tables.times_html(measured, timing),
@@ -152,6 +153,10 @@ def _count(number: int, noun: str) -> str:
 def _options(names: Sequence[str]) -> str:
   escaped = [html.escape(name) for name in names]
   return "".join(f'<option value="{name}">{name}</option>' for name in escaped)
+
+
+def _program() -> str:
+  return _file("page.js") + "\n" + _file("preference.js")
 
 
 def _file(name: str) -> str:

@@ -29,7 +29,8 @@ def image(
     crop_side: the longest side shown, in pixels; larger images are cropped at the middle.
   Returns:
     name, width, height, top, left (of the crop), words on the crop, missing, and shown: the
-    original and the pictures, each with label, words and src (a data URI without loss).
+    original and the pictures, each with label, words and src (a data URI without loss), the
+    pictures with the bytes of their files.
   """
   top, left, height, width = middle(x_uint8.shape[0], x_uint8.shape[1], crop_side)
   crop = lambda x: x[top : top + height, left : left + width]
@@ -62,13 +63,15 @@ def data_uri(x_uint8: np.ndarray) -> str:
   return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _caption(picture: Picture) -> dict[str, str]:
+def _caption(picture: Picture) -> dict[str, Any]:
   record = picture.record
   words = [f"{record.rate_bpp:.3f} bpp", f"PSNR {record.psnr_db:.2f} dB"]
   if record.ms_ssim is not None and math.isfinite(ms_ssim_db(record.ms_ssim)):
     words.append(f"MS-SSIM {ms_ssim_db(record.ms_ssim):.2f} dB")
   if record.ssimulacra2 is not None:
     words.append(f"SSIMULACRA2 {record.ssimulacra2:.1f}")
+  if record.dists is not None:
+    words.append(f"DISTS {record.dists:.3f}")
   words.append(f"{record.size_bytes:,} bytes at setting {record.setting}")
   kind = "baseline" if is_baseline(record.codec) else "own"
   # Lines break between the figures, not within them.
@@ -77,6 +80,7 @@ def _caption(picture: Picture) -> dict[str, str]:
     "label": label(record.codec),
     "words": text if record.ok else f"{text}; {record.status}",
     "kind": kind,
+    "bytes": record.size_bytes,
   }
 
 

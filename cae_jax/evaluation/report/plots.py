@@ -49,7 +49,8 @@ def plots(records: Sequence[Record], published: Sequence[Curve] = ()) -> dict[st
     records: with figures.
     published: curves of the literature.
   Returns:
-    axes: metric that some curve has -> title, unit, and whether it is reversed as less is better;
+    axes: metric that some curve has -> title, unit, digits after the point, and whether it is
+    reversed as less is better;
     images: their names, sorted; curves: in the order of the legend, each with its look and
     `points`: metric -> name of the image, or `MEAN` -> rate_bpp, value and setting, lists of one
     length in order of rate.
@@ -60,7 +61,12 @@ def plots(records: Sequence[Record], published: Sequence[Curve] = ()) -> dict[st
   curves += [_published(curve, index) for index, curve in enumerate(published)]
   images = sorted({record.image or "" for record in records})
   axes = {
-    name: {"title": metric.axis, "unit": metric.unit, "reversed": metric.sign < 0}
+    name: {
+      "title": metric.axis,
+      "unit": metric.unit,
+      "reversed": metric.sign < 0,
+      "digits": metric.digits,
+    }
     for name, metric in DRAWN.items()
     if any(name in curve["points"] for curve in curves)
   }
@@ -108,7 +114,7 @@ def _points(records: Sequence[Record], codec: str, metric: str) -> dict[str, dic
   if not settings:
     return {}
   result = {MEAN: _of_rows(settings, metric)}
-  for index, image in enumerate(images):
+  for index, image in enumerate(() if METRICS[metric].of_set else images):
     result[image] = _of_rows({s: [rows[index]] for s, rows in settings.items()}, metric)
   return result
 
@@ -125,6 +131,6 @@ def _columns(points: Sequence[tuple[float, float, str]]) -> dict[str, list]:
   ordered = sorted(points)
   return {
     "rate_bpp": [round(rate, 5) for rate, _, _ in ordered],
-    "value": [round(value, 4) for _, value, _ in ordered],
+    "value": [round(value, 6) for _, value, _ in ordered],
     "setting": [setting for _, _, setting in ordered],
   }

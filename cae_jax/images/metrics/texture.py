@@ -5,6 +5,7 @@ for grass costs little, a smear costs much. All is differentiable, for use in a 
 `vgg.load()` is the network that figures are given for.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -66,12 +67,15 @@ def wasserstein(
   return _wasserstein(x, x_hat, vgg.features(network, x), vgg.features(network, x_hat), log2_sigma)
 
 
+@functools.partial(jax.jit, static_argnames="log2_sigma")
 def both(
-  x: jax.Array, x_hat: jax.Array, network: vgg.Network, log2_sigma: int = LOG2_SIGMA
+  x: jax.Array,
+  x_hat: jax.Array,
+  features: Sequence[jax.Array],
+  features_hat: Sequence[jax.Array],
+  log2_sigma: int = LOG2_SIGMA,
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns `dists` and `wasserstein`, computing the features once."""
-  _check(x, x_hat)
-  features, features_hat = vgg.features(network, x), vgg.features(network, x_hat)
+  """Returns `dists` and `wasserstein` of pictures whose `vgg.features` are there, compiled."""
   return (
     _dists(x, x_hat, features, features_hat),
     _wasserstein(x, x_hat, features, features_hat, log2_sigma),

@@ -77,6 +77,7 @@ def find() -> pathlib.Path:
   )
 
 
+@jax.jit
 def features(network: Network, x: jax.Array) -> list[jax.Array]:
   """Computes what each stage ends with, after its ReLU, as Ding et al. 2020 (DISTS) do.
 

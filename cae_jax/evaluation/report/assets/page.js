@@ -18,21 +18,21 @@ const shown = new Set(data.curves.map((curve) => curve.id));
 const lineColor = (curve) =>
   curve.kind === "own" ? color("--accent") : curve.kind === "published" ? color("--soft") : curve.color;
 
-function trace(curve, points, unit) {
+function trace(curve, points, axis) {
   const own = curve.kind === "own";
   return {
     name: curve.label, x: points.rate_bpp, y: points.value, text: points.setting,
     mode: curve.kind === "published" ? "lines" : "lines+markers",
     line: { color: lineColor(curve), width: curve.width, dash: curve.dash },
     marker: { symbol: curve.symbol, size: own ? 10 : 6 },
-    hovertemplate: "%{x:.3f} bpp, %{y:.2f}" + unit + (curve.kind === "published" ? "" : "<br>setting %{text}"),
+    hovertemplate: `%{x:.3f} bpp, %{y:.${axis.digits}f}${axis.unit}` + (curve.kind === "published" ? "" : "<br>setting %{text}"),
   };
 }
 
 function traces(metric, image) {
   const drawn = data.curves.filter((curve) => shown.has(curve.id) && curve.points[metric]?.[image]);
   drawn.sort((a, b) => (a.kind === "own") - (b.kind === "own")); // ours on top
-  return drawn.map((curve) => trace(curve, curve.points[metric][image], data.axes[metric].unit));
+  return drawn.map((curve) => trace(curve, curve.points[metric][image], data.axes[metric]));
 }
 
 function layout(metric) {
@@ -169,12 +169,12 @@ function place() {
   const within = (value) => Math.min(Math.max(value, half), 1 - half);
   [view.x, view.y] = [within(view.x), within(view.y)];
   const shift = [view.x, view.y].map((middle) => `${100 * (0.5 - middle * view.zoom)}%`);
-  for (const canvas of document.querySelectorAll("#stage canvas")) {
+  for (const canvas of document.querySelectorAll("#stage canvas, #trial canvas")) {
     canvas.style.transform = `translate(${shift}) scale(${view.zoom})`;
   }
-  $("stage").classList.toggle("zoomed", view.zoom > 1);
-  document.querySelectorAll("#zooms button").forEach((button, i) => {
-    button.setAttribute("aria-pressed", ZOOMS[i] === view.zoom);
+  for (const id of ["stage", "trial"]) $(id).classList.toggle("zoomed", view.zoom > 1);
+  document.querySelectorAll(".zooms button").forEach((button) => {
+    button.setAttribute("aria-pressed", button.value === `${view.zoom}`);
   });
 }
 
@@ -201,17 +201,21 @@ function chooseImage(index) {
   drawPictures();
 }
 
+/** Moves what is seen of an enlarged picture with a pointer on its frame. */
+function pan(event) {
+  if (!(event.buttons & 1) || view.zoom === 1) return;
+  const box = event.currentTarget.getBoundingClientRect();
+  view.x -= event.movementX / box.width / view.zoom;
+  view.y -= event.movementY / box.height / view.zoom;
+  place();
+}
+
 /** A drag moves the divider, or what is seen of an enlarged picture. */
 function drag(event) {
   if (!(event.buttons & 1)) return;
   const box = $("stage").getBoundingClientRect();
-  if (view.zoom === 1) {
-    setSplit((100 * (event.clientX - box.left)) / box.width);
-  } else if (event.type === "pointermove") {
-    view.x -= event.movementX / box.width / view.zoom;
-    view.y -= event.movementY / box.height / view.zoom;
-    place();
-  }
+  if (view.zoom === 1) setSplit((100 * (event.clientX - box.left)) / box.width);
+  else if (event.type === "pointermove") pan(event);
 }
 
 function move(event) {
@@ -224,6 +228,14 @@ function move(event) {
   place();
 }
 
+function makeZooms(group) {
+  for (const zoom of ZOOMS) {
+    const button = element("button", { type: "button", value: zoom }, zoom === 1 ? "whole" : `${zoom}×`);
+    button.addEventListener("click", () => setZoom(zoom));
+    group.append(button);
+  }
+}
+
 function makeGallery() {
   data.gallery.forEach((picture, i) => {
     const image = element("img", { src: picture.shown[0].src, alt: "" });
@@ -231,11 +243,7 @@ function makeGallery() {
     button.addEventListener("click", () => chooseImage(i));
     $("thumbnails").append(button);
   });
-  for (const zoom of ZOOMS) {
-    const button = element("button", { type: "button" }, zoom === 1 ? "whole" : `${zoom}×`);
-    button.addEventListener("click", () => setZoom(zoom));
-    $("zooms").append(button);
-  }
+  document.querySelectorAll(".zooms").forEach(makeZooms);
   for (const side of ["left", "right"]) $(side).addEventListener("change", drawPictures);
   $("split").addEventListener("input", () => setSplit($("split").value));
   $("errors").addEventListener("click", () => {
