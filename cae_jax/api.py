@@ -30,7 +30,9 @@ def compress(
   quality: SupportsFloat | None = None,
   bpp: SupportsFloat | None = None,
   psnr: SupportsFloat | None = None,
+  ssimulacra2: SupportsFloat | None = None,
   size_bytes: SupportsFloat | None = None,
+  tune: str | None = None,
   effort: SupportsIndex = 0,
   keep_hidden_colour: bool = False,
   metadata: Mapping[str, BytesLike] | None = None,
@@ -40,8 +42,8 @@ def compress(
       data = cae_jax.compress(image, bpp=0.5)
       data = cae_jax.compress(image, lossless=True)
 
-  A PSNR or a size that asks for more than the lossy codec can give is met by the near-lossless or
-  the lossless one; `psnr=math.inf` is lossless.
+  A PSNR, a score or a size that asks for more than the lossy codec can give is met by the
+  near-lossless or the lossless one; `psnr=math.inf` is lossless.
 
   Args:
     image: uint8 [H, W] grey, [H, W, 3] RGB, or with alpha [H, W, 2] or [H, W, 4], of NumPy or JAX,
@@ -51,7 +53,11 @@ def compress(
     quality: 0 to 100; 50 if nothing is asked for.
     bpp: bits of the whole file per pixel, at most.
     psnr: dB of the decoded image, at least.
+    ssimulacra2: score of the decoded image, at least; 90 is hardly any visible difference, 70 high
+      quality, 50 medium.
     size_bytes: of the whole file, at most.
+    tune: of lossy files, "psnr" for small errors, which is meant if nothing is said, or "eye" for
+      how pictures look.
     effort: 0 to 9, of the lossy codec: smaller files by longer work.
     keep_hidden_colour: lossless keeps colours under full transparency, too.
     metadata: kept in the file by name, such as "icc" or "exif".
@@ -67,19 +73,25 @@ def compress(
     quality=quality,
     bpp=bpp,
     psnr=psnr,
+    ssimulacra2=ssimulacra2,
     size_bytes=size_bytes,
+    tune=tune,
     effort=effort,
     keep_hidden_colour=keep_hidden_colour,
     metadata=metadata,
   ).data
 
 
-def encode(image: Any, *, lossless: bool = False, **asked: Any) -> "Encoded | LosslessEncoded":
+def encode(
+  image: Any, *, lossless: bool = False, tune: str | None = None, **asked: Any
+) -> "Encoded | LosslessEncoded":
   """Compresses as `compress`; the result has the file as `data`, its `rate_bpp` and `psnr_db`."""
   from cae_jax.codec import automatic
+  from cae_jax.weights import shipped
 
-  lossy, exact = functools.partial(codec, None), functools.partial(codec, LOSSLESS)
-  return automatic.encode(_array_of(image), lossy, exact, exact=lossless, **asked)
+  weights = None if tune is None else shipped.tuned(tune)
+  lossy, exact = functools.partial(codec, weights), functools.partial(codec, LOSSLESS)
+  return automatic.encode(_array_of(image), lossy, exact, exact=lossless, tune=tune, **asked)
 
 
 def decompress(

@@ -1,6 +1,7 @@
 """The `cae` command: compress, decompress, info and compare, for one file or many.
 
-cae compress IN OUT.cae [--quality=Q | --bpp=X | --psnr=X | --bytes=N]
+cae compress IN OUT.cae [--quality=Q | --bpp=X | --psnr=X | --ssimulacra2=X | --bytes=N]
+                        [--tune=psnr|eye]
 cae compress IN OUT.cae --lossless | --near_lossless=T
 cae compress IN-OR-FOLDER ... --output_dir=DIR [--recursive] [--jobs=N] [--skip_existing]
 cae decompress IN.cae OUT.png [--look=B] [--region=TOP,LEFT,HEIGHT,WIDTH | --preview] [--salvage]
@@ -30,12 +31,14 @@ import cae_jax
 from cae_jax import batch, commands, console, streams
 from cae_jax.batch import Job, Outcome
 from cae_jax.codec import DEFAULT_MAX_PIXELS
+from cae_jax.codec.info import TUNES
 from cae_jax.codec.targets import checked_look
 from cae_jax.data.listing import is_image
 from cae_jax.errors import UsageError
 from cae_jax.images.files import FORMATS
 from cae_jax.paths import shown, user_path
 from cae_jax.streams import Place, Stream
+from cae_jax.weights.shipped import tuned
 
 BROKEN_PIPE_STATUS = 141  # as of a program that the signal ends
 # Files in folders that are images, too, though Pillow does not read them by itself.
@@ -113,6 +116,7 @@ def _subparser(subparsers, name: str, run: Callable, text: str) -> argparse.Argu
 
 def _add_compress(parser: argparse.ArgumentParser) -> None:
   _add_files(parser, "OUT.cae")
+  _add_weights_or_tune(parser)
   goal = _add_goal(parser)
   goal.add_argument("--lossless", action="store_true", help="every sample comes back")
   goal.add_argument(
@@ -135,6 +139,7 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
 
 def _add_decompress(parser: argparse.ArgumentParser) -> None:
   _add_files(parser, "OUT.png")
+  _add_weights(parser)
   parser.add_argument(
     "--format",
     choices=sorted(suffix.removeprefix(".") for suffix in FORMATS),
@@ -162,6 +167,20 @@ def _add_decompress(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     "--salvage", action="store_true", help="write what is left of a damaged file, and say what not"
+  )
+
+
+def _add_weights_or_tune(parser: argparse.ArgumentParser) -> None:
+  which = parser.add_mutually_exclusive_group()
+  _add_weights(which)
+  which.add_argument(
+    "--tune", choices=TUNES, help="make lossy files for small errors (psnr) or for the eye"
+  )
+
+
+def _add_weights(parser: argparse._ActionsContainer) -> None:
+  parser.add_argument(
+    "--weights", metavar="NAME_OR_FILE", type=_path, help="others than the shipped ones"
   )
 
 
@@ -193,9 +212,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--bpg_dir", type=_path, metavar="DIR", help="folder of bpgenc and bpgdec; else the PATH"
   )
-  parser.add_argument(
-    "--weights", metavar="NAME_OR_FILE", type=_path, help="others than the shipped ones"
-  )
+  _add_weights_or_tune(parser)
   parser.add_argument("--no_open", action="store_true", help="leave the browser alone")
   parser.add_argument("--force", action="store_true", help="overwrite the page")
 
@@ -209,14 +226,17 @@ def _add_goal(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGro
   goal.add_argument("--quality", type=float, metavar="Q", help="0 to 100; 50 if nothing is given")
   goal.add_argument("--bpp", type=float, metavar="X", help="at most X bits per pixel")
   goal.add_argument("--psnr", type=float, metavar="X", help="at least X dB; inf is lossless")
+  goal.add_argument(
+    "--ssimulacra2", type=float, metavar="X", help="a score of at least X; 90 hardly differs"
+  )
   goal.add_argument("--bytes", type=int, metavar="N", help="a file of at most N bytes")
   return goal
 
 
 def _goal(arguments: argparse.Namespace) -> dict[str, Any]:
   """The options of `_add_goal`, as the codecs call them."""
-  names = {"quality": "quality", "bpp": "bpp", "psnr": "psnr", "bytes": "size_bytes"}
-  return {name: getattr(arguments, option) for option, name in names.items()}
+  targets = {name: getattr(arguments, name) for name in ("quality", "bpp", "psnr", "ssimulacra2")}
+  return {**targets, "size_bytes": arguments.bytes}
 
 
 def _add_files(parser: argparse.ArgumentParser, out: str) -> None:
@@ -240,9 +260,6 @@ def _add_files(parser: argparse.ArgumentParser, out: str) -> None:
   present.add_argument("--force", action="store_true", help="overwrite files")
   present.add_argument(
     "--skip_existing", action="store_true", help="leave out what there is a file of already"
-  )
-  parser.add_argument(
-    "--weights", metavar="NAME_OR_FILE", type=_path, help="others than the shipped ones"
   )
   _add_json(parser)
 
@@ -283,9 +300,12 @@ def _compress(arguments: argparse.Namespace) -> int:
         "--output_dir for many files"
       )
 
+  if arguments.tune is not None:
+    tuned(arguments.tune)  # is an error once, not for each file
   command = functools.partial(
     commands.compress_file,
     weights=_weights(arguments),
+    tune=arguments.tune,
     strip=arguments.strip,
     lossless=arguments.lossless,
     near_lossless=arguments.near_lossless,
@@ -349,7 +369,7 @@ def _compare(arguments: argparse.Namespace) -> int:
   lines = commands.compare_file(
     source,
     target,
-    weights=_weights(arguments),
+    weights=_weights(arguments) if arguments.tune is None else tuned(arguments.tune),
     codecs=arguments.codecs,
     bpg_dir=arguments.bpg_dir,
     overwrite=arguments.force,

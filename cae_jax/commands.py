@@ -20,6 +20,7 @@ from cae_jax.coding.metadata import MAX_METADATA_BYTES
 from cae_jax.errors import MissingExtraError, UsageError
 from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image, read_rgb
 from cae_jax.streams import Place, name_of, read_bytes, write_bytes
+from cae_jax.weights.shipped import find_for_file, tuned
 
 if TYPE_CHECKING:
   from cae_jax.codec.encoding import Encoded
@@ -101,6 +102,7 @@ def compress_bytes(
   name: str,
   *,
   weights: str | None = None,
+  tune: str | None = None,
   strip: bool = False,
   lossless: bool = False,
   near_lossless: int | None = None,
@@ -115,6 +117,7 @@ def compress_bytes(
     data: of any image file that Pillow reads.
     name: what errors call it.
     weights: a shipped name or a file; the default ones if None.
+    tune: as of `cae_jax.compress`, in the place of weights.
     strip: leaves out colour profile, EXIF and XMP.
     lossless, near_lossless, keep_hidden_colour: as of `cae_jax.compress`.
     effort: of `Codec.encode`.
@@ -124,7 +127,7 @@ def compress_bytes(
     Error: the bytes are no image, or the goal cannot be met.
   """
   exact = lossless or near_lossless is not None or goal.get("psnr") == math.inf
-  lossy, closest = _codecs(weights)
+  lossy, closest = _codecs(weights, tune)
   more = dict(metadata or {})
 
   def encode(image: ImageFile):
@@ -136,6 +139,7 @@ def compress_bytes(
       exact=lossless,
       near_lossless=near_lossless,
       keep_hidden_colour=keep_hidden_colour,
+      tune=tune,
       effort=effort,
       metadata={**kept, **more},
       **goal,
@@ -152,8 +156,9 @@ def compress_bytes(
       deep = read(exact=True)
       if deep.bits > 8:
         (encoded, notes), image = encode(deep), deep
-  if effort and isinstance(encoded, LosslessEncoded):
-    notes.append("effort not used, that is of lossy files")
+  unused = [name for name, value in (("effort", effort), ("tune", tune)) if value]
+  if unused and isinstance(encoded, LosslessEncoded):
+    notes.append(f"{' and '.join(unused)} not used, that is of lossy files")
   if exact and not keep_hidden_colour and hides_colours(image.pixels):
     notes.append("colours under full transparency dropped; --keep_hidden_colour keeps them")
   return Compressed(encoded, [*image.notes, *notes])
@@ -236,7 +241,8 @@ def image_file(name: Path, decoded: Decoded) -> tuple[bytes, tuple[str, ...]]:
 def describe_file(source: Place, _: None = None) -> Result:
   """Puts into words what `info` says of a .cae file, in several lines."""
   content = info(read_bytes(source))
-  level = "" if content.rate_level is None else f", rate level {content.rate_level}"
+  rate = content.rate_level
+  level = "" if rate is None else f", rate level {rate}, tuned for {content.tune}"
   if content.largest_error is not None:
     level = f", near-lossless, errors of at most {content.largest_error}"
     level = level if content.largest_error else ", lossless"
@@ -327,8 +333,12 @@ def load_codec(weights: str | None) -> Any:
   return found
 
 
-def _codecs(weights: str | None) -> tuple[Callable, Callable]:
+def _codecs(weights: str | None, tune: str | None) -> tuple[Callable, Callable]:
   """What makes the lossy and the lossless codec; one of them of the weights that are asked for."""
+  if tune is not None:
+    if weights is not None:
+      raise UsageError("weights and tune both say which weights to take; expected one of them")
+    weights = tuned(tune)
   lossy, lossless = (lambda: load_codec(weights)), (lambda: load_codec(api.LOSSLESS))
   if weights is None or not isinstance(load_codec(weights), LosslessCodec):
     return lossy, lossless
@@ -341,8 +351,6 @@ def _codecs(weights: str | None) -> tuple[Callable, Callable]:
 
 def codec_for(header: Header, weights: str | None) -> Any:
   """Returns the codec of weights; if None, that of the shipped ones that a file was made with."""
-  from cae_jax.weights.shipped import find_for_file
-
   if weights is not None:
     return load_codec(weights)
   return load_codec(str(find_for_file(header.model_id, header.model_hash.hex())))

@@ -28,8 +28,8 @@ FORMAT = "CAE"
 EXTENSION = ".cae"
 MIME_TYPE = "image/x-cae"
 OPTIONS = (
-  "quality", "bpp", "psnr", "size_bytes", "lossless", "near_lossless", "effort",
-  "keep_hidden_colour",
+  "quality", "bpp", "psnr", "ssimulacra2", "size_bytes", "lossless", "near_lossless", "tune",
+  "effort", "keep_hidden_colour",
 )  # fmt: skip
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 # Pillow's names of metadata, and those of .cae files.

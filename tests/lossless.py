@@ -75,10 +75,12 @@ class LossyStandIn:
   Attributes:
     size_bytes: of its largest file.
     psnr_db: of that.
+    ssimulacra2: of that.
   """
 
   size_bytes: int = 100
   psnr_db: float = 40.0
+  ssimulacra2: float = 70.0
 
   def encode(self, image, *, effort=0, metadata=None, **target):
     """Meets targets of its range, as `Codec.encode`."""
@@ -86,6 +88,8 @@ class LossyStandIn:
     [(name, value)] = target.items() or {"quality": 50}.items()
     if name == "psnr" and value > self.psnr_db:
       raise OutOfReach(f"{value:g} dB cannot be met")
+    if name == "ssimulacra2" and value > self.ssimulacra2:
+      raise OutOfReach(f"a score of {value:g} cannot be met")
     limit = value * image.shape[0] * image.shape[1] / 8 if name == "bpp" else value
     if name in ("bpp", "size_bytes") and limit >= self.size_bytes:
       return LossyEncoded(bytes(self.size_bytes), self.psnr_db, is_best=True)

@@ -1,15 +1,22 @@
 """The codec that meets a target: lossy, near-lossless, or lossless where it asks for that."""
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
-from cae_jax.codec.kinds import as_array
+from cae_jax.codec.kinds import as_array, visible_ssimulacra2
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
-from cae_jax.codec.targets import OutOfReach, checked_effort, checked_target, one_target
+from cae_jax.codec.targets import (
+  MAX_SSIMULACRA2,
+  OutOfReach,
+  checked_effort,
+  checked_target,
+  one_target,
+)
 from cae_jax.coding.varint import BytesLike
 from cae_jax.errors import UsageError
 
@@ -30,6 +37,7 @@ def encode(
   *,
   exact: bool = False,
   near_lossless: SupportsIndex | None = None,
+  tune: str | None = None,
   effort: SupportsIndex = 0,
   keep_hidden_colour: bool = False,
   metadata: Mapping[str, BytesLike] | None = None,
@@ -37,18 +45,20 @@ def encode(
 ) -> "Encoded | LosslessEncoded":
   """Compresses an image by the codec that meets what is asked for.
 
-  A PSNR above what the lossy codec reaches, or a size above what it can use, is met by the
-  near-lossless one; an infinite PSNR, or a size that allows it, by the lossless one.
+  A PSNR or score above what the lossy codec reaches, or a size above what it can use, is met by
+  the near-lossless one; an infinite PSNR, a score of 100, or a size that allows it, by the lossless
+  one.
 
   Args:
-    image: as of `Codec.compress`; of 16 bits with a size, a PSNR, near_lossless or lossless only.
+    image: as of `Codec.compress`; of 16 bits with another target than a quality only.
     lossy, lossless: make the codecs when they are needed.
     exact: lossless.
     near_lossless: how much samples may change.
+    tune: what the lossy codec was asked to be tuned for, if anything was said.
     effort: of the lossy codec.
     keep_hidden_colour: see `LosslessCodec.compress`.
     metadata: kept in the file by name.
-    **targets: quality, bpp, psnr or size_bytes, one of them at most.
+    **targets: quality, bpp, psnr, ssimulacra2 or size_bytes, one of them at most.
   Raises:
     UsageError: more than one target, or one that cannot be met.
   """
@@ -63,25 +73,31 @@ def encode(
       metadata=metadata,
     )
 
+  def score_of(found: LosslessEncoded) -> float:
+    return visible_ssimulacra2(image, lossless().decompress(found.data, max_pixels=found.pixels))
+
   name, value = next(iter(given.items()), ("quality", 0))
-  if name == "psnr" and value == math.inf:
+  if (name, value) in (("psnr", math.inf), ("ssimulacra2", MAX_SSIMULACRA2)):
     name = "lossless"
   if name in ("lossless", "near_lossless"):
     if effort:
       raise UsageError(f"{name} has one effort only; leave effort out")
+    if tune is not None:
+      raise UsageError(f"{name} leaves nothing to be tuned; leave tune out")
     return near(value if name == "near_lossless" else 0)
   image = as_array(image)
+  closest = functools.partial(_nearest, near, score_of, name)
   if image.dtype == np.uint16 and name != "quality":
-    return _nearest(near, name, checked_target(name, value), image)
+    return closest(checked_target(name, value), image)
   try:
     encoded = lossy().encode(image, effort=effort, metadata=metadata, **given)
   except OutOfReach:
-    return _nearest(near, name, checked_target(name, value), image)
+    return closest(checked_target(name, value), image)
   if name in ("bpp", "size_bytes") and encoded.is_best:
     target = checked_target(name, value)
     if len(encoded.data) < _ROOM * _limit_bytes(name, target, image):
       with contextlib.suppress(OutOfReach):
-        closer = _nearest(near, name, target, image, encoded.psnr_db)
+        closer = closest(target, image, encoded.psnr_db)
         return closer if closer.psnr_db > encoded.psnr_db else encoded
   return encoded
 
@@ -92,12 +108,15 @@ def _limit_bytes(name: str, target: float, image: np.ndarray) -> float:
 
 def _nearest(
   near: Callable[[int], LosslessEncoded],
+  score_of: Callable[[LosslessEncoded], float],
   name: str,
   target: float,
   image: np.ndarray,
   least_db: float = 0,
 ) -> LosslessEncoded:
   """Of the near-lossless files of at least a PSNR the smallest, or of at most a size the closest.
+
+  An SSIMULACRA2 score is met as a PSNR is.
 
   Raises:
     OutOfReach: none of about `least_db` or more is as small.
@@ -108,6 +127,10 @@ def _nearest(
     start = min(_error_of(target, peak), most)
     found, _ = _search(near, start, most, lambda found: found.psnr_db < target)
     assert found is not None, "no error has any PSNR"
+    return found
+  if name == "ssimulacra2":
+    found, _ = _search(near, min(1, most), most, lambda found: score_of(found) < target)
+    assert found is not None, "no error has the highest score"
     return found
   limit = _limit_bytes(name, target, image)
   exact = near(0)

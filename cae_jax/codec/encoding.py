@@ -3,14 +3,14 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from cae_jax.codec import checked, windows
 from cae_jax.codec.coders.base import Coded, LatentCoder
-from cae_jax.codec.info import pack_rate
-from cae_jax.codec.kinds import take_apart, visible_psnr_db
+from cae_jax.codec.info import TUNES, pack_rate
+from cae_jax.codec.kinds import put_together, take_apart, visible_psnr_db, visible_ssimulacra2
 from cae_jax.codec.lossless.sections import plain_section
 from cae_jax.codec.rate_search import largest_within
 from cae_jax.codec.targets import EFFORT_STEPS, MAX_QUALITY, OutOfReach
@@ -24,9 +24,11 @@ from cae_jax.errors import UsageError
 _SIZE_TOLERANCE = 0.01  # a file may be this much smaller than its target
 _PSNR_TOLERANCE_DB = 0.02
 _PSNR_CEILING_DB = 200.0  # stands for infinity in a search
+_SSIMULACRA2_TOLERANCE = 0.2
 # From the lowest to the highest rate level of a photograph, for the first steps of a search.
 _LOG_SIZE_RANGE = math.log(30)
 _PSNR_RANGE_DB = 16.0
+_SSIMULACRA2_RANGE = 80.0
 
 
 class Analysed:
@@ -37,6 +39,7 @@ class Analysed:
     model_id, model_hash: for the header.
     image: uint8, see `kinds.take_apart`.
     metadata: by name, see `check_metadata`.
+    tune: what the weights are for, for the header.
   """
 
   def __init__(
@@ -46,10 +49,12 @@ class Analysed:
     model_hash: bytes,
     image: np.ndarray,
     metadata: Mapping[str, BytesLike] | None = None,
+    tune: str = TUNES[0],
   ):
     self.coder = coder
     self.planes = take_apart(image)
     self._header = Header(model_id, model_hash, self.planes.kind, *self.planes.rgb.shape[:2])
+    self._tune = tune
     self._metadata = check_metadata(metadata)
     self.y = windows.analyse(coder, self.planes.rgb)
     alpha = self.planes.alpha
@@ -76,7 +81,7 @@ class Analysed:
       section = checked.seal(coded.section, coded.symbols, number, self.coder.coarse_parts)
       sections.append(section)
       y_hat[tile] = coded.y_hat
-    parameters = pack_rate(rate_level) if self.coder.rate_levels else b""
+    parameters = pack_rate(rate_level, self._tune) if self.coder.rate_levels else b""
     header = dataclasses.replace(self._header, parameters=parameters)
     data = pack(header, [*sections, *self._alpha_sections], self._metadata)
     return Encoded(self, data, rate_level, y_hat)
@@ -120,9 +125,20 @@ class Encoded:
   @functools.cached_property
   def psnr_db(self) -> float:
     """PSNR of the decoded 8-bit image; of its colours where any can be seen, if it has alpha."""
+    return visible_psnr_db(self._source.planes, self._rgb)
+
+  @functools.cached_property
+  def ssimulacra2(self) -> float:
+    """SSIMULACRA2 score of the decoded 8-bit image, see `kinds.visible_ssimulacra2`."""
+    planes = self._source.planes
+    image, image_hat = (put_together(planes._replace(rgb=rgb)) for rgb in (planes.rgb, self._rgb))
+    return visible_ssimulacra2(image, image_hat)
+
+  @functools.cached_property
+  def _rgb(self) -> np.ndarray:
+    """What a decoder makes of the colours, uint8 [H, W, 3]."""
     source = self._source
-    rgb = windows.synthesise(source.coder, self._y_hat, self.rate_level, *source.shape)
-    return visible_psnr_db(source.planes, rgb)
+    return windows.synthesise(source.coder, self._y_hat, self.rate_level, *source.shape)
 
 
 def encode_quality(source: Analysed, quality: float, effort: int = 0) -> Encoded:
@@ -177,26 +193,66 @@ def encode_psnr(source: Analysed, psnr_db: float, effort: int = 0) -> Encoded:
   Raises:
     OutOfReach: the highest quality does not reach it.
   """
+  value_of = lambda trial: min(trial.psnr_db, _PSNR_CEILING_DB)
+  found = _smallest(source, effort, value_of, psnr_db, _PSNR_TOLERANCE_DB, _PSNR_RANGE_DB)
+  if found is None:
+    best = source.encode(source.coder.rate_levels, effort)
+    raise OutOfReach(
+      f"{psnr_db:g} dB cannot be met: this image has {best.psnr_db:.2f} dB at the highest quality"
+    )
+  return found
+
+
+def encode_ssimulacra2(source: Analysed, score: float, effort: int = 0) -> Encoded:
+  """Finds the smallest file of at least this SSIMULACRA2 score, or one within 0.2 of it.
+
+  Raises:
+    OutOfReach: the highest quality does not reach it.
+    UsageError: the image is too small to have one.
+  """
+  value_of = lambda trial: trial.ssimulacra2
+  found = _smallest(source, effort, value_of, score, _SSIMULACRA2_TOLERANCE, _SSIMULACRA2_RANGE)
+  if found is None:
+    best = source.encode(source.coder.rate_levels, effort)
+    raise OutOfReach(
+      f"an SSIMULACRA2 score of {score:g} cannot be met: this image has {best.ssimulacra2:.2f} at "
+      "the highest quality"
+    )
+  return found
+
+
+def _smallest(
+  source: Analysed,
+  effort: int,
+  value_of: Callable[[Encoded], float],
+  least: float,
+  tolerance: float,
+  rise: float,
+) -> Encoded | None:
+  """Finds the smallest file of at least some value; None if the highest quality has less.
+
+  Args:
+    source, effort: of the file.
+    value_of: of a trial, rising with the rate level.
+    least: what the value must reach; the search ends within a tolerance above it.
+    tolerance: of the value.
+    rise: of the value from the lowest to the highest level, for the first steps.
+  """
   levels = source.coder.rate_levels
 
   def search(effort: int, start: int | None) -> Encoded | None:
     # The mirror image of the largest file within a limit.
     return largest_within(
       lambda level: source.encode(levels - level, effort),
-      lambda trial: -min(trial.psnr_db, _PSNR_CEILING_DB),
-      -psnr_db,
-      tolerance=_PSNR_TOLERANCE_DB,
+      lambda trial: -value_of(trial),
+      -least,
+      tolerance=tolerance,
       levels=levels,
-      slope=_PSNR_RANGE_DB / levels,
+      slope=rise / levels,
       start=start,
     )
 
   found = search(0, None)
   if effort:
     found = search(effort, levels - found.rate_level if found else 0)
-  if found is None:
-    best = source.encode(levels, effort)
-    raise OutOfReach(
-      f"{psnr_db:g} dB cannot be met: this image has {best.psnr_db:.2f} dB at the highest quality"
-    )
   return found

@@ -20,13 +20,14 @@ from cae_jax.codec.targets import DEFAULT_QUALITY, checked_effort, checked_targe
 from cae_jax.coding.bitstream import Container
 from cae_jax.coding.varint import BytesLike
 from cae_jax.errors import UsageError
-from cae_jax.weights import Weights
+from cae_jax.weights import Weights, shipped
 from cae_jax.weights.look import Look, check_look
 
 _TARGETS: Mapping[str, Callable[[Analysed, float, int], Encoded]] = {
   "quality": encoding.encode_quality,
   "bpp": encoding.encode_bpp,
   "psnr": encoding.encode_psnr,
+  "ssimulacra2": encoding.encode_ssimulacra2,
   "size_bytes": encoding.encode_bytes,
 }
 
@@ -73,11 +74,12 @@ class Codec(FileDecoder):
     quality: SupportsFloat | None = None,
     bpp: SupportsFloat | None = None,
     psnr: SupportsFloat | None = None,
+    ssimulacra2: SupportsFloat | None = None,
     size_bytes: SupportsFloat | None = None,
     effort: SupportsIndex = 0,
     metadata: Mapping[str, BytesLike] | None = None,
   ) -> bytes:
-    """Compresses an image at a quality or, by a few trials, of a given size or PSNR.
+    """Compresses an image at a quality or, by a few trials, of a given size, PSNR or score.
 
     Args:
       image: uint8 [H, W] grey, [H, W, 3] RGB, or with alpha [H, W, 2] or [H, W, 4], of NumPy or
@@ -85,6 +87,7 @@ class Codec(FileDecoder):
       quality: 0 to 100; 50 if nothing is asked for.
       bpp: bits of the whole file per pixel, at most; it ends within 1 % below.
       psnr: dB of the decoded image, at least; the smallest such file, within 0.02 dB.
+      ssimulacra2: score of the decoded image, at least; the smallest such file, within 0.2.
       size_bytes: of the whole file, at most; it ends within 1 % below.
       effort: 0 to 9; above 0 the latents are refined for this image by gradient steps, which takes
         seconds to minutes and makes the file smaller. The decoder has no more work.
@@ -99,6 +102,7 @@ class Codec(FileDecoder):
       quality=quality,
       bpp=bpp,
       psnr=psnr,
+      ssimulacra2=ssimulacra2,
       size_bytes=size_bytes,
       effort=effort,
       metadata=metadata,
@@ -111,21 +115,23 @@ class Codec(FileDecoder):
     quality: SupportsFloat | None = None,
     bpp: SupportsFloat | None = None,
     psnr: SupportsFloat | None = None,
+    ssimulacra2: SupportsFloat | None = None,
     size_bytes: SupportsFloat | None = None,
     effort: SupportsIndex = 0,
     metadata: Mapping[str, BytesLike] | None = None,
   ) -> Encoded:
     """Compresses as `compress`; the result has the file as `data`, its `rate_bpp`, `psnr_db`."""
     backend.require()
-    asked = {"quality": quality, "bpp": bpp, "psnr": psnr, "size_bytes": size_bytes}
-    given = one_target(asked)
+    asked = {"quality": quality, "bpp": bpp, "psnr": psnr, "ssimulacra2": ssimulacra2}
+    given = one_target(asked | {"size_bytes": size_bytes})
     steps = checked_effort(effort)
     if not self.coder.rate_levels:
       self._check_fixed_rate(given, steps)
-    [(name, value)] = given.items() or {"quality": DEFAULT_QUALITY}.items()
-    target = checked_target(name, value)
-    source = Analysed(self.coder, self.weights.name, self._hash, image, metadata)
-    return _TARGETS[name](source, target, steps)
+    [(asked_for, value)] = given.items() or {"quality": DEFAULT_QUALITY}.items()
+    target = checked_target(asked_for, value)
+    name, tune = self.weights.name, shipped.tune_of(self.weights.name)
+    source = Analysed(self.coder, name, self._hash, image, metadata, tune)
+    return _TARGETS[asked_for](source, target, steps)
 
   def _decode(
     self, container: Container, region: Region | None, salvage: bool, look: float

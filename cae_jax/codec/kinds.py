@@ -90,6 +90,35 @@ def visible_psnr_db(planes: Planes, rgb_hat: np.ndarray) -> float:
   return metrics.psnr_from_mse(total / max(count, 1))
 
 
+def visible_ssimulacra2(image: np.ndarray, image_hat: np.ndarray) -> float:
+  """Computes the SSIMULACRA2 score of a decoded image, of either type and any kind.
+
+  Grey counts as three equal channels; pixels that are fully transparent count as if they were kept.
+
+  Raises:
+    UsageError: the image is too small to have one.
+  """
+  height, width = image.shape[:2]
+  least = metrics.SSIMULACRA2_MIN_SIDE
+  if min(height, width) < least:
+    raise UsageError(
+      f"ssimulacra2 needs an image of at least {least} x {least} pixels, got {width} x {height}; "
+      "give a quality or a PSNR"
+    )
+  x, x_hat = (_as_rgb(colours) for colours in (image, image_hat))
+  if has_alpha(kind_of(image, (np.uint8, np.uint16))):
+    x_hat = np.where(image[..., -1:] > 0, x_hat, x)
+  peak = np.iinfo(image.dtype).max
+  return float(metrics.ssimulacra2(x, x_hat, float(peak), recursive=False))
+
+
+def _as_rgb(image: np.ndarray) -> np.ndarray:
+  """Colours of an image of any kind, [H, W, 3]."""
+  channels = image[..., None] if image.ndim == 2 else image
+  colours = channels[..., : 1 if channels.shape[2] < 3 else 3]
+  return np.broadcast_to(colours, (*image.shape[:2], 3))
+
+
 def as_array(image: Any) -> np.ndarray:
   """Returns an array of NumPy or JAX as one of NumPy.
 

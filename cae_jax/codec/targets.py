@@ -12,6 +12,7 @@ from cae_jax.errors import UsageError
 
 DEFAULT_QUALITY = 50.0
 MAX_QUALITY = 100.0
+MAX_SSIMULACRA2 = 100.0  # of equal pictures
 # Steps of `refine` for each effort.
 EFFORT_STEPS = (0, 1, 2, 4, 6, 8, 11, 14, 18, 24)
 MAX_EFFORT = len(EFFORT_STEPS) - 1
@@ -46,6 +47,8 @@ def checked_target(name: str, value: SupportsFloat) -> float:
   if name == "quality":
     if not 0 <= number <= MAX_QUALITY:
       raise UsageError(f"quality {number:g}: expected 0 to {MAX_QUALITY:g}")
+  elif name == "ssimulacra2" and number > MAX_SSIMULACRA2:
+    raise UsageError(f"ssimulacra2 {number:g}: expected a score of at most {MAX_SSIMULACRA2:g}")
   elif not 0 < number < math.inf:
     raise UsageError(f"{name} {number:g}: expected a positive number")
   return number

@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+from cae_jax.errors import UsageError
 from cae_jax.weights import WeightsError, read_metadata
 from cae_jax.weights.look import SUFFIX as LOOK_SUFFIX
 
 DEFAULT = "context"
+EYE = "eye"  # tuned for how pictures look
 FOLDER = Path(__file__).parent
 
 
@@ -32,6 +34,29 @@ def find(name_or_path: str | os.PathLike | None = None) -> Path:
     f"this version of cae_jax comes without weights named {name!r} ({_names(files)}); give a "
     "weights file, such as the weights.safetensors of a training run"
   )
+
+
+def tuned(tune: str) -> str:
+  """Returns the name of the shipped weights that are tuned for "psnr" or for the "eye".
+
+  Raises:
+    UsageError: there is no such tune, or this version comes without weights for it.
+  """
+  names = {"psnr": DEFAULT, "eye": EYE}
+  if tune not in names:
+    raise UsageError(f"tune {tune!r}: expected {' or '.join(names)}")
+  files = shipped()
+  if names[tune] not in files:
+    raise UsageError(
+      f"tune {tune!r}: its weights are not shipped in this version of cae_jax ({_names(files)}); "
+      "leave tune out"
+    )
+  return names[tune]
+
+
+def tune_of(name: str) -> str:
+  """Returns what weights of a name are tuned for, "psnr" or "eye"."""
+  return "eye" if name == EYE else "psnr"
 
 
 def find_for_file(model_id: str, model_hash: str) -> Path:

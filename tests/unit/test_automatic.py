@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cae_jax.codec import automatic
+from cae_jax.codec.kinds import visible_ssimulacra2
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
 from cae_jax.codec.targets import OutOfReach
 from cae_jax.errors import UsageError
@@ -51,7 +52,9 @@ def _error(encoded, image):
   return int(np.abs(codec().decompress(encoded.data).astype(int) - image).max())
 
 
-@pytest.mark.parametrize("asked", [{}, {"quality": 100}, {"psnr": 39}, {"bpp": 1}, {"effort": 3}])
+@pytest.mark.parametrize(
+  "asked", [{}, {"quality": 100}, {"psnr": 39}, {"ssimulacra2": 60}, {"bpp": 1}, {"effort": 1}]
+)
 def test_what_the_lossy_codec_can_do_is_its_own(asked):
   assert isinstance(encode(lossless=_never, **asked), LossyEncoded)
 
@@ -92,6 +95,18 @@ def test_16_bits_have_any_psnr(psnr):
 @pytest.mark.parametrize("image", [IMAGE, DEEP], ids=["uint8", "uint16"])
 def test_a_psnr_beyond_all_is_lossless(image):
   assert encode(image, psnr=5000).psnr_db == math.inf
+
+
+@pytest.mark.parametrize("image", [IMAGE, DEEP], ids=["uint8", "uint16"])
+def test_a_score_beyond_the_lossy_codec_is_met_by_the_largest_error_that_does(image):
+  lossy = (lambda: LOSSY) if image.dtype == np.uint8 else _never
+  score = lambda encoded: visible_ssimulacra2(image, codec().decompress(encoded.data))
+  encoded = encode(image, lossy=lossy, ssimulacra2=90)
+  assert encoded.largest_error > 0
+  assert score(encoded) >= 90
+  larger = codec().encode(image, near_lossless=encoded.largest_error * 33 // 32 + 1)
+  assert score(larger) < 90
+  assert encode(image, lossy=_never, ssimulacra2=100).how == "lossless"
 
 
 def test_searches_are_short():
@@ -164,7 +179,7 @@ def test_an_image_of_one_value():
 @pytest.mark.parametrize("name", ["exact", "near_lossless"])
 def test_an_effort_of_the_lossless_codec_is_refused(name):
   with pytest.raises(UsageError, match="lossless has one effort only; leave effort out"):
-    encode(lossy=_never, lossless=_never, effort=2, **{name: 1})
+    encode(lossy=_never, lossless=_never, effort=1, **{name: 1})
 
 
 @pytest.mark.parametrize(

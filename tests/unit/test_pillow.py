@@ -142,7 +142,13 @@ def test_options_reach_the_codec(monkeypatch):
 
   monkeypatch.setattr(api, "compress", compress)
   given = {"bpp": 0.5, "quality": 40, "psnr": 1, "size_bytes": 9, "lossless": True}
-  given |= {"near_lossless": 2, "effort": 3, "keep_hidden_colour": True}
+  given |= {
+    "ssimulacra2": 70,
+    "tune": "psnr",
+    "near_lossless": 2,
+    "effort": 1,
+    "keep_hidden_colour": True,
+  }
   image = Image.new("RGB", (3, 2))
   assert saved(image, optimize=True, **given) == b"bytes"  # as others, ours ignores other options
   assert asked == {**given, "metadata": {}}

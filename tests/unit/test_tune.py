@@ -1,0 +1,168 @@
+"""Weights tuned for PSNR and for the eye beside each other, and files of an SSIMULACRA2 score."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import cae_jax
+from cae_jax import api, codec, commands, compile_cache
+from cae_jax.codec.info import TUNES
+from cae_jax.codec.kinds import visible_ssimulacra2
+from cae_jax.images.files import encode_image, write_image
+from cae_jax.images.metrics import ssimulacra2
+from cae_jax.weights import load_weights, save_weights, shipped
+from tests.command_line import one_error, run
+from tests.lossless import tiny_weights
+from tests.models import context_codec, context_weights, photo
+
+IMAGE = photo(64, 64, seed=2)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+  """The shipped weights are tiny ones, under the names of two tunes."""
+  monkeypatch.setenv(compile_cache.ENVIRONMENT, "")
+  folder = tmp_path / "weights"
+  folder.mkdir()
+  save_weights(folder / "tiny.safetensors", context_weights())
+  save_weights(folder / "eye.safetensors", _eye())
+  save_weights(folder / "exact.safetensors", tiny_weights())
+  monkeypatch.setattr(api, "LOSSLESS", tiny_weights().name)
+  monkeypatch.setattr(shipped, "FOLDER", folder)
+  monkeypatch.setattr(shipped, "DEFAULT", "tiny")
+  api._codec.cache_clear()
+  yield folder
+  api._codec.cache_clear()
+
+
+def _eye():
+  """Other weights than the tiny ones, by their hash as well."""
+  params = {**context_weights().params}
+  params["log_step"] = params["log_step"] + np.asarray(0.01, params["log_step"].dtype)
+  return dataclasses.replace(context_weights(), name="eye", params=params)
+
+
+def test_every_tune_of_files_has_weights():
+  assert [shipped.tune_of(shipped.tuned(tune)) for tune in TUNES] == list(TUNES)
+  assert shipped.tune_of("mine") == "psnr"
+
+
+def test_files_say_their_tune_and_are_decoded_by_its_weights():
+  files = {tune: cae_jax.compress(IMAGE, quality=60, tune=tune) for tune in TUNES}
+  for tune, data in files.items():
+    name = shipped.tuned(tune)
+    content = cae_jax.info(data)
+    assert (content.tune, content.model_id) == (tune, name)
+    expected = codec.from_weights(load_weights(shipped.find(name))).decompress(data)
+    np.testing.assert_array_equal(cae_jax.decompress(data), expected)
+  assert cae_jax.compress(IMAGE, quality=60) == files["psnr"]
+  assert cae_jax.info(files["psnr"]).model_hash != cae_jax.info(files["eye"]).model_hash
+
+
+def test_the_command(tmp_path, capsys):
+  picture, cae = tmp_path / "a.png", tmp_path / "a.cae"
+  write_image(picture, IMAGE)
+  assert run("compress", picture, cae, "--tune=eye", "--quality=25") == 0
+  assert run("info", cae) == 0
+  assert ", rate level 1024, tuned for eye\n" in capsys.readouterr().out
+  assert run("decompress", cae, tmp_path / "b.png") == 0
+  (shipped.FOLDER / "eye.safetensors").unlink()
+  api._codec.cache_clear()
+  capsys.readouterr()
+  assert run("decompress", cae, tmp_path / "b.png", "--force") == 2
+  said = one_error(capsys)
+  assert "made with the weights 'eye'" in said
+  assert "which do not come with this version of cae_jax" in said
+  assert said.endswith("give their file with --weights")
+
+
+@pytest.mark.parametrize("command", ["compress", "compare"])
+def test_a_tune_whose_weights_are_not_shipped(command, folder, tmp_path, capsys):
+  (folder / "eye.safetensors").unlink()
+  with pytest.raises(
+    cae_jax.UsageError, match="'eye': its weights are not shipped in this version"
+  ):
+    cae_jax.compress(IMAGE, tune="eye")
+  picture = tmp_path / "a.png"
+  write_image(picture, IMAGE)
+  target = {"compress": [f"--output_dir={tmp_path}"], "compare": ["--no_open"]}[command]
+  assert run(command, picture, *target, "--tune=eye") == 2
+  said = one_error(capsys)
+  assert said.startswith(
+    "error: tune 'eye': its weights are not shipped in this version of cae_jax"
+  )
+  assert said.endswith("; leave tune out")
+
+
+@pytest.mark.parametrize(
+  ("asked", "message"),
+  [
+    ({"tune": "ear"}, "tune 'ear': expected psnr or eye"),
+    ({"tune": "eye", "lossless": True}, "lossless leaves nothing to be tuned; leave tune out"),
+    ({"tune": "psnr", "near_lossless": 2}, "near_lossless leaves nothing to be tuned"),
+    ({"tune": "psnr", "psnr": float("inf")}, "lossless leaves nothing to be tuned"),
+    ({"ssimulacra2": 100.1}, "ssimulacra2 100.1: expected a score of at most 100"),
+    ({"ssimulacra2": 0}, "ssimulacra2 0: expected a positive number"),
+    ({"ssimulacra2": 50, "psnr": 30}, "expected one target, got psnr and ssimulacra2"),
+  ],
+)
+def test_what_makes_no_sense(asked, message):
+  with pytest.raises(cae_jax.UsageError, match=message):
+    cae_jax.compress(IMAGE, **asked)
+
+
+def test_weights_and_tune_are_two_words_for_one_thing(tmp_path, capsys):
+  picture, cae = tmp_path / "a.png", tmp_path / "a.cae"
+  write_image(picture, IMAGE)
+  assert run("compress", picture, cae, "--weights=tiny", "--tune=psnr") == 2
+  assert "--tune: not allowed with argument --weights" in one_error(capsys)
+  assert run("compress", picture, cae, "--tune=ear") == 2
+  assert "choose from" in one_error(capsys)
+  with pytest.raises(cae_jax.UsageError, match="weights and tune both say which weights to take"):
+    commands.compress_bytes(picture.read_bytes(), "a.png", weights="tiny", tune="psnr")
+
+
+def test_a_tune_that_is_not_used_is_told():
+  deep = encode_image("a.png", IMAGE.astype(np.uint16) * 257)[0]
+  found = commands.compress_bytes(deep, "a.png", psnr=60, tune="psnr")
+  assert found.notes == ["tune not used, that is of lossy files"]
+
+
+def test_a_score_is_met():
+  ours = context_codec()
+  worst, best = (ours.encode(IMAGE, quality=quality).ssimulacra2 for quality in (0, 100))
+  wanted = (max(worst, 1) + best) / 2
+  found = ours.encode(IMAGE, ssimulacra2=wanted)
+  decoded = ours.decompress(found.data)
+  assert found.ssimulacra2 == pytest.approx(ssimulacra2(IMAGE, decoded, recursive=False), abs=0.01)
+  assert found.ssimulacra2 >= wanted
+  lower = found._source.encode(found.rate_level - 1)
+  assert found.ssimulacra2 <= wanted + 0.2 or lower.ssimulacra2 < wanted
+  with pytest.raises(
+    cae_jax.UsageError, match=r"score of 99.9 cannot be met: this image has \d+\."
+  ):
+    ours.encode(IMAGE, ssimulacra2=99.9)
+  beyond = cae_jax.encode(IMAGE, ssimulacra2=99)
+  assert beyond.how.startswith(("near-lossless", "lossless"))
+
+
+def test_scores_of_all_kinds():
+  noise = np.random.default_rng(0).integers(-30, 31, (24, 24))
+  grey = np.clip(np.add.outer(np.arange(24), np.arange(24)) * 5 + 9, 0, 255).astype(np.uint8)
+  grey_hat = np.clip(grey + noise, 0, 255).astype(np.uint8)
+  rgb, rgb_hat = (np.repeat(x[..., None], 3, axis=2) for x in (grey, grey_hat))
+  expected = float(ssimulacra2(rgb, rgb_hat, recursive=False))
+  assert visible_ssimulacra2(rgb, rgb) == 100
+  assert expected < 90
+  for image, image_hat in ((grey, grey_hat), (rgb, rgb_hat)):
+    assert visible_ssimulacra2(image, image_hat) == pytest.approx(expected)
+    deep = [x.astype(np.uint16) * 257 for x in (image, image_hat)]
+    assert visible_ssimulacra2(*deep) == pytest.approx(expected, abs=1e-3)
+    seen, hidden = np.full((24, 24, 1), 1, np.uint8), np.zeros((24, 24, 1), np.uint8)
+    with_alpha = lambda x, alpha: np.concatenate([x.reshape(24, 24, -1), alpha], axis=2)
+    for alpha, score in ((seen, expected), (hidden, 100)):
+      pair = with_alpha(image, alpha), with_alpha(image_hat, alpha)
+      assert visible_ssimulacra2(*pair) == pytest.approx(score)
+  with pytest.raises(cae_jax.UsageError, match=r"at least 8 x 8 pixels, got 9 x 7; give a quality"):
+    visible_ssimulacra2(rgb[:7, :9], rgb[:7, :9])
