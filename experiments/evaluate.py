@@ -63,6 +63,7 @@ def define_flags(flags: Flags) -> None:
   flags.integers(
     "efforts", [], "Efforts to measure our codec at besides 0; takes long.", 1, MAX_EFFORT
   )
+  flags.numbers("looks", [], "Looks to measure our codec with besides 0.", 0, 1)
   flags.string("metrics", "none", f"Further metrics, which take time: all, none, or {_METRICS}.")
   flags.integer("jobs", 1, "Processes; with more than one no times are measured.", lower_bound=1)
   flags.path("output", None, "Folder to write to.", required=True)
@@ -80,7 +81,7 @@ def main(args: Args) -> None:
 def _evaluate(args: Args) -> None:
   weights = evaluation_flags.weights(args)
   codec = codecs.load(weights)
-  own_codec.file_codecs(codec, args.efforts)  # fails now if it has no such efforts
+  own_codec.file_codecs(codec, args.efforts, args.looks)  # fails now if it has no such ones
   features = args.output / "features"
   for metric in perceptual.by_names(args.metrics, features):
     if isinstance(metric, Missing):
@@ -92,7 +93,14 @@ def _evaluate(args: Args) -> None:
   # Of each codec the version measured last counts: of ours, that of these weights.
   done = sorted(records.resume_records(log), key=lambda r: r.version == own_codec.version_of(codec))
   what = comparison.Comparison(
-    weights, args.codecs, args.bpg_dir, args.match, tuple(args.efforts), args.metrics, features
+    weights,
+    args.codecs,
+    args.bpg_dir,
+    args.match,
+    tuple(args.efforts),
+    tuple(args.looks),
+    args.metrics,
+    features,
   )
   rows = comparison.run(what, pairs(source), done=done, on_record=keep, jobs=args.jobs)
   _write(args, codec, source, set_metrics.with_kid(rows, features))

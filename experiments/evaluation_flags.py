@@ -70,6 +70,8 @@ def unseen_images(args: Args, codec: Codec) -> ImageSource:
   """Opens the images that the weights have not been trained on."""
   source = images(args)
   trained_on = TrainedOn.from_card(codec.weights.card)
+  if codec.look is not None:
+    trained_on |= TrainedOn.from_card(codec.look.card)
   by_names = " (by their names: the card of these weights has no more)" if trained_on.names else ""
   if trained_on.unlisted:
     print(

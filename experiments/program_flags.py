@@ -90,6 +90,18 @@ class Flags:
     """Defines a flag with a number, from one bound to the other."""
     absl_flags.DEFINE_float(name, default, words, lower_bound, upper_bound, flag_values=self.args)
 
+  def numbers(
+    self,
+    name: str,
+    default: Sequence[float] | None,
+    words: str,
+    lower_bound: float | None = None,
+    upper_bound: float | None = None,
+  ) -> None:
+    """Defines a flag with numbers, with commas between them, each from one bound to the other."""
+    number = absl_flags.FloatParser(lower_bound, upper_bound)
+    self._define(_ListParser(number), name, default, words)
+
   def choice(self, name: str, default: str, values: Iterable[str], words: str) -> None:
     """Defines a flag with one of several words."""
     absl_flags.DEFINE_enum(name, default, list(values), words, flag_values=self.args)

@@ -1,11 +1,12 @@
-"""Trains a model, exports its weights and reports on the test split.
+"""Trains a model or its look, exports its weights and reports on the test split.
 
   python -m experiments.train --flagfile=experiments/flags/kodak_paper.flags --source_dir=DIR
 
 The same command resumes an interrupted run; --carry_to and --carry_from take it to another machine.
 The workdir then holds flags.txt, metrics.jsonl, TensorBoard events, checkpoints/, curves.png,
 weights.safetensors, and the report on the test split: result.json, records.jsonl, table.md,
-reconstructions.png.
+reconstructions.png. --task=look trains the look of --start_weights instead, and leaves it as
+weights.look.safetensors (experiments/flags/look.flags).
 """
 
 import json
@@ -37,12 +38,11 @@ from cae_jax.models import Model
 from cae_jax.training import portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import LoopConfig, Result, train
-from cae_jax.training.optimizers import fitting_warmup, make_optimizer, make_schedule
+from cae_jax.training.optimizers import fitting_warmup
 from cae_jax.training.reporting import say
 from cae_jax.training.state import TrainState, create_state
 from cae_jax.training.workdir import holds_run, locked
-from cae_jax.weights import Weights
-from experiments import cli, train_flags, train_parts, train_tasks
+from experiments import cli, train_flags, train_look, train_parts, train_tasks
 from experiments.program_flags import Args
 from experiments.train_flags import define_flags
 
@@ -81,8 +81,13 @@ def _run(args: Args, workdir: Path) -> None:
   best = _best_state(args, workdir)  # every process takes part in reading a checkpoint
   if jax.process_index() == 0:
     path, seen = workdir / "weights.safetensors", _trained_on(args, workdir, source)
-    weights = train_parts.export(args, path, best, source, seen)
-    _report(args, workdir, weights, test, best, result)
+    card = _parts(args).export(args, path, best, source, seen)
+    _report(args, workdir, card, test, best, result)
+
+
+def _parts(args: Args) -> Any:
+  """The module that makes network, optimiser and weights of what is trained."""
+  return train_look if args.task == "look" else train_parts
 
 
 def _source(args: Args, use: str) -> ImageSource:
@@ -107,13 +112,8 @@ def _shards(args: Args, dataset: str, split: str) -> ImageSource:
   return ShardSource(args.source_dir, cae_jax.decompress, split)
 
 
-def _optimizer(args: Args):
-  schedule = make_schedule(args.schedule, args.learning_rate, args.steps, args.warmup_steps)
-  return make_optimizer(args.optimizer, schedule, args.clip_norm)
-
-
 def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
-  model, params = train_parts.network(args)
+  model, params = _parts(args).network(args)
   task = train_tasks.make(args, model, workdir, source, _source(args, "valid"))
   config = LoopConfig(
     steps=args.steps,
@@ -127,7 +127,8 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
   warmup_steps = fitting_warmup(args.warmup_steps, args.steps)
   if warmup_steps != args.warmup_steps:
     say(f"--warmup_steps={args.warmup_steps} is longer than the run: {warmup_steps} instead")
-  optimizer, params, start = _optimizer(args), _initial_params(args, model, params, source), None
+  optimizer = _parts(args).optimizer(args)
+  params, start = _initial_params(args, model, params, source), None
   if args.carry_from:
     start = _carried(workdir, task.batches, portable.read_parts(args.carry_from, params, optimizer))
   result = train(
@@ -160,12 +161,15 @@ def _carried(workdir: Path, batches: Any, start: tuple[TrainState, Any]) -> tupl
 
 def _initial_params(args: Args, model: Model, params: Any, source: ImageSource) -> Any:
   blocks = lambda count, side: random_blocks(source, count, side, args.seed)
-  return train_parts.initial_params(args, model, params, blocks)
+  return _parts(args).initial_params(args, model, params, blocks)
 
 
 def _best_state(args: Args, workdir: Path) -> TrainState:
-  """Reads the best checkpoint; where there is none, the state that was carried here."""
-  (_, params), optimizer = train_parts.network(args), _optimizer(args)
+  """Reads the best checkpoint; where there is none, the state that was carried here.
+
+  Of a look the last one: its loss is of a discriminator that learns, too.
+  """
+  (_, params), optimizer = _parts(args).network(args), _parts(args).optimizer(args)
   with Checkpoints(workdir / "checkpoints") as checkpoints:
     if args.carry_from and checkpoints.last_step is None:
       state, place = portable.read_parts(args.carry_from, params, optimizer)
@@ -174,7 +178,8 @@ def _best_state(args: Args, workdir: Path) -> TrainState:
     initial = jax.device_put(
       create_state(params, optimizer), sharding.replicated(sharding.data_mesh())
     )
-    return checkpoints.restore_best(initial)[0]
+    restore = checkpoints.restore if args.task == "look" else checkpoints.restore_best
+    return restore(initial)[0]
 
 
 def _keep_trained_on(workdir: Path, place: Mapping[str, Any]) -> None:
@@ -195,24 +200,24 @@ def _trained_on(args: Args, workdir: Path, source: ImageSource) -> TrainedOn:
 def _report(
   args: Args,
   workdir: Path,
-  weights: Weights,
+  card: Mapping[str, Any],
   test: ImageSource | None,
   best: TrainState,
   result: Result | None,
 ) -> None:
   figures_of_test = None
   if test is not None:
-    figures_of_test = run_report.write(workdir, codec.from_weights(weights), test)
+    figures_of_test = run_report.write(workdir, codec.load(workdir / "weights.safetensors"), test)
     print((workdir / "table.md").read_text())
   summary = {
     "steps": args.steps,
-    "exported_step": weights.card["step"],
+    "exported_step": card["step"],
     "skipped_steps": int(best.skipped if result is None else result.state.skipped),
     "step_seconds": None
     if result is None or np.isnan(result.step_seconds)
     else result.step_seconds,
     "test": figures_of_test,
-    **{k: weights.card[k] for k in ("cae_jax", "jax", "device", "flags")},
+    **{k: card[k] for k in ("cae_jax", "jax", "device", "flags")},
   }
   with replace_atomically(workdir / "result.json") as temporary:
     temporary.write_text(json.dumps(summary, indent=2) + "\n")

@@ -105,6 +105,28 @@ def define_flags(flags: Flags) -> None:
     "subsampled_share", 0.25, "Share of these that get chroma of half the resolution.", 0, 1
   )
   flags.number("grey_share", 0.06, "Share of these that are made grey.", 0, 1)
+  flags.choice(
+    "task",
+    "model",
+    ("model", "look"),
+    "What is trained: a model, or the look of --start_weights, which stay as they are.",
+  )
+  flags.integers(
+    "fade",
+    [45, 80],
+    "Qualities: up to the first a look counts in full, from the second on not at all.",
+    0,
+    100,
+    form="FULL,GONE",
+  )
+  flags.number(
+    "texture_weight", 1.0, "Of the texture statistics of a look, against 1 for the MSE; 0: none.", 0
+  )
+  flags.number("adversarial_weight", 0.1, "Of a look's discriminator; 0: none.", 0)
+  flags.integers(
+    "discriminator_channels", [64, 128, 128], "Its features at 1/4, 1/8, 1/16.", 1, form="A,B,C"
+  )
+  flags.number("discriminator_rate", 3e-4, "Its peak learning rate, by Adam.", 0)
   flags.choice("preprocessing", "ycbcr", PREPROCESSINGS, "What the network sees of the image.")
   flags.choice(
     "compute_dtype", "float32", ["float32", "bfloat16"], "Of the convolutions in training."

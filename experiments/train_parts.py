@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 import cae_jax
 from cae_jax.codec.calibration import calibrate_weights
@@ -21,7 +22,8 @@ from cae_jax.errors import UsageError
 from cae_jax.models import Model, build_model, init_params, model_class, settings
 from cae_jax.models.base import RandomBlocks, setting_fields
 from cae_jax.training import distortions, losses, variations
-from cae_jax.training.state import TrainState
+from cae_jax.training.optimizers import make_optimizer, make_schedule
+from cae_jax.training.state import Optimizer, TrainState
 from cae_jax.weights import Weights, load_weights, save_weights, shipped
 from experiments import train_flags
 from experiments.program_flags import Args
@@ -57,6 +59,16 @@ def network(args: Args) -> tuple[Model, Any]:
   return model, params
 
 
+def optimizer(args: Args) -> Optimizer:
+  """Returns the optimiser of the model."""
+  return make_optimizer(args.optimizer, schedule(args, args.learning_rate), args.clip_norm)
+
+
+def schedule(args: Args, learning_rate: float) -> optax.Schedule:
+  """Returns the schedule of a learning rate with this peak."""
+  return make_schedule(args.schedule, learning_rate, args.steps, args.warmup_steps)
+
+
 def objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
   """Returns what training minimises and what validation measures, of a model that makes images.
 
@@ -77,13 +89,14 @@ def initial_params(args: Args, model: Model, params: Any, blocks: RandomBlocks) 
   return model.start(params, blocks) if args.block_transform == "klt" else params
 
 
-def _start_weights(args: Args) -> Weights:
+def start_weights(args: Args) -> Weights:
+  """Loads --start_weights."""
   return load_weights(shipped.find(args.start_weights))
 
 
 def _trained_params(args: Args, model: Model, params: Any) -> Any:
   """Returns the parameters of --start_weights, of this network or of one that can grow into it."""
-  weights = _start_weights(args)
+  weights = start_weights(args)
   trained, smaller = weights.params, build_model(weights.config)
   if (type(smaller), settings(smaller)) != (type(model), settings(model)):
     trained = model.grow(params, smaller, trained)
@@ -92,41 +105,42 @@ def _trained_params(args: Args, model: Model, params: Any) -> Any:
 
 def export(
   args: Args, path: Path, state: TrainState, source: ImageSource, seen: TrainedOn
-) -> Weights:
+) -> dict[str, Any]:
   """Writes weights: the averaged parameters of a state, with their coding tables.
 
   Args:
     path: of the file.
     source: the photographs of the run; some show how large activations get.
     seen: all that the state was trained on.
+  Returns:
+    The card of the weights.
   """
   settings, dtype = config(args), np.dtype(args.export_dtype)
   with np.errstate(over="ignore"):  # what float16 cannot hold is refused with a word
     params = jax.tree.map(lambda a: np.asarray(a, dtype), jax.device_get(state.ema_params))
   images = _calibration_images(args, build_model(settings), source)
-  weights = calibrate_weights(
-    args.name,
-    settings,
-    params,
-    images,
-    card={
-      "flags": train_flags.resolved(args),
-      "step": int(state.step),
-      **seen.to_card(),
-      "cae_jax": cae_jax.__version__,
-      "jax": jax.__version__,
-      "device": jax.devices()[0].device_kind,
-    },
-  )
-  save_weights(path, weights)
-  return weights
+  about = card(args, state, seen)
+  save_weights(path, calibrate_weights(args.name, settings, params, images, card=about))
+  return about
+
+
+def card(args: Args, state: TrainState, seen: TrainedOn) -> dict[str, Any]:
+  """Says where what is exported comes from."""
+  return {
+    "flags": train_flags.resolved(args),
+    "step": int(state.step),
+    **seen.to_card(),
+    "cae_jax": cae_jax.__version__,
+    "jax": jax.__version__,
+    "device": jax.devices()[0].device_kind,
+  }
 
 
 def trained_on(args: Args, source: ImageSource) -> TrainedOn:
   """Lists the images of this run, and those of --start_weights."""
   seen = TrainedOn.of(image_digests(source))
   if args.start_weights:
-    seen |= TrainedOn.from_card(_start_weights(args).card)
+    seen |= TrainedOn.from_card(start_weights(args).card)
   return seen
 
 

@@ -1,6 +1,6 @@
 """What a training run learns from and what for, by the objective of its model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from cae_jax.models import Model
 from cae_jax.training import lossless_blocks, sharding
 from cae_jax.training.code_length import code_length_loss, code_lengths
 from cae_jax.training.losses import LossFn
-from experiments import train_parts
+from experiments import train_look, train_parts
 from experiments.program_flags import Args
 
 _VALID_BLOCKS = 640
@@ -25,12 +25,12 @@ class Task(NamedTuple):
   Attributes:
     batches: this process's part of each batch.
     valid_batches: to validate on.
-    loss_fn, errors_fn: see `training.losses`.
+    loss_fn, errors_fn: see `training.losses`, and of players `training.step`.
   """
 
   batches: PatchIterator | lossless_blocks.BlockIterator
   valid_batches: Sequence[Any]
-  loss_fn: LossFn
+  loss_fn: LossFn | Mapping[str, LossFn]
   errors_fn: Callable
 
 
@@ -46,12 +46,16 @@ def make(args: Args, model: Model, workdir: Path, train: ImageSource, valid: Ima
   Raises:
     UsageError: the batch does not split evenly over the devices, or there are no photographs.
   """
+  if args.task == "look":
+    return _patches(args, train_look.objectives(args, model), train, valid)
   if model.objective == "code_length":
     return _blocks(args, model, workdir, train, valid)
-  return _patches(args, model, train, valid)
+  return _patches(args, train_parts.objectives(args, model), train, valid)
 
 
-def _patches(args: Args, model: Model, train: ImageSource, valid: ImageSource) -> Task:
+def _patches(
+  args: Args, objectives: tuple[Any, Callable], train: ImageSource, valid: ImageSource
+) -> Task:
   """Of a model that makes images: patches of photographs."""
   batches = training_patches(
     cached(train, int(args.cache_gib * 2**30)),
@@ -63,7 +67,7 @@ def _patches(args: Args, model: Model, train: ImageSource, valid: ImageSource) -
     min_scale=args.min_scale,
   )
   valid_batches = center_patches(valid, patch_size=args.valid_patch_size, batch_size=4)
-  return Task(batches, valid_batches, *train_parts.objectives(args, model))
+  return Task(batches, valid_batches, *objectives)
 
 
 def _blocks(

@@ -2,11 +2,16 @@
 
 import functools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.codec import Codec, calibrate_weights, from_weights
 from cae_jax.models import build_model, init_params
+from cae_jax.models.context import ContextModel
+from cae_jax.models.context.look import changed_part
 from cae_jax.weights import Weights, load_weights
+from cae_jax.weights.look import Look
 from tests.golden import FOLDER
 from tests.trained import pictures
 
@@ -37,6 +42,26 @@ def context_weights() -> Weights:
 def context_codec() -> Codec:
   """A codec of `context_weights`."""
   return from_weights(context_weights())
+
+
+@functools.cache
+def context_look() -> Look:
+  """A random look of `context_weights`, of float16."""
+  rng = np.random.default_rng(0)
+  change = lambda a: (0.1 * rng.normal(size=a.shape)).astype(np.float16)
+  difference = jax.tree.map(change, changed_part(context_weights().params))
+  return Look("tiny", context_weights().hash().hex(), difference, (45.0, 80.0), {"step": 7})
+
+
+@functools.cache
+def looking_codec() -> Codec:
+  """A codec of `context_weights` and `context_look`."""
+  return from_weights(context_weights(), context_look())
+
+
+def hasty_latents(model: ContextModel, x, tradeoff):
+  """Rounds in the place of `ContextModel.decoded_latents`, whose passes take long to compile."""
+  return jnp.round(model.analysis(x) * model.gain(tradeoff))
 
 
 @functools.cache

@@ -31,6 +31,7 @@ class Comparison:
     bpg_dir: folder of BPG's programs.
     match: measure the baselines also at the size of each of our files.
     efforts: of our encoder, to be measured besides 0.
+    looks: of our decoder, to be measured besides 0.
     metrics: names of `perceptual.by_names`; those that are missing are left out.
     features: folder for what metrics of the whole set keep of each file.
   """
@@ -40,6 +41,7 @@ class Comparison:
   bpg_dir: Folder = None
   match: bool = True
   efforts: tuple[int, ...] = ()
+  looks: tuple[float, ...] = ()
   metrics: str = "none"
   features: Folder = None
 
@@ -95,7 +97,7 @@ def _measure_one(task: tuple[Comparison, str, np.ndarray, list[Record]]) -> list
 
 
 def _measure(comparison: Comparison, images: Images, done, on_record: OnRecord, progress: bool):
-  ours, *alone = own_codec.file_codecs(own(comparison), comparison.efforts)
+  ours, *alone = own_codec.file_codecs(own(comparison), comparison.efforts, comparison.looks)
   more = further_metrics(comparison)
   rows = evaluate.run(alone, images, done=done, on_record=on_record, progress=False, more=more)
   present = others(comparison) if comparison.match else [ours, *others(comparison)]

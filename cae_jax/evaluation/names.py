@@ -35,12 +35,13 @@ LOSSLESS_LABELS: Mapping[str, str] = {
 }
 _BASELINES = {**LABELS, **LOSSLESS_LABELS}
 
-EFFORT = "-effort"  # between the name of weights and the effort they were used with
+# Between the name of weights and the effort or the look that they were used with.
+EFFORT, LOOK = "-effort", "-look"
 
 
 def label(codec: str) -> str:
-  """Returns the name people know a codec by; our own keep theirs, with their effort in words."""
-  return _BASELINES.get(codec, codec.replace(EFFORT, ", effort "))
+  """Returns the name people know a codec by; our own keep theirs, with effort or look in words."""
+  return _BASELINES.get(codec, codec.replace(EFFORT, ", effort ").replace(LOOK, ", look "))
 
 
 def is_baseline(codec: str) -> bool:

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
-import optax
 from jax.sharding import Mesh
 from tqdm import tqdm
 
@@ -20,11 +19,12 @@ from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.interruption import Interruption
 from cae_jax.training.losses import Batch, LossFn
 from cae_jax.training.reporting import MetricsLog, say
-from cae_jax.training.state import TrainState, create_state
+from cae_jax.training.state import Optimizer, TrainState, create_state
 from cae_jax.training.step import StepFn, make_train_step
 from cae_jax.training.workdir import locked
 
-_NOT_SHOWN = ("grad_norm", "steps_per_s")  # by the progress bar; the loss's own figures are
+# By the progress bar; the loss's own figures are.
+_NOT_SHOWN = ("grad_norm", "discriminator_grad_norm", "steps_per_s")
 ErrorsFn = Callable[[Any, Batch], dict[str, jax.Array]]
 
 
@@ -99,9 +99,9 @@ def train(
   config: LoopConfig,
   *,
   params: Any,
-  loss_fn: LossFn,
+  loss_fn: LossFn | Mapping[str, LossFn],
   errors_fn: ErrorsFn,
-  optimizer: optax.GradientTransformation,
+  optimizer: Optimizer,
   batches: Batches,
   valid_batches: Sequence[Any],
   workdir: str | Path,
@@ -117,7 +117,8 @@ def train(
 
   Args:
     params: initial parameters, used only where there is neither checkpoint nor `start`.
-    loss_fn: see `cae_jax.training.losses`.
+    loss_fn: see `cae_jax.training.losses`; with several players, here and in `optimizer`, see
+      `cae_jax.training.step`.
     errors_fn: (params, batch) -> figures for each image, {"loss": [B], ...}.
     batches: this process's part of each batch.
     workdir: is made if need be; no other run may be at work there.

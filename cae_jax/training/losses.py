@@ -83,7 +83,7 @@ def rate_distortion_loss(
   def loss_fn(params: Any, batch: Batch, *, key: jax.Array):
     rgb = batch["image"].astype(jnp.float32)
     key_tradeoff, key_noise = jax.random.split(key)
-    tradeoff = _spread_evenly(key_tradeoff, rgb.shape[0], *model.tradeoff_range)
+    tradeoff = spread_evenly(key_tradeoff, rgb.shape[0], *model.tradeoff_range)
     output: Any = model.apply(
       {"params": params}, rgb / 255, tradeoff, key=key_noise, method="noisy"
     )
@@ -138,8 +138,8 @@ def _costs(model, output, rgb, decoded, tradeoff, measure) -> dict[str, jax.Arra
   }
 
 
-def _spread_evenly(key: jax.Array, count: int, low: float, high: float) -> jax.Array:
-  """[count] from low to high: one uniform number in each of `count` equal parts."""
+def spread_evenly(key: jax.Array, count: int, low: Any, high: Any) -> jax.Array:
+  """Draws [count] from low to high: one uniform number in each of `count` equal parts."""
   return low + (high - low) * (jnp.arange(count) + jax.random.uniform(key, (count,))) / count
 
 

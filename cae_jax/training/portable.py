@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from cae_jax.errors import UsageError
 from cae_jax.images.files import replace_atomically
-from cae_jax.training.state import TrainState, create_state
+from cae_jax.training.state import Optimizer, TrainState, create_state
 
 PART_BYTES = 15 << 20
 _GROUPS = ("params", "ema_params")
@@ -68,7 +68,7 @@ def write_parts(
 
 
 def read_parts(
-  folder: str | os.PathLike, like: Any, optimizer: optax.GradientTransformation
+  folder: str | os.PathLike, like: Any, optimizer: Optimizer
 ) -> tuple[TrainState, Any]:
   """Reads what `write_parts` wrote, as the state of a run that goes on with a fresh optimiser.
 

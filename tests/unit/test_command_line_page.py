@@ -11,7 +11,7 @@ from cae_jax.weights import save_weights, shipped
 from tests.command_line import run
 from tests.integration.test_readme import commands as commands_of
 from tests.lossless import tiny_weights
-from tests.models import context_codec, context_weights, photo
+from tests.models import context_weights, looking_codec, photo
 
 PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
 # What needs a shell is tried in test_streams.py, and `compare` and `completion` have tests, too.
@@ -31,7 +31,7 @@ def _reader(tmp_path, monkeypatch):
   save_weights(folder / "exact.safetensors", tiny_weights())
   monkeypatch.setattr(shipped, "FOLDER", folder)
   monkeypatch.setattr(shipped, "DEFAULT", "tiny")
-  monkeypatch.setattr("cae_jax.codec.load", lambda path: context_codec())
+  monkeypatch.setattr("cae_jax.codec.load", lambda path: looking_codec())
   api._codec.cache_clear()
   write_image(tmp_path / "photo.png", photo(48, 64))
   for name in ("a.png", "x/b.png"):

@@ -59,6 +59,7 @@ def define(flags: Flags) -> None:
   flags.integers("numbers", None, "Numbers.", 1)
   flags.integers("size", [], "A size.", 1, form="HEIGHT,WIDTH")
   flags.number("ratio", 0.5, "A ratio.", 0)
+  flags.numbers("ratios", [], "Ratios.", 0, 1)
   flags.choice("kind", "a", {"a": 1, "b": 2}, "A kind.")
 
 
@@ -77,6 +78,7 @@ def define(flags: Flags) -> None:
     ("--size=512,768", [512, 768]),
     ("--size=", []),
     ("--ratio=2", 2.0),
+    ("--ratios=0.5,1", [0.5, 1.0]),
     ("--kind=b", "b"),
   ],
 )

@@ -15,30 +15,17 @@ from cae_jax import api, codec
 from cae_jax.codec.coders import programs
 from cae_jax.codec.lossless.image import LosslessCodec
 from cae_jax.errors import UsageError
+from cae_jax.evaluation import names
+from cae_jax.evaluation.codecs import own_codec
 from cae_jax.images.files import read_image
-from cae_jax.models.context.look import changed_part, moved
+from cae_jax.models.context.look import moved
 from cae_jax.weights import WeightsError, save_weights, shipped
-from cae_jax.weights.look import Look, load_look, look_file, save_look
+from cae_jax.weights.look import load_look, look_file, save_look
 from tests.command_line import one_error, run
 from tests.lossless import tiny_weights
-from tests.models import context_codec, context_weights, photo
+from tests.models import context_codec, context_look, context_weights, looking_codec, photo
 
 IMAGE = photo(40, 56)
-FADE = (45.0, 80.0)
-
-
-@functools.cache
-def look():
-  """A random one, of float16."""
-  rng = np.random.default_rng(0)
-  change = lambda a: (0.1 * rng.normal(size=a.shape)).astype(np.float16)
-  difference = jax.tree.map(change, changed_part(context_weights().params))
-  return Look("tiny", context_weights().hash().hex(), difference, FADE, {"step": 7})
-
-
-@functools.cache
-def looking():
-  return codec.from_weights(context_weights(), look())
 
 
 @functools.cache
@@ -48,11 +35,11 @@ def data(quality=30.0):
 
 def test_file_keeps_everything(tmp_path):
   path = tmp_path / "tiny.look.safetensors"
-  save_look(path, look())
+  save_look(path, context_look())
   again = load_look(path)
   for name in ("weights_name", "weights_hash", "fade", "card"):
-    assert getattr(again, name) == getattr(look(), name)
-  jax.tree.map(np.testing.assert_array_equal, again.difference, look().difference)
+    assert getattr(again, name) == getattr(context_look(), name)
+  jax.tree.map(np.testing.assert_array_equal, again.difference, context_look().difference)
   assert jax.tree.leaves(again.difference)[0].dtype == np.float16
   damaged = bytearray(path.read_bytes())
   damaged[-1] ^= 1
@@ -65,34 +52,36 @@ def test_file_keeps_everything(tmp_path):
 
 
 def test_a_look_fades_where_the_quality_is_high():
-  assert [look().strength(0.5, q) for q in (0, 45, 62.5, 80, 100)] == [0.5, 0.5, 0.25, 0, 0]
+  assert [context_look().strength(0.5, q) for q in (0, 45, 62.5, 80, 100)] == [0.5, 0.5, 0.25, 0, 0]
 
 
 def test_no_look_is_what_it_was_to_the_bit():
   expected = context_codec().decompress(data())
-  for ours in (looking(), pickle.loads(pickle.dumps(looking()))):
+  for ours in (looking_codec(), pickle.loads(pickle.dumps(looking_codec()))):
     np.testing.assert_array_equal(ours.decompress(data()), expected)
     np.testing.assert_array_equal(ours.decompress(data(), look=0.0), expected)
-  np.testing.assert_array_equal(looking().preview(data()), context_codec().preview(data()))
+  np.testing.assert_array_equal(looking_codec().preview(data()), context_codec().preview(data()))
 
 
 def test_a_look_is_the_synthesis_with_other_weights():
   """Those that training has: W0 + B dW."""
-  params = moved(context_weights().params, look().difference, np.float32(0.7))
+  params = moved(context_weights().params, context_look().difference, np.float32(0.7))
   basis = params["synthesis"]["basis"]
   assert basis is context_weights().params["synthesis"]["basis"]
   other = codec.from_weights(dataclasses.replace(context_weights(), params=params))
   coder = context_codec().coder
   _, y_hat = coder.decode(coder.encode(coder.analyse(IMAGE), 1000).section, (3, 4), 1000)
-  seen = coder.looking(look().difference, 0.7).synthesise(y_hat, 1000)
+  seen = coder.looking(context_look().difference, 0.7).synthesise(y_hat, 1000)
   np.testing.assert_array_equal(seen, other.coder.synthesise(y_hat, 1000))
   assert (seen != coder.synthesise(y_hat, 1000)).any()
 
 
 def test_every_look_runs_the_same_program():
-  looking().decompress(data())
+  looking_codec().decompress(data())
   compiled = programs.synthesise._cache_size()
-  images = [looking().decompress(data(), look=amount) for amount in (0, 0.3, np.float32(1), 1)]
+  images = [
+    looking_codec().decompress(data(), look=amount) for amount in (0, 0.3, np.float32(1), 1)
+  ]
   assert programs.synthesise._cache_size() == compiled
   np.testing.assert_array_equal(images[2], images[3])
   errors = [np.abs(image.astype(int) - images[0]).mean() for image in images]
@@ -100,17 +89,17 @@ def test_every_look_runs_the_same_program():
 
 
 def test_regions_and_pickled_codecs_have_the_look():
-  whole = looking().decompress(data(), look=0.5)
-  part = looking().decompress(data(), look=0.5, region=(3, 4, 20, 30))
+  whole = looking_codec().decompress(data(), look=0.5)
+  part = looking_codec().decompress(data(), look=0.5, region=(3, 4, 20, 30))
   np.testing.assert_array_equal(part, whole[3:23, 4:34])
-  again = pickle.loads(pickle.dumps(looking()))
+  again = pickle.loads(pickle.dumps(looking_codec()))
   np.testing.assert_array_equal(again.decompress(data(), look=0.5), whole)
 
 
 def test_high_qualities_have_one_look():
   fine = data(85.0)
   np.testing.assert_array_equal(
-    looking().decompress(fine, look=1), context_codec().decompress(fine)
+    looking_codec().decompress(fine, look=1), context_codec().decompress(fine)
   )
 
 
@@ -130,7 +119,7 @@ def test_lossless_files_have_one_look():
   ],
 )
 def test_what_is_no_look(amount, message):
-  for ours in (looking(), context_codec(), LosslessCodec(tiny_weights())):
+  for ours in (looking_codec(), context_codec(), LosslessCodec(tiny_weights())):
     with pytest.raises(UsageError, match=message):
       ours.decompress(data(), look=amount)
 
@@ -141,12 +130,22 @@ def test_weights_without_a_look():
 
 
 def test_a_look_belongs_to_its_weights():
-  other = dataclasses.replace(look(), weights_hash="00" * 8, weights_name="other")
+  other = dataclasses.replace(context_look(), weights_hash="00" * 8, weights_name="other")
   with pytest.raises(WeightsError, match=r"look beside .*'tiny' \(.*\) belongs to 'other' \(0000"):
     codec.from_weights(context_weights(), other)
-  wrong = dataclasses.replace(look(), difference={"synthesis": {"basis": np.zeros(3)}})
+  wrong = dataclasses.replace(context_look(), difference={"synthesis": {"basis": np.zeros(3)}})
   with pytest.raises(WeightsError, match=r"synthesis/basis of shape \(3,\), expected \(768, 32\)"):
     codec.from_weights(context_weights(), wrong)
+
+
+def test_the_evaluation_measures_looks():
+  ours, half = own_codec.file_codecs(looking_codec(), looks=[0.5])
+  assert (ours.name, half.name) == ("tiny", "tiny-look0.5")
+  assert names.label(half.name) == "tiny, look 0.5"
+  assert half.settings == ours.settings
+  np.testing.assert_array_equal(half.decoder(data()), looking_codec().decompress(data(), look=0.5))
+  with pytest.raises(UsageError, match=r"'tiny' have no look; leave look 0.5 out"):
+    own_codec.file_codecs(context_codec(), looks=[0.5])
 
 
 @pytest.fixture
@@ -156,7 +155,7 @@ def folder(tmp_path, monkeypatch):
   folder.mkdir()
   save_weights(folder / "tiny.safetensors", context_weights())
   save_weights(folder / "exact.safetensors", tiny_weights())
-  save_look(look_file(folder / "tiny.safetensors"), look())
+  save_look(look_file(folder / "tiny.safetensors"), context_look())
   monkeypatch.setattr(shipped, "FOLDER", folder)
   api._codec.cache_clear()
   yield folder
@@ -165,7 +164,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_the_package_finds_the_look_beside_the_weights(folder):
   assert shipped.shipped().keys() == {"tiny", tiny_weights().name}
-  expected = looking().decompress(data(), look=0.7)
+  expected = looking_codec().decompress(data(), look=0.7)
   np.testing.assert_array_equal(cae_jax.decompress(data(), look=0.7), expected)
   image = Image.open(io.BytesIO(data()))
   image.load(look=0.7)
@@ -179,7 +178,9 @@ def test_the_command(folder, tmp_path, capsys):
   lossy.write_bytes(data())
   exact.write_bytes(LosslessCodec(tiny_weights()).compress(IMAGE))
   assert run("decompress", lossy, out, "--look=0.7") == 0
-  np.testing.assert_array_equal(read_image(out).pixels, looking().decompress(data(), look=0.7))
+  np.testing.assert_array_equal(
+    read_image(out).pixels, looking_codec().decompress(data(), look=0.7)
+  )
   assert run("decompress", exact, out, "--look=0.7", "--force") == 0
   assert "look not used, that is of lossy files" in capsys.readouterr().out
   np.testing.assert_array_equal(read_image(out).pixels, IMAGE)

@@ -1,5 +1,6 @@
 """Our codecs as the evaluation sees them."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,10 +8,11 @@ import numpy as np
 
 import cae_jax
 from cae_jax.codec import Codec, LosslessCodec, windows
+from cae_jax.codec.targets import checked_look
 from cae_jax.errors import UsageError
 from cae_jax.evaluation.codecs.base import FileCodec
 from cae_jax.evaluation.codecs.lossless_codecs import bounded
-from cae_jax.evaluation.names import EFFORT
+from cae_jax.evaluation.names import EFFORT, LOOK
 
 _SIDES = np.dtype("<u4")
 _QUALITIES = tuple(f"{quality:g}" for quality in np.linspace(0, 100, 9))
@@ -19,26 +21,38 @@ _SEARCH = tuple(f"{quality:g}" for quality in np.linspace(0, 100, 401))
 _SHOWN = "50"
 
 
-def file_codecs(codec: Codec, efforts: Sequence[int] = ()) -> list[FileCodec]:
-  """Lists the codec itself, also at efforts, and, as the paper measures it, its network alone."""
+def file_codecs(
+  codec: Codec, efforts: Sequence[int] = (), looks: Sequence[float] = ()
+) -> list[FileCodec]:
+  """Lists the codec itself, also at efforts and with looks, and the paper's network alone.
+
+  That one is measured as the paper does it.
+  """
   alone = [uncoded(codec)] if codec.weights.config["model"] == "paper" else []
-  return [coded(codec), *alone, *(coded(codec, effort) for effort in efforts)]
+  varied = [coded(codec, effort) for effort in efforts]
+  varied += [coded(codec, look=look) for look in looks]
+  return [coded(codec), *alone, *varied]
 
 
-def coded(codec: Codec, effort: int = 0) -> FileCodec:
+def coded(codec: Codec, effort: int = 0, look: float = 0.0) -> FileCodec:
   """Wraps the codec itself: its whole files, at qualities if it has any.
 
   Args:
     codec: ours.
     effort: of its encoder; above 0 it is part of the name, and there are fewer qualities.
+    look: of its decoder; above 0 it is part of the name.
   Raises:
-    UsageError: an effort for a codec of one rate, which has none.
+    UsageError: an effort for a codec of one rate, which has none, or a look that there is not.
   """
   if effort and not codec.coder.rate_levels:
     raise UsageError(
       f"the model {codec.weights.name!r} has one rate only and cannot refine latents; leave "
       f"effort {effort} out"
     )
+  if checked_look(look) and codec.look is None:
+    raise UsageError(f"the weights {codec.weights.name!r} have no look; leave look {look:g} out")
+  name = codec.weights.name
+  name = f"{name}{EFFORT}{effort}" if effort else name
   if codec.coder.rate_levels:
     settings, search = _QUALITIES[:: 2 if effort else 1], _SEARCH
     encoder = lambda x, setting: codec.compress(x, quality=float(setting), effort=effort)
@@ -46,12 +60,12 @@ def coded(codec: Codec, effort: int = 0) -> FileCodec:
     settings = search = (_only_setting(codec.weights.config),)
     encoder = lambda x, _: codec.compress(x)
   return FileCodec(
-    name=f"{codec.weights.name}{EFFORT}{effort}" if effort else codec.weights.name,
+    name=f"{name}{LOOK}{look:g}" if look else name,
     version=version_of(codec),
     settings=settings,
     search=search,
     encoder=encoder,
-    decoder=codec.decompress,
+    decoder=functools.partial(codec.decompress, look=look),
   )
 
 

@@ -22,7 +22,7 @@ from cae_jax.metrics_file import read_metrics
 def curves(metrics_jsonl: str | PathLike) -> Figure:
   """Draws training and validation loss, and PSNR if it was logged, against the step (figure 6).
 
-  Of a lossless model the loss is bits per sub-pixel.
+  Of a lossless model the loss is bits per sub-pixel; of a look there is a discriminator's, too.
 
   Args:
     metrics_jsonl: one JSON object a line with `step`, `split` ("train" or "valid"), `loss`, and
@@ -34,7 +34,8 @@ def curves(metrics_jsonl: str | PathLike) -> Figure:
   if not lines:
     raise UsageError(f"{metrics_jsonl} has no line with a loss; train for a few steps first")
   words = "bits per sub-pixel" if "bpsp" in lines[0] else "loss"
-  names = [("loss", words), ("psnr_db", "PSNR (dB)")]
+  names = [("loss", words), ("psnr_db", "PSNR (dB)"), ("texture", "texture distortion")]
+  names += [("discriminator_loss", "loss of the discriminator")]
   names = [pair for pair in names if any(line.get(pair[0]) is not None for line in lines)]
   figure = drawing.figure(6.4 * len(names), 4.2)
   for axes, (name, title) in zip(figure.subplots(1, len(names), squeeze=False)[0], names):

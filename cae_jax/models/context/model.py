@@ -202,6 +202,11 @@ class ContextModel(Model):
     y, _ = self.quantizable(self.analysis(x), tradeoff)
     return self.coded(y, tradeoff)[0]
 
+  def decoded_latents(self, x: jax.Array, tradeoff: jax.Array) -> jax.Array:
+    """Returns y_hat [B, h, w, M] in steps, as files of images hold it, but for hidden signs."""
+    y, _ = self.quantizable(self.analysis(x), tradeoff)
+    return self.coded(y, tradeoff)[1]
+
   def coded(self, y: jax.Array, tradeoff: jax.Array) -> tuple[CodedOutput, jax.Array, jax.Array]:
     """Makes of latents what a file does.
 

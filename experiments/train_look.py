@@ -1,0 +1,123 @@
+"""Makes from the flags what training a look needs: `train_parts` for --task=look."""
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cae_jax.codec.coders.programs import on_device
+from cae_jax.data.sources import ImageSource
+from cae_jax.data.trained_on import TrainedOn
+from cae_jax.errors import UsageError
+from cae_jax.models import Model, build_model
+from cae_jax.models.base import RandomBlocks
+from cae_jax.models.context import ContextModel
+from cae_jax.models.discriminator import PatchDiscriminator
+from cae_jax.training.look import DISCRIMINATOR, LOOK, LookConfig, LookGame
+from cae_jax.training.losses import LossFn
+from cae_jax.training.optimizers import make_optimizer
+from cae_jax.training.state import Optimizer, TrainState
+from cae_jax.weights import load_weights, save_weights, shipped
+from cae_jax.weights.look import Look, look_file, save_look
+from experiments import train_parts
+from experiments.program_flags import Args
+
+
+def network(args: Args) -> tuple[Model, Any]:
+  """Returns the model of --start_weights, and what both players start from.
+
+  Raises:
+    UsageError: theirs is a model that cannot have a look, or a flag is wrong.
+    WeightsError: there are no such weights.
+  """
+  game = _game(args)
+  for flag in (args["patch_size"], args["valid_patch_size"]):
+    if int(flag.value or 0) % game.model.multiple:
+      raise UsageError(f"{flag.serialize()}: this network takes multiples of {game.model.multiple}")
+  return game.model, jax.jit(game.random_params)(jax.random.key(args.seed))
+
+
+def initial_params(args: Args, model: Model, params: Any, blocks: RandomBlocks) -> Any:
+  """Returns what to start from, as `network` has made it."""
+  del args, model, blocks
+  return params
+
+
+def optimizer(args: Args) -> Optimizer:
+  """Returns the players' optimisers: that of the flags, and Adam for the discriminator."""
+  optimizers = {LOOK: train_parts.optimizer(args)}
+  if args.adversarial_weight:
+    schedule = train_parts.schedule(args, args.discriminator_rate)
+    optimizers[DISCRIMINATOR] = make_optimizer("adam", schedule, args.clip_norm)
+  return optimizers
+
+
+def objectives(args: Args, model: Model) -> tuple[Mapping[str, LossFn], Callable]:
+  """Returns what the players minimise, and what validation measures."""
+  del model  # that of the game
+  game = _game(args)
+  return game.losses, game.errors
+
+
+def export(
+  args: Args, path: Path, state: TrainState, source: ImageSource, seen: TrainedOn
+) -> dict[str, Any]:
+  """Writes the look, and beside it a copy of the weights that it belongs to.
+
+  Args:
+    path: of the weights; that of the look is `weights.look.look_file` of it.
+    state: of both players; of the difference its average is taken.
+    source: of the run.
+    seen: all that the state was trained on.
+  Returns:
+    The card of the look.
+  """
+  del source
+  weights = train_parts.start_weights(args)
+  difference = jax.tree.map(
+    lambda a: np.asarray(a, np.float16), jax.device_get(state.ema_params[LOOK])
+  )
+  card = train_parts.card(args, state, seen)
+  fade = _config(args).fade
+  save_weights(path, weights)
+  save_look(look_file(path), Look(weights.name, weights.hash().hex(), difference, fade, card))
+  return card
+
+
+def _config(args: Args) -> LookConfig:
+  full, gone = args.fade
+  if full >= gone:
+    raise UsageError(f"--fade={full},{gone}: expected the smaller quality first")
+  return LookConfig(args.texture_weight, args.adversarial_weight, (float(full), float(gone)))
+
+
+def _game(args: Args) -> LookGame:
+  if not args.start_weights:
+    raise UsageError("--task=look: expected --start_weights, whose look is to be trained")
+  if args.test_split:
+    raise UsageError(
+      "--task=look has no report of its own; give --test_split= and measure the look with "
+      "python -m experiments.evaluate --looks=1"
+    )
+  config, channels = _config(args), tuple(args.discriminator_channels)
+  return _built_game(str(args.start_weights), config, channels, args.compute_dtype)
+
+
+@functools.lru_cache(maxsize=1)
+def _built_game(
+  start_weights: str, config: LookConfig, channels: tuple[int, ...], dtype: str
+) -> LookGame:
+  weights = load_weights(shipped.find(start_weights))
+  compute_dtype = jnp.dtype(dtype)
+  model = build_model(weights.config, compute_dtype)
+  if not isinstance(model, ContextModel):
+    raise UsageError(
+      f"--start_weights={start_weights}: weights of the model {weights.config['model']!r} cannot "
+      "have a look; expected `context`"
+    )
+  discriminator = PatchDiscriminator(channels, dtype=compute_dtype)
+  return LookGame(model, on_device(weights.params), discriminator, config)

@@ -1,0 +1,119 @@
+"""The losses of a look's players: whose gradient is whose, and what weighs how much."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cae_jax.codec.coders.programs import on_device
+from cae_jax.models import build_model
+from cae_jax.models.context import ContextModel
+from cae_jax.models.context.look import changed_part
+from cae_jax.models.discriminator import PatchDiscriminator
+from cae_jax.training.look import DISCRIMINATOR, LOOK, LookConfig, LookGame
+from tests.models import context_weights, hasty_latents, photo
+
+BATCH = {"image": np.stack([photo(64, 64, seed) for seed in range(2)])}
+KEY = jax.random.key(3)
+
+
+class Hasty(ContextModel):
+  """Rounds without the passes, which take most of the time to compile."""
+
+  decoded_latents = hasty_latents
+
+
+@functools.cache
+def game(**config):
+  weights = context_weights()
+  fields = {k: tuple(v) if isinstance(v, list) else v for k, v in weights.config.items()}
+  return LookGame(
+    Hasty(**{k: v for k, v in fields.items() if k != "model"}),
+    on_device(weights.params),
+    PatchDiscriminator((4, 6, 8), 5),
+    LookConfig(**config),
+  )
+
+
+@pytest.fixture(scope="module")
+def params():
+  params = jax.jit(game().random_params)(jax.random.key(0))
+  # As after some steps.
+  nudge = lambda a: a + 0.02 * jnp.asarray(np.random.default_rng(a.size).normal(size=a.shape))
+  return {**params, LOOK: jax.tree.map(nudge, params[LOOK])}
+
+
+@pytest.fixture(scope="module")
+def played(params):
+  """(loss, figures) and gradients of both players' losses, and the same without a discriminator."""
+
+  def all_of(params):
+    losses = [*game().losses.values(), game(adversarial_weight=0.0).look_loss]
+    return [jax.value_and_grad(f, has_aux=True)(params, BATCH, key=KEY) for f in losses]
+
+  return jax.device_get(jax.jit(all_of)(params))
+
+
+def _norm(tree):
+  return sum(float(np.square(a).sum()) for a in jax.tree.leaves(tree)) ** 0.5
+
+
+def test_the_discriminator_has_no_say_in_what_it_judges(played):
+  (_, figures), gradient = played[0]
+  assert _norm(gradient[DISCRIMINATOR]) > 0
+  assert _norm(gradient[LOOK]) == 0
+  assert 0 <= figures["right"] <= 1
+
+
+def test_every_parameter_of_the_look_has_a_gradient(played):
+  (_, figures), gradient = played[1]
+  assert all(np.abs(a).max() > 0 for a in jax.tree.leaves(gradient[LOOK]))
+  assert 0 < figures["strength"] < 1
+
+
+def test_terms_can_be_left_out(played):
+  (whole, figures), _ = played[1]
+  (rest, others), gradient = played[2]
+  assert others.keys() == figures.keys() - {"adversarial"}
+  assert _norm(gradient[DISCRIMINATOR]) == 0
+  expected = 0.1 * figures["strength"] * figures["adversarial"]
+  assert whole - rest == pytest.approx(expected, rel=1e-3)
+  assert game(adversarial_weight=0.0).losses.keys() == {LOOK}
+
+
+def test_strong_looks_are_of_low_rates():
+  """Pairs of B and trade-off are those that decoding can have: B up to what the fade leaves."""
+  low, high = game().model.tradeoff_range
+  still = {LOOK: jax.tree.map(jnp.zeros_like, changed_part(context_weights().params))}
+
+  def drawn(key):
+    seen, strength = game()._played(still, BATCH, key)
+    return strength, seen.tradeoff
+
+  draw = jax.jit(drawn)
+  for seed in range(8):
+    strength, tradeoffs = draw(jax.random.key(seed))
+    quality = 100 * (np.asarray(tradeoffs) - low) / (high - low)
+    assert (quality >= 0).all()
+    assert (strength <= np.clip((80 - quality) / 35, 0, 1) + 1e-5).all()
+
+
+def test_validation_is_of_the_full_look(params):
+  errors = jax.jit(game().errors)
+  still = {**params, LOOK: jax.tree.map(jnp.zeros_like, params[LOOK])}
+  with_look, without = errors(params, BATCH), errors(still, BATCH)
+  assert all(values.shape == (2,) for values in with_look.values())
+  np.testing.assert_array_equal(without["psnr_loss_db"], 0)
+  np.testing.assert_array_equal(without["texture"], without["texture_before"])
+  assert (np.abs(with_look["psnr_loss_db"]) > 0).all()
+
+
+def test_latents_are_those_of_all_passes():
+  """Shapes alone; `coded` has tests of its own."""
+  weights = context_weights()
+  model = build_model(weights.config)
+  latents = functools.partial(model.apply, {"params": weights.params}, method="decoded_latents")
+  shape = jax.eval_shape(latents, jnp.zeros((2, 64, 128, 3)), jnp.zeros(2)).shape
+  assert shape == (2, 4, 8, model.latent_channels)

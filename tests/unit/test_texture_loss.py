@@ -1,0 +1,52 @@
+"""The texture distortion: what it lets pass, and what it does not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cae_jax.training.texture import _CHANNELS, _FILTERS, filter_wasserstein
+
+
+@pytest.fixture(scope="module")
+def noise():
+  """Three pictures of the same kind of grain on grey: float32 [3, 128, 128, 3]."""
+  rng = np.random.default_rng(0)
+  return jnp.asarray(128 + 20 * rng.normal(size=(3, 128, 128, 3)), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def distortion():
+  return jax.jit(filter_wasserstein)
+
+
+def test_filters_are_orthonormal_for_each_channel():
+  matrix = _FILTERS.reshape(27, 27)
+  expected = np.diag(np.repeat(_CHANNELS**2, 9))
+  np.testing.assert_allclose(matrix.T @ matrix, expected, atol=1e-5)
+
+
+def test_another_sample_costs_little_and_a_smear_much(noise, distortion):
+  x = noise[:1]
+  other, grey = noise[1:2], jnp.full_like(x, 128)
+  mse = lambda a: float(jnp.mean(jnp.square(a - x)))
+  assert float(distortion(x, x)[0]) == 0
+  assert mse(other) > 1.9 * mse(grey)
+  assert float(distortion(x, other)[0]) < 0.2 * float(distortion(x, grey)[0])
+  # On the scale of the MSE: what is gone is half of the energy or so, at all scales.
+  assert 0.05 * mse(grey) < float(distortion(x, grey)[0]) < mse(grey)
+
+
+def test_a_shift_of_colour_counts_as_much_as_in_the_mse(noise, distortion):
+  x = jnp.full_like(noise[:1], 100)
+  for shift in ([6, 6, 6], [3, -2, 0], [-3, 1, 9]):
+    shift = jnp.asarray(shift, jnp.float32)
+    # Borders, beyond which are zeros, count a little more.
+    expected = pytest.approx(float(jnp.mean(jnp.square(shift))), rel=0.25)
+    assert float(distortion(x, x + shift)[0]) == expected
+
+
+def test_gradients_are_finite_where_nothing_differs(noise):
+  for x in (noise, jnp.full_like(noise, 128)):
+    gradient = jax.jit(jax.grad(lambda x, y: filter_wasserstein(x, y).sum(), argnums=1))(x, x)
+    assert np.isfinite(gradient).all()
