@@ -21,6 +21,7 @@ import experiments
 from cae_jax import cli as cae
 from cae_jax import compile_cache
 from cae_jax.api import LOSSLESS
+from cae_jax.data.shards import SUFFIX, write_shard
 from cae_jax.evaluation import timing
 from cae_jax.images.files import write_image
 from cae_jax.weights import save_weights, shipped
@@ -102,7 +103,7 @@ def _pages() -> dict[str, str]:
 
 
 # Flags that some program cannot do without.
-REQUIRED = ("--output", "--records", "--runs", "--source_dir")
+REQUIRED = ("--output", "--output_dir", "--records", "--runs", "--source_dir")
 PAGES = _pages()
 README = commands(PAGES["README.md"])
 
@@ -122,8 +123,10 @@ def _read(command: Command) -> None:
     return
   program = importlib.import_module(command.program)
   if hasattr(program, "define_flags"):
-    given = [a for a in command.arguments if not _PLACEHOLDER.fullmatch(a.partition("=")[2] or a)]
-    named = {argument.partition("=")[0] for argument in command.arguments}
+    # What follows -- is for others to read.
+    own = [*itertools.takewhile(lambda argument: argument != "--", command.arguments)]
+    given = [a for a in own if not _PLACEHOLDER.fullmatch(a.partition("=")[2] or a)]
+    named = {argument.partition("=")[0] for argument in own}
     required = [f"{name}=x" for name in REQUIRED if name in named]
     parse(program.define_flags, [*required, *given])
 
@@ -215,5 +218,7 @@ def test_the_python_of_the_guides_runs(page, reader, monkeypatch):
   Path("photos").symlink_to(reader)
   names = {"cae_jax": cae_jax, "image": image}
   Path("photo.cae").write_bytes(cae_jax.compress(image))
+  Path("shards").mkdir()
+  write_shard(f"shards/a{SUFFIX}", [Path("photo.cae").read_bytes()])
   for block in re.findall(r"^```python\n(.*?)^```", PAGES[page], re.MULTILINE | re.DOTALL):
     exec(compile(ast.Interactive(ast.parse(block).body), page, "single"), names)
