@@ -11,6 +11,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
+from cae_jax.bulk import jobs
 from cae_jax.data.shards import list_shards
 from cae_jax.images.files import read_rgb, write_image
 from experiments import compress_dataset
@@ -19,6 +20,12 @@ needs_beam = pytest.mark.skipif(
   find_spec("apache_beam") is None,
   reason='Apache Beam is not there; pip install "cae_jax[beam]" in an environment of its own',
 )
+
+
+@pytest.fixture(autouse=True)
+def _process_of_many_tests(monkeypatch):
+  """A job in this process leaves the other tests their threads."""
+  monkeypatch.setattr(jobs, "prepare_process", lambda: None)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,11 @@
+import os
+import threading
 import time
 
 import pytest
 import threadpoolctl
 
+from cae_jax.codec import threads
 from cae_jax.codec.threads import in_threads
 
 
@@ -67,3 +70,15 @@ def test_results_nobody_waits_for_are_not_made(two_threads):
     break
   assert len(done) < 100
   assert blas_threads() == two_threads
+
+
+def test_a_process_that_keeps_to_one_core(monkeypatch):
+  monkeypatch.setattr(threads, "_one_core", False)
+  monkeypatch.setenv("NPROC", "5")  # of the user's own
+  with threadpoolctl.threadpool_limits(2):  # gives back what there was
+    threads.use_one_core()
+    assert blas_threads() <= {1}
+    assert threads.cores() == 1
+    assert os.environ["NPROC"] == "5"
+    callers = set(in_threads(lambda _: threading.get_ident(), range(20)))
+    assert callers == {threading.get_ident()}
