@@ -4,8 +4,9 @@
 
 With originals the page shows pictures too, and compares any two codecs at the same size. Decoded
 pictures are not in the records, so a few images are encoded again: with --workdir or --weights our
-codec and the baselines at the size of its file, with --source_dir alone the baselines at
---gallery_bpp.
+codec and the baselines at the size of its file, or all at --gallery_bpp. --gallery_weights adds
+others of ours. With two codecs or more there is a blind test: people choose the better one of each
+pair before they see the names, and save what they chose.
 
     python -m experiments.report --records=DIR/records.jsonl --output=report.html \\
       --workdir=runs/kodak_paper --source_dir=KODAK
@@ -20,16 +21,19 @@ from typing import Any
 import numpy as np
 
 from cae_jax import codec as codecs
+from cae_jax.codec import Codec
 from cae_jax.data.sources import chosen, image_names, pairs
 from cae_jax.errors import UsageError
 from cae_jax.evaluation import pictures, report, timing
 from cae_jax.evaluation.codecs import baselines, own_codec
 from cae_jax.evaluation.records import Record, of_last_versions, read_records
 from cae_jax.evaluation.report import gallery as report_gallery
+from cae_jax.paths import user_path
 from experiments import cli, evaluation_flags
 from experiments.program_flags import Args, Flags
 
 Images = Sequence[tuple[str, np.ndarray]]
+_BPP = 0.5
 
 
 def define_flags(flags: Flags) -> None:
@@ -41,8 +45,12 @@ def define_flags(flags: Flags) -> None:
   flags.string(
     "gallery_codecs", "jpeg,jpeg2000,webp,avif,bpg", "Baselines to show: all or names with commas."
   )
+  flags.string("gallery_weights", "", "Further weights of ours: names or files with commas.")
   flags.number(
-    "gallery_bpp", 0.5, "Rate of the pictures where there is no codec of ours.", lower_bound=0.01
+    "gallery_bpp",
+    None,
+    f"Rate of the pictures; if not given that of our file, or {_BPP} without a codec of ours.",
+    lower_bound=0.01,
   )
   flags.path("timing", None, "A timing.json of experiments.timing.")
   flags.integer(
@@ -72,18 +80,20 @@ def _gallery(args: Args, rows: list[Record]) -> list[dict[str, Any]]:
       f"{args.records} has no image of {args.dataset}; name the data set it was measured on"
     )
   shown = list(pairs(chosen(source, known[: args.gallery])))
+  ours = [codecs.load(evaluation_flags.weights(args))] if has_weights else []
+  further = [codecs.load(user_path(name)) for name in args.gallery_weights.split(",") if name]
   others = baselines.baselines(args.gallery_codecs, args.bpg_dir)
-  if has_weights:
-    found = _at_own_size(args, others, shown, rows)
+  if ours and args.gallery_bpp is None:
+    found = _at_own_size(ours[0], [*map(own_codec.coded, further), *others], shown, rows)
   else:
-    found = _at_rate(args.gallery_bpp, others, shown, rows)
+    every = [*map(own_codec.coded, ours + further), *others]
+    found = _at_rate(args.gallery_bpp or _BPP, every, shown, rows)
   return [report_gallery.image(name, x, found[name], args.crop) for name, x in shown]
 
 
 def _at_own_size(
-  args: Args, others, shown: Images, rows: list[Record]
+  codec: Codec, others, shown: Images, rows: list[Record]
 ) -> dict[str, list[pictures.Picture]]:
-  codec = codecs.load(evaluation_flags.weights(args))
   ours, setting = own_codec.coded(codec), own_codec.shown_setting(codec)
   return {
     name: pictures.at_own_size(ours, setting, others, name, x, rows, search=True)

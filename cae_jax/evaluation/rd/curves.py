@@ -86,7 +86,7 @@ METRICS: Mapping[str, Metric] = {
     operator.attrgetter("wasserstein"),
     "Wasserstein distortion (less is better)",
     unit="",
-    min_overlap=0.02,
+    min_overlap=0.005,
     sign=-1,
     digits=4,
   ),

@@ -1,0 +1,63 @@
+"""Which codecs the report shows pictures of, and at which sizes."""
+
+import types
+
+import numpy as np
+import pytest
+
+from cae_jax.evaluation.codecs.base import FileCodec
+from cae_jax.evaluation.records import Record
+from experiments import evaluation_flags, report
+
+_X = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
+
+
+def _codec(name):
+  """Its files have as many bytes as the setting says, and hold nothing: pictures are black."""
+  sizes = tuple(range(10, 60))
+  black = lambda data: np.zeros_like(_X)
+  return FileCodec(name, "1", (30,), sizes, lambda x, setting: bytes(int(setting)), black)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+  """Asks for pictures; returns names and bytes of what is shown of one image."""
+  source = types.SimpleNamespace(decode=lambda index: _X)
+  monkeypatch.setattr(evaluation_flags, "images", lambda args: source)
+  monkeypatch.setattr(evaluation_flags, "weights", lambda args: args.weights)
+  monkeypatch.setattr(report, "image_names", lambda source: ["a"])
+  monkeypatch.setattr(report, "chosen", lambda source, indexes: source)
+  monkeypatch.setattr(report, "pairs", lambda source: [("a", _X)])
+  monkeypatch.setattr(report.codecs, "load", lambda name: _codec(str(name)))
+  monkeypatch.setattr(report.own_codec, "coded", lambda codec: codec)
+  monkeypatch.setattr(report.own_codec, "shown_setting", lambda codec: "30")
+  monkeypatch.setattr(report.baselines, "baselines", lambda names, folder: [_codec("jpeg")])
+
+  def ask(**flags):
+    plain = {"workdir": None, "weights": None, "source_dir": "x", "gallery": 4, "bpg_dir": None}
+    plain |= {"gallery_codecs": "jpeg", "gallery_weights": "", "gallery_bpp": None, "crop": 16}
+    args = types.SimpleNamespace(**(plain | flags))
+    images = report._gallery(args, [Record("jpeg", 1, "a")])
+    return {item["label"]: item["bytes"] for image in images for item in image["shown"][1:]}
+
+  return ask
+
+
+def test_all_are_as_large_as_our_file(shown):
+  assert shown(weights="context") == {"context": 30, "JPEG": 30}
+
+
+def test_several_of_ours(shown):
+  sizes = shown(weights="context", gallery_weights="eye,b.safetensors")
+  assert sizes == {"context": 30, "eye": 30, "b.safetensors": 30, "JPEG": 30}
+
+
+def test_at_a_rate_that_was_asked_for(shown):
+  bytes_at = lambda bpp: int(bpp * 20 * 30 / 8)
+  assert shown(weights="context", gallery_bpp=0.3) == {"context": bytes_at(0.3), "JPEG": 22}
+  assert shown() == {"JPEG": bytes_at(0.5)}
+  assert shown(gallery_weights="eye") == {"eye": bytes_at(0.5), "JPEG": bytes_at(0.5)}
+
+
+def test_no_pictures_without_originals(shown):
+  assert shown(source_dir=None) == {}
