@@ -58,7 +58,7 @@ def compress(
     size_bytes: of the whole file, at most.
     tune: of lossy files, "psnr" for small errors, which is meant if nothing is said, or "eye" for
       how pictures look.
-    effort: 0 to 9, of the lossy codec: smaller files by longer work.
+    effort: 0 or 1, of the lossy codec: 1 % smaller files by longer work.
     keep_hidden_colour: lossless keeps colours under full transparency, too.
     metadata: kept in the file by name, such as "icc" or "exif".
   Returns:

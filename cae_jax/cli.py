@@ -127,7 +127,7 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
     type=int,
     default=0,
     metavar="E",
-    help="0 to 9: smaller files by longer work on each, from seconds to minutes (%(default)s)",
+    help="0 or 1: files smaller by about 1 %% for some seconds of work on each (%(default)s)",
   )
   parser.add_argument(
     "--keep_hidden_colour",

@@ -27,9 +27,12 @@ from cae_jax.weights import read_metadata, shipped
 from experiments import cli
 from experiments.program_flags import Args, Flags
 
-_GOALS = {"quality": "quality", "bpp": "bpp", "psnr": "psnr", "bytes": "size_bytes"}
+_GOALS = {
+  "quality": "quality", "bpp": "bpp", "psnr": "psnr", "ssimulacra2": "ssimulacra2",
+  "bytes": "size_bytes",
+}  # fmt: skip
 _OF_COMPRESSION = (
-  "dataset", "lossless", "near_lossless", "effort", "keep_hidden_colour", "strip",
+  "dataset", "lossless", "near_lossless", "tune", "effort", "keep_hidden_colour", "strip",
   "images_per_shard",
 )  # fmt: skip
 
@@ -47,10 +50,12 @@ def define_flags(flags: Flags) -> None:
   flags.number("quality", None, "0 to 100; 50 if nothing is asked for.")
   flags.number("bpp", None, "At most so many bits per pixel in each file.")
   flags.number("psnr", None, "At least so many dB; inf is lossless.")
+  flags.number("ssimulacra2", None, "A score of at least so much; 90 hardly differs.")
   flags.integer("bytes", None, "At most so many bytes in each file.")
   flags.boolean("lossless", False, "Keep every sample.")
   flags.integer("near_lossless", None, "Let samples change by at most so much.", 0, 32767)
-  flags.integer("effort", 0, "0 to 9: smaller files by longer work.")
+  flags.string("tune", None, "Of lossy files: psnr, for small errors, or eye.")
+  flags.integer("effort", 0, "0 or 1: files smaller by about 1 % by longer work.")
   flags.boolean("keep_hidden_colour", False, "Keep colours under full transparency, too.")
   flags.boolean("strip", False, "Leave out colour profile, EXIF and XMP.")
   flags.string("weights", None, "Others than the shipped ones, by their file.")
@@ -117,10 +122,15 @@ def _codec_options(args: Args) -> dict[str, Any]:
   for name, value in targets.one_target({**goals, **exact}).items():
     if name in goals and value != math.inf:
       targets.checked_target(name, value)
+  if args.tune is not None:
+    shipped.tuned(args.tune)
+    if args.weights is not None:
+      raise UsageError("--weights and --tune: expected one of them, got both")
   return {
     **goals,
     "lossless": args.lossless,
     "near_lossless": args.near_lossless,
+    "tune": args.tune,
     "effort": targets.checked_effort(args.effort),
     "keep_hidden_colour": args.keep_hidden_colour,
     "strip": args.strip,

@@ -13,7 +13,7 @@ from cae_jax.codec.info import TUNES, pack_rate
 from cae_jax.codec.kinds import put_together, take_apart, visible_psnr_db, visible_ssimulacra2
 from cae_jax.codec.lossless.sections import plain_section
 from cae_jax.codec.rate_search import largest_within
-from cae_jax.codec.targets import EFFORT_STEPS, MAX_QUALITY, OutOfReach
+from cae_jax.codec.targets import MAX_QUALITY, OutOfReach
 from cae_jax.codec.threads import in_threads
 from cae_jax.codec.tiles import Tile, coding_tiles
 from cae_jax.coding.bitstream import Header, pack
@@ -66,10 +66,10 @@ class Analysed:
     return self._header.height, self._header.width
 
   def encode(self, rate_level: int, effort: int = 0) -> "Encoded":
-    """Encodes at a rate level; with any effort, refined latents."""
-    y, aim, steps = self.y, None, EFFORT_STEPS[effort]
-    if steps:
-      y, aim = windows.refine(self.coder, self.planes.rgb, y, rate_level, steps)
+    """Encodes at a rate level; with effort 1, refined latents."""
+    y, aim = self.y, None
+    if effort:
+      y, aim = windows.refine(self.coder, self.planes.rgb, y, rate_level)
 
     def encode(tile: Tile) -> Coded:
       return self.coder.encode(y[tile], rate_level, None if aim is None else aim[tile])

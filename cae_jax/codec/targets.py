@@ -13,9 +13,8 @@ from cae_jax.errors import UsageError
 DEFAULT_QUALITY = 50.0
 MAX_QUALITY = 100.0
 MAX_SSIMULACRA2 = 100.0  # of equal pictures
-# Steps of `refine` for each effort.
-EFFORT_STEPS = (0, 1, 2, 4, 6, 8, 11, 14, 18, 24)
-MAX_EFFORT = len(EFFORT_STEPS) - 1
+MAX_EFFORT = 1
+_GONE_EFFORT = 9  # there were as many
 
 
 class OutOfReach(UsageError):
@@ -55,12 +54,15 @@ def checked_target(name: str, value: SupportsFloat) -> float:
 
 
 def checked_effort(effort: SupportsIndex) -> int:
-  """Returns the effort as an integer; raises UsageError unless it is one from 0 to 9."""
+  """Returns the effort as an integer; raises UsageError unless it is 0 or 1."""
+  gone = ""
   with contextlib.suppress(TypeError):
     index = operator.index(effort)
     if not isinstance(effort, bool) and 0 <= index <= MAX_EFFORT:
       return index
-  raise UsageError(f"effort {effort!r}: expected a whole number from 0 to {MAX_EFFORT}")
+    if not isinstance(effort, bool) and MAX_EFFORT < index <= _GONE_EFFORT:
+      gone = "; higher ones are gone, they made files no smaller"
+  raise UsageError(f"effort {effort!r}: expected 0 or {MAX_EFFORT}{gone}")
 
 
 def checked_look(look: SupportsFloat) -> float:

@@ -30,7 +30,7 @@ def analyse(coder: LatentCoder, image: np.ndarray) -> np.ndarray:
 
 
 def refine(
-  coder: LatentCoder, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int
+  coder: LatentCoder, image: np.ndarray, y: np.ndarray, rate_level: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """Makes latents y [h, w, M] of `analyse` better for a rate level, and finds their aims."""
   s = coder.stride
@@ -38,7 +38,7 @@ def refine(
   def refined(rows: Window, columns: Window) -> np.ndarray:
     part = y[rows.start : rows.stop, columns.start : columns.stop]
     window = image[_pixels(rows, s), _pixels(columns, s)]
-    return np.concatenate(coder.refine(window, part, rate_level, steps), axis=-1)
+    return np.concatenate(coder.refine(window, part, rate_level), axis=-1)
 
   pieces = (((r, c), refined(r, c)) for r, c in _windows(coder, *y.shape[:2]))
   y, aim = np.split(_assemble(pieces, y.shape[:2], 1), 2, axis=-1)

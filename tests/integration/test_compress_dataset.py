@@ -102,7 +102,9 @@ def test_other_settings_for_the_same_folder(source, tmp_path, capsys):
   [
     (["--bpp=1", "--lossless"], "expected one target, got bpp and lossless"),
     (["--quality=101"], "quality 101: expected 0 to 100"),
-    (["--effort=10"], "effort 10: expected a whole number from 0 to 9"),
+    (["--effort=10"], "effort 10: expected 0 or 1"),
+    (["--tune=ear"], "tune 'ear': expected psnr or eye"),
+    (["--tune=psnr", "--weights=context"], "--weights and --tune: expected one of them, got both"),
     (["--dataset=kodak"], "expected one of --source_dir and --dataset"),
     (["--decompress", "--bpp=1"], "--decompress: expected --source_dir of shards, and no --bpp"),
     (["--weights=none.safetensors"], "none.safetensors"),

@@ -238,7 +238,7 @@ def _lossy(monkeypatch):
 @pytest.mark.usefixtures("_lossy")
 def test_an_effort_that_goes_unused_is_told(folder, tmp_path, capsys):
   cae = tmp_path / "a.cae"
-  assert run("compress", folder / "rgb8.png", cae, "--psnr=47", "--effort=2") == 0
+  assert run("compress", folder / "rgb8.png", cae, "--psnr=47", "--effort=1") == 0
   assert "effort not used" in capsys.readouterr().out
   assert run("compress", folder / "rgb8.png", cae, "--psnr=47", "--force") == 0
   assert "effort not used" not in capsys.readouterr().out
@@ -341,9 +341,9 @@ def test_images_that_it_cannot_hold_are_one_line(write, tmp_path, capsys):
     (["--lossless", "--psnr=40"], "not allowed with argument"),
     (["--near_lossless=-1"], "near_lossless -1: expected a whole number of grey levels"),
     (["--near_lossless=1.5"], "invalid int value: '1.5'"),
-    (["--lossless", "--effort=3"], "lossless has one effort only; leave effort out"),
-    (["--psnr=inf", "--effort=3"], "lossless has one effort only; leave effort out"),
-    (["--near_lossless=2", "--effort=3"], "near_lossless has one effort only; leave effort out"),
+    (["--lossless", "--effort=1"], "lossless has one effort only; leave effort out"),
+    (["--psnr=inf", "--effort=1"], "lossless has one effort only; leave effort out"),
+    (["--near_lossless=2", "--effort=1"], "near_lossless has one effort only; leave effort out"),
   ],
 )
 def test_options_that_make_no_sense_are_one_line(photograph, tmp_path, options, message, capsys):

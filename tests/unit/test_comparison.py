@@ -52,6 +52,6 @@ def test_images_are_not_held_in_memory(monkeypatch):
 
 
 def test_a_codec_of_one_rate_has_no_efforts():
-  assert [codec.name for codec in own_codec.file_codecs(context_codec(), [9])][1].endswith("9")
-  with pytest.raises(UsageError, match=r"'tiny-paper' has one rate only .* leave effort 9 out"):
-    own_codec.file_codecs(paper_codec(), [9])
+  assert [codec.name for codec in own_codec.file_codecs(context_codec(), [1])][1].endswith("1")
+  with pytest.raises(UsageError, match=r"'tiny-paper' has one rate only .* leave effort 1 out"):
+    own_codec.file_codecs(paper_codec(), [1])

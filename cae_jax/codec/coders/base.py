@@ -52,9 +52,9 @@ class LatentCoder(Protocol):
     """Analyses uint8 [H, W, 3]: y [ceil(H / stride), ceil(W / stride), M] float32, any rate."""
 
   def refine(
-    self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int
+    self, image: np.ndarray, y: np.ndarray, rate_level: int
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds latents no worse than `analyse`'s for this image and rate level, by gradient steps.
+    """Finds latents no worse than `analyse`'s for this image and rate level, by a gradient step.
 
     Asked for only where there are rate levels.
 

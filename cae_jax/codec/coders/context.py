@@ -110,12 +110,12 @@ class Coder:
     return np.asarray(programs.analyse(self.model, self._params, x))[:height, :width]
 
   def refine(
-    self, image: np.ndarray, y: np.ndarray, rate_level: int, steps: int
+    self, image: np.ndarray, y: np.ndarray, rate_level: int
   ) -> tuple[np.ndarray, np.ndarray]:
     """Makes latents of `analyse` better for a rate level, and finds their aims; see `refine`."""
     tradeoff = self._tradeoffs(rate_level)
     gain = np.asarray(_gain(self.model, self._params, tradeoff))
-    found = refine(self.model, self._params, image, _padded(y * gain), tradeoff, steps)
+    found = refine(self.model, self._params, image, _padded(y * gain), tradeoff)
     refined, aim = (latents[: y.shape[0], : y.shape[1]] / gain for latents in found)
     return refined, aim
 
