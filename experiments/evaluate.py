@@ -90,8 +90,9 @@ def _evaluate(args: Args) -> None:
   args.output.mkdir(parents=True, exist_ok=True)
   log = args.output / "records.jsonl"
   keep = functools.partial(records.append_record, log)
-  # Of each codec the version measured last counts: of ours, that of these weights.
-  done = sorted(records.resume_records(log), key=lambda r: r.version == own_codec.version_of(codec))
+  # Of each codec the version measured last counts: of ours, that of these weights and this look.
+  ours = {own_codec.version_of(codec, look) for look in (0, 1)}
+  done = sorted(records.resume_records(log), key=lambda record: record.version in ours)
   what = comparison.Comparison(
     weights,
     args.codecs,

@@ -143,6 +143,7 @@ def test_the_evaluation_measures_looks():
   assert (ours.name, half.name) == ("tiny", "tiny-look0.5")
   assert names.label(half.name) == "tiny, look 0.5"
   assert half.settings == ours.settings
+  assert half.version == f"{ours.version}, look {context_look().hash().hex()}"
   np.testing.assert_array_equal(half.decoder(data()), looking_codec().decompress(data(), look=0.5))
   with pytest.raises(UsageError, match=r"'tiny' have no look; leave look 0.5 out"):
     own_codec.file_codecs(context_codec(), looks=[0.5])

@@ -61,7 +61,7 @@ def coded(codec: Codec, effort: int = 0, look: float = 0.0) -> FileCodec:
     encoder = lambda x, _: codec.compress(x)
   return FileCodec(
     name=f"{name}{LOOK}{look:g}" if look else name,
-    version=version_of(codec),
+    version=version_of(codec, look),
     settings=settings,
     search=search,
     encoder=encoder,
@@ -111,9 +111,12 @@ def uncoded(codec: Codec) -> FileCodec:
   )
 
 
-def version_of(codec: Codec | LosslessCodec) -> str:
-  """Names the package's and the weights' version, as records have it."""
-  return f"cae_jax {cae_jax.__version__}, weights {codec.weights.hash().hex()}"
+def version_of(codec: Codec | LosslessCodec, look: float = 0.0) -> str:
+  """Names the package's and the weights' version, and with a look its own, as records have it."""
+  words = f"cae_jax {cae_jax.__version__}, weights {codec.weights.hash().hex()}"
+  if look and isinstance(codec, Codec) and codec.look is not None:
+    return f"{words}, look {codec.look.hash().hex()}"
+  return words
 
 
 def _store(codec: Codec, x_uint8: np.ndarray) -> bytes:
