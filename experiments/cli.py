@@ -1,6 +1,7 @@
 """How every program here starts and fails."""
 
 import contextlib
+import copy
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +55,7 @@ def _log_on_stderr(level: int) -> Iterator[None]:
   before, absl_before = root.level, absl_logging.get_verbosity()
   # absl's log sets one up where it is used while a library is imported; lines would come twice.
   others = [other for other in root.handlers if type(other) is logging.StreamHandler]
-  handler.setFormatter(_LogFormatter())
+  handler.setFormatter(_LogFormatter(level <= logging.INFO))
   root.handlers = [handler, *(other for other in root.handlers if other not in others)]
   root.setLevel(level)
   absl_logging.set_verbosity(converter.standard_to_absl(level))
@@ -67,7 +68,14 @@ def _log_on_stderr(level: int) -> Iterator[None]:
 
 
 class _LogFormatter(logging.Formatter):
-  """Lines such as "warning: what happened"."""
+  """Lines such as "warning: what happened"; tracebacks only for those who ask for them."""
+
+  def __init__(self, debug: bool):
+    super().__init__()
+    self._debug = debug
 
   def format(self, record: logging.LogRecord) -> str:
+    if not self._debug:
+      record = copy.copy(record)  # others may show it, too
+      record.exc_info = record.exc_text = record.stack_info = None
     return f"{record.levelname.lower()}: {super().format(record)}"

@@ -1,12 +1,13 @@
 """Saving and restoring a run: train state, data position, and the best validation loss so far."""
 
+import contextlib
 import functools
 import json
 import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,13 @@ from cae_jax.training import sharding
 from cae_jax.training.reporting import say
 from cae_jax.training.state import TrainState
 
+# Where checkpoints go before they are deleted, by a rename: a run that is killed meanwhile leaves
+# no half of one among those that can be read.
+_DELETED = "deleted"
+
 
 class CheckpointError(Error):
-  """No checkpoint of a run can be read, or none is worth it."""
+  """A checkpoint cannot be written, none of a run can be read, or none is worth it."""
 
 
 class Checkpoints:
@@ -42,18 +47,21 @@ class Checkpoints:
       ]
     )
     options = ocp.CheckpointManagerOptions(
-      preservation_policy=policy, best_fn=_rank, best_mode="min"
+      preservation_policy=policy, best_fn=_rank, best_mode="min", todelete_subdir=_DELETED
     )
     # Orbax would fail at the first metrics that it cannot read.
     sharding.on_first_process(lambda: _mend_metrics(self._folder))
+    self._delete()
     self._manager = ocp.CheckpointManager(self._folder, options=options)
 
   def __enter__(self) -> "Checkpoints":
     return self
 
   def __exit__(self, *exception) -> None:
-    self._manager.wait_until_finished()
-    self._manager.close()
+    with self._writing():
+      self._manager.wait_until_finished()
+      self._manager.close()
+    self._delete()
 
   @property
   def last_step(self) -> int | None:
@@ -75,18 +83,38 @@ class Checkpoints:
       data_state: where the data iterator stands, JSON-able.
       valid_loss: None where this step was not validated. Such a checkpoint is never better than a
         validated one, and one whose loss is not finite is the worst.
+    Raises:
+      CheckpointError: this one, or the one before, cannot be written.
     """
     if valid_loss is None:
       valid_loss = math.inf
     elif not math.isfinite(valid_loss):
       valid_loss = math.nan
-    self._manager.save(
-      int(state.step),
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(data_state)
-      ),
-      metrics={"valid_loss": valid_loss},
-    )
+    with self._writing():
+      self._manager.wait_until_finished()  # as Orbax would
+      self._delete()
+      self._manager.save(
+        int(state.step),
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(data_state)
+        ),
+        metrics={"valid_loss": valid_loss},
+      )
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    try:
+      yield
+    except Exception as error:  # what a full disk raises depends on the file that it hit
+      raise CheckpointError(
+        f"{self._folder}: a checkpoint cannot be written ({_reason(error)}); once it can, the same "
+        "command goes on from the last one"
+      ) from error
+
+  def _delete(self) -> None:
+    """Deletes what Orbax has set aside for it."""
+    if jax.process_index() == 0:
+      shutil.rmtree(self._folder / _DELETED, ignore_errors=True)
 
   def restore(self, like: TrainState) -> tuple[TrainState, Any]:
     """Reads the last checkpoint.

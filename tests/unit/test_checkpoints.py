@@ -1,5 +1,6 @@
 """Which checkpoints stay, which is the best, and what becomes of damaged ones."""
 
+import contextlib
 import dataclasses
 import math
 import shutil
@@ -115,6 +116,47 @@ def test_a_loss_that_cannot_be_read_counts_as_not_validated(whole, tmp_path, cap
   with Checkpoints(folder) as checkpoints:
     assert checkpoints.best_step == 3
   assert "the checkpoint counts as not validated" in capsys.readouterr().out
+
+
+def test_a_deletion_that_was_cut_short_leaves_no_half_of_a_checkpoint(
+  tmp_path, monkeypatch, capsys
+):
+  with monkeypatch.context() as killed:
+    killed.setattr(shutil, "rmtree", lambda *_, **__: None)
+    save(tmp_path, LOSSES)
+  assert kept(tmp_path) == {"2", "3", "4", "deleted"}
+  assert kept(tmp_path / "deleted") == {"1"}
+  with Checkpoints(tmp_path) as checkpoints:
+    assert checkpoints.last_step == 4
+  assert kept(tmp_path) == {"2", "3", "4"}
+  assert capsys.readouterr().out == ""
+
+
+@contextlib.contextmanager
+def small_files(size_bytes):
+  """Lets nothing write larger files, as if the disk were full."""
+  resource = pytest.importorskip("resource")
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 100, 1000])
+def test_a_checkpoint_that_cannot_be_written_is_an_error(whole, tmp_path, size_bytes):
+  """Whichever file it is; those before are left."""
+  folder = shutil.copytree(whole, tmp_path / "run")
+  checkpoints = Checkpoints(folder)
+  message = (
+    rf"{folder}: a checkpoint cannot be written \(.*\); once it can, the same command goes on"
+  )
+  with pytest.raises(CheckpointError, match=message), small_files(size_bytes), checkpoints:
+    checkpoints.save(state(5), {"next": 5}, 0.1)
+  with Checkpoints(folder) as checkpoints:
+    assert checkpoints.last_step == 4
+    assert int(checkpoints.restore(state())[0].step) == 4
 
 
 def test_where_none_can_be_read_all_are_left(whole, tmp_path):

@@ -135,6 +135,11 @@ def program(args: Args) -> None:
   if args.word == "warning":
     logging.getLogger("any").warning("from %s", "Python")
     absl_logging.warning("from absl")
+  if args.word == "failed":
+    try:
+      raise OSError("no space")
+    except OSError:
+      logging.getLogger("any").exception("in background")
   print(args.word)
 
 
@@ -145,6 +150,7 @@ def program(args: Args) -> None:
     (["--word=error"], 2, "", "error: what was wrong and more of it\n"),
     (["--word=interrupt"], 130, "", "error: interrupted\n"),
     (["--word=warning"], 0, "warning\n", "warning: from Python\nwarning: from absl\n"),
+    (["--word=failed"], 0, "failed\n", "error: in background\n"),
     (["--debug"], 0, "some\n", "info: not told\ninfo: nor this\n"),
     (["--number=0"], 2, "", "error: flag --number=0: 0 is not an integer in the range [1, 9]\n"),
   ],
@@ -166,6 +172,8 @@ def test_bugs_and_debugged_errors_show_their_traceback(capsys):
     cli.run(program, define, ["--word=bug"])
   assert cli.run(program, define, ["--word=error", "--debug"]) == 2
   assert "Traceback" in capsys.readouterr().err
+  assert cli.run(program, define, ["--word=failed", "--debug"]) == 0
+  assert "OSError: no space" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--help", "--helpfull", "-h"])
