@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -37,7 +38,7 @@ from cae_jax.weights import load_weights
 from experiments import cli, train
 from tests.benchmarks import trouble
 
-STEPS = 24
+STEPS, EVERY = 24, 4  # of which a checkpoint is kept
 _FLAGS = (
   "--dataset=photos",
   "--valid_dataset=photos",
@@ -50,7 +51,7 @@ _FLAGS = (
   "--warmup_steps=2",
   "--log_every=4",
   "--test_split=",
-  "--validate_every=4",
+  f"--validate_every={EVERY}",
   f"--steps={STEPS}",
 )
 _DISK_MIB = 8
@@ -111,12 +112,6 @@ class _Training:
     self._before = self.steps()
     return trouble.Child(self._run, self._folder / "log")
 
-  def finish(self) -> dict[str, str]:
-    """Lets it get to its end undisturbed, and returns its result."""
-    child = self.start()
-    assert child.wait(_LONGEST_S) == 0, child.words
-    return self.result()
-
   def _run(self) -> int:
     jax.config.update("jax_compilation_cache_dir", str(self._folder / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -125,6 +120,11 @@ class _Training:
   def steps(self) -> set[int]:
     """Steps of complete checkpoints."""
     return {int(path.name) for path in self._entries() if path.name.isdecimal()}
+
+  @property
+  def step(self) -> int:
+    """Of the newest complete checkpoint; 0 before the first."""
+    return max(self.steps(), default=0)
 
   def is_writing(self) -> bool:
     """Says whether there is a checkpoint that is not complete."""
@@ -139,16 +139,16 @@ class _Training:
     """Nothing is lost of what was there before the start, and it was there that it went on."""
     before, after = self._before, self.steps()
     newest = max(before, default=0)
-    assert max(after, default=0) >= newest, (before, after)
+    assert self.step >= newest, (before, after)
     assert len(after) >= min(len(before), 2), (before, after)
     assert not [path for path in self._entries() if path.name.endswith("damaged")], log
-    assert "cannot be read" not in log
+    assert "cannot be read" not in log, log
     resumed = re.findall(r"resuming at step (\d+)", log)
     assert resumed in ([], [str(newest)]), log
 
   def result(self) -> dict[str, str]:
     """Digests of the last checkpoint, of the weights if there are any, of the log but for times."""
-    assert max(self.steps()) == STEPS
+    assert self.step == STEPS
     child = trouble.Child(self._print_digest, self._folder / "log")
     assert child.wait(_LONGEST_S) == 0, child.words
     figures = [
@@ -195,39 +195,63 @@ def run(
     record = Record(**json.loads(path.read_text(encoding="utf-8")))
   (folder / "pictures").mkdir()
   make = functools.partial(_Training, train, folder)
-  expected = make(folder / "uncut").finish()  # and compiles
-  start = time.monotonic()
-  again = make(folder / "again").finish()
-  assert again == expected, f"two uncut runs differ: {again}, {expected}"
-  seconds = time.monotonic() - start
+  uncut = make(folder / "uncut")
+  pace = _pace(uncut)
+  expected = uncut.result()
   numbers = itertools.count()
   while record.kills < kills:
     training = make(folder / f"killed-{next(numbers)}")
-    _kill_to_the_end(training, record, kills, seconds, path)
+    _kill_to_the_end(training, record, kills, pace, path)
     assert training.result() == expected, training.workdir
     record.finished += 1
     record.save(path)
   while record.full_disks < full_disks:
     with trouble.small_disk(folder / "disk", _DISK_MIB) as disk:
       training = make(disk / "full")
-      _fill_to_the_end(training, record, full_disks, seconds, path)
+      _fill_to_the_end(training, record, full_disks, pace, path)
       assert training.result() == expected, "a full disk has changed it"
     record.finished_on_disks += 1
     record.save(path)
   return record
 
 
+class _Pace(NamedTuple):
+  """Seconds to the first checkpoint, and then from one to the next."""
+
+  start: float
+  checkpoint: float
+
+
+def _pace(uncut: _Training) -> _Pace:
+  """Lets a run get to its end undisturbed, and looks at the clock."""
+  begin = time.monotonic()
+  child = uncut.start()
+  child.wait(_LONGEST_S, uncut.steps)
+  first = time.monotonic()
+  assert child.wait(_LONGEST_S) == 0, child.words
+  return _Pace(first - begin, (time.monotonic() - first) * EVERY / STEPS)
+
+
+def _wait(training: _Training, child: trouble.Child, pace: _Pace, rng: np.random.Generator) -> None:
+  """Waits for a random moment: before the next checkpoint, or after some of those to come."""
+  here = training.step
+  goal = here + EVERY * int(rng.integers(1 + (STEPS - here) // EVERY))
+  if goal > here:
+    child.wait(_LONGEST_S, lambda: training.step >= goal)
+  child.wait(rng.uniform(0, pace.checkpoint if goal > here else pace.start))
+
+
 def _kill_to_the_end(
-  training: _Training, record: Record, kills: int, seconds: float, path: Path | None
+  training: _Training, record: Record, kills: int, pace: _Pace, path: Path | None
 ) -> None:
   """Starts a training until it gets to its end, and kills it as long as kills are left."""
   while True:
     child = training.start()
     if record.kills < kills:
-      rng = np.random.default_rng([record.seed, record.kills])
-      child.wait(rng.uniform(0, 0.9 * seconds))
+      rng = np.random.default_rng([record.seed, record.kills, record.finished])
+      _wait(training, child, pace, rng)
       if record.kills % 2:
-        child.wait(seconds, training.is_writing)
+        child.wait(_LONGEST_S, training.is_writing)
         time.sleep(rng.uniform(0, 0.02))
       child.signal(signal.SIGKILL)
     status = child.wait(_LONGEST_S)
@@ -242,15 +266,15 @@ def _kill_to_the_end(
 
 
 def _fill_to_the_end(
-  training: _Training, record: Record, full_disks: int, seconds: float, path: Path | None
+  training: _Training, record: Record, full_disks: int, pace: _Pace, path: Path | None
 ) -> None:
   """Starts a training until it gets to its end, and fills its disk as long as some are left."""
   ballast = training.workdir.with_name("ballast")
   while True:
     child = training.start()
     if record.full_disks < full_disks:
-      rng = np.random.default_rng([record.seed, record.full_disks])
-      child.wait(rng.uniform(0, seconds))
+      rng = np.random.default_rng([record.seed, record.full_disks, record.finished_on_disks])
+      _wait(training, child, pace, rng)
       trouble.fill_disk(ballast, leaving=int(rng.integers(1 << 16)))
     status = child.wait(_LONGEST_S)
     assert status is not None, "it hangs on a full disk"

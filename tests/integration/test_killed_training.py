@@ -27,7 +27,7 @@ def _train(source_dir: Path, workdir: Path) -> int:
 
   from cae_jax.training import sharding
   from cae_jax.training.loop import LoopConfig, train
-  from tests.benchmarks.killed_training import STEPS
+  from tests.benchmarks.killed_training import EVERY, STEPS
 
   del source_dir
 
@@ -48,7 +48,7 @@ def _train(source_dir: Path, workdir: Path) -> int:
 
   loss = lambda params, x: ((x @ params["matrix"] - x) ** 2).mean(axis=1)
   result = train(
-    LoopConfig(steps=STEPS, log_every=4, validate_every=4),
+    LoopConfig(steps=STEPS, log_every=4, validate_every=EVERY),
     params={"matrix": np.eye(3, dtype=np.float32) / 2},
     loss_fn=lambda params, batch, *, key: (loss(params, batch["image"]).mean(), {}),
     errors_fn=lambda params, batch: {"loss": loss(params, batch["image"])},
