@@ -29,7 +29,7 @@ _FURTHER = {
   "butteraugli_max": ("Butteraugli max", 2),
   "dists": ("DISTS", 4),
   "wasserstein": ("Wasserstein", 4),
-  "kid": ("KID", 5),
+  "kid": ("KID", 3),
 }
 _SECONDS = ("encode s", "decode s")
 

@@ -31,7 +31,7 @@ def _record(codec, setting, image, rate_bpp, psnr_db, **fields):
     "butteraugli_3norm": 10 - psnr_db / 5,
     "dists": 0.6 - psnr_db / 100,
     "wasserstein": 1 - psnr_db / 60,
-    "kid": 0.1 - psnr_db / 600,
+    "kid": 6 - psnr_db / 10,
     "version": "1",
   }
   return Record(codec, setting, image, rate_bpp=rate_bpp, psnr_db=psnr_db, **(values | fields))

@@ -95,10 +95,10 @@ METRICS: Mapping[str, Metric] = {
     operator.attrgetter("kid"),
     "KID of all images (less is better)",
     unit="",
-    min_overlap=0.001,
+    min_overlap=0.05,
     sign=-1,
     of_set=True,
-    digits=5,
+    digits=3,
   ),
 }
 

@@ -23,7 +23,7 @@ _LEAST_VARIANCE = 1e-4  # relative to the mean square of features; gradients are
 
 
 def dists(x: jax.Array, x_hat: jax.Array, network: vgg.Network) -> jax.Array:
-  """Returns a DISTS with uniform weights: 0 for equal pictures, about 0.5 for unrelated ones.
+  """Returns a DISTS with uniform weights: 0 for equal pictures, above 0.5 for unrelated ones.
 
   Ding et al. 2020 (arXiv:2004.07728), equations 4 to 8: of each feature map the similarity of its
   means (texture) and the correlation of its values (structure), over the whole picture, and of the
@@ -46,7 +46,7 @@ def dists(x: jax.Array, x_hat: jax.Array, network: vgg.Network) -> jax.Array:
 def wasserstein(
   x: jax.Array, x_hat: jax.Array, network: vgg.Network, log2_sigma: int = LOG2_SIGMA
 ) -> jax.Array:
-  """Returns the Wasserstein distortion: 0 for equal pictures, about 1 for unrelated ones.
+  """Returns the Wasserstein distortion: 0 for equal pictures, above 0.5 for unrelated ones.
 
   Qiu et al. 2024 (arXiv:2310.03629), equation 5: of each feature map the squared differences of the
   means, and of the standard deviations, in windows around each place. Windows have one size, where
