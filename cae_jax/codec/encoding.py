@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from cae_jax.codec import checked, windows
+from cae_jax.codec.coders import masking
 from cae_jax.codec.coders.base import Coded, LatentCoder
 from cae_jax.codec.info import TUNES, pack_rate
 from cae_jax.codec.kinds import put_together, take_apart, visible_psnr_db, visible_ssimulacra2
@@ -39,7 +40,7 @@ class Analysed:
     model_id, model_hash: for the header.
     image: uint8, see `kinds.take_apart`.
     metadata: by name, see `check_metadata`.
-    tune: what the weights are for, for the header.
+    tune: what the weights are for; for the eye, errors count by what hides them.
   """
 
   def __init__(
@@ -57,6 +58,7 @@ class Analysed:
     self._tune = tune
     self._metadata = check_metadata(metadata)
     self.y = windows.analyse(coder, self.planes.rgb)
+    self._masks = masking.classes(self.planes.rgb, coder.stride) if tune == "eye" else None
     alpha = self.planes.alpha
     self._alpha_sections = [] if alpha is None else [plain_section(alpha[None])]
 
@@ -72,7 +74,8 @@ class Analysed:
       y, aim = windows.refine(self.coder, self.planes.rgb, y, rate_level)
 
     def encode(tile: Tile) -> Coded:
-      return self.coder.encode(y[tile], rate_level, None if aim is None else aim[tile])
+      given = (None if found is None else found[tile] for found in (aim, self._masks))
+      return self.coder.encode(y[tile], rate_level, *given)
 
     sections: list[bytes] = []
     y_hat = np.empty_like(y)

@@ -7,10 +7,12 @@ import pytest
 
 import cae_jax
 from cae_jax import api, codec, commands, compile_cache
+from cae_jax.codec.coders import context, masking
 from cae_jax.codec.info import TUNES
 from cae_jax.codec.kinds import visible_ssimulacra2
+from cae_jax.coding.bitstream import unpack
 from cae_jax.images.files import encode_image, write_image
-from cae_jax.images.metrics import ssimulacra2
+from cae_jax.images.metrics import psnr_db, ssimulacra2
 from cae_jax.weights import load_weights, save_weights, shipped
 from tests.command_line import one_error, run
 from tests.lossless import tiny_weights
@@ -166,3 +168,44 @@ def test_scores_of_all_kinds():
       assert visible_ssimulacra2(*pair) == pytest.approx(score)
   with pytest.raises(cae_jax.UsageError, match=r"at least 8 x 8 pixels, got 9 x 7; give a quality"):
     visible_ssimulacra2(rgb[:7, :9], rgb[:7, :9])
+
+
+def test_errors_count_more_where_little_goes_on(monkeypatch):
+  rng = np.random.default_rng(0)
+  image = np.full((40, 100, 3), 90, np.uint8)
+  image[:, 48:] = rng.integers(0, 256, (40, 52, 1))
+  found = masking.classes(image, 16)
+  assert found.shape == (3, 7)
+  weights = masking.WEIGHTS[found]
+  assert (weights[:, :3] > 1).all()
+  assert (weights[:, 3:] < 1).all()
+  assert masking.WEIGHTS[masking.classes(image[:, :48], 16)].tolist() == [[1.0] * 3] * 3
+  tall = np.tile(image, (3, 1, 1))
+  expected = masking.classes(tall, 16)
+  monkeypatch.setattr(masking, "_STRIP", 2)
+  np.testing.assert_array_equal(masking.classes(tall, 16), expected)
+
+
+def test_what_counts_more_is_coded_more_finely():
+  coder = context_codec().coder
+  y = coder.analyse(photo(192, 256, seed=2))
+  last = len(masking.WEIGHTS) - 1
+  plain = coder.encode(y, 3000)
+  low, even, high = (
+    coder.encode(y, 3000, None, np.full(y.shape[:2], number)) for number in (0, last // 2, last)
+  )
+  assert even.section == plain.section
+  assert len(low.section) < len(even.section) < len(high.section)
+  steps = y * np.asarray(context._gain(coder.model, coder._params, coder._tradeoffs(3000)))
+  errors = [np.square(coded.y_hat - steps).mean() for coded in (low, even, high)]
+  assert errors[0] > errors[1] > errors[2]
+
+
+def test_only_files_for_the_eye_weigh_errors():
+  image = photo(64, 64, seed=2)
+  image[:, 32:] = np.random.default_rng(0).integers(0, 256, (64, 32, 1))
+  same = dataclasses.replace(context_weights(), name="eye")
+  plain, ours = (codec.from_weights(weights) for weights in (context_weights(), same))
+  psnr, eye = (each.encode(image, quality=60) for each in (plain, ours))
+  assert unpack(psnr.data).sections != unpack(eye.data).sections
+  assert psnr_db(image, ours.decompress(eye.data)) == pytest.approx(eye.psnr_db, abs=0.01)

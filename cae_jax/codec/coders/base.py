@@ -62,8 +62,21 @@ class LatentCoder(Protocol):
       (y to be rounded, aim: what latents should be close to that are not coded as y rounds).
     """
 
-  def encode(self, y: np.ndarray, rate_level: int, aim: np.ndarray | None = None) -> Coded:
-    """Encodes latents at a rate level; `aim`, if any, of `refine`."""
+  def encode(
+    self,
+    y: np.ndarray,
+    rate_level: int,
+    aim: np.ndarray | None = None,
+    masks: np.ndarray | None = None,
+  ) -> Coded:
+    """Encodes latents at a rate level.
+
+    Args:
+      y: of `analyse`, or of `refine`.
+      rate_level: 0 to `rate_levels`.
+      aim: of `refine`, if it was asked.
+      masks: [h, w] of `masking.classes`, if errors count more in some places than in others.
+    """
 
   def decode(
     self, section: bytes, shape: tuple[int, int], rate_level: int

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.codec.coders import programs
+from cae_jax.codec.coders import masking, programs
 from cae_jax.codec.coders.arrays import (
   channel_indexes,
   largest_activations,
@@ -49,6 +49,8 @@ _LARGE_MEAN = 1 << FRACTION_BITS
 _LEAST_TABLE = 7
 _COUNTED_LEVELS = tuple(RATE_LEVELS * eighth // 8 for eighth in (1, 3, 5, 7))
 _ASSUMED_COUNT = 1000.0
+
+_EVEN = np.ones(1)  # weights of errors, if they count the same everywhere
 
 _HYPER = 4  # latent positions across and down that a position of z stands for
 
@@ -119,14 +121,21 @@ class Coder:
     refined, aim = (latents[: y.shape[0], : y.shape[1]] / gain for latents in found)
     return refined, aim
 
-  def encode(self, y: np.ndarray, rate_level: int, aim: np.ndarray | None = None) -> Coded:
+  def encode(
+    self,
+    y: np.ndarray,
+    rate_level: int,
+    aim: np.ndarray | None = None,
+    masks: np.ndarray | None = None,
+  ) -> Coded:
     """Encodes latents at a rate level from 0 to 4096.
 
     Args:
       y: of `analyse`, or of `refine`.
       aim: of `refine`, what the symbols changed for hidden signs should be close to; y if None.
+      masks: [h, w] of `masking.classes`, where errors count how much; the same if None.
     """
-    coding = self._code(y, rate_level, aim)
+    coding = self._code(y, rate_level, aim, masks)
     return Coded(rans.encode_parts(coding.parts), coding.symbols, coding.y_hat)
 
   def count_magnitudes(self, y: np.ndarray, rate_level: int) -> np.ndarray:
@@ -138,7 +147,7 @@ class Coder:
         np.add.at(counts, (indexes, np.minimum(magnitudes, tables.regular_lengths[indexes])), 1)
     return counts
 
-  def _code(self, y: np.ndarray, rate_level: int, aim: np.ndarray | None = None) -> _Coding:
+  def _code(self, y: np.ndarray, rate_level: int, aim=None, masks=None) -> _Coding:
     height, width, _ = y.shape
     tradeoff = self._tradeoffs(rate_level)
     levels = functools.partial(split_levels, coarse=self.model.levels[0].channels)
@@ -146,7 +155,15 @@ class Coder:
     steps = levels(np.asarray(steps)[:height, :width])
     if aim is not None:
       aims = levels(aim * np.asarray(_gain(self.model, self._params, tradeoff)))
-    dead_zones, curvature = map(np.asarray, _rounding(self.model, self._params, tradeoff))
+    weights = _EVEN if masks is None else masking.WEIGHTS
+    rounding = _rounding(self.model, self._params, tradeoff, weights.astype(np.float32))
+    dead_zones, curvatures = map(np.asarray, rounding)
+    if masks is not None:
+      fine = masks.repeat(2, axis=0).repeat(2, axis=1)
+      maps = [
+        np.broadcast_to(found[..., None], (*found.shape, level.channels))
+        for found, level in zip((masks, fine), self.model.levels)
+      ]
     z_hat = np.rint(np.asarray(z)[: _hyper_side(height), : _hyper_side(width)]).astype(np.int32)
     parts: list[rans.Part] = [(z_hat, channel_indexes(z_hat.shape), self._prior)]
     coded = [z_hat]
@@ -154,13 +171,16 @@ class Coder:
     def code_pass(here: _Here, indexes: np.ndarray, means: np.ndarray) -> np.ndarray:
       means = means * np.float32(2.0**-FRACTION_BITS)
       targets = here.take(steps) - means
-      symbols = dead_zone_rounding(targets, dead_zones[indexes, here.units]).astype(np.int32)
+      weight = 0 if masks is None else here.take(maps)
+      zones = dead_zones[weight, indexes, here.units]
+      symbols = dead_zone_rounding(targets, zones).astype(np.int32)
       groups = sign_hiding.group_numbers(indexes, self._magnitude_tables)
       if aim is not None:
         targets = here.take(aims) - means
       negative = np.where(symbols, symbols, targets) < 0
       along = np.where(negative, -targets, targets)
-      cost = self._cost_of_magnitudes(along, indexes, curvature[here.units])
+      curvature = curvatures[weight, here.units]
+      cost = self._cost_of_magnitudes(along, indexes, curvature)
       coded.append(sign_hiding.hide_signs(symbols, groups, targets, cost))
       parts.extend(sign_hiding.parts(coded[-1], groups, indexes, self._magnitude_tables))
       return coded[-1]
@@ -318,11 +338,16 @@ def _small_basis(basis: np.ndarray) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _rounding(model: ContextModel, params: Any, tradeoff: jax.Array):
-  """Dead zones [L, C + F], for each of the scales of symbols, and curvature [C + F]."""
-  curvature = programs.apply(model, params, "curvature", tradeoff, 2)
+def _rounding(model: ContextModel, params: Any, tradeoff: jax.Array, weights: jax.Array):
+  """Dead zones [W, L, C + F], for each of the scales of symbols, and curvature [W, C + F].
+
+  Args:
+    model, params, tradeoff: of the file.
+    weights: [W], by which errors count.
+  """
+  curvature = weights[:, None] * programs.apply(model, params, "curvature", tradeoff, 2)
   scales = jnp.asarray(scale_levels(), jnp.float32)[:, None]
-  return dead_zone(scales, curvature), curvature[0]
+  return dead_zone(scales, curvature[:, None]), curvature
 
 
 def calibrate(model: ContextModel, params: Any, images: Iterable[np.ndarray]) -> dict[str, Any]:

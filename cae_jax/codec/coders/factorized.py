@@ -43,9 +43,9 @@ class Coder:
     """Raises NotImplementedError: not for models of one rate."""
     raise NotImplementedError
 
-  def encode(self, y: np.ndarray, rate_level: int = 0, aim: np.ndarray | None = None) -> Coded:
+  def encode(self, y: np.ndarray, rate_level: int = 0, aim: Any = None, masks: Any = None) -> Coded:
     """Encodes latents."""
-    del rate_level, aim
+    del rate_level, aim, masks
     symbols = np.rint(y).astype(np.int32)
     section = rans.encode(symbols, channel_indexes(symbols.shape), self._prior)
     return Coded(section, [symbols], symbols.astype(np.float32))

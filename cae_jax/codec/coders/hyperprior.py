@@ -63,9 +63,9 @@ class Coder:
     """Raises NotImplementedError: not for models of one rate."""
     raise NotImplementedError
 
-  def encode(self, y: np.ndarray, rate_level: int = 0, aim: np.ndarray | None = None) -> Coded:
+  def encode(self, y: np.ndarray, rate_level: int = 0, aim: Any = None, masks: Any = None) -> Coded:
     """Encodes latents."""
-    del rate_level, aim
+    del rate_level, aim, masks
     z = _hyper_analyse(self.model, self._params, pad_to_multiple(y, _HYPER))
     z_hat = np.rint(np.asarray(z)).astype(np.int32)
     means, indexes = self._means_and_indexes(z_hat, y.shape[:2])

@@ -52,9 +52,9 @@ class Coder:
     """Raises NotImplementedError: not for models of one rate."""
     raise NotImplementedError
 
-  def encode(self, y: np.ndarray, rate_level: int, aim: np.ndarray | None = None) -> Coded:
+  def encode(self, y: np.ndarray, rate_level: int, aim: Any = None, masks: Any = None) -> Coded:
     """Encodes rounded latents by Huffman's codes."""
-    del rate_level, aim
+    del rate_level, aim, masks
     symbols = np.asarray(quantize_uniform(y, self._low, self._high, self._bits))
     section = huffman.encode(symbols, channel_indexes(symbols.shape), self._code)
     return Coded(section, [symbols], self._dequantize(symbols))
