@@ -1,7 +1,7 @@
 """The `cae` command: compress, decompress, info and compare, for one file or many.
 
 cae compress IN OUT.cae [--quality=Q | --bpp=X | --psnr=X | --ssimulacra2=X | --bytes=N]
-                        [--tune=psnr|eye]
+cae compress IN OUT.cae --tune=psnr|eye ...
 cae compress IN OUT.cae --lossless | --near_lossless=T
 cae compress IN-OR-FOLDER ... --output_dir=DIR [--recursive] [--jobs=N] [--skip_existing]
 cae decompress IN.cae OUT.png [--look=B] [--region=TOP,LEFT,HEIGHT,WIDTH | --preview] [--salvage]

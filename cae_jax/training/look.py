@@ -103,13 +103,19 @@ class LookGame:
     return {DISCRIMINATOR: self.discriminator_loss, LOOK: self.look_loss}
 
   def discriminator_loss(self, params: Any, batch: Batch, *, key: jax.Array):
-    """Is low if photographs get large logits, decoded pictures small ones; see `losses.LossFn`."""
+    """Tells how far photographs are from large logits, and decoded pictures from small ones.
+
+    See `losses` for arguments and what is returned.
+    """
     seen, _ = self._played(params, batch, key)
     loss, figures = self._judged(params, jax.lax.stop_gradient(seen))
     return jnp.mean(loss), {name: jnp.mean(values) for name, values in figures.items()}
 
   def look_loss(self, params: Any, batch: Batch, *, key: jax.Array):
-    """Is low if a decoded picture is close to its photograph and, by B, seems one."""
+    """Tells how far decoded pictures are from their photographs and, by B, from seeming such.
+
+    See `losses` for arguments and what is returned.
+    """
     seen, strength = self._played(params, batch, key)
     costs, figures = self._costs(params, seen, strength)
     figures = {name: jnp.mean(values) for name, values in figures.items()}

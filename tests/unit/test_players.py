@@ -55,6 +55,13 @@ def test_they_alternate():
   }
 
 
+def test_one_alone_moves_as_ever():
+  state, figures = stepped(losses={"second": second_loss})
+  assert float(state.params["second"]["b"]) == 2.0 - RATE * 2.0
+  assert state.params["first"] == PARAMS["first"]
+  assert figures.keys() == {"loss", "grad_norm", "seen", "skipped"}
+
+
 def test_all_draw_the_same():
   keys = []
 
