@@ -4,4 +4,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 # Of released weights: name, as files carry it -> hash. Nothing is ever taken away from these.
-GENERATIONS = {"context": "b5127bc20920c906", "lossless": "9e029fc5f176014f"}
+GENERATIONS = {
+  "context": "b5127bc20920c906",
+  "lossless": "9e029fc5f176014f",
+  "eye": "7e2815ceeae3a7e1",
+}

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import threading
 
@@ -90,6 +91,6 @@ def test_files_of_other_weights_are_told():
   other = data.replace(b"tiny-lossless", b"tiny-lossles5")
   with pytest.raises(cae_jax.BitstreamError):
     cae_jax.decompress(other)  # its checksum is wrong
-  renamed = LosslessCodec(tiny_weights().__class__(**{**tiny_weights().__dict__, "name": "gone"}))
+  renamed = LosslessCodec(dataclasses.replace(tiny_weights(), name="gone"))
   with pytest.raises(cae_jax.WeightsError, match="'gone'"):
     cae_jax.decompress(renamed.compress(_image()))

@@ -10,7 +10,7 @@ import numpy as np
 
 from cae_jax.images.color import rgb_to_ycbcr
 
-_STRENGTH = 0.6  # weights are activity to the power of minus this
+_STRENGTH = 0.3  # weights are activity to the power of minus this
 _SIDE = 8  # pixels; finer than a latent position, so that ground beside an edge counts as ground
 _STEP = 0.5  # between the classes' logarithms
 _CLASSES = 3  # on either side of the middle
