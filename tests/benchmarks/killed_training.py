@@ -36,19 +36,12 @@ from cae_jax.images.files import write_image
 from cae_jax.metrics_file import read_metrics
 from cae_jax.weights import load_weights
 from experiments import cli, train
+from tests import tiny_run
 from tests.benchmarks import trouble
 
 STEPS, EVERY = 24, 4  # of which a checkpoint is kept
 _FLAGS = (
-  "--dataset=photos",
-  "--valid_dataset=photos",
-  "--valid_split=valid",
-  "--channels=4,6,8",
-  "--patch_size=16",
-  "--valid_patch_size=32",
-  "--batch_size=8",
-  "--learning_rate=0.01",
-  "--warmup_steps=2",
+  *tiny_run.FLAGS,
   "--log_every=4",
   "--test_split=",
   f"--validate_every={EVERY}",

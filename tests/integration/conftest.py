@@ -14,22 +14,11 @@ from cae_jax.data.views import pixel_digest
 from cae_jax.images.files import read_rgb, write_image
 from cae_jax.weights import save_weights
 from experiments import cli, train
+from tests import tiny_run
 from tests.models import paper_codec
 
 NAMES = ("a", "b", "c", "valid", "test")
-_FLAGS = (
-  "--dataset=photos",
-  "--valid_dataset=photos",
-  "--valid_split=valid",
-  "--channels=4,6,8",
-  "--patch_size=16",
-  "--valid_patch_size=32",
-  "--batch_size=8",
-  "--learning_rate=0.01",
-  "--warmup_steps=2",
-  "--log_every=1",
-  "--validate_every=4",
-)
+_FLAGS = (*tiny_run.FLAGS, "--log_every=1", "--validate_every=4")
 
 
 @dataclasses.dataclass(frozen=True)
