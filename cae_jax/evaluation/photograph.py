@@ -11,7 +11,6 @@ from cae_jax.codec import Codec
 from cae_jax.evaluation import pictures, report
 from cae_jax.evaluation.codecs import own_codec
 from cae_jax.evaluation.codecs.base import ImageCodec, Missing
-from cae_jax.evaluation.measuring import measure
 from cae_jax.evaluation.names import label
 from cae_jax.evaluation.pictures import Picture
 from cae_jax.evaluation.report import gallery
@@ -42,8 +41,8 @@ def compare(
   """
   encoded = codec.encode(x_uint8, **goal)
   ours = own_codec.coded(codec)
-  record = measure(ours, encoded.how or ours.settings[0], name, x_uint8, encoded.data)
-  yield _untimed(Picture(record, codec.decompress(encoded.data)))
+  setting = encoded.how or ours.settings[0]
+  yield _untimed(pictures.of_file(ours, setting, name, x_uint8, encoded.data))
   for other in others:
     yield _untimed(pictures.at_size(other, name, x_uint8, len(encoded.data), search=True))
 

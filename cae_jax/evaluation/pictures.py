@@ -39,11 +39,21 @@ def decoded(codec: ImageCodec, setting: Setting, name: str, x_uint8: np.ndarray)
     x_uint8: uint8 [H, W, 3].
   """
   try:
-    data = codec.encode(x_uint8, setting)
-    record = measuring.measure(codec, setting, name, x_uint8, data)
-    return Picture(record, codec.decode(data))
+    return of_file(codec, setting, name, x_uint8, codec.encode(x_uint8, setting))
   except CodecError as error:
     return _none(codec.name, name, f"failed: {error}")
+
+
+def of_file(
+  codec: ImageCodec, setting: Setting, name: str, x_uint8: np.ndarray, data: bytes
+) -> Picture:
+  """Decodes and measures a file that is there; the other arguments as in `decoded`.
+
+  Raises:
+    CodecError: it cannot be decoded.
+  """
+  record = measuring.measure(codec, setting, name, x_uint8, data)
+  return Picture(record, codec.decode(data))
 
 
 def at_size(

@@ -103,7 +103,7 @@ def _pages() -> dict[str, str]:
 
 
 # Flags that some program cannot do without.
-REQUIRED = ("--output", "--output_dir", "--records", "--runs", "--source_dir")
+REQUIRED = ("--crops", "--output", "--output_dir", "--records", "--runs", "--source_dir")
 PAGES = _pages()
 README = commands(PAGES["README.md"])
 

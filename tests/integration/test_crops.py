@@ -1,0 +1,55 @@
+"""Crops of photographs beside those of their files."""
+
+import pytest
+
+from cae_jax.images.files import read_rgb, write_image
+from experiments import cli, crops
+from tests.models import photo
+
+
+@pytest.fixture
+def photos(tmp_path):
+  folder = tmp_path / "photos"
+  folder.mkdir()
+  for name, seed in (("a", 1), ("b", 2)):
+    write_image(folder / f"{name}.png", photo(96, 128, seed))
+  return folder
+
+
+def run(photos, tmp_path, *flags):
+  return cli.run(
+    crops.main,
+    crops.define_flags,
+    [
+      "--dataset=photos",
+      f"--source_dir={photos}",
+      f"--data_dir={tmp_path / 'tfds'}",
+      f"--output={tmp_path / 'out'}",
+      *flags,
+    ],
+  )
+
+
+def test_a_row_for_each_crop_and_rate(photos, tmp_path, capsys):
+  flags = ["--crops=a.png:0:0:64,b.png:32:64:48", "--rates=0.5,2", "--codecs=jpeg", "--weights=eye"]
+  assert run(photos, tmp_path, *flags) == 0
+  lines = capsys.readouterr().out.splitlines()
+  heads = [line.rsplit(":", 1)[0] for line in lines if " bpp: " in line]
+  rows = ["a.png, 0.5 bpp", "a.png, 2 bpp", "b.png, 0.5 bpp", "b.png, 2 bpp"]
+  assert heads == [f"{row}: {method}" for row in rows for method in ("eye", "JPEG")]
+  assert read_rgb(tmp_path / "out" / "crops.png").shape[0] > 1000
+
+
+@pytest.mark.parametrize(
+  "crop, words",
+  [
+    ("a:0:0", "--crops: expected NAME:TOP:LEFT:SIDE, got 'a:0:0'"),
+    ("a:0:x:8", "--crops: expected NAME:TOP:LEFT:SIDE, got 'a:0:x:8'"),
+    ("c.png:0:0:8", "--crops: there is no image 'c.png', but a.png, b.png"),
+    ("a.png:40:0:64", "--crops=a.png:40:0:64: a.png has 96 rows and 128 columns"),
+    ("a.png:0:0:0", "--crops=a.png:0:0:0: a.png has 96 rows and 128 columns"),
+  ],
+)
+def test_crops_that_are_not_there(crop, words, photos, tmp_path, capsys):
+  assert run(photos, tmp_path, f"--crops={crop}") == 2
+  assert words in capsys.readouterr().err
