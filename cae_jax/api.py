@@ -56,8 +56,8 @@ def compress(
     ssimulacra2: score of the decoded image, at least; 90 is hardly any visible difference, 70 high
       quality, 50 medium.
     size_bytes: of the whole file, at most.
-    tune: of lossy files, "psnr" for small errors, which is meant if nothing is said, or "eye" for
-      how pictures look.
+    tune: of lossy files, "eye" for how pictures look, which is meant if nothing is said but with a
+      `psnr`, or "psnr" for small errors.
     effort: 0 or 1, of the lossy codec: 1 % smaller files by longer work.
     keep_hidden_colour: lossless keeps colours under full transparency, too.
     metadata: kept in the file by name, such as "icc" or "exif".
@@ -90,7 +90,8 @@ def encode(
   from cae_jax.weights import shipped
 
   weights = None if tune is None else shipped.tuned(tune)
-  lossy, exact = functools.partial(codec, weights), functools.partial(codec, LOSSLESS)
+  lossy = lambda: codec(weights or shipped.tuned(shipped.default_tune(asked)))
+  exact = functools.partial(codec, LOSSLESS)
   return automatic.encode(_array_of(image), lossy, exact, exact=lossless, tune=tune, **asked)
 
 

@@ -174,7 +174,9 @@ def _add_weights_or_tune(parser: argparse.ArgumentParser) -> None:
   which = parser.add_mutually_exclusive_group()
   _add_weights(which)
   which.add_argument(
-    "--tune", choices=TUNES, help="make lossy files for small errors (psnr) or for the eye"
+    "--tune",
+    choices=TUNES,
+    help="make lossy files for the eye (the default, but with --psnr) or for small errors (psnr)",
   )
 
 
@@ -369,7 +371,8 @@ def _compare(arguments: argparse.Namespace) -> int:
   lines = commands.compare_file(
     source,
     target,
-    weights=_weights(arguments) if arguments.tune is None else tuned(arguments.tune),
+    weights=_weights(arguments),
+    tune=arguments.tune,
     codecs=arguments.codecs,
     bpg_dir=arguments.bpg_dir,
     overwrite=arguments.force,

@@ -20,7 +20,7 @@ from cae_jax.coding.metadata import MAX_METADATA_BYTES
 from cae_jax.errors import MissingExtraError, UsageError
 from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image, read_rgb
 from cae_jax.streams import Place, name_of, read_bytes, write_bytes
-from cae_jax.weights.shipped import find_for_file, tuned
+from cae_jax.weights.shipped import default_tune, find_for_file, tuned
 
 if TYPE_CHECKING:
   from cae_jax.codec.encoding import Encoded
@@ -116,7 +116,7 @@ def compress_bytes(
   Args:
     data: of any image file that Pillow reads.
     name: what errors call it.
-    weights: a shipped name or a file; the default ones if None.
+    weights: a shipped name or a file; those for the tune if None.
     tune: as of `cae_jax.compress`, in the place of weights.
     strip: leaves out colour profile, EXIF and XMP.
     lossless, near_lossless, keep_hidden_colour: as of `cae_jax.compress`.
@@ -127,7 +127,7 @@ def compress_bytes(
     Error: the bytes are no image, or the goal cannot be met.
   """
   exact = lossless or near_lossless is not None or goal.get("psnr") == math.inf
-  lossy, closest = _codecs(weights, tune)
+  lossy, closest = _codecs(weights, tune, goal)
   more = dict(metadata or {})
 
   def encode(image: ImageFile):
@@ -262,6 +262,7 @@ def compare_file(
   target: Path,
   *,
   weights: str | None = None,
+  tune: str | None = None,
   codecs: str = "all",
   bpg_dir: Path | None = None,
   overwrite: bool = True,
@@ -272,7 +273,7 @@ def compare_file(
   Args:
     source: any image file that Pillow reads, taken as 8-bit RGB.
     target: the HTML file to write.
-    weights: a shipped name or a file; the default ones if None.
+    weights, tune: as of `compress_bytes`.
     codecs, bpg_dir: see `evaluation.codecs.baselines.baselines`.
     overwrite: False leaves a file of the target's name alone.
     **goal: of `Codec.encode`, at most one that is not None.
@@ -296,9 +297,10 @@ def compare_file(
   report.plotly_js()  # before the pictures, which take a while
   others = baselines.baselines(codecs, bpg_dir)
   image = read_rgb(source)
-  codec = load_codec(weights)
+  name = _name(weights, tune, goal)
+  codec = load_codec(name)
   if isinstance(codec, LosslessCodec):
-    raise UsageError(f"the weights {weights} are lossless; expected lossy ones to compare")
+    raise UsageError(f"the weights {name} are lossless; expected lossy ones to compare")
   found = []
   for picture in photograph.compare(codec, others, source.stem, image, **goal):
     found.append(picture)
@@ -323,7 +325,7 @@ def _fields(content: Info) -> dict[str, Any]:
   }
 
 
-def load_codec(weights: str | None) -> Any:
+def load_codec(weights: str) -> Any:
   """Returns the codec of weights (`api.codec`), with compiled programs kept on disk."""
   from cae_jax import compile_cache
 
@@ -333,13 +335,12 @@ def load_codec(weights: str | None) -> Any:
   return found
 
 
-def _codecs(weights: str | None, tune: str | None) -> tuple[Callable, Callable]:
+def _codecs(
+  weights: str | None, tune: str | None, goal: Mapping[str, float | None]
+) -> tuple[Callable, Callable]:
   """What makes the lossy and the lossless codec; one of them of the weights that are asked for."""
-  if tune is not None:
-    if weights is not None:
-      raise UsageError("weights and tune both say which weights to take; expected one of them")
-    weights = tuned(tune)
-  lossy, lossless = (lambda: load_codec(weights)), (lambda: load_codec(api.LOSSLESS))
+  lossy = lambda: load_codec(_name(weights, tune, goal))
+  lossless = lambda: load_codec(api.LOSSLESS)
   if weights is None or not isinstance(load_codec(weights), LosslessCodec):
     return lossy, lossless
 
@@ -347,6 +348,15 @@ def _codecs(weights: str | None, tune: str | None) -> tuple[Callable, Callable]:
     raise UsageError(f"the weights {weights} are lossless; give --lossless or --near_lossless=T")
 
   return no_lossy, lossy
+
+
+def _name(weights: str | None, tune: str | None, goal: Mapping[str, float | None]) -> str:
+  """The weights that are asked for, by themselves or by what they are tuned for."""
+  if weights is None:
+    return tuned(default_tune(goal) if tune is None else tune)
+  if tune is not None:
+    raise UsageError("weights and tune both say which weights to take; expected one of them")
+  return weights
 
 
 def codec_for(header: Header, weights: str | None) -> Any:

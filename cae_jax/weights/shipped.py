@@ -1,7 +1,9 @@
 """The weights that come with the package, and how others are found."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cae_jax.errors import UsageError
 from cae_jax.weights import WeightsError, read_metadata
@@ -34,6 +36,15 @@ def find(name_or_path: str | os.PathLike | None = None) -> Path:
     f"this version of cae_jax comes without weights named {name!r} ({_names(files)}); give a "
     "weights file, such as the weights.safetensors of a training run"
   )
+
+
+def default_tune(targets: Mapping[str, Any]) -> str:
+  """Returns what to tune a file for if nothing is said: small errors for a PSNR, else the eye.
+
+  Args:
+    targets: what is asked for, by name.
+  """
+  return "eye" if targets.get("psnr") is None else "psnr"
 
 
 def tuned(tune: str) -> str:

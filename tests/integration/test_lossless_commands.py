@@ -228,8 +228,9 @@ def test_an_infinite_psnr_is_lossless(folder, tmp_path, capsys):
 def _lossy(monkeypatch):
   """A stand-in is the lossy codec: of at most 40 dB, and 100 bytes."""
   load = commands.load_codec
+  monkeypatch.setattr(commands, "tuned", lambda tune: "lossy")
   monkeypatch.setattr(
-    commands, "load_codec", lambda name: LossyStandIn() if name is None else load(name)
+    commands, "load_codec", lambda name: LossyStandIn() if name == "lossy" else load(name)
   )
   # Its bytes are no file.
   monkeypatch.setattr(commands, "info", lambda _: info((GOLDEN / "context-rgb.cae").read_bytes()))

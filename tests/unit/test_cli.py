@@ -37,6 +37,7 @@ def _tiny_codec(monkeypatch, tmp_path):
   save_weights(folder / "tiny.safetensors", context_weights())
   monkeypatch.setattr(shipped, "FOLDER", folder)
   monkeypatch.setattr(shipped, "DEFAULT", "tiny")
+  monkeypatch.setattr(shipped, "EYE", "tiny")
   api._codec.cache_clear()
   yield
   api._codec.cache_clear()
@@ -551,7 +552,7 @@ _CONTENT = {
   "height": 90,
   "kind": "rgb",
   "rate_level": 1024,
-  "tune": "psnr",
+  "tune": "eye",
   "largest_error": None,
   "model_id": "tiny",
   "metadata_bytes": {},
@@ -586,5 +587,5 @@ def test_json_is_an_object_a_line(picture, tmp_path, capsys):
 
 
 def test_the_codec_of_commands_is_that_of_the_api():
-  assert commands.load_codec(None) is api.codec("tiny")
+  assert commands.load_codec("tiny") is api.codec("tiny")
   assert api.codec(str(shipped.FOLDER / "tiny.safetensors")) is api.codec(None)

@@ -31,6 +31,7 @@ def _reader(tmp_path, monkeypatch):
   save_weights(folder / "exact.safetensors", tiny_weights())
   monkeypatch.setattr(shipped, "FOLDER", folder)
   monkeypatch.setattr(shipped, "DEFAULT", "tiny")
+  monkeypatch.setattr(shipped, "EYE", "tiny")
   monkeypatch.setattr("cae_jax.codec.load", lambda path: looking_codec())
   api._codec.cache_clear()
   write_image(tmp_path / "photo.png", photo(48, 64))

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.fft
 
-from cae_jax.models.discriminator import PatchDiscriminator, largest_singular_value
+from cae_jax.models.discriminator import PatchDiscriminator, largest_singular_value, whitened
 
 MODEL = PatchDiscriminator((4, 6, 8), latent_features=5)
 
@@ -52,3 +53,15 @@ def test_the_largest_singular_value_and_its_gradient():
   value, gradient = jax.value_and_grad(largest_singular_value)(matrix)
   assert value == pytest.approx(values[0], rel=1e-3)
   np.testing.assert_allclose(gradient, np.outer(left[:, 0], right[0]), atol=0.02)
+
+
+def test_whitened_blocks_are_their_cosine_transform():
+  x = np.random.default_rng(2).uniform(size=(1, 4, 8, 3)).astype(np.float32)
+  blocks = whitened(jnp.asarray(x))
+  assert blocks.shape == (1, 1, 2, 48)
+  for right in range(2):
+    block = scipy.fft.dctn(2 * x[0, :, 4 * right : 4 * right + 4] - 1, axes=(0, 1), norm="ortho")
+    found = np.asarray(blocks)[0, 0, right].reshape(4, 4, 3)
+    np.testing.assert_allclose(found[0, 0], block[0, 0] / 4, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[1, 3], 6 * block[1, 3], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found[3, 0], 4.5 * block[3, 0], rtol=1e-5, atol=1e-5)
