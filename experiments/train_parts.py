@@ -118,7 +118,7 @@ def export(
   settings, dtype = config(args), np.dtype(args.export_dtype)
   with np.errstate(over="ignore"):  # what float16 cannot hold is refused with a word
     params = jax.tree.map(lambda a: np.asarray(a, dtype), jax.device_get(state.ema_params))
-  images = _calibration_images(args, build_model(settings), source)
+  images = calibration_images(build_model(settings), source, variation(args))
   about = card(args, state, seen)
   save_weights(path, calibrate_weights(args.name, settings, params, images, card=about))
   return about
@@ -156,13 +156,15 @@ def variation(args: Args) -> variations.Variation:
   )
 
 
-def _calibration_images(args: Args, model: Model, source: ImageSource) -> Iterator[np.ndarray]:
+def calibration_images(
+  model: Model, source: ImageSource, varied: variations.Variation
+) -> Iterator[np.ndarray]:
   """Yields all images for the paper's model, which counts latents; for others some, cut to size."""
   side = -(-CALIBRATION_SIDE // model.multiple) * model.multiple
   if model.objective == "reconstruction":
     yield from (example["image"] for example in source)
   elif model.objective == "code_length":
-    yield from variations.typical_crops(source, variation(args), CALIBRATION_IMAGES, side)
+    yield from variations.typical_crops(source, varied, CALIBRATION_IMAGES, side)
   else:
     count = min(CALIBRATION_IMAGES, len(source))
     for index in np.linspace(0, len(source) - 1, count).astype(int).tolist():

@@ -41,7 +41,7 @@ def test_a_row_for_each_crop_and_rate(photos, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-  "crop, words",
+  ("crop", "words"),
   [
     ("a:0:0", "--crops: expected NAME:TOP:LEFT:SIDE, got 'a:0:0'"),
     ("a:0:x:8", "--crops: expected NAME:TOP:LEFT:SIDE, got 'a:0:x:8'"),

@@ -103,7 +103,15 @@ def _pages() -> dict[str, str]:
 
 
 # Flags that some program cannot do without.
-REQUIRED = ("--crops", "--output", "--output_dir", "--records", "--runs", "--source_dir")
+REQUIRED = (
+  "--crops",
+  "--output",
+  "--output_dir",
+  "--records",
+  "--runs",
+  "--source_dir",
+  "--weights",
+)
 PAGES = _pages()
 README = commands(PAGES["README.md"])
 
