@@ -52,7 +52,8 @@ def main(args: Args) -> None:
   """Runs the program."""
   codec = codecs.load(evaluation_flags.weights(args))
   others = [] if args.codecs == "none" else baselines.baselines(args.codecs, args.bpg_dir)
-  originals, shown = {}, {}
+  originals: dict[str, np.ndarray] = {}
+  shown: dict[str, dict[str, tuple[np.ndarray | None, str]]] = {}
   for crop, image in _images(evaluation_flags.images(args), _crops(args.crops)):
     for rate in args.rates:
       row = f"{crop.name}, {rate:g} bpp"
