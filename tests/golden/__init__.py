@@ -7,5 +7,5 @@ FOLDER = Path(__file__).parent
 GENERATIONS = {
   "context": "b5127bc20920c906",
   "lossless": "9e029fc5f176014f",
-  "eye": "7e2815ceeae3a7e1",
+  "eye": "89ca536d16039aec",
 }
