@@ -159,6 +159,7 @@ _SHORT = {
   "evaluate --lossless": ("--sets=mine={pictures}", "--near_lossless=1", "--codecs=png"),
   "timing": (*_PICTURES, "--image=0", "--codecs=jpeg", "--repeats=1", "--cold_repeats=1"),
   "report": (*_PICTURES, "--gallery=1", "--gallery_codecs=jpeg"),
+  "crops": (*_PICTURES, "--crops=test0.png:0:0:32", "--rates=2", "--codecs=jpeg"),
   "paper_slip": (*_PICTURES,),
 }
 # In several processes, or from weights of another network than the short one.
@@ -171,8 +172,9 @@ def reader(tmp_path, monkeypatch):
   monkeypatch.setenv(compile_cache.ENVIRONMENT, "")
   weights = tmp_path / "weights"
   weights.mkdir()
-  tiny = dataclasses.replace(context_weights(), name=shipped.DEFAULT)
-  save_weights(weights / "tiny.safetensors", tiny)
+  for name in (shipped.DEFAULT, shipped.EYE):
+    tiny = dataclasses.replace(context_weights(), name=name)
+    save_weights(weights / f"{name}.safetensors", tiny)
   exact = dataclasses.replace(tiny_weights(), name=LOSSLESS)
   save_weights(weights / "exact.safetensors", exact)
   monkeypatch.setattr(shipped, "FOLDER", weights)
