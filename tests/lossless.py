@@ -16,7 +16,7 @@ TRUNK, HEAD = (12, 8), 6
 
 
 @functools.cache
-def tiny_weights(moves: bool = False) -> Weights:
+def tiny_weights(biases: bool = False) -> Weights:
   """Returns weights whose networks say little: without JAX, and the same everywhere."""
   rng = np.random.default_rng(0)
   sets = {
@@ -33,7 +33,7 @@ def tiny_weights(moves: bool = False) -> Weights:
   config = {"model": "lossless", "trunk_widths": list(TRUNK), "head_width": HEAD}
   return Weights(
     "tiny-lossless",
-    {**config, "moves": True} if moves else config,
+    {**config, "biases": True} if biases else config,
     sets,
     {"distribution": tile.make_arrays(), "linear": linear_tables},
   )

@@ -34,7 +34,7 @@ class TileCoder:
     network.check_products()
     self._networks = network.networks_of(weights.params)
     self._tables = tables_from_arrays(weights.table("distribution"))
-    self._moves = bool(weights.config.get("moves", False))
+    self._biases = bool(weights.config.get("biases", False))
     self._defaults = {
       channels: coefficients_from_arrays(weights.table("linear")[str(channels)], channels)
       for channels in (1, 3)
@@ -53,10 +53,10 @@ class TileCoder:
       The bytes, and what a decoder will have: float32 [C, H, W].
     """
     defaults = self._defaults[len(x)]
-    side = side_information.fit(x, precision, defaults)
+    side = side_information.fit(x, precision, defaults, self._biases)
     coarsest = passes.coarsest_of(x)
     parts = [
-      *side_information.to_parts(side, defaults, self._tables),
+      *side_information.to_parts(side, defaults, self._tables, self._biases),
       flat(coarsest, precision.largest.bit_length()),
     ]
 
@@ -94,7 +94,7 @@ class TileCoder:
     """
     decoder = rans.Decoder(data)
     defaults = self._defaults[channels]
-    side = side_information.read(decoder, channels, shape, defaults, self._tables)
+    side = side_information.read(decoder, channels, shape, defaults, self._tables, self._biases)
     coarsest = decoder.decode(
       np.full((channels, *coarsest_shape(shape)), precision.largest.bit_length()), flat_tables()
     )
@@ -118,7 +118,7 @@ class TileCoder:
     """Parts of numbers of steps; those near an end of their range come last."""
     said: list[rans.Part] = []
     if len(steps) >= adjustment.FEWEST:
-      if self._moves:
+      if self._biases:
         moves = adjustment.find_moves(steps - expected.starts, expected, self._tables)
         said.append(flat(np.array([moves is not None]), 1))
         if moves is not None:
@@ -141,7 +141,7 @@ class TileCoder:
   def _decode(self, decoder: rans.Decoder, expected: Expected, precision: Precision) -> np.ndarray:
     """Decodes what `_parts` made parts of."""
     if len(expected.tables) >= adjustment.FEWEST:
-      if self._moves and decoder.decode(np.ones(1, np.int32), flat_tables())[0]:
+      if self._biases and decoder.decode(np.ones(1, np.int32), flat_tables())[0]:
         kinds = np.full(adjustment.CLASSES, adjustment.MOVE_BITS)
         expected = adjustment.moved(expected, decoder.decode(kinds, flat_tables()))
       kinds = np.full(adjustment.CLASSES, adjustment.BITS)
@@ -196,10 +196,14 @@ def tables_from_arrays(arrays: dict[str, np.ndarray]) -> CodingTables:
 
 
 def coefficients_from_arrays(array: np.ndarray, channels: int) -> Coefficients:
-  """Reads coefficients of the linear stage, int16 [levels, phases, channels, K], zero behind."""
+  """Reads coefficients of the linear stage, int16 [levels, phases, channels, K], zero behind.
+
+  Their constants are 0.
+  """
+  array = np.pad(array.astype(np.int32), ((0, 0), (0, 0), (0, 0), (1, 0)))
   return [
     [
-      [of.astype(np.int32)[: linear.size(phase, c, channels)] for c, of in enumerate(of_phase)]
+      [of[: 1 + linear.size(phase, c, channels)] for c, of in enumerate(of_phase)]
       for phase, of_phase in enumerate(of_level)
     ]
     for of_level in array
