@@ -18,7 +18,7 @@ if TYPE_CHECKING:
   from cae_jax.codec.lossless.image import LosslessEncoded
   from cae_jax.codec.regions import Region
 
-LOSSLESS = "lossless"  # name of the weights
+LOSSLESS = "lossless2"  # name of the weights
 _lock = threading.Lock()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cae_jax import api
 from cae_jax import codec as codecs
 from cae_jax.data.sources import pairs
 from cae_jax.data.trained_on import TrainedOn
@@ -24,7 +25,7 @@ from cae_jax.paths import user_path
 from experiments import evaluation_flags
 from experiments.program_flags import Args, Flags
 
-_SHIPPED = Path("lossless")
+_SHIPPED = Path(api.LOSSLESS)
 
 
 def define_flags(flags: Flags) -> None:

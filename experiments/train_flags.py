@@ -80,6 +80,7 @@ def define_flags(flags: Flags) -> None:
   flags.integer("latent_channels", None, "M of `hyperprior`.", 1)
   flags.integers("trunk_widths", None, "Features of the layers of `lossless`'s trunks.", 1)
   flags.integer("head_width", None, "Features of the hidden layers of its heads.", 1)
+  flags.boolean("biases", None, "Its files say where an image's samples lie to one side.")
   flags.number("lmbda", None, "Of rate_bpp + lmbda * MSE (0-255), for models of one rate.", 1e-5)
   flags.number("lmbda_min", None, "Smallest lmbda of a variable-rate model.", 1e-5)
   flags.number("lmbda_max", None, "Its largest lmbda.", 1e-5)

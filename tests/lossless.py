@@ -16,7 +16,7 @@ TRUNK, HEAD = (12, 8), 6
 
 
 @functools.cache
-def tiny_weights() -> Weights:
+def tiny_weights(biases: bool = False) -> Weights:
   """Returns weights whose networks say little: without JAX, and the same everywhere."""
   rng = np.random.default_rng(0)
   sets = {
@@ -30,9 +30,10 @@ def tiny_weights() -> Weights:
     )
     for channels in (1, 3)
   }
+  config = {"model": "lossless", "trunk_widths": list(TRUNK), "head_width": HEAD}
   return Weights(
     "tiny-lossless",
-    {"model": "lossless", "trunk_widths": list(TRUNK), "head_width": HEAD},
+    {**config, "biases": True} if biases else config,
     sets,
     {"distribution": tile.make_arrays(), "linear": linear_tables},
   )

@@ -7,5 +7,6 @@ FOLDER = Path(__file__).parent
 GENERATIONS = {
   "context": "b5127bc20920c906",
   "lossless": "9e029fc5f176014f",
+  "lossless2": "ffeab8b2c289adc5",
   "eye": "89ca536d16039aec",
 }

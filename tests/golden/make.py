@@ -68,7 +68,7 @@ def main() -> None:
     _write(load(FOLDER / f"{name}.safetensors"), f"{name}-rgb2", photo(70, 100))
   _write_lossless()
   for name in GENERATIONS:
-    _write(load(name), f"{name}-released", photo(96, 160))
+    _write(load(name), f"{name}-released", _biased() if name == "lossless2" else photo(96, 160))
 
 
 def _write_lossless() -> None:
@@ -99,6 +99,15 @@ def _write_lossless() -> None:
   _write(codec, "lossless-counted", gaps[photo(60, 90)[..., 1] * np.uint16(99) // 255])
   _write(codec, "lossless-tiles", photo(20, 1100))
   _write(codec, "lossless-whole", np.tile(rng.integers(0, 256, (1, 30, 3), np.uint8), (9, 60, 1)))
+
+
+def _biased() -> np.ndarray:
+  """A picture large enough for adjustments, of which two channels were cut off, not rounded."""
+  rng = np.random.default_rng(0)
+  green = np.clip(photo(140, 150)[..., 1] + rng.normal(0, 3, (140, 150)), 0, 255).astype(np.uint8)
+  coarse = photo(70, 75).repeat(2, 0).repeat(2, 1).astype(float)
+  others = np.floor(green[..., None] + 0.3 * (coarse - coarse[..., 1:2]))[..., ::2]
+  return np.clip(np.insert(others, 1, green, axis=2), 0, 255).astype(np.uint8)
 
 
 def _write(codec, name: str, image: np.ndarray, **settings) -> None:

@@ -109,7 +109,7 @@ def weights(tmp_path_factory):
   """The tiny weights, as those that ship; the user's cache is left alone."""
   folder = tmp_path_factory.mktemp("weights")
   path = folder / "lossless.safetensors"
-  save_weights(path, dataclasses.replace(tiny_weights(), name="lossless"))
+  save_weights(path, dataclasses.replace(tiny_weights(biases=True), name=api.LOSSLESS))
   api._codec.cache_clear()
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv(compile_cache.ENVIRONMENT, "")

@@ -17,7 +17,7 @@ import numpy as np
 from cae_jax.codec.lossless.image import LosslessCodec
 from tests.lossless import tiny_weights
 
-codec = LosslessCodec(tiny_weights())
+codec = LosslessCodec(tiny_weights(biases=True))
 for name in sys.argv[1:]:
   print(hashlib.sha256(codec.decompress(open(name, "rb").read()).tobytes()).hexdigest())
 """
@@ -34,14 +34,14 @@ CONFIGURATIONS = {
 def _image(dtype):
   rng = np.random.default_rng(0)
   peak = np.iinfo(dtype).max
-  ramp = np.add.outer(np.arange(90), np.arange(110))[..., None] / 170
-  return np.clip((ramp + rng.normal(0, 0.01, (90, 110, 3))) * peak, 0, peak).astype(dtype)
+  ramp = np.add.outer(np.arange(130), np.arange(140))[..., None] / 230
+  return np.clip((ramp + rng.normal(0, 0.01, (130, 140, 3))) * peak, 0, peak).astype(dtype)
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
   """Files by path, and hashes of what they decode to here."""
-  codec = LosslessCodec(tiny_weights())
+  codec = LosslessCodec(tiny_weights(biases=True))
   folder = tmp_path_factory.mktemp("exact")
   hashes = {}
   for dtype in (np.uint8, np.uint16):

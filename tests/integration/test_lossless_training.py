@@ -51,7 +51,12 @@ def test_a_run_leaves_what_it_promises(tiny_training, finished):
   ]  # fmt: skip
   assert all(line["bpsp"] == line["loss"] > 0 for line in lines)
   weights = load_weights(finished / "weights.safetensors")
-  assert weights.config == {"model": "lossless", "trunk_widths": [8, 6], "head_width": 4}
+  assert weights.config == {
+    "model": "lossless",
+    "trunk_widths": [8, 6],
+    "head_width": 4,
+    "biases": False,
+  }
   assert weights.card["step"] == 4
   seen = TrainedOn.from_card(weights.card)
   image = read_rgb(tiny_training.source_dir / "a.png")

@@ -58,3 +58,34 @@ def test_samples_far_outside_of_tables_are_counted_as_escapes(tables):
   expected = _expected(4, 0, 10)
   found = adjustment.find(np.full(10, 100, np.int32), expected, tables)
   assert found.max() < adjustment.ADJUSTMENTS
+
+
+@pytest.mark.parametrize("start", [0, -3])
+@pytest.mark.parametrize(("sigma", "bias"), [(0.5, 0.2), (1.0, -0.4), (4.0, 1.5)])
+def test_samples_to_one_side_move_the_mean(tables, sigma, bias, start):
+  steps = np.rint(np.random.default_rng(0).normal(bias + start, sigma, 9000)).astype(np.int32)
+  expected = _expected(round(4 * (np.log2(sigma) - distribution.LOWEST)), 2, len(steps))
+  expected = expected._replace(starts=expected.starts + start)
+  moves = adjustment.find_moves(steps - expected.starts, expected, tables)
+  moved = adjustment.moved(expected, moves)
+  fraction = moved.tables[0] // distribution.SHAPES // distribution.SCALES
+  assert moved.starts[0] + fraction / distribution.FRACTIONS - start == pytest.approx(bias, abs=0.2)
+  before, after = (
+    information_bits(steps - of.starts, of.tables, tables) for of in (expected, moved)
+  )
+  assert after < before - adjustment.CLASSES * adjustment.MOVE_BITS
+
+
+def test_a_move_that_saves_little_is_not_made(tables):
+  integers = np.rint(np.random.default_rng(0).normal(0, 1.5, 9000)).astype(np.int32)
+  assert adjustment.find_moves(integers, _expected(18, 2, 9000), tables) is None
+
+
+def test_moves_of_zero_and_of_whole_integers_keep_the_rest():
+  expected = _expected(20, 3, 10)  # a scale of 2
+  stay = np.full(adjustment.CLASSES, 8)
+  for number, whole, fraction in ((0, 0, 0), (4, 1, 0), (-4, -1, 0), (-1, -1, 6)):
+    moved = adjustment.moved(expected, stay + number)
+    tables = np.ravel_multi_index((fraction, 20, 3), distribution.TABLES)
+    assert (moved.tables == tables).all()
+    assert (moved.starts == whole).all()

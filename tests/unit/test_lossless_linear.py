@@ -49,6 +49,16 @@ def test_predictions_are_exact_in_any_order():
     np.testing.assert_array_equal(linear.predict(coefficients[o], features[o]), expected)
 
 
+def test_a_constant_is_for_samples_to_one_side():
+  x = _smooth((64, 64))
+  x[1] = np.maximum(x[0], 1) - ((np.indices((64, 64)) % 2).sum(0) > 0)  # darker but at (even, even)
+  none, some = (linear.fit_image(x, constant=constant) for constant in (False, True))
+  assert not any(k[0] for level in none for phase in level for k in phase)
+  assert some[0][0][1][0] != 0
+  mean = lambda k: linear.code_linearly(x, k).sizes[0, 0, 1]
+  assert mean(some) < 0.7 * mean(none)
+
+
 def test_rounding_makes_up_for_what_it_changed():
   rng = np.random.default_rng(0)
   # Alike, as neighbours are: what one coefficient lacks others can give.

@@ -47,9 +47,9 @@ def _to_array(coefficients: Coefficients) -> np.ndarray:
   """Inverts `tile.coefficients_from_arrays`."""
   channels = len(coefficients[0][0])
   most = max(len(k) for of_level in coefficients for of_phase in of_level for k in of_phase)
-  array = np.zeros((len(coefficients), len(coefficients[0]), channels, most), np.int16)
+  array = np.zeros((len(coefficients), len(coefficients[0]), channels, most - 1), np.int16)
   for place in np.ndindex(array.shape[:3]):
     level, phase, c = place
-    k = coefficients[level][phase][c]
+    k = coefficients[level][phase][c][1:]  # without the constant
     array[place][: len(k)] = k
   return array

@@ -1,8 +1,9 @@
-"""Scales and shapes of an image's tables, adjusted to what its samples are.
+"""An image's tables, adjusted to what its samples are: means, scales and shapes.
 
-The networks know photographs, not this one: where its errors are a little larger or smaller, or
-have longer tails than they say, a file says by how much. For each level, phase and channel, samples
-fall into classes by the scale of their table; each class has an adjustment.
+The networks know photographs, not this one: where its samples lie to one side of what they expect,
+or its errors are a little larger or smaller, or have longer tails, a file says by how much. For
+each level, phase and channel, samples fall into classes by the scale of their table; each class has
+an adjustment, of scale and shape, and may have a move, of the mean.
 """
 
 import functools
@@ -23,6 +24,12 @@ BITS = 5  # of an adjustment
 _SCALES, _SHAPES = np.meshgrid([0, -1, 1, -2, 2, -3, 3], [0, -1, 1], indexing="ij")
 _CHANGES = np.stack([_SCALES.ravel(), _SHAPES.ravel()], axis=1)
 ADJUSTMENTS = len(_CHANGES)
+MOVE_BITS = 4  # of a move
+# By number: eighths of the scale that the mean moves up.
+_MOVES = np.arange(-(1 << MOVE_BITS >> 1), 1 << MOVE_BITS >> 1)
+_STAY = int(np.flatnonzero(_MOVES == 0)[0])
+# By number and scale: eighths of an integer.
+_DISTANCES = np.rint(_MOVES[:, None] * distribution.scales()).astype(np.int32)
 _MOST_LOOKED_AT = 1 << 14  # samples
 # What an escape costs beyond its slot.
 _ESCAPE_BITS = 8
@@ -40,9 +47,38 @@ def adjusted(expected: Expected, adjustments: np.ndarray) -> Expected:
   return expected._replace(tables=changed[expected.tables])
 
 
+def moved(expected: Expected, moves: np.ndarray) -> Expected:
+  """Returns what is expected with other means.
+
+  Args:
+    expected: of the samples of a place.
+    moves: [CLASSES] integers of `MOVE_BITS` bits.
+  """
+  whole, tables = _moved(expected.tables, moves[_classes(expected.tables)])
+  return expected._replace(tables=tables, starts=expected.starts + whole)
+
+
+def find_moves(integers: np.ndarray, expected: Expected, tables: CodingTables) -> np.ndarray | None:
+  """Finds the moves [CLASSES] by which integers of tables take the fewest bits.
+
+  None if that saves less than the moves take themselves.
+  """
+  some = _some(integers)
+  integers, indexes = integers[some], expected.tables[some]
+  classes = _classes(indexes)
+
+  def bits(number: int) -> np.ndarray:
+    whole, there = _moved(indexes, number)
+    return np.bincount(classes, _bits(integers - whole, there, tables), CLASSES)
+
+  by_number = np.stack([bits(number) for number in range(len(_MOVES))])
+  saved = (by_number[_STAY] - by_number.min(0)).sum() * some.step
+  return by_number.argmin(0).astype(np.int32) if saved > CLASSES * MOVE_BITS else None
+
+
 def find(integers: np.ndarray, expected: Expected, tables: CodingTables) -> np.ndarray:
   """Finds the adjustments [CLASSES] by which integers of tables take the fewest bits."""
-  some = slice(None, None, max(1, len(integers) // _MOST_LOOKED_AT))
+  some = _some(integers)
   integers, indexes = integers[some], expected.tables[some]
   classes = _classes(indexes)
   best = np.zeros(CLASSES, np.int32)
@@ -54,6 +90,18 @@ def find(integers: np.ndarray, expected: Expected, tables: CodingTables) -> np.n
     found = bits(number)
     best, least = np.where(found < least, number, best), np.minimum(found, least)
   return best
+
+
+def _some(integers: np.ndarray) -> slice:
+  return slice(None, None, max(1, len(integers) // _MOST_LOOKED_AT))
+
+
+def _moved(indexes: np.ndarray, moves: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """By how many integers tables begin later, and which they are: [N] each."""
+  fractions, scales, shapes = np.unravel_index(indexes, distribution.TABLES)
+  whole, fractions = np.divmod(fractions + _DISTANCES[moves, scales], distribution.FRACTIONS)
+  tables = np.ravel_multi_index((fractions, scales, shapes), distribution.TABLES)
+  return whole.astype(np.int32), tables.astype(np.int32)
 
 
 def _classes(indexes: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from cae_jax.models.lossless.passes import Expected, Precision
 
 # An end is seen within so many scales, unless these are large.
 _REACH, _LARGEST_SCALE = 2.5, 8
-_SCALES = 2.0 ** (distribution.LOWEST + np.arange(distribution.SCALES) / distribution.PER_OCTAVE)
+_SCALES = distribution.scales()
 _REACHES = np.where(_SCALES > _LARGEST_SCALE, 0, np.ceil(_REACH * _SCALES)).astype(np.int32)
 # Tables are made for each image: of fractions and shapes, some will do for all. By scale, fractions
 # are told apart to 1/8, 1/4, 1/2.

@@ -36,9 +36,18 @@ def flat(values: np.ndarray, bits: int | np.ndarray) -> rans.Part:
   return values, np.broadcast_to(np.asarray(bits, np.int32), values.shape), flat_tables()
 
 
-def fit(x: np.ndarray, precision: Precision, defaults: Coefficients) -> Side:
-  """Fits what is said of a tile [C, H, W] to it: no coefficients that do not pay for themselves."""
-  side = passes.side_of(x, precision)
+def fit(
+  x: np.ndarray, precision: Precision, defaults: Coefficients, constant: bool = False
+) -> Side:
+  """Fits what is said of a tile to it: no coefficients that do not pay for themselves.
+
+  Args:
+    x: the tile [C, H, W].
+    precision: of its samples.
+    defaults: what coefficients are otherwise.
+    constant: whether there is a constant among them.
+  """
+  side = passes.side_of(x, precision, constant)
   if x.size > _FEW:
     return side
   default = linear.code_linearly(x, defaults, precision.step, precision.largest)
@@ -77,15 +86,17 @@ def _better(own: np.ndarray, default: np.ndarray, gain: float, samples: int) -> 
   return own if gain * samples > cost else default
 
 
-def to_parts(side: Side, defaults: Coefficients, tables: CodingTables) -> list[rans.Part]:
-  """Makes parts of what is said of a tile."""
+def to_parts(
+  side: Side, defaults: Coefficients, tables: CodingTables, constant: bool = False
+) -> list[rans.Part]:
+  """Makes parts of what is said of a tile; without constants, those are left out."""
   pairs = [
     (own, default)
     for levels in zip(side.coefficients, defaults)
     for phases in zip(*levels)
     for own, default in zip(*phases)
   ]
-  differences = [own - default for own, default in pairs]
+  differences = [(own - default)[not constant :] for own, default in pairs]
   spreads = [_spread(values) for values in differences]
   parts = [flat(np.array(spreads), _SPREAD_BITS)]
   for values, spread in zip(differences, spreads):
@@ -102,13 +113,14 @@ def read(
   shape: tuple[int, int],
   defaults: Coefficients,
   tables: CodingTables,
+  constant: bool = False,
 ) -> Side:
   """Reads what `to_parts` wrote; raises BitstreamError.
 
   Args:
     decoder: of the tile's stream.
     channels, shape: of the tile.
-    defaults, tables: as they were.
+    defaults, tables, constant: as they were.
   """
   levels = len(level_shapes(shape))
   fitted = min(levels, linear.FITTED_LEVELS)
@@ -117,7 +129,7 @@ def read(
   coefficients = [
     [
       [
-        _read_coefficients(decoder, default, int(spreads[level, phase, c]), tables)
+        _read_coefficients(decoder, default, int(spreads[level, phase, c]), tables, constant)
         for c, default in enumerate(of_phase)
       ]
       for phase, of_phase in enumerate(of_level)
@@ -132,12 +144,13 @@ def read(
 
 
 def _read_coefficients(
-  decoder: rans.Decoder, default: np.ndarray, spread: int, tables: CodingTables
+  decoder: rans.Decoder, default: np.ndarray, spread: int, tables: CodingTables, constant: bool
 ) -> np.ndarray:
   if not spread:
     return default
-  differences = decoder.decode(_indexes(default.shape, spread), tables).astype(np.int64)
-  own = default + differences
+  own = default.astype(np.int64)
+  said = own[not constant :]
+  said += decoder.decode(_indexes(said.shape, spread), tables)
   if np.abs(own).max() > linear.LARGEST:
     raise BitstreamError("tile", 0, "a coefficient is out of its range")
   return own.astype(np.int32)

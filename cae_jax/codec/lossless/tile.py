@@ -34,6 +34,7 @@ class TileCoder:
     network.check_products()
     self._networks = network.networks_of(weights.params)
     self._tables = tables_from_arrays(weights.table("distribution"))
+    self._biases = bool(weights.config.get("biases", False))
     self._defaults = {
       channels: coefficients_from_arrays(weights.table("linear")[str(channels)], channels)
       for channels in (1, 3)
@@ -52,10 +53,10 @@ class TileCoder:
       The bytes, and what a decoder will have: float32 [C, H, W].
     """
     defaults = self._defaults[len(x)]
-    side = side_information.fit(x, precision, defaults)
+    side = side_information.fit(x, precision, defaults, self._biases)
     coarsest = passes.coarsest_of(x)
     parts = [
-      *side_information.to_parts(side, defaults, self._tables),
+      *side_information.to_parts(side, defaults, self._tables, self._biases),
       flat(coarsest, precision.largest.bit_length()),
     ]
 
@@ -66,7 +67,7 @@ class TileCoder:
       if expected.low_bits is not None:
         parts.append(flat(steps & ((1 << expected.low_bits) - 1), expected.low_bits))
         steps = steps >> expected.low_bits
-      parts.extend(self._parts(steps - expected.starts, expected, precision))
+      parts.extend(self._parts(steps, expected, precision))
       return samples
 
     known = passes.run(coarsest, x.shape[1:], side, self._networks, code, precision, in_parallel)
@@ -93,7 +94,7 @@ class TileCoder:
     """
     decoder = rans.Decoder(data)
     defaults = self._defaults[channels]
-    side = side_information.read(decoder, channels, shape, defaults, self._tables)
+    side = side_information.read(decoder, channels, shape, defaults, self._tables, self._biases)
     coarsest = decoder.decode(
       np.full((channels, *coarsest_shape(shape)), precision.largest.bit_length()), flat_tables()
     )
@@ -103,7 +104,7 @@ class TileCoder:
       low: Any = 0
       if expected.low_bits is not None:
         low = decoder.decode(expected.low_bits, flat_tables())
-      steps = self._decode(decoder, expected, precision) + expected.starts
+      steps = self._decode(decoder, expected, precision)
       if expected.low_bits is not None:
         steps = (steps << expected.low_bits) + low
       return _samples(steps, expected, precision)
@@ -113,21 +114,26 @@ class TileCoder:
       decoder.finish()
     return x
 
-  def _parts(
-    self, integers: np.ndarray, expected: Expected, precision: Precision
-  ) -> list[rans.Part]:
-    """Parts of integers of tables; those near an end of their range come last."""
-    first = []
-    if len(integers) >= adjustment.FEWEST:
-      adjustments = adjustment.find(integers, expected, self._tables)
+  def _parts(self, steps: np.ndarray, expected: Expected, precision: Precision) -> list[rans.Part]:
+    """Parts of numbers of steps; those near an end of their range come last."""
+    said: list[rans.Part] = []
+    if len(steps) >= adjustment.FEWEST:
+      if self._biases:
+        moves = adjustment.find_moves(steps - expected.starts, expected, self._tables)
+        said.append(flat(np.array([moves is not None]), 1))
+        if moves is not None:
+          said.append(flat(moves, adjustment.MOVE_BITS))
+          expected = adjustment.moved(expected, moves)
+      adjustments = adjustment.find(steps - expected.starts, expected, self._tables)
+      said.append(flat(adjustments, adjustment.BITS))
       expected = adjustment.adjusted(expected, adjustments)
-      first = [flat(adjustments, adjustment.BITS)]
+    integers = steps - expected.starts
     near = edges.find(expected, precision, self._tables)
     if near is None:
-      return [*first, (integers, expected.tables, self._tables)]
+      return [*said, (integers, expected.tables, self._tables)]
     inside = ~near.where
     return [
-      *first,
+      *said,
       (integers[inside], expected.tables[inside], self._tables),
       (near.clip(integers[near.where]), near.indexes, near.tables),
     ]
@@ -135,6 +141,9 @@ class TileCoder:
   def _decode(self, decoder: rans.Decoder, expected: Expected, precision: Precision) -> np.ndarray:
     """Decodes what `_parts` made parts of."""
     if len(expected.tables) >= adjustment.FEWEST:
+      if self._biases and decoder.decode(np.ones(1, np.int32), flat_tables())[0]:
+        kinds = np.full(adjustment.CLASSES, adjustment.MOVE_BITS)
+        expected = adjustment.moved(expected, decoder.decode(kinds, flat_tables()))
       kinds = np.full(adjustment.CLASSES, adjustment.BITS)
       adjustments = decoder.decode(kinds, flat_tables())
       if adjustments.max() >= adjustment.ADJUSTMENTS:
@@ -142,11 +151,11 @@ class TileCoder:
       expected = adjustment.adjusted(expected, adjustments)
     near = edges.find(expected, precision, self._tables)
     if near is None:
-      return decoder.decode(expected.tables, self._tables)
+      return decoder.decode(expected.tables, self._tables) + expected.starts
     integers = np.empty(len(near.where), np.int32)
     integers[~near.where] = decoder.decode(expected.tables[~near.where], self._tables)
     integers[near.where] = decoder.decode(near.indexes, near.tables)
-    return integers
+    return integers + expected.starts
 
 
 def _samples_at(place: Place, x: np.ndarray) -> np.ndarray:
@@ -187,10 +196,14 @@ def tables_from_arrays(arrays: dict[str, np.ndarray]) -> CodingTables:
 
 
 def coefficients_from_arrays(array: np.ndarray, channels: int) -> Coefficients:
-  """Reads coefficients of the linear stage, int16 [levels, phases, channels, K], zero behind."""
+  """Reads coefficients of the linear stage, int16 [levels, phases, channels, K], zero behind.
+
+  Their constants are 0.
+  """
+  array = np.pad(array.astype(np.int32), ((0, 0), (0, 0), (0, 0), (1, 0)))
   return [
     [
-      [of.astype(np.int32)[: linear.size(phase, c, channels)] for c, of in enumerate(of_phase)]
+      [of[: 1 + linear.size(phase, c, channels)] for c, of in enumerate(of_phase)]
       for phase, of_phase in enumerate(of_level)
     ]
     for of_level in array

@@ -25,6 +25,11 @@ _LOGISTIC, _LAPLACE, _NARROW, _WIDE, _WIDE_SHARE = 0.6, 0.95, 0.8, 3.2, 0.2
 FLOOR = 2.0**-20
 
 
+def scales() -> np.ndarray:
+  """Returns the scales of tables: float64 [SCALES], in the integers that are coded."""
+  return 2.0 ** (LOWEST + np.arange(SCALES) / PER_OCTAVE)
+
+
 def tails(distance: Any, xp: Any, normal: Any) -> Any:
   """Returns what each distribution of unit scale has beyond a distance >= 0: [4, ...].
 
@@ -72,8 +77,7 @@ def pmfs() -> list[tuple[np.ndarray, int]]:
 
   result = []
   for fraction in range(FRACTIONS):
-    for i in range(SCALES):
-      scale = 2.0 ** (LOWEST + i / PER_OCTAVE)
+    for scale in scales().tolist():
       values = np.arange(-255, 256)
       of_scale = masses(values - fraction / FRACTIONS, scale, np, ndtr)
       for j in range(SHAPES):

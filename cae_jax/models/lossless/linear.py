@@ -1,8 +1,9 @@
 """The linear stage: what an image's own neighbours say of a sample, by coefficients in its file.
 
-For each level, phase and channel: base + sum of k / 128 (neighbour - its channel's base) over all
-channels of the closest neighbours and the channels of the pixel that are known. The base is the
-mean of the four closest. It takes the place of a colour transform, and finds by itself what is
+For each level, phase and channel: base + k / 32 + sum of k / 128 (neighbour - its channel's base)
+over all channels of the closest neighbours and the channels of the pixel that are known. The base
+is the mean of the four closest. The constant is there for images whose samples were cut off, not
+rounded. It takes the place of a colour transform, and finds by itself what is
 peculiar about an image: chroma that was subsampled, a demosaicing, a scaling.
 """
 
@@ -24,6 +25,8 @@ from cae_jax.models.lossless.phases import (
 COEFFICIENT_BITS = 7
 PREDICTION_BITS = 3  # predictions are in eighths
 _UNIT = 2**PREDICTION_BITS
+# What the first coefficient is of.
+CONSTANT = 4
 # Neighbours used, by phase.
 NEIGHBOURS = (8, 10, 12)
 # Coarser levels take the coefficients of the last one that has its own.
@@ -32,12 +35,12 @@ LARGEST = 1023  # coefficient
 _RIDGE = 30.0
 _ROUNDS = 3
 
-# Coefficients of an image: [level][phase][channel] -> [K] int32.
+# Coefficients of an image: [level][phase][channel] -> [1 + K] int32, the constant first.
 Coefficients = Sequence[Sequence[Sequence[np.ndarray]]]
 
 
 def size(phase: int, channel: int, channels: int) -> int:
-  """Counts the coefficients of a channel in a phase (0 to 2) of an image."""
+  """Counts the coefficients of a channel in a phase (0 to 2) of an image, but for the constant."""
   return NEIGHBOURS[phase] * channels + channel
 
 
@@ -48,56 +51,67 @@ def bases(planes: Planes, phase: Phase, rows: slice, width: int) -> np.ndarray:
 
 
 def differences(planes: Planes, phase: Phase, base: np.ndarray, rows: slice) -> np.ndarray:
-  """Takes the linear stage's neighbours, less the base: [K * C, rows * width] float32."""
+  """Takes the constant and the neighbours less the base: [1 + K * C, rows * width] float32."""
   channels, height, width = base.shape
   count = NEIGHBOURS[phase.plane - 1]
-  result = np.empty((count, channels, height, width), np.float32)
-  for out, neighbour in zip(result, phase.neighbours):
+  result = np.empty((1 + count * channels, height, width), np.float32)
+  result[0] = CONSTANT
+  for out, neighbour in zip(result[1:].reshape(count, *base.shape), phase.neighbours):
     np.subtract(planes.around(neighbour, rows, width), base, out=out)
-  return result.reshape(count * channels, -1)
+  return result.reshape(len(result), -1)
 
 
-def fit_image(x: np.ndarray, known: np.ndarray | None = None) -> list[list[list[np.ndarray]]]:
+def fit_image(
+  x: np.ndarray, known: np.ndarray | None = None, constant: bool = False
+) -> list[list[list[np.ndarray]]]:
   """Fits the coefficients of an image.
 
   Args:
     x: [C, H, W] integers, channels in the order of coding.
     known: same shape, what a decoder has of it, where that is not exact.
+    constant: whether the first coefficients may be other than 0.
   """
-  return _fit([(x, x if known is None else known)])
+  return _fit([(x, x if known is None else known)], constant)
 
 
 def fit_images(images: Sequence[np.ndarray]) -> list[list[list[np.ndarray]]]:
   """Fits coefficients to several images [C, H, W] together, as `fit_image`."""
-  return _fit([(x, x) for x in images])
+  return _fit([(x, x) for x in images], constant=False)
 
 
-def _fit(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[list[list[np.ndarray]]]:
+def _fit(
+  pairs: Sequence[tuple[np.ndarray, np.ndarray]], constant: bool
+) -> list[list[list[np.ndarray]]]:
   """Of pairs (x, known)."""
   levels = max(len(level_shapes(x.shape[1:])) for x, _ in pairs)
   result = []
   for _ in range(min(levels, FITTED_LEVELS)):
     planes = [(split(x), split(known)) for x, known in pairs]
-    result.append([_fit_phase(planes, phase) for phase in PHASES])
+    result.append([_fit_phase(planes, phase, constant) for phase in PHASES])
     pairs = [(x[:, ::2, ::2], known[:, ::2, ::2]) for x, known in pairs]
   return result
 
 
-def _fit_phase(pairs: Sequence[tuple[Planes, Planes]], phase: Phase) -> list[np.ndarray]:
+def _fit_phase(
+  pairs: Sequence[tuple[Planes, Planes]], phase: Phase, constant: bool
+) -> list[np.ndarray]:
   parts = [_of_phase(*pair, phase) for pair in pairs]
   features, before, target = (np.concatenate(of, axis=1) for of in zip(*parts))
-  return [fit(np.concatenate([features, before[:c]]), target[c]) for c in range(len(target))]
+  if constant:
+    return [fit(np.concatenate([features, before[:c]]), of) for c, of in enumerate(target)]
+  found = [fit(np.concatenate([features[1:], before[:c]]), of) for c, of in enumerate(target)]
+  return [np.concatenate([np.zeros(1, np.int32), k]) for k in found]
 
 
 def _of_phase(planes: Planes, known: Planes, phase: Phase) -> tuple[np.ndarray, ...]:
-  """What a phase is predicted from [K * C, N], what is known of it and what it is [C, N]."""
+  """What a phase is predicted from [1 + K * C, N], what is known of it and what it is [C, N]."""
   features, base = _whole_phase(known, phase)
   target, before = ((of.read(phase.plane) - base).reshape(len(base), -1) for of in (planes, known))
   return features, before, target
 
 
 def _whole_phase(planes: Planes, phase: Phase) -> tuple[np.ndarray, np.ndarray]:
-  """Differences [K * C, N] of all pixels of a phase, and their bases [C, h, w]."""
+  """Constant and differences [1 + K * C, N] of a phase's pixels, and their bases [C, h, w]."""
   height, width = plane_shape(planes.shape, phase.plane)
   rows = slice(0, height)
   base = bases(planes, phase, rows, width)

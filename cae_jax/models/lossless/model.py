@@ -71,10 +71,13 @@ class LosslessModel(Model):
   Attributes:
     trunk_widths: features of the trunk's layers.
     head_width: features of the hidden layer of each channel's head.
+    biases: whether files say of an image where its samples lie to one side: by constants of the
+      linear stage, and by moves, see `codec.lossless.adjustment`.
   """
 
   trunk_widths: tuple[int, ...] = (160, 128)
   head_width: int = 64
+  biases: bool = False
   dtype: Any = jnp.float32  # exactness needs this one
 
   objective: ClassVar[str] = "code_length"

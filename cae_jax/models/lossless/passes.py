@@ -86,12 +86,12 @@ CodeSamples = Callable[[Place, Expected], np.ndarray]
 Map = Callable[[Callable, Iterable], Iterable]
 
 
-def side_of(x: np.ndarray, precision: Precision = LOSSLESS) -> Side:
-  """Fits the linear stage to an image [C, H, W] of integers."""
-  coefficients = linear.fit_image(x)
+def side_of(x: np.ndarray, precision: Precision = LOSSLESS, constant: bool = False) -> Side:
+  """Fits the linear stage to an image [C, H, W] of integers, with a constant or without."""
+  coefficients = linear.fit_image(x, constant=constant)
   coded = linear.code_linearly(x, coefficients, precision.step, precision.largest)
   if precision.step > 1:
-    coefficients = linear.fit_image(x, coded.known)
+    coefficients = linear.fit_image(x, coded.known, constant)
     coded = linear.code_linearly(x, coefficients, precision.step, precision.largest)
   return Side(coefficients, linear.log_sizes(coded.sizes))
 
@@ -167,8 +167,8 @@ class _Part(NamedTuple):
     here: what networks start from; its inputs are dropped.
     base: [C, N].
     begun: [F, N] for each channel, what its head makes of the trunk's output.
-    seen: [K, N], differences that the linear stage sees: of neighbours, and of the pixel's own
-      channels, zero until they are known.
+    seen: [K, N], what the linear stage sees: its constant, differences of neighbours, and of the
+      pixel's own channels, zero until they are known.
     known: rows [N] that heads see of the channels known.
   """
 
@@ -233,8 +233,9 @@ class _PhaseEvaluation:
   def _seen(self, values: np.ndarray, base: np.ndarray) -> np.ndarray:
     channels, used = len(self._log_sizes), linear.NEIGHBOURS[self._phase.plane - 1]
     dtype = linear.feature_type(self._precision.largest)
-    seen: Any = np.zeros(((used + 1) * channels, base.shape[-1]), dtype)
-    neighbours = seen[: used * channels].reshape(used, channels, -1)
+    seen: Any = np.zeros((1 + (used + 1) * channels, base.shape[-1]), dtype)
+    seen[0] = linear.CONSTANT
+    neighbours = seen[1 : 1 + used * channels].reshape(used, channels, -1)
     np.subtract(values[:used, :channels], base[:channels], out=neighbours)
     return seen
 
