@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.layers import space_to_depth
+from cae_jax.models.arrays import space_to_depth
 
 _SLOPE = 0.2  # of the leaky ReLUs, usual for discriminators
 _ITERATIONS = 8

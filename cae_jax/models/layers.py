@@ -1,34 +1,11 @@
-"""Layers and rearrangements shared by the networks, on paths that are fast on CPU, GPU and TPU."""
-
-from typing import Any
+"""Layers shared by the networks, on paths that are fast on CPU, GPU and TPU."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-
-def space_to_depth(x: Any, block: int) -> Any:
-  """Moves blocks to channels: [..., H, W, C] -> [..., H/block, W/block, block²*C], rows first.
-
-  x is an array of JAX or NumPy, and so is the result.
-  """
-  *batch, height, width, channels = x.shape
-  _check_multiple(height, width, block)
-  x = x.reshape(*batch, height // block, block, width // block, block, channels)
-  x = x.swapaxes(-4, -3)
-  return x.reshape(*batch, height // block, width // block, block * block * channels)
-
-
-def depth_to_space(x: Any, block: int) -> Any:
-  """Undoes `space_to_depth`: [..., h, w, block*block*C] -> [..., h*block, w*block, C]."""
-  *batch, height, width, depth = x.shape
-  channels, rest = divmod(depth, block * block)
-  if rest:
-    raise ValueError(f"expected a multiple of {block * block} channels, got {depth}")
-  x = x.reshape(*batch, height, width, block, block, channels)
-  x = x.swapaxes(-4, -3)
-  return x.reshape(*batch, height * block, width * block, channels)
+from cae_jax.models.arrays import check_multiple, depth_to_space
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
@@ -38,7 +15,7 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
   several inputs tie for the maximum, they share the gradient.
   """
   batch, height, width, channels = x.shape
-  _check_multiple(height, width, 2)
+  check_multiple(height, width, 2)
   x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
   x = jnp.maximum(x[:, :, 0], x[:, :, 1])
   return jnp.maximum(x[:, :, :, 0], x[:, :, :, 1])
@@ -85,12 +62,6 @@ def zero_sum_init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> 
   """
   kernel = nn.initializers.lecun_normal()(key, shape, dtype)
   return kernel - jnp.mean(kernel, axis=(0, 1, 2), keepdims=True)
-
-
-def polynomial(coefficients: jax.Array, tradeoff: jax.Array, ndim: int = 4) -> jax.Array:
-  """Evaluates c0 + c1 u + ...: coefficients [N, C], u [B] -> [B, 1, ..., 1, C] of `ndim` axes."""
-  powers = jnp.stack([tradeoff**n for n in range(len(coefficients))], axis=-1)
-  return jnp.expand_dims(powers @ coefficients, tuple(range(1, ndim - 1)))
 
 
 def initializer(
@@ -156,11 +127,3 @@ class SubpixelConv(nn.Module):
 
 
 UPSAMPLINGS = {"nearest": UpsampleConv, "subpixel": SubpixelConv}
-
-
-def _check_multiple(height: int, width: int, block: int) -> None:
-  if height % block or width % block:
-    raise ValueError(
-      f"expected height and width to be multiples of {block}, got {height}x{width}; "
-      "pad with cae_jax.images.tiling.pad_to_multiple first"
-    )

@@ -1,11 +1,16 @@
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cae_jax.models import context, init_params
+from cae_jax.models import arrays, context, init_params
+from cae_jax.models.arrays import polynomial
 from cae_jax.models.context import ContextModel, start_from_klt
-from cae_jax.models.context.transforms import join_levels, klt, polynomial, split_levels
+from cae_jax.models.context.synthesis import HostSynthesis, join_levels, split_levels
+from cae_jax.models.context.transforms import klt
 from cae_jax.models.entropy import symbol_bits
 from cae_jax.models.exact.cells import PATTERNS, at_cells, cells_mask, from_cells
 
@@ -245,3 +250,33 @@ def test_polynomial():
   values = polynomial(coefficients, jnp.array([0.0, 1.0, -1.0]))
   assert values.shape == (3, 1, 1, 2)
   np.testing.assert_allclose(values[:, 0, 0, 0], [1, 111, 91])
+
+
+@pytest.mark.parametrize("fine", [True, False])
+def test_the_synthesis_is_the_same_in_numpy(fine):
+  """Up to rounding of floats: with fine latents and without, at the border and within."""
+  model = SMALL if fine else dataclasses.replace(SMALL, fine_groups=(), fine_group_steps=())
+  model = dataclasses.replace(model, blocks=(2, 1))
+  rng = np.random.default_rng(0)
+  random = lambda a: np.float32(rng.normal(0, 0.2, a.shape))
+  params = jax.tree.map(random, jax.eval_shape(model.random_params, jax.random.key(0)))
+  y_hat = np.float32(rng.normal(0, 3, (1, 5, 3, model.latent_channels)))
+  tradeoff = np.full(1, 0.7, np.float32)
+  found = HostSynthesis(params, 8, model.blocks)(y_hat, tradeoff)
+  run = jax.jit(functools.partial(model.apply, method="synthesise"))
+  expected = np.asarray(run({"params": params}, y_hat, tradeoff))
+  assert found.dtype == np.float32
+  assert np.ptp(255 * expected) > 20
+  np.testing.assert_allclose(255 * found, 255 * expected, rtol=1e-5, atol=1e-3)
+
+
+def test_convolve_is_a_convolution_with_zeros_around(monkeypatch):
+  rng = np.random.default_rng(0)
+  x, kernel = np.float32(rng.normal(size=(1, 7, 5, 3))), np.float32(rng.normal(size=(3, 3, 3, 4)))
+  expected = jax.lax.conv(
+    x.transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1), (1, 1), "SAME"
+  ).transpose(0, 2, 3, 1)
+  np.testing.assert_allclose(arrays.convolve(x, kernel), expected, rtol=1e-4, atol=1e-5)
+  monkeypatch.setattr(arrays, "_MOST_NUMBERS", 20)  # in parts
+  np.testing.assert_allclose(arrays.convolve(x, kernel), expected, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(arrays.convolve(x, kernel[:1, :1]), x @ kernel[0, 0], rtol=1e-6)

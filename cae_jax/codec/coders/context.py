@@ -22,17 +22,18 @@ from cae_jax.codec.coders.base import Coded
 from cae_jax.codec.coders.refine import refine
 from cae_jax.coding import rans, sign_hiding
 from cae_jax.coding.tables import CodingTables
+from cae_jax.images.preprocessing import to_uint8
 from cae_jax.images.tiling import pad_to
 from cae_jax.models import build_model, settings
+from cae_jax.models.arrays import depth_to_space
 from cae_jax.models.context import ContextModel
 from cae_jax.models.context.exact import LevelInputs, as_written, quantize_networks
 from cae_jax.models.context.look import moved
-from cae_jax.models.context.transforms import BLOCK, join_levels, split_levels
+from cae_jax.models.context.synthesis import BLOCK, HostSynthesis, join_levels, split_levels
 from cae_jax.models.entropy import CAUTION, dead_zone, factorized_pmfs, magnitude_pmfs, scale_levels
 from cae_jax.models.exact import integers
 from cae_jax.models.exact.cells import cells_mask
 from cae_jax.models.exact.conditional import FRACTION_BITS, Networks, means_and_indexes
-from cae_jax.models.layers import depth_to_space
 from cae_jax.models.quantization import dead_zone_rounding
 from cae_jax.weights import Weights
 
@@ -98,12 +99,21 @@ class Coder:
     self.margin = model.margin
     coarse, *fine = model.levels
     self.coarse_parts = 1 + len(coarse.passes) if fine else 0
-    self._params = programs.on_device(weights.params)
+    self._arrays = weights.params
     self._small_basis = _small_basis(weights.params["synthesis"]["basis"])
     self._networks = _as_written(model, networks_from_arrays(weights.table("networks")))
     self._magnitude_tables = CodingTables.from_arrays(weights.table("sizes"))
     self._magnitude_bits = self._magnitude_tables.slot_bits()
     self._prior = CodingTables.from_arrays(weights.table("prior"))
+
+  @functools.cached_property
+  def _params(self) -> Any:
+    """What compiled programs take."""
+    return programs.on_device(self._arrays)
+
+  @functools.cached_property
+  def _host_synthesis(self) -> HostSynthesis:
+    return HostSynthesis(self._arrays, self.model.levels[0].channels, self.model.blocks)
 
   def analyse(self, image: np.ndarray) -> np.ndarray:
     """Analyses uint8 [H, W, 3]: y [h, w, M] float32 in grey levels, h = ceil(H / 16)."""
@@ -247,7 +257,7 @@ class Coder:
 
     The means of 8x8 pixels of the linear path of the synthesis.
     """
-    step = np.asarray(_step(self.model, self._params, self._tradeoffs(rate_level)))
+    step = self._host_synthesis.step(self._tradeoffs(rate_level))[0, 0, 0]
     x = (y_hat * step[: y_hat.shape[-1]]) @ self._small_basis[: y_hat.shape[-1]]
     return np.clip(np.rint(depth_to_space(x, 2) + 255 / 2), 0, 255).astype(np.uint8)
 
@@ -257,17 +267,26 @@ class Coder:
     They keep their shapes, so it runs the same compiled programs.
     """
     other = copy.copy(self)
-    params = jax.tree.map(np.asarray, self._params)
-    other._params = programs.on_device(moved(params, difference, np.float32(strength)))
+    other._arrays = moved(self._arrays, difference, np.float32(strength))
+    for made in ("_params", "_host_synthesis"):
+      vars(other).pop(made, None)
     return other
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
     """Synthesises y_hat [h, w, M] in steps: uint8 [16h, 16w, 3]."""
-    height, width = (BLOCK * side for side in y_hat.shape[:2])
+    shape, tradeoffs = y_hat.shape[:2], self._tradeoffs(rate_level)
+    on_host = programs.on_host(self.model)
     # Beyond the border is more of the same: zeros, a grey, would show at its edges.
-    y_hat = pad_to(y_hat, *map(_padded_side, y_hat.shape[:2]))
-    x = programs.synthesise(self.model, self._params, y_hat, self._tradeoffs(rate_level))
-    return np.asarray(x)[:height, :width]
+    padded = [_padded_side(side) for side in shape]
+    if on_host:  # no program is shared: what is seen is enough
+      padded = [min(side + self.margin, most) for side, most in zip(shape, padded)]
+    y_hat = pad_to(y_hat, *padded)
+    if on_host:
+      x = to_uint8(255 * self._host_synthesis(y_hat[None], tradeoffs)[0])
+    else:
+      x = np.asarray(programs.synthesise(self.model, self._params, y_hat, tradeoffs))
+    height, width = (BLOCK * side for side in shape)
+    return x[:height, :width]
 
   def _run_passes(self, z_hat, shape, rate_level, code_pass: _CodePass) -> Iterator[np.ndarray]:
     """All passes over h x w positions, yielding y_hat of each level in steps.
@@ -324,11 +343,6 @@ def _quantizable(model: ContextModel, params: Any, y: jax.Array, tradeoff: jax.A
 @functools.partial(jax.jit, static_argnums=0)
 def _gain(model: ContextModel, params: Any, tradeoff: jax.Array) -> jax.Array:
   return programs.apply(model, params, "gain", tradeoff)[0]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _step(model: ContextModel, params: Any, tradeoff: jax.Array) -> jax.Array:
-  return programs.apply(model, params, "step", tradeoff)[0, 0, 0]
 
 
 def _small_basis(basis: np.ndarray) -> np.ndarray:

@@ -37,6 +37,11 @@ def synthesise(model: Model, params: Any, y_hat: jax.Array, tradeoff: jax.Array)
   return to_uint8(255 * apply(model, params, "synthesise", y_hat[None], tradeoff)[0])
 
 
+def on_host(model: Model) -> bool:
+  """Says whether what NumPy can do as well need not be compiled: in float32, on a CPU."""
+  return jax.default_backend() == "cpu" and getattr(model, "dtype", None) == jnp.float32
+
+
 def apply(model: Model, params: Any, method: str, *args: Any) -> Any:
   """Calls a method of a model with its parameters."""
   return model.apply({"params": params}, *args, method=method)

@@ -21,7 +21,7 @@ import numpy as np
 
 from cae_jax.images.tiling import pad_to
 from cae_jax.models.context import ContextModel
-from cae_jax.models.context.transforms import BLOCK
+from cae_jax.models.context.synthesis import BLOCK
 
 _SHARE = 0.4  # of the way to Newton's latents
 

@@ -24,18 +24,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cae_jax.models.arrays import polynomial, space_to_depth
 from cae_jax.models.base import CodedOutput, Model, RandomBlocks
 from cae_jax.models.context.growth import grown
 from cae_jax.models.context.passes import Level, list_passes
-from cae_jax.models.context.transforms import (
+from cae_jax.models.context.synthesis import (
   BLOCK,
-  BlockAnalysis,
-  BlockSynthesis,
   activation,
+  base_step,
+  in_cells,
   join_levels,
-  klt,
+  lmbda_of,
   split_levels,
+  steps,
 )
+from cae_jax.models.context.transforms import BlockAnalysis, BlockSynthesis, klt
 from cae_jax.models.entropy import (
   LMBDA_UNIT,
   STEP,
@@ -48,7 +51,6 @@ from cae_jax.models.entropy import (
 )
 from cae_jax.models.exact.cells import at_cells, from_cells
 from cae_jax.models.exact.stack import EntropyStack, Layer
-from cae_jax.models.layers import polynomial, space_to_depth
 from cae_jax.models.quantization import (
   dead_zone_rounding,
   straight_through,
@@ -242,7 +244,7 @@ class ContextModel(Model):
 
   def gain(self, tradeoff: jax.Array) -> jax.Array:
     """Returns the encoder's quantisation steps in a grey level: [B] -> [B, 1, 1, M]."""
-    return self.in_cells(jnp.exp(polynomial(self.log_gain, tradeoff))) / self._base_step(tradeoff)
+    return self.in_cells(jnp.exp(polynomial(self.log_gain, tradeoff))) / base_step(tradeoff)
 
   def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
     """Turns y_hat [B, h, w, M] in steps into x_hat [B, 16h, 16w, 3], not clipped."""
@@ -250,7 +252,7 @@ class ContextModel(Model):
 
   def step(self, tradeoff: jax.Array) -> jax.Array:
     """Returns the decoder's quantisation steps in grey levels: [B] -> [B, 1, 1, M]."""
-    return self.in_cells(jnp.exp(polynomial(self.log_step, tradeoff))) * self._base_step(tradeoff)
+    return steps(self.log_step, tradeoff, sum(self.groups))
 
   def curvature(self, tradeoff: jax.Array, ndim: int = 4) -> jax.Array:
     """Returns the distortion's curvature in bits, along each latent: [B] -> [B, 1, ..., 1, C + F].
@@ -263,8 +265,7 @@ class ContextModel(Model):
 
   def in_cells(self, values: jax.Array) -> jax.Array:
     """Repeats what is said of a fine channel for its four cells: [..., C + F] -> [..., C + 4F]."""
-    coarse = sum(self.groups)
-    return jnp.concatenate([values[..., :coarse]] + 4 * [values[..., coarse:]], axis=-1)
+    return in_cells(values, sum(self.groups))
 
   def start(self, params: Any, random_blocks: RandomBlocks) -> Any:
     """Returns parameters whose linear paths are a KLT of the training images."""
@@ -277,12 +278,9 @@ class ContextModel(Model):
       return super().grow(params, smaller, trained)
     return grown(self, params, smaller, trained)
 
-  def _base_step(self, tradeoff):
-    return (STEP / jnp.sqrt(self.lmbda(tradeoff)))[:, None, None, None]
-
   def lmbda(self, tradeoff: jax.Array) -> jax.Array:
     """Returns the lmbda of a trade-off: [B] -> [B]."""
-    return LMBDA_UNIT * jnp.exp(math.log(10) * tradeoff)
+    return lmbda_of(tradeoff)
 
   def _rounding(self, tradeoff) -> Callable[[jax.Array, jax.Array, int], jax.Array]:
     """(differences, scales, number of the pass) as in `_Quantize` -> symbols, as in files."""

@@ -17,12 +17,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.layers import depth_to_space, initializer, polynomial, space_to_depth
-
-BLOCK = 16  # pixels; one latent position
-_SAMPLES = 3 * BLOCK**2  # of a block
-_PEAK = 255.0
-_SLOPE = 0.1  # of the leaky ReLUs
+from cae_jax.models.arrays import space_to_depth
+from cae_jax.models.context.synthesis import (
+  BLOCK,
+  PEAK,
+  SAMPLES,
+  activation,
+  condition,
+  join_levels,
+  residual,
+  synthesise_blocks,
+)
+from cae_jax.models.layers import initializer
 
 
 class ConditionalConv(nn.Module):
@@ -45,8 +51,7 @@ class ConditionalConv(nn.Module):
     shape = (self.degree + 1, self.features)
     gain = self.param("log_gain", nn.initializers.zeros, shape)
     bias = self.param("bias", nn.initializers.zeros, shape)
-    gain = jnp.exp(polynomial(gain, tradeoff)).astype(self.dtype)
-    return x * gain + polynomial(bias, tradeoff).astype(self.dtype)
+    return condition(x, gain, bias, tradeoff)
 
 
 class ResidualBlock(nn.Module):
@@ -63,23 +68,7 @@ class ResidualBlock(nn.Module):
       ConditionalConv(x.shape[-1], 3, self.degree, init, self.dtype)
       for init in (nn.initializers.lecun_normal(), small)
     )
-    return x + second(activation(first(activation(x), tradeoff)), tradeoff)
-
-
-def activation(x: jax.Array) -> jax.Array:
-  """Applies the leaky ReLU."""
-  return jnp.maximum(x, _SLOPE * x)
-
-
-def split_levels(y, coarse: int) -> tuple:
-  """Splits y [..., h, w, C + 4F] into coarse [..., h, w, C] and fine latents [..., 2h, 2w, F]."""
-  return y[..., :coarse], depth_to_space(y[..., coarse:], 2)
-
-
-def join_levels(coarse, fine):
-  """Joins coarse and fine latents: the inverse of `split_levels`."""
-  xp = coarse.__array_namespace__()
-  return xp.concatenate([coarse, space_to_depth(fine, 2)], axis=-1)
+    return residual(x, lambda x: first(x, tradeoff), lambda x: second(x, tradeoff))
 
 
 class BlockAnalysis(nn.Module):
@@ -108,8 +97,8 @@ class BlockAnalysis(nn.Module):
     x = x - 0.5
     tradeoff = jnp.zeros(x.shape[0])
     init = initializer(self, _orthonormal_init)
-    basis = self.param("basis", init, (_SAMPLES, self.coarse + 4 * self.fine))
-    linear = space_to_depth(x, BLOCK) @ (basis * (_PEAK / math.sqrt(_SAMPLES)))
+    basis = self.param("basis", init, (SAMPLES, self.coarse + 4 * self.fine))
+    linear = space_to_depth(x, BLOCK) @ (basis * (PEAK / math.sqrt(SAMPLES)))
     h = space_to_depth(x, 8).astype(self.dtype)
     stages = []
     for stage, (features, count) in enumerate(zip(self.channels, self.blocks, strict=True)):
@@ -146,23 +135,16 @@ class BlockSynthesis(nn.Module):
   @nn.compact
   def __call__(self, y_hat, step, tradeoff):
     """y_hat [B, h, w, M] in steps; step [B, 1, 1, M] in grey levels; tradeoff [B]."""
-    basis = self.param("basis", initializer(self, _orthonormal_init), (_SAMPLES, y_hat.shape[-1]))
-    linear = (y_hat * step) @ (basis.T * (1 / math.sqrt(_SAMPLES)))
-    h, fine = split_levels(y_hat.astype(self.dtype), self.coarse)
-    for stage, features, count in zip((1, 0), self.channels[::-1], self.blocks[::-1], strict=True):
-      if not stage:
-        h = jnp.concatenate([h, fine], axis=-1)
-      h = ConditionalConv(features, 1, dtype=self.dtype)(h, tradeoff)
-      for _ in range(count):
-        h = ResidualBlock(dtype=self.dtype)(h, tradeoff)
-      h = activation(h)
-      if stage:
-        h = depth_to_space(h, 2)
+    basis = self.param("basis", initializer(self, _orthonormal_init), (SAMPLES, y_hat.shape[-1]))
+    part = lambda module: lambda x: module(x, tradeoff)
+    stages = []
+    for features, count in zip(self.channels[::-1], self.blocks[::-1], strict=True):
+      modules: list[nn.Module] = [ConditionalConv(features, 1, dtype=self.dtype)]
+      modules += [ResidualBlock(dtype=self.dtype) for _ in range(count)]
+      stages.append([part(module) for module in modules])
     zeros = nn.initializers.zeros
-    h = ConditionalConv(3 * 8**2, 1, kernel_init=zeros, dtype=self.dtype)(h, tradeoff)
-    typical_step = jnp.exp(jnp.mean(jnp.log(step), axis=-1, keepdims=True))
-    correction = depth_to_space(h.astype(jnp.float32) * typical_step, 8)
-    return 0.5 + (depth_to_space(linear, BLOCK) + correction) / _PEAK
+    last = part(ConditionalConv(3 * 8**2, 1, kernel_init=zeros, dtype=self.dtype))
+    return synthesise_blocks(y_hat, step, basis, stages, last, self.coarse, self.dtype)
 
 
 def _orthonormal_init(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
@@ -187,19 +169,19 @@ def klt(blocks: np.ndarray, coarse: int, fine: int = 0) -> tuple[np.ndarray, np.
     (float32 [768, C + 4F] of orthonormal columns in the order of y; float32 [C + F], the root mean
     squares of the coefficients in grey levels, falling in each resolution).
   """
-  x = blocks.astype(np.float64) - _PEAK / 2
+  x = blocks.astype(np.float64) - PEAK / 2
   if not fine:
     return _principal_axes(x.reshape(len(x), -1), coarse)
   merged = -(-coarse // 4)
   small_axes, small_sizes = _principal_axes(
-    space_to_depth(x, BLOCK // 2).reshape(-1, _SAMPLES // 4), merged + fine
+    space_to_depth(x, BLOCK // 2).reshape(-1, SAMPLES // 4), merged + fine
   )
   # The first coefficients of 8x8 blocks, four blocks in a row; the other coefficients likewise.
   first = lambda x: space_to_depth(space_to_depth(x, BLOCK // 2) @ small_axes[:, :merged], 2)
   rest = lambda x: space_to_depth(space_to_depth(x, BLOCK // 2) @ small_axes[:, merged:], 2)
   turn, sizes = _principal_axes(first(x).reshape(len(x), -1), coarse)
-  pixels = np.eye(_SAMPLES).reshape(_SAMPLES, BLOCK, BLOCK, 3)
-  axes = [first(pixels).reshape(_SAMPLES, -1) @ turn, rest(pixels).reshape(_SAMPLES, -1)]
+  pixels = np.eye(SAMPLES).reshape(SAMPLES, BLOCK, BLOCK, 3)
+  axes = [first(pixels).reshape(SAMPLES, -1) @ turn, rest(pixels).reshape(SAMPLES, -1)]
   return (
     np.concatenate(axes, axis=1).astype(np.float32),
     np.concatenate([sizes, small_sizes[merged:]]),

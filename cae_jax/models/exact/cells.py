@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.layers import depth_to_space
+from cae_jax.models.arrays import depth_to_space
 
 
 class Cells(NamedTuple):

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
+from cae_jax.models.arrays import depth_to_space, polynomial
 from cae_jax.models.exact.cells import EVERYWHERE, patches
-from cae_jax.models.layers import depth_to_space, polynomial
 
 SLOPE_SHIFT = 3  # the leaky ReLUs' slope is 2^-3
 

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cae_jax.models.layers import depth_to_space
+from cae_jax.models.arrays import depth_to_space
 
 SIZE = 5  # side of all kernels here
 _RADIUS = SIZE // 2
