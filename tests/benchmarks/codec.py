@@ -1,8 +1,9 @@
-"""Speed and memory of a codec: encode, decode, their parts, a cold command, a large photograph.
+"""Speed and memory of a codec: encode, decode, their parts, a large photograph.
 
   python -m tests.benchmarks.codec --weights=WEIGHTS [--image=PHOTO] [--repeats=7]
 
-Prints a Markdown table. The figures are of this machine, and say something only beside each other.
+Prints a Markdown table; `cold` measures commands that start anew. The figures are of this machine,
+and say something only beside each other.
 """
 
 import argparse
@@ -12,7 +13,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from cae_jax import codec as codecs
 from cae_jax.coding import rans
-from cae_jax.images.files import read_rgb, write_image
+from cae_jax.images.files import read_rgb
 
 _LARGE = (4000, 6000)
 
@@ -36,13 +36,12 @@ def main() -> int:
   args = parser.parse_args()
   if args.large:
     return _large(args.weights)
-  image = read_rgb(args.image) if args.image else _picture(512, 768)
+  image = read_rgb(args.image) if args.image else picture(512, 768)
   codec = codecs.load(args.weights)
   print(f"{image.shape[1]} x {image.shape[0]}, {os.cpu_count()} CPU cores, JAX {jax.__version__}\n")
   print("| what | median s | fastest, slowest s |\n|---|---|---|")
   _warm(codec, image, args.repeats)
   _passes(codec, image, args.repeats)
-  _cold(args.weights, image)
   command = [sys.executable, "-m", "tests.benchmarks.codec", "--large"]
   subprocess.run(command + ([f"--weights={args.weights}"] if args.weights else []), check=True)
   return 0
@@ -102,30 +101,12 @@ def _passes(codec, image: np.ndarray, repeats: int) -> None:
   shape = tuple(-(-side // 16) for side in image.shape[:2])
   z_hat = np.zeros((*(-(-side // 4) for side in shape), coder.model.hyper_channels), np.int32)
   nothing = lambda here, indexes, means: np.zeros(len(indexes), np.int32)
-  run = lambda: coder._run_passes(z_hat, shape, 2048, nothing)
+  run = lambda: list(coder._run_passes(z_hat, shape, 2048, nothing))
   _row("context passes in integers", _times(run, repeats))
 
 
-def _cold(weights: str | None, image: np.ndarray) -> None:
-  """A new process for one file, after another has compiled and kept its programs."""
-  with tempfile.TemporaryDirectory() as name:
-    folder = Path(name)
-    write_image(folder / "a.png", image)
-    env = {**os.environ, "CAE_JAX_CACHE_DIR": str(folder / "cache")}
-    chosen = [f"--weights={weights}"] if weights else []
-    program = [sys.executable, "-m", "cae_jax.cli"]
-    for command, files in (("compress", ["a.png", "a.cae"]), ("decompress", ["a.cae", "b.png"])):
-      run = lambda c=command, f=files: subprocess.run(
-        [*program, c, *(folder / x for x in f), "--force", *chosen],
-        env=env,
-        check=True,
-        stdout=subprocess.DEVNULL,
-      )
-      _row(f"cold cae {command}, programs compiled before", _times(run, 3))
-
-
 def _large(weights: str | None) -> int:
-  codec, image = codecs.load(weights), _picture(*_LARGE)
+  codec, image = codecs.load(weights), picture(*_LARGE)
   start = time.perf_counter()
   data = codec.compress(image)
   middle = time.perf_counter()
@@ -138,7 +119,7 @@ def _large(weights: str | None) -> int:
   return 0
 
 
-def _picture(height: int, width: int) -> np.ndarray:
+def picture(height: int, width: int) -> np.ndarray:
   """Waves, edges and grain."""
   rng = np.random.default_rng(0)
   rows, columns = np.ogrid[:height, :width]

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from cae_jax import api, cli, commands, compile_cache
+from cae_jax import api, commands, compile_cache
 from cae_jax.backend import BackendError
+from cae_jax.cli.options import underscored
+from cae_jax.cli.parser import make_parser
 from cae_jax.coding import bitstream
 from cae_jax.coding.bitstream import Kind, pack, unpack
 from cae_jax.images.files import read_image, write_image
@@ -266,7 +268,7 @@ def test_home_is_expanded_and_urls_are_refused(picture, tmp_path, monkeypatch, c
 
 def _options():
   """Every option of every command, as one that holds values or none."""
-  [commands] = (a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction))
+  [commands] = (a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
   for name, parser in commands.choices.items():
     positional = [action for action in parser._actions if not action.option_strings]
     words = [(action.choices or ["x"])[0] for action in positional]
@@ -277,20 +279,20 @@ def _options():
 
 @pytest.mark.parametrize(("command", "words", "action"), list(_options()))
 def test_every_option_may_have_hyphens(command, words, action):
-  [underscored] = action.option_strings
-  hyphened = "--" + underscored[2:].replace("_", "-")
+  [option] = action.option_strings
+  hyphened = "--" + option[2:].replace("_", "-")
   value = (action.choices or ["1"])[0]
-  read = lambda *given: cli._parser().parse_args(cli._underscored([command, *words, *given]))
+  read = lambda *given: make_parser().parse_args(underscored([command, *words, *given]))
   if action.nargs == 0:
-    assert read(hyphened) == read(underscored)
+    assert read(hyphened) == read(option)
   else:
-    assert read(hyphened, value) == read(f"{hyphened}={value}") == read(underscored, value)
+    assert read(hyphened, value) == read(f"{hyphened}={value}") == read(option, value)
 
 
 def test_what_is_no_option_keeps_its_hyphens():
   given = ["a-b", "--max-pixels=1-2", "--output-dir", "c-d", "-", "--", "--a-b"]
   known = ["a-b", "--max_pixels=1-2", "--output_dir", "c-d", "-", "--", "--a-b"]
-  assert cli._underscored(given) == known
+  assert underscored(given) == known
 
 
 def test_one_file_into_a_folder(picture, tmp_path):

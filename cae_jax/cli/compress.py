@@ -1,0 +1,70 @@
+"""`cae compress`: image files to .cae files."""
+
+import argparse
+import functools
+from pathlib import Path
+
+from cae_jax import commands
+from cae_jax.cli import options, running
+from cae_jax.data.listing import is_image
+from cae_jax.errors import UsageError
+from cae_jax.paths import shown
+from cae_jax.weights.shipped import tuned
+
+# Files in folders that are images, too, though Pillow does not read them by itself.
+_MORE_IMAGES = (".dcm", ".heic", ".heif")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `cae compress`."""
+  options.add_files(parser, "OUT.cae")
+  options.add_weights_or_tune(parser)
+  goal = options.add_goal(parser)
+  goal.add_argument("--lossless", action="store_true", help="every sample comes back")
+  goal.add_argument(
+    "--near_lossless", type=int, metavar="T", help="no sample differs by more than T"
+  )
+  parser.add_argument(
+    "--effort",
+    type=int,
+    default=0,
+    metavar="E",
+    help="0 or 1: files smaller by about 1 %% for some seconds of work on each (%(default)s)",
+  )
+  parser.add_argument(
+    "--keep_hidden_colour",
+    action="store_true",
+    help="lossless keeps colours under full transparency, too",
+  )
+  parser.add_argument("--strip", action="store_true", help="leave out colour profile, EXIF and XMP")
+
+
+def run(arguments: argparse.Namespace) -> int:
+  """Runs `cae compress`; returns its exit status."""
+
+  def takes(name: str) -> bool:
+    return is_image(name) or name.lower().endswith(_MORE_IMAGES)
+
+  def check(target: Path) -> None:
+    if target.suffix.lower() != commands.SUFFIX:
+      raise UsageError(
+        f"{shown(target)} does not end in {commands.SUFFIX}; expected IN OUT{commands.SUFFIX}, or "
+        "--output_dir for many files"
+      )
+
+  if arguments.tune is not None:
+    tuned(arguments.tune)  # is an error once, not for each file
+  command = functools.partial(
+    commands.compress_file,
+    weights=options.weights_of(arguments),
+    tune=arguments.tune,
+    strip=arguments.strip,
+    lossless=arguments.lossless,
+    near_lossless=arguments.near_lossless,
+    keep_hidden_colour=arguments.keep_hidden_colour,
+    effort=arguments.effort,
+    overwrite=arguments.force,
+    **options.goal_of(arguments),
+  )
+  jobs = running.plan(arguments, commands.SUFFIX, takes, check)
+  return running.write_files(command, jobs, arguments)

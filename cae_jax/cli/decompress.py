@@ -1,0 +1,94 @@
+"""`cae decompress`: .cae files back to image files."""
+
+import argparse
+import functools
+import re
+from pathlib import Path
+
+from cae_jax import commands
+from cae_jax.cli import options, running
+from cae_jax.codec import DEFAULT_MAX_PIXELS
+from cae_jax.codec.targets import checked_look
+from cae_jax.errors import UsageError
+from cae_jax.images.files import FORMATS
+from cae_jax.paths import shown
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `cae decompress`."""
+  options.add_files(parser, "OUT.png")
+  options.add_weights(parser)
+  parser.add_argument(
+    "--format",
+    choices=sorted(suffix.removeprefix(".") for suffix in FORMATS),
+    metavar="NAME",
+    help="of images for --output_dir and -, where no name says it: png (the default), jpg, tif, …",
+  )
+  parser.add_argument(
+    "--max_pixels",
+    type=int,
+    default=DEFAULT_MAX_PIXELS,
+    metavar="N",
+    help="refuse larger images (%(default)s)",
+  )
+  parser.add_argument(
+    "--look",
+    type=float,
+    default=0.0,
+    metavar="B",
+    help="from 0, closest to the original (%(default)g), to 1, the most real; of lossy files",
+  )
+  part = parser.add_mutually_exclusive_group()
+  part.add_argument("--region", metavar="TOP,LEFT,HEIGHT,WIDTH", help="decode these pixels only")
+  part.add_argument(
+    "--preview", action="store_true", help="a small picture of an eighth of the size, made quickly"
+  )
+  parser.add_argument(
+    "--salvage", action="store_true", help="write what is left of a damaged file, and say what not"
+  )
+
+
+def run(arguments: argparse.Namespace) -> int:
+  """Runs `cae decompress`; returns its exit status."""
+
+  def takes(name: str) -> bool:
+    return name.lower().endswith(commands.SUFFIX)
+
+  def check(target: Path) -> None:
+    if target.suffix.lower() in ("", commands.SUFFIX):
+      raise UsageError(
+        f"{shown(target)} is no name of an image file; expected IN{commands.SUFFIX} OUT.png, or "
+        "--output_dir for many files"
+      )
+    if arguments.format is not None:
+      raise UsageError(
+        f"--format is for --output_dir and -; the name {shown(target)} says its format"
+      )
+
+  if arguments.preview and arguments.salvage:
+    raise UsageError("--preview is of whole files; for what is left of one give --salvage alone")
+  if arguments.preview and arguments.look:
+    raise UsageError("--preview is made without what a look changes; leave --look out")
+  image_format = arguments.format or "png"
+  command = functools.partial(
+    commands.decompress_file,
+    weights=options.weights_of(arguments),
+    max_pixels=arguments.max_pixels,
+    region=_region(arguments.region),
+    preview=arguments.preview,
+    salvage=arguments.salvage,
+    look=checked_look(arguments.look),
+    image_format=image_format,
+    overwrite=arguments.force,
+  )
+  jobs = running.plan(arguments, f".{image_format}", takes, check)
+  return running.write_files(command, jobs, arguments)
+
+
+def _region(text: str | None) -> tuple[int, ...] | None:
+  if text is None:
+    return None
+  numbers = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", text, re.ASCII)
+  if numbers is None:
+    raise UsageError(f"--region={text}: expected TOP,LEFT,HEIGHT,WIDTH in pixels")
+  return tuple(map(int, numbers.groups()))

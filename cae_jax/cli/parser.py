@@ -1,0 +1,39 @@
+"""The parser of `cae`: its commands, each of which is a module."""
+
+import argparse
+import sys
+from typing import NoReturn
+
+import cae_jax
+from cae_jax import console
+from cae_jax.cli import compare, completion, compress, decompress, info
+
+_COMMANDS = {
+  "compress": (compress, "Image files to .cae files."),
+  "decompress": (decompress, "The .cae files back to image files."),
+  "info": (info, "What .cae files say of themselves."),
+  "compare": (compare, "A page that compares codecs at equal bytes."),
+  "completion": (completion, "A script that completes cae's words by Tab."),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+  """Says what is wrong in one line."""
+
+  def error(self, message: str) -> NoReturn:
+    print(f"error: {message}; {self.prog} --help explains", file=sys.stderr)
+    sys.exit(console.USAGE_STATUS)
+
+
+def make_parser() -> argparse.ArgumentParser:
+  """Makes the parser; of what it parses, `run` is the command's function of all arguments."""
+  parser = _Parser(prog="cae", description=cae_jax.__doc__, allow_abbrev=False)
+  parser.add_argument("--version", action="version", version=f"cae_jax {cae_jax.__version__}")
+  parser.set_defaults(debug=False)
+  commands = parser.add_subparsers(metavar="COMMAND", required=True)
+  for name, (module, text) in _COMMANDS.items():
+    command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    command.set_defaults(run=module.run)
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    module.add_options(command)
+  return parser
