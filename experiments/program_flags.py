@@ -44,7 +44,7 @@ class Flags:
     """Defines a flag with paths, with commas between them."""
     self._define(_ListParser(_PathParser()), name, default, words, **options)
 
-  def boolean(self, name: str, default: bool, words: str) -> None:
+  def boolean(self, name: str, default: bool | None, words: str) -> None:
     """Defines a flag that is on as --name and off as --noname."""
     absl_flags.DEFINE_boolean(name, default, words, flag_values=self.args)
 
