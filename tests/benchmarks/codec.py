@@ -119,9 +119,9 @@ def _large(weights: str | None) -> int:
   return 0
 
 
-def picture(height: int, width: int) -> np.ndarray:
-  """Waves, edges and grain."""
-  rng = np.random.default_rng(0)
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+  """Draws waves, edges and grain: uint8 [height, width, 3]."""
+  rng = np.random.default_rng(seed)
   rows, columns = np.ogrid[:height, :width]
   image = np.empty((height, width, 3), np.uint8)
   for channel in range(3):
