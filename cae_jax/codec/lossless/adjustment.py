@@ -30,6 +30,7 @@ _MOVES = np.arange(-(1 << MOVE_BITS >> 1), 1 << MOVE_BITS >> 1)
 _STAY = int(np.flatnonzero(_MOVES == 0)[0])
 # By number and scale: eighths of an integer.
 _DISTANCES = np.rint(_MOVES[:, None] * distribution.scales()).astype(np.int32)
+_EVERY = np.arange(np.prod(distribution.TABLES))  # table: what is so of all is looked up
 _MOST_LOOKED_AT = 1 << 14  # samples
 # What an escape costs beyond its slot.
 _ESCAPE_BITS = 8
@@ -42,8 +43,7 @@ def adjusted(expected: Expected, adjustments: np.ndarray) -> Expected:
     expected: of the samples of a place.
     adjustments: [CLASSES] integers, 0 to `ADJUSTMENTS` - 1.
   """
-  every = np.arange(np.prod(distribution.TABLES))
-  changed = _changed(every, _CHANGES[adjustments[_classes(every)]].T)
+  changed = _changed(_EVERY, _CHANGES[adjustments[_classes(_EVERY)]].T)
   return expected._replace(tables=changed[expected.tables])
 
 
@@ -54,7 +54,7 @@ def moved(expected: Expected, moves: np.ndarray) -> Expected:
     expected: of the samples of a place.
     moves: [CLASSES] integers of `MOVE_BITS` bits.
   """
-  whole, tables = _moved(expected.tables, moves[_classes(expected.tables)])
+  whole, tables = (of[expected.tables] for of in _moved(_EVERY, moves[_classes(_EVERY)]))
   return expected._replace(tables=tables, starts=expected.starts + whole)
 
 
@@ -68,7 +68,7 @@ def find_moves(integers: np.ndarray, expected: Expected, tables: CodingTables) -
   classes = _classes(indexes)
 
   def bits(number: int) -> np.ndarray:
-    whole, there = _moved(indexes, number)
+    whole, there = (of[indexes] for of in _moved(_EVERY, number))
     return np.bincount(classes, _bits(integers - whole, there, tables), CLASSES)
 
   by_number = np.stack([bits(number) for number in range(len(_MOVES))])
@@ -83,7 +83,7 @@ def find(integers: np.ndarray, expected: Expected, tables: CodingTables) -> np.n
   classes = _classes(indexes)
   best = np.zeros(CLASSES, np.int32)
   bits = lambda number: np.bincount(
-    classes, _bits(integers, _changed(indexes, _CHANGES[number]), tables), CLASSES
+    classes, _bits(integers, _changed(_EVERY, _CHANGES[number])[indexes], tables), CLASSES
   )
   least = bits(0)
   for number in range(1, ADJUSTMENTS):
