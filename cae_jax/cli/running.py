@@ -5,7 +5,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,20 +65,25 @@ def run_jobs(
   totals: batch.Totals | None = None,
 ) -> int:
   """Does all jobs, and tells of each; a bad file does not stop the others."""
-  from tqdm import tqdm
-
   status = 0
-  # None: only where a person watches.
-  bar = tqdm(total=len(jobs), unit="file", disable=True if len(jobs) == 1 else None)
   count = getattr(arguments, "jobs", 1)
-  with bar, contextlib.closing(batch.run(work, jobs, count)) as outcomes:
-    for outcome in outcomes:
+  with contextlib.closing(batch.run(work, jobs, count)) as outcomes:
+    for outcome in outcomes if len(jobs) == 1 else _with_bar(outcomes, len(jobs)):
       if totals is not None:
         totals.add(outcome)  # before it is told: what Ctrl-C follows is counted
-      with tqdm.external_write_mode():
-        status = _worse(status, _tell(outcome, arguments.json))
-      bar.update()
+      status = _worse(status, _tell(outcome, arguments.json))
   return status
+
+
+def _with_bar(outcomes: Iterable[Outcome], count: int) -> Iterator[Outcome]:
+  """Shows where a person watches how many are done, apart from what is printed of each."""
+  from tqdm import tqdm
+
+  with tqdm(total=count, unit="file", disable=None) as bar:
+    for outcome in outcomes:
+      with tqdm.external_write_mode():
+        yield outcome
+      bar.update()
 
 
 def _tell(outcome: Outcome, as_json: bool) -> int:
