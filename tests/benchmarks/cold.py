@@ -82,7 +82,10 @@ def _print_commands(commands: dict[str, Callable[[], object]], repeats: int) -> 
   for name, both in found.items():
     cpu, wall = zip(*both)
     spread = f"{min(cpu):.2f}, {max(cpu):.2f}"
-    print(f"| {name} | {statistics.median(cpu):.2f} | {spread} | {statistics.median(wall):.2f} |")
+    print(
+      f"| {name} | {statistics.median(cpu):.2f} | {spread} | {statistics.median(wall):.2f} |",
+      flush=True,
+    )
 
 
 def _measured(run: Callable[[], object]) -> tuple[float, float]:
