@@ -25,6 +25,8 @@ _OF_THE_CALL = frozenset({
   "debug", "max_minutes", "carry_from", "carry_to", "export_only", "coordinator_address",
   "num_processes", "process_id",
 })  # fmt: skip
+# Where things lie on one machine is nobody else's business.
+_PLACES = frozenset({"workdir", "source_dir", "data_dir"})
 # Paths need not be UTF-8.
 _ENCODING: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 # Fields of models whose flags have other names.
@@ -194,6 +196,11 @@ def resolved(args: Args) -> dict[str, str]:
   """Returns the run's flags by name, as lines of a flagfile; those not set are left out."""
   lines = {name: args[name].serialize() for name in args if name not in _OF_THE_CALL}
   return {name: line for name, line in lines.items() if line}
+
+
+def to_publish(args: Args) -> dict[str, str]:
+  """Returns the resolved flags without this machine's folders, for weights that are passed on."""
+  return {name: line for name, line in resolved(args).items() if name not in _PLACES}
 
 
 def keep_flags(args: Args, path: Path) -> None:

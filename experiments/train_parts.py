@@ -127,7 +127,7 @@ def export(
 def card(args: Args, state: TrainState, seen: TrainedOn) -> dict[str, Any]:
   """Says where what is exported comes from."""
   return {
-    "flags": train_flags.resolved(args),
+    "flags": train_flags.to_publish(args),
     "step": int(state.step),
     **seen.to_card(),
     "cae_jax": cae_jax.__version__,

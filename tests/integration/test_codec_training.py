@@ -31,6 +31,7 @@ def test_a_run_leaves_weights_that_make_files(tiny_training, first):
   assert figures["rate_bpp"] > 0
   result = json.loads((first / "result.json").read_text())
   assert result["flags"]["lmbda"] == "--lmbda=0.05"
+  assert not result["flags"].keys() & {"workdir", "source_dir", "data_dir"}
   ours = codec.load(first / "weights.safetensors")
   assert ours.weights.config["fixed_lmbda"] == 0.05
   image = read_rgb(tiny_training.source_dir / "test.png")
