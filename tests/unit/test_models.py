@@ -23,7 +23,7 @@ from tests.trained import CONFIGS
 TINY = {
   "paper": {**PAPER},
   "context": dict(context_weights().config),
-  "lossless": {"model": "lossless", "trunk_widths": [12, 8], "head_width": 6},
+  "lossless": {"model": "lossless", "trunk_widths": [12, 8], "head_width": 6, "biases": False},
   **CONFIGS,
 }
 _OF_IMAGES = [name for name in MODELS if model_class(name).objective in OBJECTIVES]
