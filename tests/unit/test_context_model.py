@@ -268,15 +268,3 @@ def test_the_synthesis_is_the_same_in_numpy(fine):
   assert found.dtype == np.float32
   assert np.ptp(255 * expected) > 20
   np.testing.assert_allclose(255 * found, 255 * expected, rtol=1e-5, atol=1e-3)
-
-
-def test_convolve_is_a_convolution_with_zeros_around(monkeypatch):
-  rng = np.random.default_rng(0)
-  x, kernel = np.float32(rng.normal(size=(1, 7, 5, 3))), np.float32(rng.normal(size=(3, 3, 3, 4)))
-  expected = jax.lax.conv(
-    x.transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1), (1, 1), "SAME"
-  ).transpose(0, 2, 3, 1)
-  np.testing.assert_allclose(arrays.convolve(x, kernel), expected, rtol=1e-4, atol=1e-5)
-  monkeypatch.setattr(arrays, "_MOST_NUMBERS", 20)  # in parts
-  np.testing.assert_allclose(arrays.convolve(x, kernel), expected, rtol=1e-4, atol=1e-5)
-  np.testing.assert_allclose(arrays.convolve(x, kernel[:1, :1]), x @ kernel[0, 0], rtol=1e-6)

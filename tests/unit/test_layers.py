@@ -12,19 +12,6 @@ def _normal(seed, *shape):
   return jax.random.normal(jax.random.key(seed), shape)
 
 
-@pytest.mark.parametrize("block", [1, 2, 4])
-def test_depth_to_space_undoes_space_to_depth(block):
-  x = _normal(0, 2, 8, 12, 3)
-  y = layers.space_to_depth(x, block)
-  assert y.shape == (2, 8 // block, 12 // block, 3 * block**2)
-  np.testing.assert_array_equal(layers.depth_to_space(y, block), x)
-
-
-def test_space_to_depth_puts_rows_first():
-  x = jnp.arange(4.0).reshape(1, 2, 2, 1)
-  np.testing.assert_array_equal(layers.space_to_depth(x, 2)[0, 0, 0], [0, 1, 2, 3])
-
-
 def test_max_pool_equals_reduce_window():
   x = _normal(1, 2, 6, 10, 5)
   reference = lambda x: nn.max_pool(x, (2, 2), (2, 2))
@@ -54,8 +41,6 @@ def test_upsample_conv_is_upsampling_and_convolution(size):
 def test_odd_sizes_are_refused():
   with pytest.raises(ValueError, match="multiples of 2, got 3x4; pad with"):
     layers.max_pool_2x2(jnp.zeros((1, 3, 4, 1)))
-  with pytest.raises(ValueError, match="multiple of 4 channels, got 6"):
-    layers.depth_to_space(jnp.zeros((1, 2, 2, 6)), 2)
 
 
 def test_upsample_conv_is_a_subpixel_conv():
