@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cae_jax.models import arrays, context, init_params
+from cae_jax.models import context, init_params
 from cae_jax.models.arrays import polynomial
 from cae_jax.models.context import ContextModel, start_from_klt
 from cae_jax.models.context.synthesis import HostSynthesis, join_levels, split_levels
