@@ -1,6 +1,5 @@
 """Functions of arrays that networks of training and of files share."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -27,15 +26,3 @@ def test_sizes_that_do_not_fit():
     arrays.space_to_depth(np.zeros((1, 3, 4, 1)), 2)
   with pytest.raises(ValueError, match="multiple of 4 channels, got 6"):
     arrays.depth_to_space(np.zeros((1, 2, 2, 6)), 2)
-
-
-def test_convolve_is_a_convolution_with_zeros_around(monkeypatch):
-  rng = np.random.default_rng(0)
-  x, kernel = np.float32(rng.normal(size=(1, 7, 5, 3))), np.float32(rng.normal(size=(3, 3, 3, 4)))
-  expected = jax.lax.conv(
-    x.transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1), (1, 1), "SAME"
-  ).transpose(0, 2, 3, 1)
-  np.testing.assert_allclose(arrays.convolve(x, kernel), expected, rtol=1e-4, atol=1e-5)
-  monkeypatch.setattr(arrays, "_MOST_NUMBERS", 20)  # in parts
-  np.testing.assert_allclose(arrays.convolve(x, kernel), expected, rtol=1e-4, atol=1e-5)
-  np.testing.assert_allclose(arrays.convolve(x, kernel[:1, :1]), x @ kernel[0, 0], rtol=1e-6)

@@ -10,13 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from cae_jax.models.arrays import (
-  convolve,
-  depth_to_space,
-  namespace,
-  polynomial,
-  space_to_depth,
-)
+from cae_jax.models.arrays import depth_to_space, namespace, polynomial, space_to_depth
+from cae_jax.models.convolution import convolve
 from cae_jax.models.entropy import LMBDA_UNIT, STEP
 
 BLOCK = 16  # pixels; one latent position
