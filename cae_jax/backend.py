@@ -1,7 +1,10 @@
-"""Whether JAX can work in this process, and a word of the way out where it cannot."""
+"""Whether JAX can work in this process, and is worth its while; a word of the way out if not."""
 
+import functools
+import importlib.util
 import os
 import sys
+from typing import Any
 
 from cae_jax.errors import Error
 
@@ -37,6 +40,58 @@ def require() -> None:
   _started = True
 
 
+def imported_jax() -> Any:
+  """Returns JAX if this process has imported it, else None."""
+  if "jax" not in sys.modules:
+    return None
+  import jax  # waits for a thread that is at it
+
+  return jax
+
+
+def has_accelerator() -> bool:
+  """Says whether JAX would compute on something else than a CPU.
+
+  Where nothing is installed that JAX could use one by, JAX is not imported to find out: it takes
+  longer to do that than to decode a photograph. A process forked from one that used JAX has none.
+
+  Raises:
+    BackendError: there may be one, and JAX cannot start.
+  """
+  if _forked:
+    return False
+  platforms = _platforms()
+  if platforms:
+    return platforms.split(",")[0] != "cpu"  # the first one is the default
+  if not (_backends() or _has_plugin()):
+    return False
+  require()
+  import jax
+
+  return jax.default_backend() != "cpu"
+
+
+def _platforms() -> str | None:
+  """What JAX was told to use."""
+  jax = imported_jax()
+  if jax is not None:
+    return jax.config.jax_platforms
+  return os.environ.get("JAX_PLATFORMS") or os.environ.get("JAX_PLATFORM_NAME")
+
+
+def _backends() -> Any:
+  """What JAX has started, if it has; a program may have done so without `require`."""
+  return getattr(sys.modules.get("jax._src.xla_bridge"), "_backends", None)
+
+
+@functools.cache
+def _has_plugin() -> bool:
+  """Whether any package is installed that JAX would look for an accelerator in."""
+  packages = "jax_plugins", "libtpu"
+  variables = "TPU_LIBRARY_PATH", "PJRT_NAMES_AND_LIBRARY_PATHS"
+  return any(map(importlib.util.find_spec, packages)) or any(map(os.environ.get, variables))
+
+
 def _way_out(platforms: str | None, reason: str) -> str:
   if not platforms:
     return f"JAX cannot start: {reason}"
@@ -50,9 +105,7 @@ def _way_out(platforms: str | None, reason: str) -> str:
 
 def _after_fork() -> None:
   global _forked
-  # JAX keeps its backends there; a program may have started them without `require`.
-  bridge = sys.modules.get("jax._src.xla_bridge")
-  _forked = _forked or _started or bool(getattr(bridge, "_backends", None))
+  _forked = _forked or _started or bool(_backends())
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork

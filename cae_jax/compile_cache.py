@@ -7,6 +7,8 @@ from pathlib import Path
 
 import platformdirs
 
+from cae_jax import backend
+
 ENVIRONMENT = "CAE_JAX_CACHE_DIR"
 
 
@@ -16,18 +18,33 @@ def enable() -> None:
   `CAE_JAX_CACHE_DIR` names another folder, or switches this off if it is empty. A cache that JAX
   has been given already, by `JAX_COMPILATION_CACHE_DIR` for instance, stays.
   """
-  import jax
-
   path = folder()
-  if path is None or jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
+  if path is None or _given():
     return
   try:
     path.mkdir(parents=True, exist_ok=True)
   except OSError:
     return  # it works without, only slower
-  jax.config.update("jax_compilation_cache_dir", str(path))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+  _configure("jax_compilation_cache_dir", str(path))
+  _configure("jax_persistent_cache_min_compile_time_secs", 0)
+  _configure("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _given() -> bool:
+  """Whether JAX has a cache already."""
+  jax = backend.imported_jax()
+  if jax is not None:
+    return jax.config.jax_compilation_cache_dir is not None
+  return "JAX_COMPILATION_CACHE_DIR" in os.environ
+
+
+def _configure(name: str, value: str | int) -> None:
+  """Sets an option of JAX; does not import it, since decoders may do without."""
+  jax = backend.imported_jax()
+  if jax is not None:
+    jax.config.update(name, value)
+  else:
+    os.environ[name.upper()] = str(value)
 
 
 def folder() -> Path | None:

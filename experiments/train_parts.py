@@ -20,7 +20,8 @@ from cae_jax.data.trained_on import TrainedOn
 from cae_jax.data.views import ImageSource, image_digests
 from cae_jax.errors import UsageError
 from cae_jax.models import Model, build_model, init_params, model_class, settings
-from cae_jax.models.base import RandomBlocks, setting_fields
+from cae_jax.models.base import RandomBlocks
+from cae_jax.models.configuration import setting_fields
 from cae_jax.training import distortions, losses, variations
 from cae_jax.training.optimizers import make_optimizer, make_schedule
 from cae_jax.training.state import Optimizer, TrainState

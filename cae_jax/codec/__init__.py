@@ -78,8 +78,10 @@ def from_weights(weights: "Weights", look: "Look | None" = None) -> Any:
   from cae_jax.codec.coders import make_coder
   from cae_jax.codec.image import Codec
 
-  backend.require()
-  return Codec(weights, make_coder(weights), look)
+  coder = make_coder(weights)
+  if not coder.decodes_on_host:
+    backend.require()
+  return Codec(weights, coder, look)
 
 
 def __getattr__(name: str) -> Any:

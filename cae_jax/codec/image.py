@@ -1,11 +1,9 @@
 """Any image to the bytes of a file and back, with trained weights."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, SupportsFloat, SupportsIndex
 
-import jax
 import numpy as np
 
 from cae_jax import backend
@@ -38,8 +36,8 @@ class Codec(FileDecoder):
       image -> RGB -> analysis, in windows -> y -> coder, in tiles -> sections of a file
             -> opacity: lossless -----------------------------------> section
 
-  It can be used in several threads, and sent to other processes unless they were forked from one in
-  which JAX was in use.
+  It can be used in several threads, and sent to other processes; in those forked from one in which
+  JAX was in use it decodes at most (`backend.has_accelerator`).
 
   Attributes:
     weights: what it was made from.
@@ -56,16 +54,12 @@ class Codec(FileDecoder):
   @functools.cached_property
   def coder(self) -> LatentCoder:
     """The model; made anew in the process that a codec was sent to."""
-    backend.require()
     return make_coder(self.weights)
 
   def __getstate__(self) -> dict[str, Any]:
     # Without the coder, and without arrays of JAX: unpickling must need no JAX, since a pool of
     # processes waits for ever for a process in which it fails or hangs.
-    as_numpy = lambda arrays: jax.tree.map(np.asarray, arrays)
-    params, tables = as_numpy(self.weights.params), as_numpy(self.weights.tables)
-    weights = dataclasses.replace(self.weights, params=params, tables=tables)
-    return {"weights": weights, "look": self.look, "_hash": self._hash}
+    return {"weights": self.weights.in_numpy(), "look": self.look, "_hash": self._hash}
 
   def compress(
     self,
@@ -136,17 +130,21 @@ class Codec(FileDecoder):
   def _decode(
     self, container: Container, region: Region | None, salvage: bool, look: float
   ) -> Decoded:
-    backend.require()
     if look and self.look is None:
       raise UsageError(
         f"the weights {self.weights.name!r} have no look; leave look {look:g} out, or train one: "
         "docs/how-to/look.md"
       )
-    return decode_container(self.coder, container, region, salvage, self.look, look)
+    return decode_container(self._decoder(), container, region, salvage, self.look, look)
 
   def _preview(self, container: Container) -> np.ndarray:
-    backend.require()
-    return preview_container(self.coder, container)
+    return preview_container(self._decoder(), container)
+
+  def _decoder(self) -> LatentCoder:
+    """The model, once JAX works if it is needed to decode."""
+    if not self.coder.decodes_on_host:
+      backend.require()
+    return self.coder
 
   def _check_fixed_rate(self, targets: Mapping[str, Any], effort: int) -> None:
     for name in targets:

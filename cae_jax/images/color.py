@@ -1,5 +1,7 @@
 """Colour transforms, on the 0-255 scale. They take NumPy or JAX arrays and return the same kind."""
 
+from typing import Any
+
 # BT.601 luma weights, as in JPEG (JFIF 1.02): full range, chroma centred on 128.
 _RED, _GREEN, _BLUE = 0.299, 0.587, 0.114
 _CENTRE = 128.0
@@ -34,6 +36,12 @@ def ycbcr_to_rgb(ycbcr):
   blue = y + 2 * (1 - _BLUE) * (cb - _CENTRE)
   green = (y - _RED * red - _BLUE * blue) / _GREEN
   return _stack(ycbcr, (red, green, blue))
+
+
+def to_uint8(x: Any) -> Any:
+  """Rounds and clips values on the 0-255 scale to uint8; an array of NumPy or JAX."""
+  xp = x.__array_namespace__()
+  return xp.clip(xp.round(x), 0, 255).astype(xp.uint8)
 
 
 def _channels(x):

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,12 +42,6 @@ def block_dct(x: jax.Array, block: int = DCT_BLOCK) -> jax.Array:
 def block_idct(x: jax.Array, block: int = DCT_BLOCK) -> jax.Array:
   """Undoes `block_dct`."""
   return _blockwise(x, _dct_matrix(block).T)
-
-
-def to_uint8(x: Any) -> Any:
-  """Rounds and clips values on the 0-255 scale to uint8; an array of NumPy or JAX."""
-  xp = x.__array_namespace__()
-  return xp.clip(xp.round(x), 0, 255).astype(xp.uint8)
 
 
 def _dct_matrix(block: int) -> np.ndarray:

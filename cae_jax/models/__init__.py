@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cae_jax.errors import UsageError
+from cae_jax.models.configuration import configured, settings
 
 if TYPE_CHECKING:
-  from cae_jax.models.base import Model, init_params, settings
+  from cae_jax.models.base import Model, init_params
 
 __all__ = ["MODELS", "Model", "build_model", "init_params", "model_class", "settings"]
 
@@ -43,24 +44,11 @@ def build_model(config: Mapping[str, Any], dtype: Any = None) -> "Model":
   Raises:
     UsageError: an unknown model or setting.
   """
-  from cae_jax.models.base import setting_fields
-
-  module = model_class(config.get("model"))
-  fields: dict[str, Any] = {k: _hashable(v) for k, v in config.items() if k != "model"}
-  unknown = sorted(fields.keys() - setting_fields(module).keys())
-  if unknown:
-    raise UsageError(
-      f"the model {config['model']!r} has no setting {', '.join(unknown)}; expected some of "
-      f"{', '.join(setting_fields(module))}. Weights of a newer version?"
-    )
-  return module(**fields) if dtype is None else module(dtype=dtype, **fields)
+  more = {} if dtype is None else {"dtype": dtype}
+  return configured(model_class(config.get("model")), config, **more)
 
 
 def __getattr__(name: str) -> Any:
-  if name in __all__:  # these bring JAX with them, which the lossless codec does without
+  if name in __all__:  # these bring JAX with them, which decoders do without
     return getattr(importlib.import_module("cae_jax.models.base"), name)
   raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _hashable(value: Any) -> Any:
-  return tuple(value) if isinstance(value, list) else value

@@ -1,6 +1,5 @@
 """What training, calibration, the counting of MACs and the codec ask of a network."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.errors import UsageError
-
-_NOT_SETTINGS = ("parent", "name", "dtype")
+from cae_jax.models.configuration import settings
 
 # (how many, side in pixels) -> random squares of the training images, uint8 [N, side, side, 3]
 RandomBlocks = Callable[[int, int], np.ndarray]
@@ -116,18 +114,6 @@ class Model(nn.Module):
     different = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k)]
     values = ", ".join(f"{k} {theirs.get(k)} instead of {ours.get(k)}" for k in different)
     raise UsageError(f"the weights are of another network ({values}); give the flags of its run")
-
-
-def setting_fields(model: type[Model]) -> dict[str, Any]:
-  """Returns the names of a model's settings and their defaults."""
-  fields = dataclasses.fields(model)
-  return {field.name: field.default for field in fields if field.name not in _NOT_SETTINGS}
-
-
-def settings(model: Model) -> dict[str, Any]:
-  """Returns the settings of a model, JSON-able."""
-  values = {name: getattr(model, name) for name in setting_fields(type(model))}
-  return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
 def init_params(model: Model, seed: int) -> Any:

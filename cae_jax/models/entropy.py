@@ -15,19 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import log_ndtr
 
-SCALE_FLOOR = 0.11  # below it, all mass is in one bin to within 1e-5
-SCALE_CEILING = 256.0
-SCALE_LEVELS = 64
+from cae_jax.models.units import SCALE_FLOOR, STEP, scale_levels
+
 # Mass left outside of a distribution's run of integers, for an escape symbol.
 TAIL_MASS = 2.0**-20
 # What any symbol may count on, however wrong the scale: about what the coding tables grant it.
 LIKELIHOOD_FLOOR = 2.0**-17
 
-LMBDA_UNIT = 0.009  # a typical lmbda, of rate_bpp + lmbda * MSE (0-255)
-# A uniform quantiser of this step over the root of lmbda is about the best at its trade-off: with
-# the rate of a third of a bit a sample, dR/dD = -lmbda at D = step^2 / 12.
-STEP = 5.1
-# An error of e such steps costs lmbda * (e * step)^2 / 3 bits, of a sample's three colours.
+# An error of e such steps (`STEP`) costs lmbda * (e * step)^2 / 3 bits, of a sample's three
+# colours.
 UNIT_CURVATURE = 2 * STEP**2 / 3
 CAUTION = 1.5  # by BD-rates, see docs/decisions/014-dead-zone-of-files.md
 
@@ -152,11 +148,6 @@ def relaxed_symbol_bits(
 def bits_per_image(bits: jax.Array) -> jax.Array:
   """Sums bits over an image: [B, h, w, C] -> [B]."""
   return jnp.sum(bits, axis=(1, 2, 3))
-
-
-def scale_levels() -> np.ndarray:
-  """Returns the scales that latents are coded with: float64 [64], evenly spaced in logarithm."""
-  return np.geomspace(SCALE_FLOOR, SCALE_CEILING, SCALE_LEVELS)
 
 
 def gaussian_pmfs() -> Pmfs:

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from cae_jax.images.color import to_uint8
 from cae_jax.images.metrics import psnr_from_mse
-from cae_jax.images.preprocessing import to_uint8
 from cae_jax.models.context import ContextModel
 from cae_jax.models.context.look import changed_part, moved
 from cae_jax.models.discriminator import PatchDiscriminator
-from cae_jax.models.entropy import LMBDA_UNIT
+from cae_jax.models.units import LMBDA_UNIT
 from cae_jax.training.distortions import mean_square
 from cae_jax.training.losses import Batch, LossFn, spread_evenly
 from cae_jax.training.texture import filter_wasserstein

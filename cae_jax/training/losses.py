@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from cae_jax.images.color import to_uint8
 from cae_jax.images.metrics import psnr_from_mse
-from cae_jax.images.preprocessing import to_uint8
 from cae_jax.models.base import Model
-from cae_jax.models.entropy import LMBDA_UNIT
+from cae_jax.models.units import LMBDA_UNIT
 from cae_jax.training.distortions import Measure, mean_square, measure_mse
 
 Batch = Mapping[str, jax.Array]

@@ -41,6 +41,11 @@ class Weights:
   def _hash(self) -> bytes:
     return files.hash_of(self.config, self._arrays())
 
+  def in_numpy(self) -> "Weights":
+    """Returns these weights with arrays of NumPy only."""
+    params, tables = map(files.in_numpy, (self.params, self.tables))
+    return dataclasses.replace(self, params=params, tables=tables)
+
   def table(self, name: str) -> Any:
     """Returns one of the tables.
 

@@ -92,6 +92,12 @@ def flat_arrays(nested: Mapping[str, Any]) -> dict[str, np.ndarray]:
   return {key: np.asarray(array) for key, array in _flat(nested)}
 
 
+def in_numpy(nested: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns nested dictionaries of arrays with arrays of NumPy."""
+  inner = lambda value: in_numpy(value) if isinstance(value, Mapping) else np.asarray(value)
+  return {key: inner(value) for key, value in nested.items()}
+
+
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
   # Flax has the like, and brings JAX with it: weights are read where there is none in use.
   for key, value in nested.items():

@@ -99,9 +99,11 @@ def _passes(codec, image: np.ndarray, repeats: int) -> None:
   """Hyper-synthesis, bridge and context passes in integers, with nothing to decode."""
   coder = codec.coder
   shape = tuple(-(-side // 16) for side in image.shape[:2])
-  z_hat = np.zeros((*(-(-side // 4) for side in shape), coder.model.hyper_channels), np.int32)
+  z_hat = np.zeros(
+    (*(-(-side // 4) for side in shape), coder.compiled.model.hyper_channels), np.int32
+  )
   nothing = lambda here, indexes, means: np.zeros(len(indexes), np.int32)
-  run = lambda: list(coder._run_passes(z_hat, shape, 2048, nothing))
+  run = lambda: list(coder._passes.run(z_hat, shape, 2048, nothing))
   _row("context passes in integers", _times(run, repeats))
 
 

@@ -77,17 +77,20 @@ def test_info_and_import_are_light(folder):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_a_forked_pool_is_told_to_spawn(folder):
+def test_a_forked_pool_decodes_and_is_told_to_spawn(folder):
   """Nothing hangs, whether the codec is inherited or sent."""
   script = (
     "import multiprocessing, sys, numpy as np, cae_jax\n"
     "codec = cae_jax.load(sys.argv[1])\n"
     "def inherited(x): return codec.compress(x)\n"
     "image = np.zeros((16, 16, 3), np.uint8)\n"
+    "data = codec.compress(image)\n"
+    "expected = codec.decompress(data)\n"
     "with multiprocessing.get_context('fork').Pool(1) as pool:\n"
     "  for work in (inherited, codec.compress):\n"
     "    try: pool.apply_async(work, [image]).get(timeout=60)\n"
-    "    except cae_jax.BackendError as error: print(error)"
+    "    except cae_jax.BackendError as error: print(error)\n"
+    "  assert (pool.apply_async(codec.decompress, [data]).get(timeout=60) == expected).all()"
   )
   done = _python(folder, "-c", script, folder / "tiny.safetensors")
   assert done.returncode == 0, done.stderr

@@ -1,7 +1,9 @@
+import importlib
 import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 
 import cae_jax
@@ -58,7 +60,7 @@ def test_a_fork_of_a_process_that_used_jax_is_refused():
   with pytest.raises(BackendError, match=r"multiprocessing.get_context\('spawn'\)"):
     backend.require()
   with pytest.raises(cae_jax.Error, match="forked"):
-    cae_jax.load()
+    cae_jax.load().compress(np.zeros((16, 16, 3), np.uint8))
 
 
 def test_a_fork_before_jax_is_used_works(monkeypatch):
@@ -72,6 +74,62 @@ def test_use_of_jax_without_the_codec_is_seen():
   backend._after_fork()
   with pytest.raises(BackendError, match="forked"):
     backend.require()
+
+
+@pytest.fixture
+def without_jax(monkeypatch):
+  """As if JAX had not been imported, and no package for an accelerator were installed."""
+  monkeypatch.setattr(backend, "imported_jax", lambda: None)
+  monkeypatch.setattr(backend, "_backends", lambda: None)
+  monkeypatch.setattr(backend, "_has_plugin", lambda: False)
+  for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME"):
+    monkeypatch.delenv(name, raising=False)
+
+
+def _not_asked():
+  pytest.fail("JAX was started")
+
+
+@pytest.mark.parametrize(
+  ("platforms", "expected"),
+  [("", False), ("cpu", False), ("cpu,cuda", False), ("cuda", True), ("cuda,cpu", True)],
+)
+def test_no_jax_is_started_to_look_for_what_cannot_be_there(
+  platforms, expected, without_jax, monkeypatch
+):
+  monkeypatch.setattr(backend, "require", _not_asked)
+  monkeypatch.setenv("JAX_PLATFORMS", platforms)
+  assert backend.has_accelerator() is expected
+
+
+@pytest.mark.parametrize("found", ["cpu", "gpu"])
+def test_jax_is_asked_where_it_may_find_one(found, without_jax, monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: found)
+  for name in ("_has_plugin", "_backends"):
+    with monkeypatch.context() as patch:
+      patch.setattr(backend, name, lambda: True)
+      assert backend.has_accelerator() is (found == "gpu")
+      patch.setattr(backend, "_forked", True)
+      assert not backend.has_accelerator()
+
+
+@pytest.mark.parametrize("module", ["jax_plugins/some_gpu.py", "libtpu/__init__.py"])
+def test_what_accelerators_need_is_seen(module, tmp_path, monkeypatch):
+  monkeypatch.syspath_prepend(tmp_path)
+  found = backend._has_plugin.__wrapped__
+  before = found()
+  path = tmp_path / module
+  path.parent.mkdir()
+  path.touch()
+  importlib.invalidate_caches()
+  assert (before, found()) == (False, True)
+
+
+def test_platforms_that_jax_was_told(use_platforms, monkeypatch):
+  monkeypatch.setattr(backend, "require", _not_asked)
+  monkeypatch.setenv("JAX_PLATFORMS", "cuda")  # came too late
+  use_platforms("cpu")
+  assert not backend.has_accelerator()
 
 
 @pytest.mark.skipif(not hasattr(backend.os, "fork"), reason="this system cannot fork")

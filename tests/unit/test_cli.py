@@ -9,12 +9,13 @@ import sys
 import threading
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from cae_jax import api, commands, compile_cache
+from cae_jax import api, backend, commands, compile_cache
 from cae_jax.backend import BackendError
 from cae_jax.cli.options import underscored
 from cae_jax.cli.parser import make_parser
@@ -528,6 +529,26 @@ def test_the_cache_of_programs_can_be_moved_and_switched_off(monkeypatch, tmp_pa
   monkeypatch.delenv(compile_cache.ENVIRONMENT)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   assert "cae_jax" in str(compile_cache.folder())
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_the_cache_is_set_up_without_importing_jax(imported, monkeypatch, tmp_path):
+  set_up = {}
+  monkeypatch.setenv(compile_cache.ENVIRONMENT, str(tmp_path))
+  if imported:
+    config = SimpleNamespace(jax_compilation_cache_dir=None, update=set_up.__setitem__)
+    monkeypatch.setattr(backend, "imported_jax", lambda: SimpleNamespace(config=config))
+  else:
+    monkeypatch.setattr(backend, "imported_jax", lambda: None)
+    monkeypatch.setattr(os, "environ", given := {compile_cache.ENVIRONMENT: str(tmp_path)})
+  compile_cache.enable()
+  if not imported:
+    set_up = {name.lower(): value for name, value in given.items() if name.startswith("JAX_")}
+  assert {name: str(value) for name, value in set_up.items()} == {
+    "jax_compilation_cache_dir": str(compile_cache.folder()),
+    "jax_persistent_cache_min_compile_time_secs": "0",
+    "jax_persistent_cache_min_entry_size_bytes": "-1",
+  }
 
 
 def test_weights_by_path(picture, tmp_path, monkeypatch):

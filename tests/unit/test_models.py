@@ -13,7 +13,7 @@ from cae_jax.codec.coders import make_coder, programs
 from cae_jax.errors import UsageError
 from cae_jax.images.tiling import Window
 from cae_jax.models import MODELS, build_model, init_params, model_class, settings
-from cae_jax.models.base import setting_fields
+from cae_jax.models.configuration import setting_fields
 from cae_jax.training.distortions import measure_mse
 from cae_jax.training.losses import OBJECTIVES
 from cae_jax.weights import Weights, WeightsError

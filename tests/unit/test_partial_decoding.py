@@ -135,9 +135,8 @@ def test_a_preview_is_the_means_of_the_block_transform():
   coder = context_codec().coder
   y = np.random.default_rng(0).normal(0, 2, (3, 4, 8)).astype(np.float32)
   basis = context_codec().weights.params["synthesis"]["basis"]
-  step = coder.model.apply(
-    {"params": coder._params}, np.full(1, coder._tradeoff(900)), method="step"
-  )
+  model, params = coder.compiled.model, coder.compiled.params
+  step = model.apply({"params": params}, coder._passes.tradeoffs(900), method="step")
   blocks = (y * np.asarray(step)[0, 0, 0, :8]) @ basis[:, :8].T / np.sqrt(768)
   pixels = blocks.reshape(3, 4, 16, 16, 3).swapaxes(1, 2).reshape(48, 64, 3) + 127.5
   expected = pixels.reshape(6, 8, 8, 8, 3).mean((1, 3)).clip(0, 255)

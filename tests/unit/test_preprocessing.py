@@ -5,7 +5,8 @@ import pytest
 import scipy.fft
 
 from cae_jax.images import preprocessing
-from cae_jax.images.preprocessing import PREPROCESSINGS, to_uint8
+from cae_jax.images.color import to_uint8
+from cae_jax.images.preprocessing import PREPROCESSINGS
 
 
 def _image(seed=0, shape=(16, 24, 3)):

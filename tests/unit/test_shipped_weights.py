@@ -68,9 +68,9 @@ def test_files_are_as_small_as_the_model_says(codec, quality):
   """A little smaller: sizes are counted where the model assumes them, and signs are hidden."""
   coder = codec.coder
   data = codec.compress(PHOTO, quality=quality)
-  tradeoff = coder._tradeoffs(codec.info(data).rate_level)
+  tradeoff = coder._passes.tradeoffs(codec.info(data).rate_level)
   x = PHOTO[None].astype(np.float32) / 255
-  output = jax.jit(coder.model.apply)({"params": coder._params}, x, tradeoff)
+  output = jax.jit(coder.compiled.model.apply)({"params": coder.compiled.params}, x, tradeoff)
   expected = float(output.y_bits[0] + output.z_bits[0]) / 8
   assert 0.88 < (len(data) - HEADER_BYTES) / expected < 0.97
 
@@ -83,6 +83,6 @@ def _jpeg(image, quality):
 
 def test_transforms_are_within_their_budget(codec):
   """kMAC a pixel: at most 40 for the decoder and 60 for the encoder, with a few for the context."""
-  encoder, decoder = macs_per_pixel(codec.coder.model)
+  encoder, decoder = macs_per_pixel(codec.coder.compiled.model)
   assert 1e3 < decoder < 40e3
   assert 1e3 < encoder < 60e3

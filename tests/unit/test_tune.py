@@ -7,7 +7,7 @@ import pytest
 
 import cae_jax
 from cae_jax import api, codec, commands, compile_cache
-from cae_jax.codec.coders import context, masking
+from cae_jax.codec.coders import masking
 from cae_jax.codec.info import TUNES
 from cae_jax.codec.kinds import visible_ssimulacra2
 from cae_jax.coding.bitstream import unpack
@@ -197,7 +197,7 @@ def test_what_counts_more_is_coded_more_finely():
   )
   assert even.section == plain.section
   assert len(low.section) < len(even.section) < len(high.section)
-  steps = y * np.asarray(context._gain(coder.model, coder._params, coder._tradeoffs(3000)))
+  steps = y * coder.compiled.gain(3000)
   errors = [np.square(coded.y_hat - steps).mean() for coded in (low, even, high)]
   assert errors[0] > errors[1] > errors[2]
 

@@ -1,28 +1,17 @@
-"""What coders of entropy models share: networks and tables as arrays, and their calibration."""
+"""What coders of entropy models share: their networks as arrays of a weights file."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.coding.tables import tables_from_pmfs
-from cae_jax.models.base import Model
-from cae_jax.models.entropy import Pmfs
-from cae_jax.models.exact.conditional import Networks, activation_maxima
+from cae_jax.models.exact.conditional import Networks
 from cae_jax.models.exact.integers import IntegerLayer
 
 
 def channel_indexes(shape: tuple[int, ...]) -> np.ndarray:
   """Returns table indexes of [..., C] symbols that have one table for each channel."""
   return np.broadcast_to(np.arange(shape[-1]), shape)
-
-
-def pmf_tables(pmfs: Pmfs) -> dict[str, np.ndarray]:
-  """Returns the arrays of the `CodingTables` of some distributions."""
-  rows, offsets = zip(*pmfs)
-  return tables_from_pmfs(rows, offsets).to_arrays()
 
 
 def networks_to_arrays(networks: Networks) -> dict[str, Any]:
@@ -53,25 +42,3 @@ def networks_from_arrays(arrays: Mapping[str, Any]) -> Networks:
     ]
     for name, layers in arrays.items()
   }
-
-
-def largest_activations(
-  model: Model, params: Any, images: Iterable[np.ndarray], tradeoffs: Sequence[float]
-) -> dict[str, list[float]]:
-  """Measures the largest magnitude of each layer in each stack, over images and trade-offs.
-
-  Args:
-    images: uint8 [H, W, 3], sides multiples of `model.multiple`.
-  """
-  maxima: dict[str, list[float]] = {}
-  for image in images:
-    for tradeoff in tradeoffs:
-      found = _activation_maxima(
-        model, params, image[None].astype(np.float32) / 255, jnp.full(1, tradeoff)
-      )
-      for name, sizes in found.items():
-        maxima[name] = np.maximum(maxima.get(name, 0.0), [*map(float, sizes)]).tolist()
-  return maxima
-
-
-_activation_maxima = jax.jit(activation_maxima, static_argnums=0)

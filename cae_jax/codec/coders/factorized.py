@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from cae_jax.codec.coders import programs
-from cae_jax.codec.coders.arrays import channel_indexes, pmf_tables
+from cae_jax.codec.coders.arrays import channel_indexes
 from cae_jax.codec.coders.base import Coded
+from cae_jax.codec.coders.calibrating import pmf_tables
 from cae_jax.coding import rans
 from cae_jax.coding.tables import CodingTables
 from cae_jax.images.tiling import pad_to_multiple
@@ -22,6 +23,7 @@ class Coder:
 
   rate_levels = 0
   coarse_parts = 0
+  decodes_on_host = False
 
   def __init__(self, weights: Weights):
     model = build_model(weights.config)

@@ -10,12 +10,11 @@ import numpy as np
 from cae_jax.codec.coders import programs
 from cae_jax.codec.coders.arrays import (
   channel_indexes,
-  largest_activations,
   networks_from_arrays,
   networks_to_arrays,
-  pmf_tables,
 )
 from cae_jax.codec.coders.base import Coded
+from cae_jax.codec.coders.calibrating import largest_activations, pmf_tables
 from cae_jax.coding import rans
 from cae_jax.coding.tables import CodingTables
 from cae_jax.images.tiling import pad_to_multiple
@@ -38,6 +37,7 @@ class Coder:
 
   rate_levels = 0
   coarse_parts = 0
+  decodes_on_host = False
   # Four 5x5 convolutions of stride 2 look 30 pixels far, their transposes 15/8 of a latent.
   margin = 2
 

@@ -12,14 +12,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.images.preprocessing import to_uint8
+from cae_jax import backend
+from cae_jax.images.color import to_uint8
 from cae_jax.models import Model
 
 ONE_RATE = np.zeros(1, np.float32)  # the trade-off of models that have none
 
 
 def on_device(params: Mapping[str, Any]) -> Any:
-  """Puts parameters of a weights file, which may be in half precision, on the device."""
+  """Puts parameters of a weights file, which may be in half precision, on the device.
+
+  Raises:
+    BackendError: JAX cannot work here.
+  """
+  backend.require()
   # Not jnp.asarray, which would compile a program for each shape.
   return jax.device_put(jax.tree.map(lambda a: np.asarray(a, np.float32), dict(params)))
 
@@ -35,11 +41,6 @@ def analyse(model: Model, params: Any, image: jax.Array) -> jax.Array:
 def synthesise(model: Model, params: Any, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
   """Turns y_hat [h, w, M] at a trade-off [1] into uint8 [H, W, 3]."""
   return to_uint8(255 * apply(model, params, "synthesise", y_hat[None], tradeoff)[0])
-
-
-def on_host(model: Model) -> bool:
-  """Says whether what NumPy can do as well need not be compiled: in float32, on a CPU."""
-  return jax.default_backend() == "cpu" and getattr(model, "dtype", None) == jnp.float32
 
 
 def apply(model: Model, params: Any, method: str, *args: Any) -> Any:

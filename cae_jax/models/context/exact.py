@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cae_jax.models.context import ContextModel
 from cae_jax.models.context.passes import Level, Pass
+from cae_jax.models.context.settings import ContextSettings
 from cae_jax.models.exact import integers
 from cae_jax.models.exact.conditional import (
   FRACTION_BITS,
@@ -24,7 +24,7 @@ _LOG_BITS = 8  # behind the point, of the logarithms of magnitudes
 
 
 def quantize_networks(
-  model: ContextModel, params: Any, maxima: Mapping[str, Sequence[float]]
+  model: ContextSettings, params: Any, maxima: Mapping[str, Sequence[float]]
 ) -> Networks:
   """Finds the integer networks of trained parameters.
 

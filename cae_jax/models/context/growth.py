@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from cae_jax.errors import UsageError
-from cae_jax.models.base import setting_fields
+from cae_jax.models.configuration import setting_fields
 from cae_jax.models.context.passes import Level, Pass
 from cae_jax.models.exact.cells import PATTERNS, cells_mask
 

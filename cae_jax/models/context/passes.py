@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cae_jax.models.exact.cells import PATTERNS, Cells
-from cae_jax.models.exact.stack import Layer
+from cae_jax.models.exact.layers import Layer
 
 
 class Pass(NamedTuple):

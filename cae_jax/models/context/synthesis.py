@@ -12,7 +12,7 @@ import numpy as np
 
 from cae_jax.models.arrays import depth_to_space, namespace, polynomial, space_to_depth
 from cae_jax.models.convolution import convolve
-from cae_jax.models.entropy import LMBDA_UNIT, STEP
+from cae_jax.models.units import LMBDA_UNIT, STEP
 
 BLOCK = 16  # pixels; one latent position
 SAMPLES = 3 * BLOCK**2  # of a block

@@ -2,10 +2,8 @@
 
 import functools
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.models.arrays import depth_to_space
@@ -41,7 +39,7 @@ PATTERNS = {
 }
 
 
-def patches(x: jax.Array, size: int, cells: Cells) -> jax.Array:
+def patches(x: Any, size: int, cells: Cells) -> Any:
   """Gathers neighbourhoods of the cells' positions, with zeros outside of x.
 
   Args:
@@ -51,6 +49,7 @@ def patches(x: jax.Array, size: int, cells: Cells) -> jax.Array:
   Returns:
     [..., h, w, size * size * C] everywhere, else [..., n, h / stride, w / stride, size * size * C].
   """
+  xp = x.__array_namespace__()
   *batch, height, width, channels = x.shape
   stride, radius = cells.stride, size // 2
   count, columns = height // stride, width // stride
@@ -59,7 +58,7 @@ def patches(x: jax.Array, size: int, cells: Cells) -> jax.Array:
   x = x.reshape(*batch, count, stride, columns, stride, channels)
   border = -(-radius * cells.spacing // stride)
   margin = [(0, 0)] * len(batch) + [(border, border)] * 2 + [(0, 0)]
-  map_of = functools.cache(lambda i, j: jnp.pad(x[..., i, :, j, :], margin))
+  map_of = functools.cache(lambda i, j: xp.pad(x[..., i, :, j, :], margin))
 
   def neighbour(row, column):
     (down, i), (right, j) = divmod(row, stride), divmod(column, stride)
@@ -67,12 +66,12 @@ def patches(x: jax.Array, size: int, cells: Cells) -> jax.Array:
     return map_of(i, j)[..., down : down + count, right : right + columns, :]
 
   distances = [cells.spacing * n for n in range(-radius, radius + 1)]
-  around = lambda row, column: jnp.concatenate(
+  around = lambda row, column: xp.concatenate(
     [neighbour(row + i, column + j) for i in distances for j in distances], axis=-1
   )
   if cells is EVERYWHERE:
     return around(0, 0)
-  return jnp.stack([around(row, column) for row, column in cells.offsets], axis=-4)
+  return xp.stack([around(row, column) for row, column in cells.offsets], axis=-4)
 
 
 def cells_mask(height: int, width: int, cells: Cells) -> np.ndarray:
@@ -83,16 +82,17 @@ def cells_mask(height: int, width: int, cells: Cells) -> np.ndarray:
   return mask
 
 
-def at_cells(x: jax.Array, cells: Cells) -> jax.Array:
+def at_cells(x: Any, cells: Cells) -> Any:
   """Takes the cells' positions: [B, h, w, C] -> [B, n, h / stride, w / stride, C]."""
-  stride = cells.stride
-  return jnp.stack([x[:, row::stride, column::stride] for row, column in cells.offsets], axis=1)
+  xp, stride = x.__array_namespace__(), cells.stride
+  return xp.stack([x[:, row::stride, column::stride] for row, column in cells.offsets], axis=1)
 
 
-def from_cells(x: jax.Array, cells: Cells) -> jax.Array:
+def from_cells(x: Any, cells: Cells) -> Any:
   """Undoes `at_cells`, with zeros at all other positions."""
-  positions = dict(zip(cells.offsets, jnp.moveaxis(x, 1, 0), strict=True))
-  nothing = jnp.zeros_like(x[:, 0])
+  xp = x.__array_namespace__()
+  positions = dict(zip(cells.offsets, xp.moveaxis(x, 1, 0), strict=True))
+  nothing = xp.zeros_like(x[:, 0])
   sides = range(cells.stride), range(cells.stride)
   corners = [positions.get(offset, nothing) for offset in itertools.product(*sides)]
-  return depth_to_space(jnp.concatenate(corners, axis=-1), cells.stride)
+  return depth_to_space(xp.concatenate(corners, axis=-1), cells.stride)

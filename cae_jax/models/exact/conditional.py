@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
-import jax
 import numpy as np
 
-from cae_jax.models.entropy import SCALE_CEILING, SCALE_FLOOR, SCALE_LEVELS
 from cae_jax.models.exact.integers import IntegerLayer
+from cae_jax.models.units import SCALE_CEILING, SCALE_FLOOR, SCALE_LEVELS
 
 FRACTION_BITS = 4  # of means and decoded latents: they count in sixteenths of a step
 HEADROOM = 2.0  # of activations, over the largest that calibration saw
@@ -47,14 +45,3 @@ def means_and_indexes(outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   half = 1 << (_INDEX_BITS - 1)
   indexes = np.clip((scales + half) >> _INDEX_BITS, 0, SCALE_LEVELS - 1)
   return means, indexes.astype(np.uint8)
-
-
-def activation_maxima(
-  model: nn.Module, params: Any, x: jax.Array, tradeoff: jax.Array
-) -> dict[str, list[jax.Array]]:
-  """Measures the largest magnitudes of each stack's layers on x [B, H, W, 3] in [0, 1]."""
-  _, state = model.apply({"params": params}, x, tradeoff, method="rounded", mutable=["maxima"])
-  return {
-    name: [value[0] for _, value in sorted(layers.items())]
-    for name, layers in state["maxima"].items()
-  }

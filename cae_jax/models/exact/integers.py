@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from cae_jax.models.arrays import depth_to_space
-from cae_jax.models.exact.stack import SLOPE_SHIFT, Layer, stack_layers
+from cae_jax.models.exact.layers import SLOPE_SHIFT, Layer, stack_layers
 
 ACTIVATION_MAX = 2**15 - 1
 _WEIGHT_SUM = 2**15  # of the absolute weights of an output

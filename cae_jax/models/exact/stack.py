@@ -4,24 +4,16 @@ A stack is convolutions with leaky ReLUs between them, and biases that are polyn
 trade-off. `integers` evaluates the same stacks for files; this module is for training.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from cae_jax.models.arrays import depth_to_space, polynomial
 from cae_jax.models.exact.cells import EVERYWHERE, patches
-
-SLOPE_SHIFT = 3  # the leaky ReLUs' slope is 2^-3
-
-
-class Layer(NamedTuple):
-  """A convolution of `kernel_size`, then `upsample`-fold depth-to-space (1: none)."""
-
-  kernel_size: int
-  features: int
-  upsample: int = 1
+from cae_jax.models.exact.layers import SLOPE_SHIFT, Layer
 
 
 class EntropyStack(nn.Module):
@@ -54,7 +46,12 @@ class EntropyStack(nn.Module):
     return x
 
 
-def stack_layers(params: Mapping[str, Any]) -> list[tuple[Any, Any]]:
-  """Lists the (kernel, bias) of each layer of a stack's parameters, in order."""
-  count = sum(name.startswith("kernel_") for name in params)
-  return [(params[f"kernel_{i}"], params[f"bias_{i}"]) for i in range(count)]
+def activation_maxima(
+  model: nn.Module, params: Any, x: jax.Array, tradeoff: jax.Array
+) -> dict[str, list[jax.Array]]:
+  """Measures the largest magnitudes of each stack's layers on x [B, H, W, 3] in [0, 1]."""
+  _, state = model.apply({"params": params}, x, tradeoff, method="rounded", mutable=["maxima"])
+  return {
+    name: [value[0] for _, value in sorted(layers.items())]
+    for name, layers in state["maxima"].items()
+  }

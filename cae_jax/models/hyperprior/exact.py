@@ -16,7 +16,7 @@ from cae_jax.models.exact.conditional import (
   scales_from_floor,
 )
 from cae_jax.models.exact.integers import IntegerLayer
-from cae_jax.models.exact.stack import SLOPE_SHIFT, stack_layers
+from cae_jax.models.exact.layers import SLOPE_SHIFT, stack_layers
 from cae_jax.models.hyperprior import HyperpriorModel
 from cae_jax.models.hyperprior.strided import fold_transposed
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from cae_jax.models.base import CodedOutput, Model
 from cae_jax.models.entropy import FactorizedPrior, bits_per_image, gaussian_bits
-from cae_jax.models.exact.stack import SLOPE_SHIFT, Layer
+from cae_jax.models.exact.layers import SLOPE_SHIFT, Layer
 from cae_jax.models.hyperprior.gdn import GDN
 from cae_jax.models.hyperprior.strided import StridedConv, TransposedConv
 from cae_jax.models.quantization import straight_through, unit_noise

@@ -1,0 +1,134 @@
+"""The passes over one image (or tile): which table codes each symbol, and what it is added to.
+
+Encoder and decoder run the same ones; they differ in where the symbols come from. Everything is
+NumPy, and exact: see `models.exact.integers`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cae_jax.codec.coders.arrays import networks_from_arrays
+from cae_jax.coding.tables import CodingTables
+from cae_jax.models.arrays import depth_to_space
+from cae_jax.models.context.exact import LevelInputs, as_written
+from cae_jax.models.context.settings import ContextSettings
+from cae_jax.models.exact import integers
+from cae_jax.models.exact.cells import cells_mask
+from cae_jax.models.exact.conditional import FRACTION_BITS, Networks, means_and_indexes
+from cae_jax.weights import Weights
+
+RATE_LEVELS = 4096  # evenly from one end of the trade-off to the other
+
+# Symbols of the narrowest scales are zero, but for about one in 300,000: these are not coded.
+_SILENT_TABLES = 2
+# But a network that is sure of a large latent may be wrong, and is more so of the next ones then:
+# there a scale of 0.26 steps at least is assumed, and the symbol is coded.
+_LARGE_MEAN = 1 << FRACTION_BITS
+_LEAST_TABLE = 7
+
+
+class Here(NamedTuple):
+  """Where symbols of a pass are, as what they are taken from; `units` are the channels of each."""
+
+  level: int
+  channels: slice
+  positions: np.ndarray
+  coded: np.ndarray
+  units: np.ndarray
+
+  def take(self, levels: Sequence[np.ndarray]) -> np.ndarray:
+    """Takes the symbols' values, [K], of arrays [h, w, C] of each level."""
+    rows, columns = self.positions
+    return levels[self.level][rows, columns, self.channels][self.coded]
+
+
+# where, tables and means (in sixteenths) of the symbols of a pass, [K] -> symbols [K]
+CodePass = Callable[[Here, np.ndarray, np.ndarray], np.ndarray]
+
+
+class Passes:
+  """The integer networks of a model, evaluated pass by pass, and the tables that they point to.
+
+  Attributes:
+    prior: tables of z, one for each channel.
+    magnitudes: tables of symbols' magnitudes, by their scales.
+  """
+
+  def __init__(self, settings: ContextSettings, weights: Weights):
+    self._levels = settings.levels
+    self._hyper_layers = settings.hyper_layers
+    self._tradeoff_range = settings.tradeoff_range
+    self._networks = _as_written(settings, networks_from_arrays(weights.table("networks")))
+    self.magnitudes = CodingTables.from_arrays(weights.table("sizes"))
+    self.prior = CodingTables.from_arrays(weights.table("prior"))
+
+  def tradeoff(self, rate_level: int) -> float:
+    """Returns the trade-off of a rate level."""
+    low, high = self._tradeoff_range
+    return low + (high - low) * rate_level / RATE_LEVELS  # no rounding: these are short binaries
+
+  def tradeoffs(self, rate_level: int) -> np.ndarray:
+    """Returns the trade-off of a rate level as networks take it, float32 [1]."""
+    return np.full(1, self.tradeoff(rate_level), np.float32)
+
+  def run(
+    self, z_hat: np.ndarray, shape: tuple[int, int], rate_level: int, code_pass: CodePass
+  ) -> Iterator[np.ndarray]:
+    """Runs all passes over h x w latent positions.
+
+    Args:
+      z_hat: hyper-latents [ceil(h / 4), ceil(w / 4), C], integers.
+      shape: h, w.
+      rate_level: of the file.
+      code_pass: codes or decodes the symbols of a pass.
+    Yields:
+      y_hat of each level in steps, [h, w, C] and [2h, 2w, F] float32.
+    """
+    tradeoff = self.tradeoff(rate_level)
+    features = integers.evaluate(
+      self._networks["hyper_synthesis"], self._hyper_layers, tradeoff, z_hat
+    )
+    for depth, level in enumerate(self._levels):
+      inputs = LevelInputs(level, features)
+      y_hat = self._run_level(depth, inputs, shape, tradeoff, code_pass)
+      yield y_hat * np.float32(2.0**-FRACTION_BITS)
+      if depth + 1 < len(self._levels):
+        positions = np.indices(shape).reshape(2, -1)
+        features = inputs.evaluate(self._networks["bridge"], tradeoff, level.channels, positions)
+        features = depth_to_space(features.reshape(*shape, -1), 2)
+        shape = features.shape[:2]
+
+  def _run_level(self, depth, inputs: LevelInputs, shape, tradeoff, code_pass) -> np.ndarray:
+    """The passes of one level: int32 [h, w, C] in sixteenths of a step."""
+    level, (height, width) = self._levels[depth], shape
+    y_hat = np.zeros((height, width, level.channels), np.int32)
+    for number, p in level.passes.items():
+      positions = np.stack(np.nonzero(cells_mask(height, width, p.cells)))
+      network = self._networks[f"context_{number}"]
+      outputs = inputs.evaluate(network, tradeoff, p.known, positions, p.cells.spacing)
+      latents, indexes = means_and_indexes(outputs)
+      large = np.abs(latents) >= _LARGE_MEAN
+      indexes[large] = np.maximum(indexes[large], _LEAST_TABLE)
+      coded = indexes >= _SILENT_TABLES
+      units = np.broadcast_to(level.first + np.arange(p.start, p.stop), indexes.shape)[coded]
+      here = Here(depth, slice(p.start, p.stop), positions, coded, units)
+      latents[coded] += code_pass(here, indexes[coded], latents[coded]) << FRACTION_BITS
+      inputs.write(p, positions, latents)
+      y_hat[positions[0], positions[1], here.channels] = latents
+    return y_hat
+
+
+def _as_written(settings: ContextSettings, networks: Networks) -> Networks:
+  """Networks that take their inputs as `LevelInputs` has them."""
+  coarse = settings.levels[0]
+  known = {"bridge": (coarse, coarse.channels)} | {
+    f"context_{number}": (level, p.known)
+    for level in settings.levels
+    for number, p in level.passes.items()
+  }
+  return {
+    name: as_written(layers, *known[name]) if name in known else layers
+    for name, layers in networks.items()
+  }
