@@ -79,7 +79,7 @@ def from_weights(weights: "Weights", look: "Look | None" = None) -> Any:
   from cae_jax.codec.image import Codec
 
   coder = make_coder(weights)
-  if not coder.decodes_on_host:
+  if not coder.works_on_host:
     backend.require()
   return Codec(weights, coder, look)
 

@@ -37,7 +37,7 @@ class Codec(FileDecoder):
             -> opacity: lossless -----------------------------------> section
 
   It can be used in several threads, and sent to other processes; in those forked from one in which
-  JAX was in use it decodes at most (`backend.has_accelerator`).
+  JAX was in use only without effort (`backend.has_accelerator`).
 
   Attributes:
     weights: what it was made from.
@@ -115,10 +115,11 @@ class Codec(FileDecoder):
     metadata: Mapping[str, BytesLike] | None = None,
   ) -> Encoded:
     """Compresses as `compress`; the result has the file as `data`, its `rate_bpp`, `psnr_db`."""
-    backend.require()
     asked = {"quality": quality, "bpp": bpp, "psnr": psnr, "ssimulacra2": ssimulacra2}
     given = one_target(asked | {"size_bytes": size_bytes})
     effort = checked_effort(effort)
+    if effort or not self.coder.works_on_host:
+      backend.require()
     if not self.coder.rate_levels:
       self._check_fixed_rate(given, effort)
     [(asked_for, value)] = given.items() or {"quality": DEFAULT_QUALITY}.items()
@@ -141,8 +142,8 @@ class Codec(FileDecoder):
     return preview_container(self._decoder(), container)
 
   def _decoder(self) -> LatentCoder:
-    """The model, once JAX works if it is needed to decode."""
-    if not self.coder.decodes_on_host:
+    """The model, once JAX works if it is needed."""
+    if not self.coder.works_on_host:
       backend.require()
     return self.coder
 

@@ -6,7 +6,7 @@ are differentiable, also far out in the tails, since they are computed from loga
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -15,17 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import log_ndtr
 
-from cae_jax.models.units import SCALE_FLOOR, STEP, scale_levels
+from cae_jax.models.laplacian import assumed_dead_zone
+from cae_jax.models.units import SCALE_FLOOR, scale_levels
 
 # Mass left outside of a distribution's run of integers, for an escape symbol.
 TAIL_MASS = 2.0**-20
-# What any symbol may count on, however wrong the scale: about what the coding tables grant it.
-LIKELIHOOD_FLOOR = 2.0**-17
-
-# An error of e such steps (`STEP`) costs lmbda * (e * step)^2 / 3 bits, of a sample's three
-# colours.
-UNIT_CURVATURE = 2 * STEP**2 / 3
-CAUTION = 1.5  # by BD-rates, see docs/decisions/014-dead-zone-of-files.md
 
 # For each distribution its probabilities and the integer that the first of them is of.
 Pmfs = list[tuple[np.ndarray, int]]
@@ -53,96 +47,6 @@ def gaussian_bits(y: jax.Array, means: jax.Array, scales: jax.Array) -> jax.Arra
   # By symmetry the bin may lie left of the mean, where log_ndtr keeps its precision.
   distance = jnp.abs((y - means).astype(jnp.float32))
   return _bits_between(log_ndtr((-0.5 - distance) / scales), log_ndtr((0.5 - distance) / scales))
-
-
-def laplacian_bits(y: jax.Array, scales: jax.Array) -> jax.Array:
-  """Returns the information content of unit-width bins under a Laplacian with mean zero.
-
-  Natural latents have heavier tails than a Gaussian, even given what a context model knows.
-
-  Args:
-    y: [..., M] float, noisy or integer latents less their means.
-    scales: same shape, standard deviations in latent units, here never below `SCALE_FLOOR`.
-  Returns:
-    [..., M] float32, bits (>= 0), not summed; at most -log2 of `LIKELIHOOD_FLOOR`.
-  Raises:
-    ValueError: the shapes differ.
-  """
-  if y.shape != scales.shape:
-    raise ValueError(f"expected y and scales of one shape, got {y.shape} and {scales.shape}")
-  rate = math.sqrt(2) / jnp.maximum(scales.astype(jnp.float32), SCALE_FLOOR)
-  distance = jnp.abs(y.astype(jnp.float32))
-  inner = jnp.minimum(distance, 0.5)  # where the bin holds the peak
-  around = 1 - jnp.exp(-0.5 * rate) * jnp.cosh(inner * rate)
-  beyond = -0.5 * jnp.exp(-(jnp.maximum(distance, 0.5) - 0.5) * rate) * jnp.expm1(-rate)
-  mass = jnp.where(distance < 0.5, around, beyond)
-  return -jnp.log2(mass * (1 - LIKELIHOOD_FLOOR) + LIKELIHOOD_FLOOR)
-
-
-def symbol_bits(symbols: jax.Array, scales: jax.Array) -> jax.Array:
-  """Returns the information content of symbols: a Laplacian quantised with a dead zone.
-
-  The bin of 0 reaches t further to both sides than half a step, all others start there. t is where
-  a Laplacian's 0 and 1 are equally good, see `dead_zone`.
-
-  Args:
-    symbols: [..., M] float integers.
-    scales: same shape, standard deviations in steps, here never below `SCALE_FLOOR`.
-  Returns:
-    [..., M] float32, bits (>= 0), not summed; at most -log2 of `LIKELIHOOD_FLOOR`. Only the scales
-    get a gradient.
-  """
-  rate = math.sqrt(2) / jnp.maximum(scales.astype(jnp.float32), SCALE_FLOOR)
-  edge = 0.5 + _assumed_dead_zone(jax.lax.stop_gradient(scales))
-  magnitude = jax.lax.stop_gradient(jnp.abs(symbols.astype(jnp.float32)))
-  beyond = -0.5 * jnp.exp(-(jnp.maximum(magnitude, 1) - 1 + edge) * rate) * jnp.expm1(-rate)
-  mass = jnp.where(magnitude < 0.5, -jnp.expm1(-edge * rate), beyond)
-  return -jnp.log2(mass * (1 - LIKELIHOOD_FLOOR) + LIKELIHOOD_FLOOR)
-
-
-def dead_zone(scales: jax.Array, curvature: jax.Array) -> jax.Array:
-  """Says how far latents move towards their means before rounding, for the best of rate and error.
-
-  A symbol of 1 costs b bits more than one of 0, and an error of e steps curvature / 2 * e^2 bits:
-  taken alone both are as good at |y| = 1/2 + b / curvature. Files are best with 1.5 times the
-  curvature there, as if errors of latents rounded together were dearer than one by one.
-
-  Args:
-    scales: standard deviations, in steps.
-    curvature: of the distortion in bits along a latent, positive; broadcasts with `scales`.
-  Returns:
-    From 0 to 1 step.
-  """
-  return _indifferent(symbol_bits, scales, CAUTION * curvature, 1.0)
-
-
-def _assumed_dead_zone(scales):
-  return _indifferent(laplacian_bits, scales, UNIT_CURVATURE, 0.4)
-
-
-def _indifferent(bits: Callable, scales, curvature, most: float):
-  dearer = bits(jnp.ones_like(scales), scales) - bits(jnp.zeros_like(scales), scales)
-  return jnp.clip(dearer / curvature, 0, most)
-
-
-def relaxed_symbol_bits(
-  y: jax.Array, symbols: jax.Array, scales: jax.Array, noise: jax.Array
-) -> jax.Array:
-  """Returns `symbol_bits` that latents can learn from, too.
-
-  Scales learn from the symbols, latents from unit noise in place of rounding: with noise alone the
-  scales would fit latents that no file has, which are seldom zero.
-
-  Args:
-    y: [..., M] float, latents less their means, in steps.
-    symbols: what they are rounded to.
-    scales: as in `symbol_bits`.
-    noise: of `quantization.unit_noise`.
-  Returns:
-    The values of `symbol_bits`.
-  """
-  soft = laplacian_bits(y + noise, jax.lax.stop_gradient(scales))
-  return symbol_bits(symbols, scales) + soft - jax.lax.stop_gradient(soft)
 
 
 def bits_per_image(bits: jax.Array) -> jax.Array:
@@ -176,7 +80,7 @@ def magnitude_pmfs() -> list[np.ndarray]:
     Probabilities float64 [L] of 0, 1, ..., L - 1, at least two; `TAIL_MASS` at most is left.
   """
   levels = scale_levels()
-  zones = np.asarray(_assumed_dead_zone(jnp.asarray(levels, jnp.float32)), np.float64)
+  zones = assumed_dead_zone(levels.astype(np.float32)).astype(np.float64)
   return [_magnitude_pmf(math.sqrt(2) / scale, 0.5 + zone) for scale, zone in zip(levels, zones)]
 
 

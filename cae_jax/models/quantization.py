@@ -1,7 +1,6 @@
 """Rounding of latents, for training and for coding."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +15,6 @@ def straight_through(x: jax.Array, x_hat: jax.Array) -> jax.Array:
 def unit_noise(key: jax.Array, like: jax.Array) -> jax.Array:
   """Draws uniform noise in [-1/2, 1/2) of an array's shape: rounding, relaxed, in the rate."""
   return jax.random.uniform(key, like.shape, like.dtype, -0.5, 0.5)
-
-
-def dead_zone_rounding(x: Any, dead_zone: Any) -> Any:
-  """Rounds what is left of x after it moves towards zero by `dead_zone` (>= 0).
-
-  x and dead_zone are float arrays of NumPy or JAX, and so is the result.
-  """
-  xp = x.__array_namespace__()
-  return xp.sign(x) * xp.floor(xp.maximum(xp.abs(x) + 0.5 - dead_zone, 0.0))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))

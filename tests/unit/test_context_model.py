@@ -11,8 +11,8 @@ from cae_jax.models.arrays import polynomial
 from cae_jax.models.context import ContextModel, start_from_klt
 from cae_jax.models.context.synthesis import HostSynthesis, join_levels, split_levels
 from cae_jax.models.context.transforms import klt
-from cae_jax.models.entropy import symbol_bits
 from cae_jax.models.exact.cells import PATTERNS, at_cells, cells_mask, from_cells
+from cae_jax.models.laplacian import symbol_bits
 
 SMALL = ContextModel(
   channels=(16, 16), blocks=(1, 1), groups=(4, 4), group_steps=(2, 1), width=16,

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from scipy.stats import laplace, norm
+from scipy.stats import norm
 
-from cae_jax.models import entropy
+from cae_jax.models import entropy, laplacian
 
 
 def test_gaussian_bits_are_those_of_the_bin_mass():
@@ -53,89 +53,16 @@ def test_gaussian_pmfs_are_the_bits_of_integers():
     np.testing.assert_allclose(row[: len(pmf)], -np.log2(pmf), atol=0.02)
 
 
-def test_laplacian_bits_are_those_of_the_bin_mass():
-  y = jnp.array([0.0, 0.3, -0.5, -2.0, 5.0])
-  scales = jnp.array([0.5, 1.0, 2.0, 0.6, 4.0])
-  cdf = lambda x: laplace.cdf(x, scale=scales / np.sqrt(2))
-  mass = cdf(y + 0.5) - cdf(y - 0.5)
-  bits = jax.jit(entropy.laplacian_bits)(y, scales)
-  np.testing.assert_allclose(bits, -np.log2(mass), rtol=1e-3)
-
-
-def test_laplacian_bits_have_a_ceiling_and_finite_gradients():
-  y, scales = jnp.array([0.0, 0.5, 1.0, 1e5]), jnp.array([1e-9, 0.2, 1e6, 0.2])
-  total = lambda y, scales: jnp.sum(entropy.laplacian_bits(y, scales))
-  gradients = jax.jit(jax.grad(total, (0, 1)))(y, scales)
-  assert all(np.isfinite(gradient).all() for gradient in gradients)
-  bits = entropy.laplacian_bits(y, scales)
-  np.testing.assert_allclose(bits[3], -np.log2(entropy.LIKELIHOOD_FLOOR), rtol=1e-5)
-  assert 0 <= bits[0] < 1e-2
-
-
-def test_laplacian_shapes_must_agree():
-  with pytest.raises(ValueError, match=r"one shape, got \(2,\) and \(1,\)"):
-    entropy.laplacian_bits(jnp.zeros(2), jnp.ones(1))
-
-
-def test_symbols_are_those_of_a_quantiser_with_a_dead_zone():
-  """Frequencies of quantised Laplacian samples against the stated probabilities."""
-  rng = np.random.default_rng(0)
-  for scale in (0.4, 1.0, 3.0):
-    zone = float(entropy._assumed_dead_zone(jnp.float32(scale)))
-    samples = rng.laplace(scale=scale / np.sqrt(2), size=400_000)
-    size = np.maximum(np.floor(np.abs(samples) + 0.5 - zone), 0)
-    bits = entropy.symbol_bits(jnp.arange(4.0), jnp.full(4, scale))
-    expected = 2.0 ** -np.asarray(bits, np.float64) * [1, 2, 2, 2]  # both signs
-    counted = [np.mean(size == n) for n in range(4)]
-    np.testing.assert_allclose(counted, expected, atol=0.003)
-
-
 def test_magnitude_pmfs_are_the_bits_of_symbols():
   pmfs = entropy.magnitude_pmfs()
   magnitudes = np.arange(max(map(len, pmfs)), dtype=np.float32)
-  symbol_bits = jax.jit(lambda scale: entropy.symbol_bits(magnitudes, scale + 0 * magnitudes))
+  symbol_bits = jax.jit(lambda scale: laplacian.symbol_bits(magnitudes, scale + 0 * magnitudes))
   for pmf, scale in zip(pmfs, entropy.scale_levels(), strict=True):
     assert 1 - entropy.TAIL_MASS <= pmf.sum() <= 1 + 1e-12
     bits = np.asarray(symbol_bits(np.float32(scale)))[: len(pmf)]
     of_one_sign = pmf / np.where(magnitudes[: len(pmf)], 2, 1)
     likely = pmf > 2e-3
     np.testing.assert_allclose(bits[likely], -np.log2(of_one_sign[likely]), atol=0.02)
-
-
-def test_symbol_bits_have_a_ceiling_and_finite_gradients():
-  symbols, scales = jnp.array([0.0, 1.0, -3.0, 1e5]), jnp.array([1e-9, 0.2, 1e6, 0.2])
-  gradients = jax.grad(lambda s: jnp.sum(entropy.symbol_bits(symbols, s)))(scales)
-  assert np.isfinite(gradients).all()
-  bits = entropy.symbol_bits(symbols, scales)
-  np.testing.assert_allclose(bits[3], -np.log2(entropy.LIKELIHOOD_FLOOR), rtol=1e-5)
-  assert 0 <= bits[0] < 1e-2
-
-
-@pytest.mark.parametrize("curvature", [12.0, 17.34, 40.0])
-def test_dead_zone_is_where_both_symbols_cost_the_same(curvature):
-  """With errors that weigh 1.5 times as much."""
-  scales = jnp.array([0.15, 0.5, 1.0, 4.0])
-  zones = entropy.dead_zone(scales, jnp.full(4, curvature))
-  bits = lambda symbol: entropy.symbol_bits(jnp.full(4, symbol), scales)
-  cost = lambda symbol: bits(symbol) + 1.5 * curvature / 2 * jnp.square(0.5 + zones - symbol)
-  inside = zones < 1
-  assert inside.sum() >= 3
-  np.testing.assert_allclose(cost(0.0)[inside], cost(1.0)[inside], rtol=1e-4)
-  assert (np.diff(zones) < 0).all()
-  assert (zones > 0).all()
-  np.testing.assert_array_equal(entropy.dead_zone(scales, 1e-3), 1)
-
-
-def test_relaxed_bits_have_the_value_of_the_symbols_and_gradients_for_both():
-  y, scales, noise = jnp.array([0.2, 1.7]), jnp.array([0.5, 1.0]), jnp.array([0.4, -0.3])
-  symbols = jnp.array([0.0, 2.0])
-  relaxed = lambda y, s: jnp.sum(entropy.relaxed_symbol_bits(y, symbols, s, noise))
-  value, (of_y, of_scales) = jax.value_and_grad(relaxed, (0, 1))(y, scales)
-  hard = lambda s: jnp.sum(entropy.symbol_bits(symbols, s))
-  soft = lambda y: jnp.sum(entropy.laplacian_bits(y + noise, scales))
-  np.testing.assert_allclose(value, hard(scales), rtol=1e-6)
-  np.testing.assert_allclose(of_scales, jax.grad(hard)(scales), rtol=1e-6)
-  np.testing.assert_allclose(of_y, jax.grad(soft)(y), rtol=1e-6)
 
 
 def _prior(channels=3):

@@ -197,7 +197,7 @@ def test_what_counts_more_is_coded_more_finely():
   )
   assert even.section == plain.section
   assert len(low.section) < len(even.section) < len(high.section)
-  steps = y * coder.compiled.gain(3000)
+  steps = y * coder.encoder.gain(3000)
   errors = [np.square(coded.y_hat - steps).mean() for coded in (low, even, high)]
   assert errors[0] > errors[1] > errors[2]
 

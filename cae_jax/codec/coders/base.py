@@ -33,7 +33,7 @@ class LatentCoder(Protocol):
     rate_levels: the rate levels are 0 to this; 0 where the model has one rate only.
     coarse_parts: how many of the symbol arrays, the first ones, are those of `decode_coarse`; 0
       where a model has no such thing.
-    decodes_on_host: whether decoding is all NumPy's, here and now; JAX need not work then.
+    works_on_host: whether NumPy does all but `refine`, here and now; JAX need not work then.
   """
 
   @property
@@ -49,7 +49,7 @@ class LatentCoder(Protocol):
   @property
   def coarse_parts(self) -> int: ...
   @property
-  def decodes_on_host(self) -> bool: ...
+  def works_on_host(self) -> bool: ...
 
   def analyse(self, image: np.ndarray) -> np.ndarray:
     """Analyses uint8 [H, W, 3]: y [ceil(H / stride), ceil(W / stride), M] float32, any rate."""

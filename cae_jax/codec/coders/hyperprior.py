@@ -37,7 +37,7 @@ class Coder:
 
   rate_levels = 0
   coarse_parts = 0
-  decodes_on_host = False
+  works_on_host = False
   # Four 5x5 convolutions of stride 2 look 30 pixels far, their transposes 15/8 of a latent.
   margin = 2
 

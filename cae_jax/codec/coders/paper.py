@@ -27,7 +27,7 @@ class Coder:
 
   rate_levels = 0
   coarse_parts = 0
-  decodes_on_host = False
+  works_on_host = False
 
   def __init__(self, weights: Weights):
     model = build_model(weights.config)

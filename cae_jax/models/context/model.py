@@ -24,15 +24,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.arrays import polynomial, space_to_depth
 from cae_jax.models.base import CodedOutput, Model, RandomBlocks
+from cae_jax.models.context.analysis import analyse_latents, curvatures, gains
 from cae_jax.models.context.growth import grown
 from cae_jax.models.context.passes import Level
 from cae_jax.models.context.settings import ContextSettings
 from cae_jax.models.context.synthesis import (
   BLOCK,
-  activation,
-  base_step,
   in_cells,
   join_levels,
   lmbda_of,
@@ -40,21 +38,16 @@ from cae_jax.models.context.synthesis import (
   steps,
 )
 from cae_jax.models.context.transforms import BlockAnalysis, BlockSynthesis, klt
-from cae_jax.models.entropy import (
-  UNIT_CURVATURE,
-  FactorizedPrior,
-  bits_per_image,
+from cae_jax.models.entropy import FactorizedPrior, bits_per_image
+from cae_jax.models.exact.cells import at_cells, from_cells
+from cae_jax.models.exact.stack import EntropyStack
+from cae_jax.models.laplacian import (
   dead_zone,
+  dead_zone_rounding,
   relaxed_symbol_bits,
   symbol_bits,
 )
-from cae_jax.models.exact.cells import at_cells, from_cells
-from cae_jax.models.exact.stack import EntropyStack
-from cae_jax.models.quantization import (
-  dead_zone_rounding,
-  straight_through,
-  unit_noise,
-)
+from cae_jax.models.quantization import straight_through, unit_noise
 from cae_jax.models.units import LMBDA_UNIT, STEP
 
 # (differences of latents from their means, their scales, number of the pass) -> what the decoder
@@ -62,7 +55,6 @@ from cae_jax.models.units import LMBDA_UNIT, STEP
 _Quantize = Callable[[jax.Array, jax.Array, int], tuple[jax.Array, jax.Array]]
 
 
-_LEAST_CURVATURE = 0.7
 _KLT_BLOCKS = 1 << 15  # enough for a KLT of 768 x 768
 
 
@@ -165,7 +157,7 @@ class ContextModel(ContextSettings, Model):
 
   def gain(self, tradeoff: jax.Array) -> jax.Array:
     """Returns the encoder's quantisation steps in a grey level: [B] -> [B, 1, 1, M]."""
-    return self.in_cells(jnp.exp(polynomial(self.log_gain, tradeoff))) / base_step(tradeoff)
+    return gains(self.log_gain, tradeoff, sum(self.groups))
 
   def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
     """Turns y_hat [B, h, w, M] in steps into x_hat [B, 16h, 16w, 3], not clipped."""
@@ -176,13 +168,8 @@ class ContextModel(ContextSettings, Model):
     return steps(self.log_step, tradeoff, sum(self.groups))
 
   def curvature(self, tradeoff: jax.Array, ndim: int = 4) -> jax.Array:
-    """Returns the distortion's curvature in bits, along each latent: [B] -> [B, 1, ..., 1, C + F].
-
-    That of an orthonormal synthesis, but never much below `UNIT_CURVATURE`: where a latent weighs
-    less, others do the same work, and rounding each by itself would miss it.
-    """
-    share = jnp.exp(2 * polynomial(self.log_step, tradeoff, ndim))
-    return UNIT_CURVATURE * jnp.maximum(share, _LEAST_CURVATURE)
+    """Returns the distortion's curvature along each latent, see `analysis.curvatures`."""
+    return curvatures(self.log_step, tradeoff, ndim)
 
   def in_cells(self, values: jax.Array) -> jax.Array:
     """Repeats what is said of a fine channel for its four cells: [..., C + F] -> [..., C + 4F]."""
@@ -285,12 +272,8 @@ class HyperAnalysis(nn.Module):
 
   @nn.compact
   def __call__(self, y):
-    magnitude = jnp.log1p(jnp.abs(y))
-    x = jnp.concatenate([jnp.sign(y) * magnitude, magnitude], axis=-1)
-    x = activation(nn.Conv(self.width // 2, (1, 1))(x))
-    x = activation(nn.Conv(self.width, (1, 1))(space_to_depth(x, 2)))
-    # z starts with a spread of some steps, or rounding would silence it.
-    return 4.0 * nn.Conv(self.features, (1, 1))(space_to_depth(x, 2))
+    sizes = self.width // 2, self.width, self.features
+    return analyse_latents(y, [nn.Conv(size, (1, 1)) for size in sizes])
 
 
 def start_from_klt(model: ContextModel, params: Any, axes: np.ndarray, sizes: np.ndarray) -> Any:

@@ -20,7 +20,7 @@ PEAK = 255.0
 _SLOPE = 0.1  # of the leaky ReLUs
 
 # A layer or a block of some of them, at a trade-off: [B, h, w, C] -> [B, h, w, C'].
-_Part = Callable[[Any], Any]
+Part = Callable[[Any], Any]
 
 
 def activation(x: Any) -> Any:
@@ -69,7 +69,7 @@ def condition(x: Any, log_gain: Any, bias: Any, tradeoff: Any) -> Any:
   return x * gain + polynomial(bias, tradeoff).astype(x.dtype)
 
 
-def residual(x: Any, first: _Part, second: _Part) -> Any:
+def residual(x: Any, first: Part, second: Part) -> Any:
   """Adds to x what two convolutions find in it."""
   return x + second(activation(first(activation(x))))
 
@@ -78,8 +78,8 @@ def synthesise_blocks(
   y_hat: Any,
   step: Any,
   basis: Any,
-  stages: Sequence[Sequence[_Part]],
-  last: _Part,
+  stages: Sequence[Sequence[Part]],
+  last: Part,
   coarse: int,
   dtype: Any = np.float32,
 ) -> Any:
@@ -110,39 +110,59 @@ def synthesise_blocks(
   return 0.5 + (depth_to_space(linear, BLOCK) + correction) / PEAK
 
 
-class HostSynthesis:
-  """`ContextModel.synthesise` in NumPy, up to float rounding."""
+class HostTransform:
+  """A transform of `ContextModel` in NumPy, by the parameters of its Flax module.
 
-  def __init__(self, params: Mapping[str, Any], coarse: int, blocks: Sequence[int]):
-    """Takes a model's parameters, C and residual blocks at 1/8 and 1/16, as the model has them."""
-    self._params, self._log_step = _float32(params["synthesis"]), _float32(params["log_step"])
-    self._coarse, self._blocks = coarse, blocks
+  Attributes:
+    params: of the transform, float32.
+    coarse: C.
+    blocks: residual blocks of the stages, in their order.
+  """
 
-  def __call__(self, y_hat: np.ndarray, tradeoff: np.ndarray) -> np.ndarray:
-    """Turns y_hat [1, h, w, M] in steps at a trade-off [1] into x_hat [1, 16h, 16w, 3]."""
+  def __init__(self, params: Mapping[str, Any], name: str, coarse: int, blocks: Sequence[int]):
+    """Takes a model's parameters, the transform's name among them, C and its stages' blocks."""
+    self.params, self.coarse, self.blocks = _float32(params[name]), coarse, blocks
+
+  def stages(self, tradeoff: np.ndarray) -> list[list[Part]]:
+    """Lists the parts of each stage at a trade-off [1]: a convolution, and residual blocks."""
     stages, number = [], 0
-    for stage, count in enumerate(reversed(self._blocks)):
+    for stage, count in enumerate(self.blocks):
       numbers = range(number, number + count)
-      stages.append([self._conv(stage, tradeoff), *(self._block(n, tradeoff) for n in numbers)])
+      stages.append([self.conv(stage, tradeoff), *(self._block(n, tradeoff) for n in numbers)])
       number += count
-    step = self.step(tradeoff)
-    last = self._conv(len(stages), tradeoff)
-    return synthesise_blocks(y_hat, step, self._params["basis"], stages, last, self._coarse)
+    return stages
 
-  def step(self, tradeoff: np.ndarray) -> np.ndarray:
-    """Returns the quantisation steps in grey levels: [1] -> [1, 1, 1, M]."""
-    return steps(self._log_step, tradeoff, self._coarse)
+  def conv(self, number: int, tradeoff: np.ndarray) -> Part:
+    """Returns a convolution beside the residual blocks."""
+    return _conditional_conv(self.params[f"ConditionalConv_{number}"], tradeoff)
 
-  def _conv(self, number: int, tradeoff: np.ndarray) -> _Part:
-    return _conditional_conv(self._params[f"ConditionalConv_{number}"], tradeoff)
-
-  def _block(self, number: int, tradeoff: np.ndarray) -> _Part:
-    params = self._params[f"ResidualBlock_{number}"]
+  def _block(self, number: int, tradeoff: np.ndarray) -> Part:
+    params = self.params[f"ResidualBlock_{number}"]
     convs = [_conditional_conv(params[f"ConditionalConv_{n}"], tradeoff) for n in range(2)]
     return lambda x: residual(x, *convs)
 
 
-def _conditional_conv(params: Mapping[str, Any], tradeoff: np.ndarray) -> _Part:
+class HostSynthesis(HostTransform):
+  """`ContextModel.synthesise` in NumPy, up to float rounding."""
+
+  def __init__(self, params: Mapping[str, Any], coarse: int, blocks: Sequence[int]):
+    """Takes a model's parameters, C and residual blocks at 1/8 and 1/16, as the model has them."""
+    super().__init__(params, "synthesis", coarse, blocks[::-1])
+    self._log_step = np.asarray(params["log_step"], np.float32)
+
+  def __call__(self, y_hat: np.ndarray, tradeoff: np.ndarray) -> np.ndarray:
+    """Turns y_hat [1, h, w, M] in steps at a trade-off [1] into x_hat [1, 16h, 16w, 3]."""
+    last = self.conv(len(self.blocks), tradeoff)
+    return synthesise_blocks(
+      y_hat, self.step(tradeoff), self.params["basis"], self.stages(tradeoff), last, self.coarse
+    )
+
+  def step(self, tradeoff: np.ndarray) -> np.ndarray:
+    """Returns the quantisation steps in grey levels: [1] -> [1, 1, 1, M]."""
+    return steps(self._log_step, tradeoff, self.coarse)
+
+
+def _conditional_conv(params: Mapping[str, Any], tradeoff: np.ndarray) -> Part:
   kernel, log_gain, bias = params["Conv_0"]["kernel"], params["log_gain"], params["bias"]
   return lambda x: condition(convolve(x, kernel), log_gain, bias, tradeoff)
 

@@ -18,13 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.models.arrays import space_to_depth
+from cae_jax.models.context.analysis import analyse_blocks
 from cae_jax.models.context.synthesis import (
   BLOCK,
   PEAK,
   SAMPLES,
-  activation,
   condition,
-  join_levels,
   residual,
   synthesise_blocks,
 )
@@ -94,26 +93,19 @@ class BlockAnalysis(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    x = x - 0.5
-    tradeoff = jnp.zeros(x.shape[0])
-    init = initializer(self, _orthonormal_init)
-    basis = self.param("basis", init, (SAMPLES, self.coarse + 4 * self.fine))
-    linear = space_to_depth(x, BLOCK) @ (basis * (PEAK / math.sqrt(SAMPLES)))
-    h = space_to_depth(x, 8).astype(self.dtype)
+    basis_shape = SAMPLES, self.coarse + 4 * self.fine
+    basis = self.param("basis", initializer(self, _orthonormal_init), basis_shape)
+    rateless = jnp.zeros(x.shape[0])
+    part = lambda module: lambda x: module(x, rateless)
     stages = []
-    for stage, (features, count) in enumerate(zip(self.channels, self.blocks, strict=True)):
-      if stage:
-        h = space_to_depth(h, 2)
-      h = ConditionalConv(features, 1, 0, dtype=self.dtype)(h, tradeoff)
-      for _ in range(count):
-        h = ResidualBlock(0, self.dtype)(h, tradeoff)
-      h = activation(h)
-      stages.append(h)
-    last = lambda features: ConditionalConv(features, 1, 0, nn.initializers.zeros, self.dtype)
-    h = last(self.coarse)(stages[1], tradeoff)
-    if self.fine:
-      h = join_levels(h, last(self.fine)(stages[0], tradeoff))
-    return linear + h.astype(jnp.float32) * BLOCK
+    for features, count in zip(self.channels, self.blocks, strict=True):
+      modules: list[nn.Module] = [ConditionalConv(features, 1, 0, dtype=self.dtype)]
+      modules += [ResidualBlock(0, self.dtype) for _ in range(count)]
+      stages.append([part(module) for module in modules])
+    zeros = nn.initializers.zeros
+    sizes = [self.coarse, self.fine] if self.fine else [self.coarse]
+    last = [part(ConditionalConv(size, 1, 0, zeros, self.dtype)) for size in sizes]
+    return analyse_blocks(x, basis, stages, last, self.dtype)
 
 
 class BlockSynthesis(nn.Module):

@@ -56,7 +56,7 @@ def counted_pmf(assumed: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def _count_magnitudes(coder: Coder, image: np.ndarray) -> np.ndarray:
   y = coder.analyse(image)
-  return np.sum([coder.compiled.count_magnitudes(y, level) for level in _COUNTED_LEVELS], axis=0)
+  return np.sum([coder.encoder.count_magnitudes(y, level) for level in _COUNTED_LEVELS], axis=0)
 
 
 def _magnitude_tables(pmfs: Iterable[np.ndarray]) -> dict[str, np.ndarray]:

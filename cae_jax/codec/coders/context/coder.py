@@ -11,6 +11,7 @@ import numpy as np
 from cae_jax import backend
 from cae_jax.codec.coders.arrays import channel_indexes
 from cae_jax.codec.coders.base import Coded
+from cae_jax.codec.coders.context.encoding import Encoder
 from cae_jax.codec.coders.context.passes import RATE_LEVELS, Here, Passes
 from cae_jax.codec.coders.context.sides import hyper_side, padded_side
 from cae_jax.coding import rans, sign_hiding
@@ -18,6 +19,7 @@ from cae_jax.images.color import to_uint8
 from cae_jax.images.tiling import pad_to
 from cae_jax.models.arrays import depth_to_space
 from cae_jax.models.configuration import configured
+from cae_jax.models.context.analysis import HostAnalysis
 from cae_jax.models.context.look import moved
 from cae_jax.models.context.settings import ContextSettings
 from cae_jax.models.context.synthesis import BLOCK, HostSynthesis, join_levels
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 class Coder:
   """Analysis, coding and synthesis of one image (or tile); see `LatentCoder`.
 
-  Decoding is done by NumPy where there is no accelerator.
+  All but `refine` is done by NumPy where there is no accelerator.
   """
 
   stride = BLOCK
@@ -50,8 +52,8 @@ class Coder:
     self._passes = Passes(settings, weights)
 
   @property
-  def decodes_on_host(self) -> bool:
-    """Whether decoding needs no JAX."""
+  def works_on_host(self) -> bool:
+    """Whether only `refine` needs JAX."""
     return self._dtype is None and not backend.has_accelerator()
 
   @functools.cached_property
@@ -62,18 +64,33 @@ class Coder:
     return Compiled(self._config, self._arrays, self._passes, self._dtype)
 
   @functools.cached_property
+  def _host_analysis(self) -> HostAnalysis:
+    return HostAnalysis(self._arrays, self._settings.levels[0].channels, self._settings.blocks)
+
+  @functools.cached_property
+  def encoder(self) -> Encoder:
+    """What makes bytes of latents."""
+    return Encoder(self._settings.levels, self._host_analysis, self._passes)
+
+  @functools.cached_property
   def _host_synthesis(self) -> HostSynthesis:
     return HostSynthesis(self._arrays, self._settings.levels[0].channels, self._settings.blocks)
 
   def analyse(self, image: np.ndarray) -> np.ndarray:
     """Analyses uint8 [H, W, 3]: y [h, w, M] float32 in grey levels, h = ceil(H / 16)."""
-    return self.compiled.analyse(image)
+    if not self.works_on_host:
+      return self.compiled.analyse(image)
+    height, width = (-(-side // BLOCK) for side in image.shape[:2])
+    x = pad_to(image, BLOCK * self._with_margin(height), BLOCK * self._with_margin(width))
+    return self._host_analysis(x[None].astype(np.float32) / 255)[0, :height, :width]
 
   def refine(
     self, image: np.ndarray, y: np.ndarray, rate_level: int
   ) -> tuple[np.ndarray, np.ndarray]:
     """Makes latents of `analyse` better for a rate level, and finds their aims; see `refine`."""
-    return self.compiled.refine(image, y, rate_level)
+    gain = self.encoder.gain(rate_level)
+    refined, aim = self.compiled.refine(image, y * gain, rate_level)
+    return refined / gain, aim / gain
 
   def encode(
     self,
@@ -82,8 +99,8 @@ class Coder:
     aim: np.ndarray | None = None,
     masks: np.ndarray | None = None,
   ) -> Coded:
-    """Encodes latents at a rate level from 0 to 4096; see `Compiled.encode`."""
-    return self.compiled.encode(y, rate_level, aim, masks)
+    """Encodes latents at a rate level from 0 to 4096; see `Encoder.encode`."""
+    return self.encoder.encode(y, rate_level, aim, masks)
 
   def decode(
     self, section: bytes, shape: tuple[int, int], rate_level: int
@@ -143,13 +160,17 @@ class Coder:
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
     """Synthesises y_hat [h, w, M] in steps: uint8 [16h, 16w, 3]."""
-    if not self.decodes_on_host:
+    if not self.works_on_host:
       return self.compiled.synthesise(y_hat, rate_level)
     height, width = y_hat.shape[:2]
     # Beyond the border is more of the same: zeros, a grey, would show at its edges.
-    y_hat = pad_to(y_hat, *(min(side + self.margin, padded_side(side)) for side in (height, width)))
+    y_hat = pad_to(y_hat, self._with_margin(height), self._with_margin(width))
     x = self._host_synthesis(y_hat[None], self._passes.tradeoffs(rate_level))[0]
     return to_uint8(255 * x)[: BLOCK * height, : BLOCK * width]
+
+  def _with_margin(self, side: int) -> int:
+    """Latent positions that the transforms are run on, of which they see no end."""
+    return min(side + self.margin, padded_side(side))
 
 
 def _small_basis(basis: np.ndarray) -> np.ndarray:
