@@ -1,10 +1,14 @@
 """Functions of arrays of NumPy or JAX, which networks are made of in training and for files."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-_MOST_NUMBERS = 2**16  # of a sum that is added to: it should stay in the caches
+# Applies a function to each item, perhaps to several at the same time; as the built-in map.
+Map = Callable[[Callable, Iterable], Iterable]
+_MOST_NUMBERS = 2**16  # that are made of a part
+_SHARES = 4  # parts come in multiples of these, so that two or four cores have as much to do
 
 
 def space_to_depth(x: Any, block: int) -> Any:
@@ -48,28 +52,56 @@ def polynomial(coefficients: Any, tradeoff: Any, ndim: int = 4) -> Any:
   return xp.expand_dims(powers @ coefficients, tuple(range(1, ndim - 1)))
 
 
-def convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+def convolve(
+  x: np.ndarray,
+  kernel: np.ndarray,
+  finish: Callable[[np.ndarray], np.ndarray] = lambda part: part,
+  in_parallel: Map = map,
+) -> np.ndarray:
   """Convolves a map of NumPy, with zeros around it: [1, h, w, C], [k, k, C, F] -> [1, h, w, F].
 
   Sums products of shifted views of the map, one for each of the kernel's places.
+
+  Args:
+    x, kernel: of one type.
+    finish: what is done with the sums, some rows at a time.
+    in_parallel: applies a function to each of these parts.
   """
   (_, height, width, channels), (side, *_, features) = x.shape, kernel.shape
-  if side == 1:
-    return x @ kernel[0, 0]
   radius = side // 2
   # The zeros behind a row are also those before the next one.
   stride = width + radius
-  flat = np.zeros(((height + 2 * radius) * stride + 2 * radius, channels), x.dtype)
-  inside = flat[radius * (stride + 1) :][: height * stride].reshape(height, stride, channels)
-  inside[:, :width] = x[0]
+  if radius:
+    flat = np.zeros(((height + 2 * radius) * stride + 2 * radius, channels), x.dtype)
+    inside = flat[radius * (stride + 1) :][: height * stride].reshape(height, stride, channels)
+    inside[:, :width] = x[0]
+  else:
+    flat = x.reshape(-1, channels)
   shifts = [i * stride + j for i in range(side) for j in range(side)]
   matrices = kernel.reshape(-1, channels, features)
-  result = np.empty((height * stride, features), x.dtype)
-  together = max(_MOST_NUMBERS // features, 1)
-  for start in range(0, len(result), together):
-    part = result[start : start + together]
-    products = (flat[start + shift :][: len(part)] @ m for shift, m in zip(shifts, matrices))
-    part[...] = next(products)
-    for product in products:
-      part += product
-  return result.reshape(1, height, stride, features)[:, :, :width]
+  result = np.empty((1, height, width, features), x.dtype)
+
+  def fill(rows: slice) -> None:
+    start, stop = rows.start * stride, rows.stop * stride
+    total = flat[start:stop] @ matrices[0]
+    product = np.empty_like(total)
+    for shift, matrix in zip(shifts[1:], matrices[1:]):
+      total += np.matmul(flat[start + shift : stop + shift], matrix, out=product)
+    result[:, rows] = finish(total.reshape(1, -1, stride, features)[:, :, :width])
+
+  for _ in in_parallel(fill, parts(height, stride * features)):
+    pass
+  return result
+
+
+def parts(length: int, numbers: int, most: int = _MOST_NUMBERS) -> list[slice]:
+  """Cuts a run into parts so small that what is made of each stays in the caches.
+
+  Args:
+    length: items of the run.
+    numbers: that are made of an item.
+    most: that may be made of a part.
+  """
+  count = -(-length * numbers // (most * _SHARES)) * _SHARES
+  size = max(-(-length // max(count, 1)), 1)
+  return [slice(i, min(i + size, length)) for i in range(0, length, size)]

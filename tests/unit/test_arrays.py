@@ -36,6 +36,23 @@ def test_convolve_is_a_convolution_with_zeros_around(monkeypatch):
     x.transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1), (1, 1), "SAME"
   ).transpose(0, 2, 3, 1)
   np.testing.assert_allclose(arrays.convolve(x, kernel), expected, rtol=1e-4, atol=1e-5)
-  monkeypatch.setattr(arrays, "_MOST_NUMBERS", 20)  # in parts
-  np.testing.assert_allclose(arrays.convolve(x, kernel), expected, rtol=1e-4, atol=1e-5)
+  monkeypatch.setattr(arrays.parts, "__defaults__", (20,))
+  doubled = arrays.convolve(x, kernel, lambda part: 2 * part, backwards)
+  np.testing.assert_allclose(doubled, 2 * expected, rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(arrays.convolve(x, kernel[:1, :1]), x @ kernel[0, 0], rtol=1e-6)
+
+
+def backwards(function, items):
+  """As `map`, but the last item comes first."""
+  return [function(item) for item in reversed(list(items))][::-1]
+
+
+@pytest.mark.parametrize(
+  ("length", "numbers", "most"), [(0, 3, 5), (1, 3, 5), (7, 2, 100), (99, 9, 20)]
+)
+def test_parts_are_a_run(length, numbers, most):
+  found = arrays.parts(length, numbers, most)
+  assert [i for part in found for i in range(length)[part]] == list(range(length))
+  sizes = [part.stop - part.start for part in found]
+  assert all((size - 1) * numbers < most for size in sizes)
+  assert len(found) >= min(length, 4)  # as many as cores may want

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from cae_jax.models.arrays import Map
+
 
 class Coded(NamedTuple):
   """Latents as bytes.
@@ -71,6 +73,7 @@ class LatentCoder(Protocol):
     rate_level: int,
     aim: np.ndarray | None = None,
     masks: np.ndarray | None = None,
+    in_parallel: Map = map,
   ) -> Coded:
     """Encodes latents at a rate level.
 
@@ -79,15 +82,16 @@ class LatentCoder(Protocol):
       rate_level: 0 to `rate_levels`.
       aim: of `refine`, if it was asked.
       masks: [h, w] of `masking.classes`, if errors count more in some places than in others.
+      in_parallel: applies a function to parts of the work, here and below.
     """
 
   def decode(
-    self, section: bytes, shape: tuple[int, int], rate_level: int
+    self, section: bytes, shape: tuple[int, int], rate_level: int, in_parallel: Map = map
   ) -> tuple[list[np.ndarray], np.ndarray]:
     """Decodes symbols and y_hat [h, w, M] of h x w latent positions; raises BitstreamError."""
 
   def decode_coarse(
-    self, section: bytes, shape: tuple[int, int], rate_level: int
+    self, section: bytes, shape: tuple[int, int], rate_level: int, in_parallel: Map = map
   ) -> tuple[list[np.ndarray], np.ndarray]:
     """Decodes the coarse latents only: their symbols and y_hat [h, w, C], the first C channels.
 
@@ -107,5 +111,5 @@ class LatentCoder(Protocol):
     """
     ...
 
-  def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
+  def synthesise(self, y_hat: np.ndarray, rate_level: int, in_parallel: Map = map) -> np.ndarray:
     """Synthesises y_hat [h, w, M]: uint8 [h * stride, w * stride, 3]."""

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from cae_jax.models.arrays import (
+  Map,
   convolve,
   depth_to_space,
   namespace,
+  parts,
   polynomial,
   space_to_depth,
 )
@@ -67,52 +69,63 @@ def steps(log_step: Any, tradeoff: Any, coarse: int) -> Any:
   return in_cells(xp.exp(polynomial(log_step, tradeoff)), coarse) * base_step(tradeoff)
 
 
-def condition(x: Any, log_gain: Any, bias: Any, tradeoff: Any) -> Any:
-  """Applies gains and offsets to x [B, h, w, C]: polynomials [N, C] of trade-offs [B]."""
+def condition(log_gain: Any, bias: Any, tradeoff: Any) -> _Part:
+  """Returns what applies gains and offsets to maps: polynomials [N, C] of trade-offs [B]."""
   xp = namespace(log_gain, tradeoff)
-  gain = xp.exp(polynomial(log_gain, tradeoff)).astype(x.dtype)
-  return x * gain + polynomial(bias, tradeoff).astype(x.dtype)
+  gain, offset = xp.exp(polynomial(log_gain, tradeoff)), polynomial(bias, tradeoff)
+  return lambda x: x * gain.astype(x.dtype) + offset.astype(x.dtype)
 
 
 def residual(x: Any, first: _Part, second: _Part) -> Any:
-  """Adds to x what two convolutions find in it."""
-  return x + second(activation(first(activation(x))))
+  """Adds to x what two convolutions find in it; behind the first there is an activation."""
+  return x + second(first(activation(x)))
 
 
-def synthesise_blocks(
-  y_hat: Any,
-  step: Any,
-  basis: Any,
-  stages: Sequence[Sequence[_Part]],
-  last: _Part,
-  coarse: int,
-  dtype: Any = np.float32,
+def synthesise_features(
+  y_hat: Any, stages: Sequence[Sequence[_Part]], coarse: int, dtype: Any = np.float32
 ) -> Any:
-  """Runs the linear path and the network of `transforms.BlockSynthesis`.
+  """Runs the network of `transforms.BlockSynthesis` but for its last layer.
 
   Args:
     y_hat: [B, h, w, M] in steps.
-    step: [B, 1, 1, M] in grey levels.
-    basis: [768, M].
     stages: parts at 1/16 of the resolution, and at 1/8.
-    last: the part behind them.
     coarse: C.
     dtype: of the network.
   Returns:
-    x_hat [B, 16h, 16w, 3] near [0, 1], not clipped.
+    [B, 2h, 2w, F].
   """
-  xp = namespace(y_hat, step)
-  linear = (y_hat * step) @ (basis.T * (1 / math.sqrt(SAMPLES)))
   h, fine = split_levels(y_hat.astype(dtype), coarse)
-  for stage, parts in enumerate(stages):
+  for stage, stage_parts in enumerate(stages):
     if stage:
-      h = xp.concatenate([depth_to_space(h, 2), fine], axis=-1)
-    for part in parts:
+      h = h.__array_namespace__().concatenate([depth_to_space(h, 2), fine], axis=-1)
+    for part in stage_parts:
       h = part(h)
     h = activation(h)
+  return h
+
+
+def synthesise_pixels(y_hat: Any, features: Any, step: Any, linear: _Part, last: _Part) -> Any:
+  """Joins the linear path and the network of `transforms.BlockSynthesis`, block by block.
+
+  Args:
+    y_hat: [B, h, w, M] in steps.
+    features: [B, 2h, 2w, F], of `synthesise_features`.
+    step: [B, 1, 1, M] in grey levels.
+    linear: the block transform, of coefficients in grey levels: [B, h, w, M] -> [B, h, w, 768].
+    last: the network's last layer: [B, 2h, 2w, F] -> [B, 2h, 2w, 192].
+  Returns:
+    x_hat [B, 16h, 16w, 3] near [0, 1], not clipped.
+  """
+  xp = namespace(features, step)
+  blocks = depth_to_space(linear(y_hat * step), BLOCK)
   typical_step = xp.exp(xp.mean(xp.log(step), axis=-1, keepdims=True))
-  correction = depth_to_space(last(h).astype(xp.float32) * typical_step, 8)
-  return 0.5 + (depth_to_space(linear, BLOCK) + correction) / PEAK
+  correction = depth_to_space(last(features).astype(xp.float32) * typical_step, 8)
+  return 0.5 + (blocks + correction) / PEAK
+
+
+def synthesis_matrix(basis: Any) -> Any:
+  """Returns the matrix of the block transform back to pixels: [768, M] -> [M, 768]."""
+  return basis.T * (1 / math.sqrt(SAMPLES))
 
 
 class HostSynthesis:
@@ -123,33 +136,51 @@ class HostSynthesis:
     self._params, self._log_step = _float32(params["synthesis"]), _float32(params["log_step"])
     self._coarse, self._blocks = coarse, blocks
 
-  def __call__(self, y_hat: np.ndarray, tradeoff: np.ndarray) -> np.ndarray:
-    """Turns y_hat [1, h, w, M] in steps at a trade-off [1] into x_hat [1, 16h, 16w, 3]."""
+  def __call__(
+    self,
+    y_hat: np.ndarray,
+    tradeoff: np.ndarray,
+    finish: _Part = lambda x: x,
+    in_parallel: Map = map,
+  ) -> np.ndarray:
+    """Turns y_hat [1, h, w, M] in steps at a trade-off [1] into x_hat [1, 16h, 16w, 3].
+
+    Args:
+      y_hat, tradeoff: of a file.
+      finish: what is done with x_hat, some rows at a time.
+      in_parallel: applies functions to parts of maps.
+    """
+
+    def conv(
+      params: Mapping[str, Any], then: _Part = lambda x: x, in_parallel=in_parallel
+    ) -> _Part:
+      scale = condition(params["log_gain"], params["bias"], tradeoff)
+      kernel = params["Conv_0"]["kernel"]
+      return lambda x: convolve(x, kernel, lambda part: then(scale(part)), in_parallel)
+
+    def block(params: Mapping[str, Any]) -> _Part:
+      first, second = (params[f"ConditionalConv_{n}"] for n in range(2))
+      return lambda x: residual(x, conv(first, activation), conv(second))
+
     stages, number = [], 0
     for stage, count in enumerate(reversed(self._blocks)):
-      numbers = range(number, number + count)
-      stages.append([self._conv(stage, tradeoff), *(self._block(n, tradeoff) for n in numbers)])
+      blocks = [self._params[f"ResidualBlock_{n}"] for n in range(number, number + count)]
+      stages.append([conv(self._params[f"ConditionalConv_{stage}"]), *map(block, blocks)])
       number += count
-    step = self.step(tradeoff)
-    last = self._conv(len(stages), tradeoff)
-    return synthesise_blocks(y_hat, step, self._params["basis"], stages, last, self._coarse)
+    features = synthesise_features(y_hat, stages, self._coarse)
+    step, matrix = self.step(tradeoff), synthesis_matrix(self._params["basis"])
+    last = conv(self._params[f"ConditionalConv_{len(stages)}"], in_parallel=map)
+
+    def pixels(rows: slice) -> np.ndarray:
+      inner = features[:, 2 * rows.start : 2 * rows.stop]
+      return finish(synthesise_pixels(y_hat[:, rows], inner, step, lambda y: y @ matrix, last))
+
+    _, height, width, _ = y_hat.shape
+    return np.concatenate(list(in_parallel(pixels, parts(height, width * SAMPLES))), axis=1)
 
   def step(self, tradeoff: np.ndarray) -> np.ndarray:
     """Returns the quantisation steps in grey levels: [1] -> [1, 1, 1, M]."""
     return steps(self._log_step, tradeoff, self._coarse)
-
-  def _conv(self, number: int, tradeoff: np.ndarray) -> _Part:
-    return _conditional_conv(self._params[f"ConditionalConv_{number}"], tradeoff)
-
-  def _block(self, number: int, tradeoff: np.ndarray) -> _Part:
-    params = self._params[f"ResidualBlock_{number}"]
-    convs = [_conditional_conv(params[f"ConditionalConv_{n}"], tradeoff) for n in range(2)]
-    return lambda x: residual(x, *convs)
-
-
-def _conditional_conv(params: Mapping[str, Any], tradeoff: np.ndarray) -> _Part:
-  kernel, log_gain, bias = params["Conv_0"]["kernel"], params["log_gain"], params["bias"]
-  return lambda x: condition(convolve(x, kernel), log_gain, bias, tradeoff)
 
 
 def _float32(params: Any) -> Any:

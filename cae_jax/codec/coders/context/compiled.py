@@ -17,6 +17,7 @@ from cae_jax.codec.coders.context.sides import hyper_side, padded, padded_side
 from cae_jax.coding import rans, sign_hiding
 from cae_jax.images.tiling import pad_to
 from cae_jax.models import build_model
+from cae_jax.models.arrays import Map
 from cae_jax.models.context import ContextModel
 from cae_jax.models.context.synthesis import BLOCK, join_levels, split_levels
 from cae_jax.models.entropy import CAUTION, dead_zone
@@ -80,6 +81,7 @@ class Compiled:
     rate_level: int,
     aim: np.ndarray | None = None,
     masks: np.ndarray | None = None,
+    in_parallel: Map = map,
   ) -> Coded:
     """Encodes latents at a rate level from 0 to 4096.
 
@@ -87,8 +89,9 @@ class Compiled:
       y: of `analyse`, or of `refine`.
       aim: of `refine`, what the symbols changed for hidden signs should be close to; y if None.
       masks: [h, w] of `masking.classes`, where errors count how much; the same if None.
+      in_parallel: applies a function to parts of a pass.
     """
-    coding = self._code(y, rate_level, aim, masks)
+    coding = self._code(y, rate_level, aim, masks, in_parallel)
     return Coded(rans.encode_parts(coding.parts), coding.symbols, coding.y_hat)
 
   def count_magnitudes(self, y: np.ndarray, rate_level: int) -> np.ndarray:
@@ -100,7 +103,9 @@ class Compiled:
         np.add.at(counts, (indexes, np.minimum(magnitudes, tables.regular_lengths[indexes])), 1)
     return counts
 
-  def _code(self, y: np.ndarray, rate_level: int, aim=None, masks=None) -> _Coding:
+  def _code(
+    self, y: np.ndarray, rate_level: int, aim=None, masks=None, in_parallel: Map = map
+  ) -> _Coding:
     height, width, _ = y.shape
     tradeoff = self._passes.tradeoffs(rate_level)
     levels = functools.partial(split_levels, coarse=self.model.levels[0].channels)
@@ -138,10 +143,9 @@ class Compiled:
       parts.extend(sign_hiding.parts(coded[-1], groups, indexes, self._passes.magnitudes))
       return coded[-1]
 
-    y_hat = functools.reduce(
-      join_levels, self._passes.run(z_hat, (height, width), rate_level, code_pass)
-    )
-    return _Coding(parts, coded, y_hat)
+    shape = height, width
+    y_hat = self._passes.run(z_hat, shape, rate_level, code_pass, in_parallel)
+    return _Coding(parts, coded, functools.reduce(join_levels, y_hat))
 
   def _cost_of_magnitudes(self, targets, indexes, curvature) -> sign_hiding.Cost:
     """What it costs to code magnitudes in place of `targets`: bits, and distortion in bits.
