@@ -19,6 +19,7 @@ from cae_jax.codec.threads import in_threads
 from cae_jax.codec.tiles import Tile, coding_tiles
 from cae_jax.coding.bitstream import Container, Header, symbol_checksum
 from cae_jax.coding.errors import BitstreamError
+from cae_jax.models.arrays import Map
 from cae_jax.weights.look import Look
 
 _OPAQUE = 255
@@ -164,28 +165,28 @@ class _LossyFile:
     assert y_hat is not None
     return y_hat
 
-  def _tile(self, number: int) -> _Tile:
+  def _tile(self, number: int, in_parallel: Map) -> _Tile:
     """Symbols and latents of a tile."""
-    return self._checked(self._coder.decode, number)
+    return self._checked(self._coder.decode, number, in_parallel)
 
-  def _coarse(self, number: int) -> _Tile:
+  def _coarse(self, number: int, in_parallel: Map) -> _Tile:
     """Symbols and coarse latents of a tile."""
-    return self._checked(self._coder.decode_coarse, number)
+    return self._checked(self._coder.decode_coarse, number, in_parallel)
 
-  def _checked(self, decode: Callable[..., _Tile], number: int) -> _Tile:
+  def _checked(self, decode: Callable[..., _Tile], number: int, in_parallel: Map) -> _Tile:
     section, shape = self._sections[number], shape_of(self._tiles[number])
     if self._header.version == 1:  # it has a checksum of all tiles' symbols
-      return decode(section, shape, self.rate_level)
-    symbols, y_hat = decode(checked.opened(section), shape, self.rate_level)
+      return decode(section, shape, self.rate_level, in_parallel)
+    symbols, y_hat = decode(checked.opened(section), shape, self.rate_level, in_parallel)
     checked.check(section, symbols, number, self._coder.coarse_parts)
     return symbols, y_hat
 
-  def _salvaged(self, number: int) -> _Tile | None:
+  def _salvaged(self, number: int, in_parallel: Map) -> _Tile | None:
     """All of a tile, or its coarse latents, or None."""
     ways = [self._tile, self._coarse] if self._coder.coarse_parts else [self._tile]
     for way in ways:
       with contextlib.suppress(BitstreamError):
-        return way(number)
+        return way(number, in_parallel)
     return None
 
   def _damage(self, tile: Tile, what: str) -> Damage:

@@ -21,6 +21,7 @@ from cae_jax.coding.bitstream import Header, pack
 from cae_jax.coding.metadata import check_metadata
 from cae_jax.coding.varint import BytesLike
 from cae_jax.errors import UsageError
+from cae_jax.models.arrays import Map
 
 _SIZE_TOLERANCE = 0.01  # a file may be this much smaller than its target
 _PSNR_TOLERANCE_DB = 0.02
@@ -73,9 +74,9 @@ class Analysed:
     if effort:
       y, aim = windows.refine(self.coder, self.planes.rgb, y, rate_level)
 
-    def encode(tile: Tile) -> Coded:
-      given = (None if found is None else found[tile] for found in (aim, self._masks))
-      return self.coder.encode(y[tile], rate_level, *given)
+    def encode(tile: Tile, in_parallel: Map) -> Coded:
+      own_aim, masks = (None if found is None else found[tile] for found in (aim, self._masks))
+      return self.coder.encode(y[tile], rate_level, own_aim, masks, in_parallel)
 
     sections: list[bytes] = []
     y_hat = np.empty_like(y)

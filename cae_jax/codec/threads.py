@@ -1,13 +1,17 @@
 """Tiles coded at the same time, each on a thread of its own."""
 
 import contextlib
+import functools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
 
 import threadpoolctl
+
+from cae_jax.models.arrays import Map
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,12 +30,12 @@ class _BlasLimit:
   def __init__(self):
     self._lock = threading.Lock()
     self._users = 0
-    self._limit: threadpoolctl.threadpool_limits | None = None
+    self._limit: Any = None
 
   def __enter__(self) -> None:
     with self._lock:
       if not self._users:
-        self._limit = threadpoolctl.threadpool_limits(1, "blas")
+        self._limit = _libraries().limit(limits=1, user_api="blas")
       self._users += 1
 
   def __exit__(self, *exception) -> None:
@@ -45,14 +49,21 @@ class _BlasLimit:
 _one_blas_thread = _BlasLimit()
 
 
-def in_threads(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-  """Applies a function to items, several at a time, one for each core; results in items' order.
+def in_threads(function: Callable[[T, Map], R], items: Sequence[T]) -> Iterator[R]:
+  """Applies a function to items by several threads, one for each core; results in items' order.
 
+  The cores go to the items if there are enough of them, else to the parts of one after the other.
   Meanwhile NumPy's products are kept to one thread each. They are small: more threads save little
   where nothing else runs, and wait for one another at every product where something does.
+
+  Args:
+    function: takes an item, and what applies a function to parts of its work.
+    items: such as tiles.
   """
-  with threads(len(items)) as apply:
-    yield from apply(function, items)
+  across = len(items) >= cores()
+  with threads(len(items)) if across else helpers() as apply:
+    over_items, over_parts = (apply, map) if across else (map, apply)
+    yield from over_items(lambda item: function(item, over_parts), items)
 
 
 @contextlib.contextmanager
@@ -73,9 +84,56 @@ def threads(most: int) -> Iterator[Callable[..., Iterator]]:
         yield pool.map
 
 
+@contextlib.contextmanager
+def helpers() -> Iterator[Map]:
+  """Yields what applies a function to items as `map`, in this thread and one for each other core.
+
+  For parts of a small work: this thread has what they need in its caches, and it need not be woken.
+  NumPy's products are kept to one thread each, see `in_threads`.
+  """
+  others = min(cores(), _MOST) - 1
+  with _one_blas_thread:
+    if not others:
+      yield map
+    else:
+      with ThreadPoolExecutor(others, initializer=_limit_this_thread) as pool:
+        yield functools.partial(_in_all, pool, others)
+
+
+def _in_all(pool: Executor, others: int, function: Callable, items: Iterable) -> list:
+  """Applies a function to items in some threads of a pool and in this one; results in order."""
+  items = list(items)
+  results = [None] * len(items)
+  left = deque(range(len(items)))
+
+  def work() -> None:
+    while left:
+      try:
+        number = left.popleft()
+      except IndexError:
+        return  # another thread took the last one
+      results[number] = function(items[number])
+
+  working = [pool.submit(work) for _ in range(min(others, len(items) - 1))]
+  try:
+    work()
+  finally:
+    left.clear()
+    wait(working)
+  for each in working:
+    each.result()
+  return results
+
+
 def _limit_this_thread() -> None:
   """Asks again in a worker: in some builds of BLAS the limit belongs to the calling thread."""
-  threadpoolctl.threadpool_limits(1, "blas")
+  _libraries().limit(limits=1, user_api="blas")
+
+
+@functools.cache
+def _libraries() -> threadpoolctl.ThreadpoolController:
+  """Those that can be told how many threads to take; it takes a millisecond to find them."""
+  return threadpoolctl.ThreadpoolController()
 
 
 def use_one_core() -> None:

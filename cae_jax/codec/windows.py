@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cae_jax.codec import threads
 from cae_jax.codec.coders.base import LatentCoder
 from cae_jax.codec.regions import covering, overlap, relative, scaled
 from cae_jax.codec.tiles import Tile
@@ -22,11 +23,13 @@ def analyse(coder: LatentCoder, image: np.ndarray) -> np.ndarray:
   """Analyses uint8 [H, W, 3]: y [ceil(H / stride), ceil(W / stride), M] float32."""
   s = coder.stride
   shape = tuple(-(-side // s) for side in image.shape[:2])
-  pieces = (
-    ((rows, columns), coder.analyse(image[_pixels(rows, s), _pixels(columns, s)]))
-    for rows, columns in _windows(coder, *shape)
-  )
-  return _assemble(pieces, shape, 1)
+  # One window after the other, each by all threads: they take much memory.
+  with threads.helpers() as apply:
+    pieces = (
+      ((rows, columns), coder.analyse(image[_pixels(rows, s), _pixels(columns, s)], apply))
+      for rows, columns in _windows(coder, *shape)
+    )
+    return _assemble(pieces, shape, 1)
 
 
 def refine(
@@ -97,17 +100,18 @@ def synthesise_area(
   Returns:
     uint8 [height, width, 3], the pixels of `plan.area`: the same as of the whole image.
   """
-  pieces = (
-    (
-      (_moved(rows, plan.kept[0]), _moved(columns, plan.kept[1])),
-      coder.synthesise(y_hat[relative(_seen((rows, columns)), plan.seen)], rate_level),
-    )
-    for rows, columns in plan.windows
-  )
   crop = relative(plan.area, scaled(plan.kept, coder.stride))
   # Nothing is kept of what lies beyond the image.
   stops = crop[0].stop, crop[1].stop
-  return _assemble(pieces, stops, coder.stride)[crop]
+  with threads.helpers() as apply:
+    pieces = (
+      (
+        (_moved(rows, plan.kept[0]), _moved(columns, plan.kept[1])),
+        coder.synthesise(y_hat[relative(_seen((rows, columns)), plan.seen)], rate_level, apply),
+      )
+      for rows, columns in plan.windows
+    )
+    return _assemble(pieces, stops, coder.stride)[crop]
 
 
 def _seen(pair: tuple[Window, Window]) -> Tile:

@@ -1,8 +1,14 @@
 """Functions of arrays of NumPy or JAX, which networks are made of in training and for files."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+
+# Applies a function to each item, perhaps to several at the same time; as the built-in map.
+Map = Callable[[Callable, Iterable], Iterable]
+_MOST_NUMBERS = 2**16  # that are made of a part
+_SHARES = 4  # parts come in multiples of these, so that two or four cores have as much to do
 
 
 def space_to_depth(x: Any, block: int) -> Any:
@@ -44,3 +50,16 @@ def polynomial(coefficients: Any, tradeoff: Any, ndim: int = 4) -> Any:
   xp = namespace(tradeoff, coefficients)
   powers = xp.stack([tradeoff**n for n in range(len(coefficients))], axis=-1)
   return xp.expand_dims(powers @ coefficients, tuple(range(1, ndim - 1)))
+
+
+def parts(length: int, numbers: int, most: int = _MOST_NUMBERS) -> list[slice]:
+  """Cuts a run into parts so small that what is made of each stays in the caches.
+
+  Args:
+    length: items of the run.
+    numbers: that are made of an item.
+    most: that may be made of a part.
+  """
+  count = -(-length * numbers // (most * _SHARES)) * _SHARES
+  size = max(-(-length // max(count, 1)), 1)
+  return [slice(i, min(i + size, length)) for i in range(0, length, size)]

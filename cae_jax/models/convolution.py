@@ -4,14 +4,15 @@ A 3x3 convolution is three of rows, each by the algorithm F(4, 3) of Winograd: s
 neighbouring outputs instead of twelve (Lavin and Gray 2016, arXiv:1509.09308, section 4.3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from cae_jax.models.arrays import Map, parts
 
 SIDE = 3
 _OUTPUTS = 4  # of a row, together
 _INPUTS = _OUTPUTS + SIDE - 1
-_MOST_NUMBERS = 2**15  # of an array that is worked on: some of them should stay in the caches
 
 # A kernel's row -> what the six inputs' sums and differences are multiplied by.
 _OF_KERNEL = np.array(
@@ -26,29 +27,55 @@ _OF_KERNEL = np.array(
 )
 
 
-def convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+def convolve(
+  x: np.ndarray, kernel: np.ndarray, finish: Callable = lambda part: part, in_parallel: Map = map
+) -> np.ndarray:
   """Convolves a map, with zeros around it.
 
   Args:
     x: [1, h, w, C].
-    kernel: [1, 1, C, F] or [3, 3, C, F].
+    kernel: [1, 1, C, F] or [3, 3, C, F], of the map's type.
+    finish: what is done with the result [1, rows, w, F], some rows at a time.
+    in_parallel: applies a function to each of these parts.
   Returns:
     [1, h, w, F].
   """
-  if len(kernel) == 1:
-    return x @ kernel[0, 0]
   _, height, width, channels = x.shape
   features = kernel.shape[-1]
+  rows_of = _rows_of_products if len(kernel) == 1 else _rows_of_convolution
+  convolve_rows = rows_of(x[0], kernel)
+  result = np.empty((1, height, width, features), x.dtype)
+
+  def fill(rows: slice) -> None:
+    result[:, rows] = finish(convolve_rows(rows)[None])
+
+  for _ in in_parallel(fill, parts(height, width * max(channels, features))):
+    pass
+  return result
+
+
+def _rows_of_products(x: np.ndarray, kernel: np.ndarray) -> Callable[[slice], np.ndarray]:
+  """What convolves some rows of [h, w, C] with [1, 1, C, F]."""
+  width, channels = x.shape[1:]
+  matrix = kernel[0, 0]
+  return lambda rows: (x[rows].reshape(-1, channels) @ matrix).reshape(-1, width, matrix.shape[1])
+
+
+def _rows_of_convolution(x: np.ndarray, kernel: np.ndarray) -> Callable[[slice], np.ndarray]:
+  """What convolves some rows of [h, w, C] with [3, 3, C, F]."""
+  height, width, channels = x.shape
   matrices = np.einsum("pj,ijcf->ipcf", _OF_KERNEL, kernel).astype(x.dtype)
   columns = -(-width // _OUTPUTS)
   padded = np.zeros((height + SIDE - 1, columns * _OUTPUTS + SIDE - 1, channels), x.dtype)
-  padded[1 : height + 1, 1 : width + 1] = x[0]
-  result = np.empty((height, columns, _OUTPUTS, features), x.dtype)
-  together = max(_MOST_NUMBERS // (columns * max(channels, features)), 1)
-  for top in range(0, height, together):
-    part = result[top : top + together]
-    _convolve_rows(padded[top : top + len(part) + SIDE - 1], matrices, part)
-  return result.reshape(1, height, -1, features)[:, :, :width]
+  padded[1 : height + 1, 1 : width + 1] = x
+
+  def convolve_rows(rows: slice) -> np.ndarray:
+    count = rows.stop - rows.start
+    result = np.empty((count, columns, _OUTPUTS, kernel.shape[-1]), x.dtype)
+    _convolve_rows(padded[rows.start : rows.stop + SIDE - 1], matrices, result)
+    return result.reshape(count, columns * _OUTPUTS, -1)[:, :width]
+
+  return convolve_rows
 
 
 def _convolve_rows(x: np.ndarray, matrices: np.ndarray, result: np.ndarray) -> None:

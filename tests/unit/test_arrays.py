@@ -26,3 +26,14 @@ def test_sizes_that_do_not_fit():
     arrays.space_to_depth(np.zeros((1, 3, 4, 1)), 2)
   with pytest.raises(ValueError, match="multiple of 4 channels, got 6"):
     arrays.depth_to_space(np.zeros((1, 2, 2, 6)), 2)
+
+
+@pytest.mark.parametrize(
+  ("length", "numbers", "most"), [(0, 3, 5), (1, 3, 5), (7, 2, 100), (99, 9, 20)]
+)
+def test_parts_are_a_run(length, numbers, most):
+  found = arrays.parts(length, numbers, most)
+  assert [i for part in found for i in range(length)[part]] == list(range(length))
+  sizes = [part.stop - part.start for part in found]
+  assert all((size - 1) * numbers < most for size in sizes)
+  assert len(found) >= min(length, 4)  # as many as cores may want

@@ -9,6 +9,7 @@ import pytest
 from cae_jax.models import context, init_params
 from cae_jax.models.arrays import polynomial
 from cae_jax.models.context import ContextModel, start_from_klt
+from cae_jax.models.context.passes import Pass
 from cae_jax.models.context.synthesis import HostSynthesis, join_levels, split_levels
 from cae_jax.models.context.transforms import klt
 from cae_jax.models.exact.cells import PATTERNS, at_cells, cells_mask, from_cells
@@ -186,6 +187,22 @@ def test_checkerboard_neighbours_are_known():
   np.testing.assert_array_equal(mask[:2, :2], [[True, False], [False, True]])
 
 
+@pytest.mark.parametrize("side", [3, 5])
+@pytest.mark.parametrize("steps", PATTERNS)
+def test_neighbours_coded_before_a_step_are_known(steps, side):
+  shape, radius = (24, 16), side // 2
+  step_of = np.full(shape, -1)
+  for step, cells in enumerate(PATTERNS[steps]):
+    step_of[cells_mask(*shape, cells)] = step
+  for step, cells in enumerate(PATTERNS[steps]):
+    coded = Pass(0, 1, step, steps).coded_before(side)
+    for row, column in np.argwhere(step_of == step):
+      for i, j in np.ndindex(side, side):
+        at = row + cells.spacing * (i - radius), column + cells.spacing * (j - radius)
+        if all(0 <= place < most for place, most in zip(at, shape)):
+          assert coded[i, j] == (step_of[at] < step)
+
+
 @pytest.mark.parametrize("cells", [cells for steps in PATTERNS.values() for cells in steps])
 def test_cells_go_where_they_came_from(cells):
   x = np.random.default_rng(0).normal(size=(2, 8, 12, 3)).astype(np.float32)
@@ -262,7 +279,11 @@ def test_the_synthesis_is_the_same_in_numpy(fine):
   params = jax.tree.map(random, jax.eval_shape(model.random_params, jax.random.key(0)))
   y_hat = np.float32(rng.normal(0, 3, (1, 5, 3, model.latent_channels)))
   tradeoff = np.full(1, 0.7, np.float32)
-  found = HostSynthesis(params, 8, model.blocks)(y_hat, tradeoff)
+  synthesise = HostSynthesis(params, 8, model.blocks)
+  found = synthesise(y_hat, tradeoff)
+  last_first = lambda function, items: [*map(function, [*items][::-1])][::-1]
+  some_rows = synthesise(y_hat, tradeoff, lambda x: x[..., :1], last_first)
+  np.testing.assert_array_equal(some_rows, found[..., :1])
   run = jax.jit(functools.partial(model.apply, method="synthesise"))
   expected = np.asarray(run({"params": params}, y_hat, tradeoff))
   assert found.dtype == np.float32

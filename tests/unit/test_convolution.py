@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from cae_jax.models import convolution
+from cae_jax.models import arrays, convolution
 
 
 def _arrays(height, width):
@@ -13,17 +13,26 @@ def _arrays(height, width):
   return x, np.float32(rng.normal(size=(3, 3, 3, 5)))
 
 
-@pytest.mark.parametrize("most_numbers", [20, 100, 2**16])
+def _backwards(function, items):
+  """As `map`, but the last item comes first."""
+  return [function(item) for item in reversed(list(items))][::-1]
+
+
+@pytest.mark.parametrize("most", [20, 100, 2**16])
+@pytest.mark.parametrize("side", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (4, 8), (2, 9), (9, 3)])
-def test_a_convolution_with_zeros_around(size, most_numbers, monkeypatch):
-  monkeypatch.setattr(convolution, "_MOST_NUMBERS", most_numbers)  # in one part, and in several
+def test_a_convolution_with_zeros_around(size, side, most, monkeypatch):
+  monkeypatch.setattr(arrays.parts, "__defaults__", (most,))  # in one part, and in several
   x, kernel = _arrays(*size)
+  kernel = kernel[:side, :side]
   expected = jax.lax.conv_general_dilated(
     x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
   )
   result = convolution.convolve(x, kernel)
   assert result.dtype == np.float32
   np.testing.assert_allclose(result, expected, rtol=1e-4, atol=2e-5)
+  doubled = convolution.convolve(x, kernel, lambda part: 2 * part, _backwards)
+  np.testing.assert_array_equal(doubled, 2 * result)
 
 
 def test_whole_numbers_stay_whole_but_for_rounding():
@@ -33,8 +42,3 @@ def test_whole_numbers_stay_whole_but_for_rounding():
   padded = np.pad(x[0], ((1, 1), (1, 1), (0, 0)))
   places = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (0, 1))
   np.testing.assert_allclose(result[0], np.einsum("hwcij,ijcf->hwf", places, kernel), atol=1e-12)
-
-
-def test_a_kernel_of_one_place_is_a_product():
-  x, kernel = _arrays(7, 5)
-  np.testing.assert_array_equal(convolution.convolve(x, kernel[:1, :1]), x @ kernel[0, 0])

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,11 +89,18 @@ def test_some_positions_and_channels_of_a_map(monkeypatch, cells):
   x = inputs(shape=(24, 8, 9))
   rows, columns = positions = np.stack(np.nonzero(cells_mask(24, 8, cells)))
   padded, seen = integers.PaddedMap(x, 2 * cells.spacing), slice(4, 7)
-  y = integers.evaluate_at(layers, 0.5, padded, positions, cells.spacing, seen)
+  first, *others = layers
+  # All at once, or the neighbours in two parts.
+  some = np.random.default_rng(0).random(first.weights.shape[:2]) < 0.5
+  view = functools.partial(integers.View, first, cells.spacing, channels=seen)
+  evaluate = lambda *views: integers.evaluate_at(
+    integers.Seeing(views, others), 0.5, padded, positions
+  )
+  y = evaluate(view())
   assert y.shape == (len(rows), 6)
   monkeypatch.setattr(integers, "_MOST_NUMBERS", 200)  # some at a time
-  few = integers.evaluate_at(layers, 0.5, padded, positions, cells.spacing, seen)
-  np.testing.assert_array_equal(few, y)
+  np.testing.assert_array_equal(evaluate(view()), y)
+  np.testing.assert_array_equal(evaluate(view(some), view(~some)), y)
   as_float = x[None, ..., seen] / np.float32(16)
   expected = stack.apply({"params": params}, as_float, jnp.full(1, 0.5), cells)
   found = np.zeros((1, 24, 8, 6))

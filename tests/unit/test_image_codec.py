@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import cae_jax
 from cae_jax import backend, codec
 from cae_jax.backend import BackendError
-from cae_jax.codec import Codec, encoding, windows
+from cae_jax.codec import Codec, encoding, threads, windows
 from cae_jax.codec.coders.context import Coder, passes, sides
 from cae_jax.codec.coders.context.calibration import counted_pmf
 from cae_jax.coding.bitstream import Header, Kind, pack, unpack
@@ -367,6 +367,26 @@ def test_large_images_have_a_section_for_each_coding_tile(ours, monkeypatch):
   assert ours.decompress(data).shape == (100, 130, 4)
   whole = context_codec().encode(IMAGE).psnr_db
   assert ours.encode(IMAGE).psnr_db == pytest.approx(whole, abs=0.3)
+
+
+def test_nothing_depends_on_the_number_of_threads(ours, monkeypatch):
+  image = photo(200, 150)
+  found = []
+  for cores in (1, 3):
+    monkeypatch.setattr(threads, "cores", lambda cores=cores: cores)
+    data = ours.compress(image, quality=70)
+    found.append((data, ours.decompress(data).tobytes(), ours.preview(data).tobytes()))
+  assert found[0] == found[1]
+
+
+def test_a_compiled_synthesis_makes_the_same_picture(ours):
+  """That of accelerators, up to rounding."""
+  y_hat = ours.coder.encode(ours.coder.analyse(IMAGE), 3000).y_hat
+  host, compiled = (each.synthesise(y_hat, 3000) for each in (ours.coder, ours.coder.compiled))
+  assert host.shape == compiled.shape
+  different = np.abs(host.astype(int) - compiled)
+  assert different.max() <= 1
+  assert (different > 0).mean() < 0.001
 
 
 def test_symbols_do_not_depend_on_the_padding(ours, monkeypatch):

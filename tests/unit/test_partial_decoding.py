@@ -84,7 +84,7 @@ def test_a_region_of_many_windows(monkeypatch):
   decoded, shapes = context_codec().coder, []
   synthesise = decoded.synthesise
   monkeypatch.setattr(
-    decoded, "synthesise", lambda y, r: shapes.append(y.shape[:2]) or synthesise(y, r)
+    decoded, "synthesise", lambda y, *given: shapes.append(y.shape[:2]) or synthesise(y, *given)
   )
   for left, width, windows in ((0, 40, 1), (500, 90, 3), (1090, 10, 1), (0, 1100, None)):
     shapes.clear()

@@ -16,13 +16,14 @@ def blas_threads():
 
 @pytest.fixture
 def two_threads():
-  """BLAS with two threads, if there is one that can be told."""
+  """BLAS with two threads, if there is one that can be told; also SciPy's, if it came since."""
+  threads._libraries.cache_clear()
   with threadpoolctl.threadpool_limits(2, "blas"):
     yield blas_threads()
 
 
 def test_results_are_in_order():
-  def slow_at_first(x):
+  def slow_at_first(x, _):
     time.sleep(0.05 if x == 0 else 0)
     return x * x
 
@@ -31,12 +32,13 @@ def test_results_are_in_order():
 
 
 def test_blas_has_one_thread_meanwhile(two_threads):
-  assert all(inside <= {1} for inside in in_threads(lambda _: blas_threads(), range(3)))
+  assert all(inside <= {1} for inside in in_threads(lambda *_: blas_threads(), range(3)))
   assert blas_threads() == two_threads
 
 
 def test_of_users_at_once_the_last_one_gives_the_threads_back(two_threads):
-  first, second = in_threads(str, range(3)), in_threads(str, range(3))
+  name = lambda x, _: str(x)
+  first, second = in_threads(name, range(3)), in_threads(name, range(3))
   next(first), next(second)
   assert list(first) == ["1", "2"]  # the first to come is the first to go
   assert blas_threads() <= {1}
@@ -47,7 +49,7 @@ def test_of_users_at_once_the_last_one_gives_the_threads_back(two_threads):
 def test_an_error_ends_it(two_threads):
   done = []
 
-  def fails_at_2(x):
+  def fails_at_2(x, _):
     if x == 2:
       raise ValueError("two")
     time.sleep(0.01)
@@ -62,7 +64,7 @@ def test_an_error_ends_it(two_threads):
 def test_results_nobody_waits_for_are_not_made(two_threads):
   done = []
 
-  def slow(x):
+  def slow(x, _):
     time.sleep(0.01)
     done.append(x)
 
@@ -70,6 +72,54 @@ def test_results_nobody_waits_for_are_not_made(two_threads):
     break
   assert len(done) < 100
   assert blas_threads() == two_threads
+
+
+@pytest.mark.parametrize(("items", "at_once"), [(1, True), (2, True), (3, False), (9, False)])
+def test_the_cores_go_to_items_or_to_their_parts(items, at_once, monkeypatch):
+  monkeypatch.setattr(threads, "cores", lambda: 3)
+
+  def work(_, over_parts):
+    callers = over_parts(lambda _: (time.sleep(0.01), threading.get_ident())[1], range(12))
+    return threading.get_ident(), set(callers)
+
+  for caller, callers in in_threads(work, range(items)):
+    assert (caller == threading.get_ident()) == at_once
+    assert len(callers) == (3 if at_once else 1)
+    assert caller in callers
+
+
+def test_helpers_work_beside_the_calling_thread(monkeypatch, two_threads):
+  monkeypatch.setattr(threads, "cores", lambda: 3)
+
+  def who(_):
+    time.sleep(0.01)
+    assert blas_threads() <= {1}
+    return threading.get_ident()
+
+  with threads.helpers() as apply:
+    assert list(apply(lambda x: x * x, range(50))) == [x * x for x in range(50)]
+    callers = set(apply(who, range(20)))
+    assert len(callers) == 3
+    assert threading.get_ident() in callers
+    assert list(apply(who, [])) == []
+    assert list(apply(who, [0])) == [threading.get_ident()]
+  assert blas_threads() == two_threads
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_an_error_of_a_part_ends_the_others(here, monkeypatch):
+  monkeypatch.setattr(threads, "cores", lambda: 2)
+  caller, done = threading.get_ident(), []
+
+  def fails(_):
+    time.sleep(0.01)
+    if (threading.get_ident() == caller) == here:
+      raise IndexError("one of the part's own")
+    done.append(1)
+
+  with threads.helpers() as apply, pytest.raises(IndexError, match="the part's own"):
+    apply(fails, range(200))
+  assert len(done) < 200
 
 
 def test_a_process_that_keeps_to_one_core(monkeypatch):
@@ -80,5 +130,5 @@ def test_a_process_that_keeps_to_one_core(monkeypatch):
     assert blas_threads() <= {1}
     assert threads.cores() == 1
     assert os.environ["NPROC"] == "5"
-    callers = set(in_threads(lambda _: threading.get_ident(), range(20)))
+    callers = set(in_threads(lambda *_: threading.get_ident(), range(20)))
     assert callers == {threading.get_ident()}

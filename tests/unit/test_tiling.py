@@ -72,7 +72,7 @@ class Blurring:
   def decode(self, section, shape, rate_level):
     raise NotImplementedError
 
-  def synthesise(self, y_hat, rate_level):
+  def synthesise(self, y_hat, rate_level, in_parallel):
     height, width, _ = y_hat.shape
     padded = np.pad(y_hat, ((0, -height % 4), (0, -width % 4), (0, 0)))
     blocks = self._blur(padded)[:height, :width].reshape(height, width, 16, 16, 3).swapaxes(1, 2)

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from cae_jax.models.arrays import Map
+
 
 class Coded(NamedTuple):
   """Latents as bytes.
@@ -51,8 +53,15 @@ class LatentCoder(Protocol):
   @property
   def works_on_host(self) -> bool: ...
 
-  def analyse(self, image: np.ndarray) -> np.ndarray:
-    """Analyses uint8 [H, W, 3]: y [ceil(H / stride), ceil(W / stride), M] float32, any rate."""
+  def analyse(self, image: np.ndarray, in_parallel: Map = map) -> np.ndarray:
+    """Analyses an image, for any rate.
+
+    Args:
+      image: uint8 [H, W, 3].
+      in_parallel: applies a function to parts of the work, here and below.
+    Returns:
+      y [ceil(H / stride), ceil(W / stride), M] float32.
+    """
 
   def refine(
     self, image: np.ndarray, y: np.ndarray, rate_level: int
@@ -71,6 +80,7 @@ class LatentCoder(Protocol):
     rate_level: int,
     aim: np.ndarray | None = None,
     masks: np.ndarray | None = None,
+    in_parallel: Map = map,
   ) -> Coded:
     """Encodes latents at a rate level.
 
@@ -82,12 +92,12 @@ class LatentCoder(Protocol):
     """
 
   def decode(
-    self, section: bytes, shape: tuple[int, int], rate_level: int
+    self, section: bytes, shape: tuple[int, int], rate_level: int, in_parallel: Map = map
   ) -> tuple[list[np.ndarray], np.ndarray]:
     """Decodes symbols and y_hat [h, w, M] of h x w latent positions; raises BitstreamError."""
 
   def decode_coarse(
-    self, section: bytes, shape: tuple[int, int], rate_level: int
+    self, section: bytes, shape: tuple[int, int], rate_level: int, in_parallel: Map = map
   ) -> tuple[list[np.ndarray], np.ndarray]:
     """Decodes the coarse latents only: their symbols and y_hat [h, w, C], the first C channels.
 
@@ -107,5 +117,5 @@ class LatentCoder(Protocol):
     """
     ...
 
-  def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
+  def synthesise(self, y_hat: np.ndarray, rate_level: int, in_parallel: Map = map) -> np.ndarray:
     """Synthesises y_hat [h, w, M]: uint8 [h * stride, w * stride, 3]."""

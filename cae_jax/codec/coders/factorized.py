@@ -36,7 +36,7 @@ class Coder:
     self._params = programs.on_device(weights.params)
     self._prior = CodingTables.from_arrays(weights.table("prior"))
 
-  def analyse(self, image: np.ndarray) -> np.ndarray:
+  def analyse(self, image: np.ndarray, *_: Any) -> np.ndarray:
     """Analyses uint8 [H, W, 3]: y [h, w, M] float32, before rounding."""
     image = pad_to_multiple(image, self.multiple)
     return np.asarray(programs.analyse(self.model, self._params, image))
@@ -45,15 +45,15 @@ class Coder:
     """Raises NotImplementedError: not for models of one rate."""
     raise NotImplementedError
 
-  def encode(self, y: np.ndarray, rate_level: int = 0, aim: Any = None, masks: Any = None) -> Coded:
+  def encode(self, y: np.ndarray, rate_level: int = 0, *_: Any) -> Coded:
     """Encodes latents."""
-    del rate_level, aim, masks
+    del rate_level
     symbols = np.rint(y).astype(np.int32)
     section = rans.encode(symbols, channel_indexes(symbols.shape), self._prior)
     return Coded(section, [symbols], symbols.astype(np.float32))
 
   def decode(
-    self, section: bytes, shape: tuple[int, int], rate_level: int = 0
+    self, section: bytes, shape: tuple[int, int], rate_level: int = 0, *_: Any
   ) -> tuple[list[np.ndarray], np.ndarray]:
     """Decodes what `encode` has written; raises BitstreamError."""
     del rate_level
@@ -69,7 +69,7 @@ class Coder:
     """Raises NotImplementedError, as `decode_coarse`."""
     raise NotImplementedError
 
-  def synthesise(self, y_hat: np.ndarray, rate_level: int = 0) -> np.ndarray:
+  def synthesise(self, y_hat: np.ndarray, rate_level: int = 0, *_: Any) -> np.ndarray:
     """Synthesises y_hat [h, w, M]: uint8 [h * stride, w * stride, 3]."""
     del rate_level
     x = programs.synthesise(self.model, self._params, y_hat, programs.ONE_RATE)

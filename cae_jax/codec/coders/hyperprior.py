@@ -53,7 +53,7 @@ class Coder:
     self._gaussians = CodingTables.from_arrays(weights.table("gaussian"))
     self._prior = CodingTables.from_arrays(weights.table("prior"))
 
-  def analyse(self, image: np.ndarray) -> np.ndarray:
+  def analyse(self, image: np.ndarray, *_: Any) -> np.ndarray:
     """Analyses uint8 [H, W, 3]: y [h, w, M] float32, before rounding."""
     height, width = (-(-side // self.stride) for side in image.shape[:2])
     y = programs.analyse(self.model, self._params, pad_to_multiple(image, self.multiple))
@@ -63,9 +63,9 @@ class Coder:
     """Raises NotImplementedError: not for models of one rate."""
     raise NotImplementedError
 
-  def encode(self, y: np.ndarray, rate_level: int = 0, aim: Any = None, masks: Any = None) -> Coded:
+  def encode(self, y: np.ndarray, rate_level: int = 0, *_: Any) -> Coded:
     """Encodes latents."""
-    del rate_level, aim, masks
+    del rate_level
     z = _hyper_analyse(self.model, self._params, pad_to_multiple(y, _HYPER))
     z_hat = np.rint(np.asarray(z)).astype(np.int32)
     means, indexes = self._means_and_indexes(z_hat, y.shape[:2])
@@ -77,7 +77,7 @@ class Coder:
     return Coded(rans.encode_parts(parts), [z_hat, symbols], _latents(symbols, means))
 
   def decode(
-    self, section: bytes, shape: tuple[int, int], rate_level: int = 0
+    self, section: bytes, shape: tuple[int, int], rate_level: int = 0, *_: Any
   ) -> tuple[list[np.ndarray], np.ndarray]:
     """Decodes what `encode` has written; raises BitstreamError."""
     del rate_level
@@ -97,7 +97,7 @@ class Coder:
     """Raises NotImplementedError, as `decode_coarse`."""
     raise NotImplementedError
 
-  def synthesise(self, y_hat: np.ndarray, rate_level: int = 0) -> np.ndarray:
+  def synthesise(self, y_hat: np.ndarray, rate_level: int = 0, *_: Any) -> np.ndarray:
     """Synthesises y_hat [h, w, M]: uint8 [16h, 16w, 3]."""
     del rate_level
     height, width = (self.stride * side for side in y_hat.shape[:2])

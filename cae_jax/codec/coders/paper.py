@@ -43,7 +43,7 @@ class Coder:
     self._low, self._high = weights.table("low"), weights.table("high")
     self._code = CodingTables.from_arrays(weights.table("code"))
 
-  def analyse(self, image: np.ndarray) -> np.ndarray:
+  def analyse(self, image: np.ndarray, *_: Any) -> np.ndarray:
     """Analyses uint8 [H, W, 3]: y [h, w, M] float32, before rounding."""
     height, width = (-(-side // self.stride) for side in image.shape[:2])
     y = programs.analyse(self.model, self._params, pad_to_multiple(image, self.multiple))
@@ -53,15 +53,15 @@ class Coder:
     """Raises NotImplementedError: not for models of one rate."""
     raise NotImplementedError
 
-  def encode(self, y: np.ndarray, rate_level: int, aim: Any = None, masks: Any = None) -> Coded:
+  def encode(self, y: np.ndarray, rate_level: int, *_: Any) -> Coded:
     """Encodes rounded latents by Huffman's codes."""
-    del rate_level, aim, masks
+    del rate_level
     symbols = np.asarray(quantize_uniform(y, self._low, self._high, self._bits))
     section = huffman.encode(symbols, channel_indexes(symbols.shape), self._code)
     return Coded(section, [symbols], self._dequantize(symbols))
 
   def decode(
-    self, section: bytes, shape: tuple[int, int], rate_level: int
+    self, section: bytes, shape: tuple[int, int], rate_level: int, *_: Any
   ) -> tuple[list[np.ndarray], np.ndarray]:
     """Decodes what `encode` has written; raises BitstreamError."""
     del rate_level
@@ -77,7 +77,7 @@ class Coder:
     """Raises NotImplementedError, as `decode_coarse`."""
     raise NotImplementedError
 
-  def synthesise(self, y_hat: np.ndarray, rate_level: int = 0) -> np.ndarray:
+  def synthesise(self, y_hat: np.ndarray, rate_level: int = 0, *_: Any) -> np.ndarray:
     """Synthesises latents [h, w, M] float32: uint8 [h * stride, w * stride, 3]."""
     del rate_level
     height, width = (self.stride * side for side in y_hat.shape[:2])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cae_jax.models.arrays import namespace, polynomial, space_to_depth
+from cae_jax.models.arrays import Map, namespace, polynomial, space_to_depth
 from cae_jax.models.context.synthesis import (
   BLOCK,
   PEAK,
@@ -18,6 +18,7 @@ from cae_jax.models.context.synthesis import (
   in_cells,
   join_levels,
 )
+from cae_jax.models.convolution import convolve
 from cae_jax.models.laplacian import UNIT_CURVATURE
 
 _LEAST_CURVATURE = 0.7
@@ -25,7 +26,7 @@ _LEAST_CURVATURE = 0.7
 
 def analyse_blocks(
   x: Any,
-  basis: Any,
+  linear: Part,
   stages: Sequence[Sequence[Part]],
   last: Sequence[Part],
   dtype: Any = np.float32,
@@ -34,7 +35,7 @@ def analyse_blocks(
 
   Args:
     x: [B, H, W, 3] in [0, 1].
-    basis: [768, M].
+    linear: the block transform: [B, h, w, 768] -> coefficients in grey levels [B, h, w, M].
     stages: parts at 1/8 of the resolution, and at 1/16.
     last: the parts behind them: for the coarse latents and, if there are any, for the fine ones.
     dtype: of the network.
@@ -42,7 +43,7 @@ def analyse_blocks(
     y [B, H/16, W/16, M] in grey levels.
   """
   x = x - 0.5
-  linear = space_to_depth(x, BLOCK) @ (basis * (PEAK / math.sqrt(SAMPLES)))
+  coefficients = linear(space_to_depth(x, BLOCK))
   h = space_to_depth(x, 8).astype(dtype)
   ends = []
   for stage, parts in enumerate(stages):
@@ -54,7 +55,12 @@ def analyse_blocks(
     ends.append(h)
   coarse, *fine = (part(h) for part, h in zip(last, reversed(ends)))
   correction = join_levels(coarse, *fine) if fine else coarse
-  return linear + correction.astype(np.float32) * BLOCK
+  return coefficients + correction.astype(np.float32) * BLOCK
+
+
+def analysis_matrix(basis: Any) -> Any:
+  """Returns the matrix of the block transform, from samples in [0, 1]: [768, M]."""
+  return basis * (PEAK / math.sqrt(SAMPLES))
 
 
 def analyse_latents(y: Any, layers: Sequence[Part]) -> Any:
@@ -103,11 +109,13 @@ class HostAnalysis(HostTransform):
     layers = params["hyper_analysis"]
     self._hyper_layers = [_dense(layers[f"Conv_{number}"]) for number in range(3)]
 
-  def __call__(self, x: np.ndarray) -> np.ndarray:
+  def __call__(self, x: np.ndarray, in_parallel: Map = map) -> np.ndarray:
     """Turns x [1, H, W, 3] in [0, 1] into y [1, H/16, W/16, M] in grey levels."""
     rateless = np.zeros(1, np.float32)
-    last = [self.conv(len(self.blocks) + number, rateless) for number in range(len(self.blocks))]
-    return analyse_blocks(x, self.params["basis"], self.stages(rateless), last)
+    last = [self.last(number, rateless, in_parallel) for number in range(2)]
+    matrix = analysis_matrix(self.params["basis"])[None, None]
+    linear = lambda x: convolve(x, matrix, in_parallel=in_parallel)
+    return analyse_blocks(x, linear, self.stages(rateless, in_parallel), last)
 
   def quantizable(self, y: np.ndarray, tradeoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns what is to be rounded: y in grey levels, [1] -> y in steps, z [1, h/4, w/4, C]."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cae_jax.models.arrays import Map
 from cae_jax.models.context.passes import Level, Pass
 from cae_jax.models.context.settings import ContextSettings
 from cae_jax.models.exact import integers
@@ -17,7 +18,7 @@ from cae_jax.models.exact.conditional import (
   Networks,
   scales_from_floor,
 )
-from cae_jax.models.exact.integers import IntegerLayer, PaddedMap
+from cae_jax.models.exact.integers import IntegerLayer, PaddedMap, Seeing, View
 
 _BRIDGE_REACH = 1  # of its neighbourhoods
 _LOG_BITS = 8  # behind the point, of the logarithms of magnitudes
@@ -77,7 +78,7 @@ def _input_units(level: Level, feature_unit: float, units: np.ndarray, known: in
     units: [channels], of a sixteenth of a step in the values' own unit.
     known: channels that are seen.
   """
-  values = units[: min(known, level.value_channels)]
+  values = units[: _valued(level, known)]
   return np.concatenate(
     [np.full(level.features, feature_unit), values, np.full(known, 2.0**-_LOG_BITS)]
   )
@@ -90,10 +91,16 @@ class LevelInputs:
   channels. So what each network sees is a run of channels, without copying.
   """
 
-  def __init__(self, level: Level, features: np.ndarray):
-    """`features`: [h, w, F] integers, of what was coded before the level."""
-    self._level = level
-    self._values = min(level.value_channels, level.channels)
+  def __init__(self, level: Level, features: np.ndarray, tradeoff: float, in_parallel: Map = map):
+    """Begins with what was coded before the level.
+
+    Args:
+      level: that is coded.
+      features: [h, w, F] integers.
+      tradeoff, in_parallel: of all evaluations, see `integers.evaluate_at`.
+    """
+    self._level, self._tradeoff, self._in_parallel = level, tradeoff, in_parallel
+    self._values = _valued(level, level.channels)
     reach = max(p.cells.spacing for p in level.passes.values()) * (level.kernel_size // 2)
     reach = max(reach, _BRIDGE_REACH)
     empty = np.zeros((*features.shape[:2], self._values + level.features + level.channels))
@@ -114,28 +121,50 @@ class LevelInputs:
       places = slice(self._values - stop, self._values - p.start)
       seen[rows, columns, places] = latents[:, : stop - p.start][:, ::-1]
 
-  def evaluate(
-    self,
-    layers: Sequence[IntegerLayer],
-    tradeoff: float,
-    known: int,
-    positions: np.ndarray,
-    spacing: int = 1,
-  ) -> np.ndarray:
-    """Evaluates a network of `as_written` that knows `known` channels; see `evaluate_at`."""
-    start = self._values - min(known, self._values)
-    stop = self._values + self._level.features + known
-    channels = slice(start, stop)
-    return integers.evaluate_at(layers, tradeoff, self._map, positions, spacing, channels)
+  def evaluate(self, network: Seeing, positions: np.ndarray) -> np.ndarray:
+    """Evaluates a network of the level at positions [2, N]; see `integers.evaluate_at`."""
+    return integers.evaluate_at(network, self._tradeoff, self._map, positions, self._in_parallel)
 
 
-def as_written(layers: Sequence[IntegerLayer], level: Level, known: int) -> list[IntegerLayer]:
-  """Reorders layers: inputs (features, values and magnitudes) come as `LevelInputs` has them."""
-  features, values = level.features, min(known, level.value_channels)
-  first, *rest = layers
-  parts = np.split(first.weights, [features, features + values], axis=2)
+def seeing_all(layers: Sequence[IntegerLayer], level: Level) -> Seeing:
+  """Returns a network that sees all channels of a level, as the bridge does."""
+  first, *others = layers
+  first = _as_written(first, level, level.channels)
+  return Seeing([View(first, channels=_run(level, level.channels))], others)
+
+
+def seeing_coded(layers: Sequence[IntegerLayer], level: Level, p: Pass) -> Seeing:
+  """Returns the network of a pass, which sees what was coded before.
+
+  Of the pass's own channels that is nothing at many neighbours: there it only looks at the others.
+  """
+  first, *others = layers
+  first = _as_written(first, level, p.known)
+  spacing, run = p.cells.spacing, _run(level, p.known)
+  coded = p.coded_before(level.kernel_size)
+  views = [View(first, spacing, coded, channels=run)] if p.step else []
+  before = _run(level, p.start)
+  inputs = slice(before.start - run.start, before.stop - run.start)
+  return Seeing([*views, View(first, spacing, ~coded, inputs, before)], others)
+
+
+def _run(level: Level, known: int) -> slice:
+  """The channels of `LevelInputs` that a network sees which knows the level's first channels."""
+  values = _valued(level, level.channels)
+  return slice(values - _valued(level, known), values + level.features + known)
+
+
+def _valued(level: Level, known: int) -> int:
+  """Of how many channels out of the first ones values are seen."""
+  return min(known, level.value_channels)
+
+
+def _as_written(layer: IntegerLayer, level: Level, known: int) -> IntegerLayer:
+  """A layer whose inputs (features, values and magnitudes) come as `LevelInputs` has them."""
+  features, values = level.features, _valued(level, known)
+  parts = np.split(layer.weights, [features, features + values], axis=2)
   weights = np.concatenate([parts[1][:, :, ::-1], parts[0], parts[2]], axis=2)
-  return [dataclasses.replace(first, weights=weights), *rest]
+  return dataclasses.replace(layer, weights=weights)
 
 
 def exact_log_magnitude(x: np.ndarray) -> np.ndarray:

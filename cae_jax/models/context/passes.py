@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cae_jax.models.exact.cells import PATTERNS, Cells
+from cae_jax.models.exact.cells import PATTERNS, Cells, cells_mask
 from cae_jax.models.exact.layers import Layer
 
 
@@ -26,6 +26,19 @@ class Pass(NamedTuple):
   def cells(self) -> Cells:
     """Its positions."""
     return PATTERNS[self.steps][self.step]
+
+  def coded_before(self, kernel_size: int) -> np.ndarray:
+    """Says at which neighbours its channels were coded before it: bool [kernel_size, kernel_size].
+
+    There are no others at which they were, at any of its positions.
+    """
+    pattern = PATTERNS[self.steps]
+    side = max(cells.stride for cells in pattern)
+    marks = [cells_mask(side, side, cells) for cells in pattern]
+    before = sum(marks[: self.step], np.zeros((side, side), bool))
+    distances = self.cells.spacing * (np.arange(kernel_size) - kernel_size // 2)
+    at = lambda i, j: np.roll(before, (-i, -j), (0, 1))[marks[self.step]].any()
+    return np.array([[at(i, j) for j in distances] for i in distances])
 
 
 class Level(NamedTuple):

@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from cae_jax.models.arrays import depth_to_space, namespace, polynomial, space_to_depth
+from cae_jax.models.arrays import (
+  Map,
+  depth_to_space,
+  namespace,
+  parts,
+  polynomial,
+  space_to_depth,
+)
 from cae_jax.models.convolution import convolve
 from cae_jax.models.units import LMBDA_UNIT, STEP
 
@@ -62,52 +69,67 @@ def steps(log_step: Any, tradeoff: Any, coarse: int) -> Any:
   return in_cells(xp.exp(polynomial(log_step, tradeoff)), coarse) * base_step(tradeoff)
 
 
-def condition(x: Any, log_gain: Any, bias: Any, tradeoff: Any) -> Any:
-  """Applies gains and offsets to x [B, h, w, C]: polynomials [N, C] of trade-offs [B]."""
+def condition(log_gain: Any, bias: Any, tradeoff: Any) -> Part:
+  """Returns what applies gains and offsets to maps: polynomials [N, C] of trade-offs [B]."""
   xp = namespace(log_gain, tradeoff)
-  gain = xp.exp(polynomial(log_gain, tradeoff)).astype(x.dtype)
-  return x * gain + polynomial(bias, tradeoff).astype(x.dtype)
+  gain, offset = xp.exp(polynomial(log_gain, tradeoff)), polynomial(bias, tradeoff)
+  return lambda x: x * gain.astype(x.dtype) + offset.astype(x.dtype)
 
 
 def residual(x: Any, first: Part, second: Part) -> Any:
-  """Adds to x what two convolutions find in it."""
-  return x + second(activation(first(activation(x))))
+  """Adds to x what two convolutions find in it; behind the first there is an activation."""
+  return x + second(first(activation(x)))
 
 
-def synthesise_blocks(
-  y_hat: Any,
-  step: Any,
-  basis: Any,
-  stages: Sequence[Sequence[Part]],
-  last: Part,
-  coarse: int,
-  dtype: Any = np.float32,
+def synthesise_features(
+  y_hat: Any, stages: Sequence[Sequence[Part]], coarse: int, dtype: Any = np.float32
 ) -> Any:
-  """Runs the linear path and the network of `transforms.BlockSynthesis`.
+  """Runs the network of `transforms.BlockSynthesis` but for its last layer.
 
   Args:
     y_hat: [B, h, w, M] in steps.
-    step: [B, 1, 1, M] in grey levels.
-    basis: [768, M].
     stages: parts at 1/16 of the resolution, and at 1/8.
-    last: the part behind them.
     coarse: C.
     dtype: of the network.
   Returns:
-    x_hat [B, 16h, 16w, 3] near [0, 1], not clipped.
+    [B, 2h, 2w, F].
   """
-  xp = namespace(y_hat, step)
-  linear = (y_hat * step) @ (basis.T * (1 / math.sqrt(SAMPLES)))
   h, fine = split_levels(y_hat.astype(dtype), coarse)
-  for stage, parts in enumerate(stages):
+  for stage, stage_parts in enumerate(stages):
     if stage:
-      h = xp.concatenate([depth_to_space(h, 2), fine], axis=-1)
-    for part in parts:
+      h = h.__array_namespace__().concatenate([depth_to_space(h, 2), fine], axis=-1)
+    for part in stage_parts:
       h = part(h)
     h = activation(h)
+  return h
+
+
+def synthesise_pixels(y_hat: Any, features: Any, step: Any, linear: Part, last: Part) -> Any:
+  """Joins the linear path and the network of `transforms.BlockSynthesis`, block by block.
+
+  Args:
+    y_hat: [B, h, w, M] in steps.
+    features: [B, 2h, 2w, F], of `synthesise_features`.
+    step: [B, 1, 1, M] in grey levels.
+    linear: the block transform, of coefficients in grey levels: [B, h, w, M] -> [B, h, w, 768].
+    last: the network's last layer: [B, 2h, 2w, F] -> [B, 2h, 2w, 192].
+  Returns:
+    x_hat [B, 16h, 16w, 3] near [0, 1], not clipped.
+  """
+  xp = namespace(features, step)
+  blocks = depth_to_space(linear(y_hat * step), BLOCK)
   typical_step = xp.exp(xp.mean(xp.log(step), axis=-1, keepdims=True))
-  correction = depth_to_space(last(h).astype(xp.float32) * typical_step, 8)
-  return 0.5 + (depth_to_space(linear, BLOCK) + correction) / PEAK
+  correction = depth_to_space(last(features).astype(xp.float32) * typical_step, 8)
+  return 0.5 + (blocks + correction) / PEAK
+
+
+def synthesis_matrix(basis: Any) -> Any:
+  """Returns the matrix of the block transform back to pixels: [768, M] -> [M, 768]."""
+  return basis.T * (1 / math.sqrt(SAMPLES))
+
+
+def _keep(x: Any) -> Any:
+  return x
 
 
 class HostTransform:
@@ -123,23 +145,25 @@ class HostTransform:
     """Takes a model's parameters, the transform's name among them, C and its stages' blocks."""
     self.params, self.coarse, self.blocks = _float32(params[name]), coarse, blocks
 
-  def stages(self, tradeoff: np.ndarray) -> list[list[Part]]:
+  def stages(self, tradeoff: np.ndarray, in_parallel: Map) -> list[list[Part]]:
     """Lists the parts of each stage at a trade-off [1]: a convolution, and residual blocks."""
+    conv = lambda params, then=_keep: _conv(params, tradeoff, then, in_parallel)
+
+    def block(params: Mapping[str, Any]) -> Part:
+      first, second = (params[f"ConditionalConv_{n}"] for n in range(2))
+      return lambda x: residual(x, conv(first, activation), conv(second))
+
     stages, number = [], 0
     for stage, count in enumerate(self.blocks):
-      numbers = range(number, number + count)
-      stages.append([self.conv(stage, tradeoff), *(self._block(n, tradeoff) for n in numbers)])
+      blocks = [self.params[f"ResidualBlock_{n}"] for n in range(number, number + count)]
+      stages.append([conv(self.params[f"ConditionalConv_{stage}"]), *map(block, blocks)])
       number += count
     return stages
 
-  def conv(self, number: int, tradeoff: np.ndarray) -> Part:
-    """Returns a convolution beside the residual blocks."""
-    return _conditional_conv(self.params[f"ConditionalConv_{number}"], tradeoff)
-
-  def _block(self, number: int, tradeoff: np.ndarray) -> Part:
-    params = self.params[f"ResidualBlock_{number}"]
-    convs = [_conditional_conv(params[f"ConditionalConv_{n}"], tradeoff) for n in range(2)]
-    return lambda x: residual(x, *convs)
+  def last(self, number: int, tradeoff: np.ndarray, in_parallel: Map = map) -> Part:
+    """Returns one of the convolutions behind the stages, the first of which has number 0."""
+    params = self.params[f"ConditionalConv_{len(self.blocks) + number}"]
+    return _conv(params, tradeoff, _keep, in_parallel)
 
 
 class HostSynthesis(HostTransform):
@@ -150,21 +174,41 @@ class HostSynthesis(HostTransform):
     super().__init__(params, "synthesis", coarse, blocks[::-1])
     self._log_step = np.asarray(params["log_step"], np.float32)
 
-  def __call__(self, y_hat: np.ndarray, tradeoff: np.ndarray) -> np.ndarray:
-    """Turns y_hat [1, h, w, M] in steps at a trade-off [1] into x_hat [1, 16h, 16w, 3]."""
-    last = self.conv(len(self.blocks), tradeoff)
-    return synthesise_blocks(
-      y_hat, self.step(tradeoff), self.params["basis"], self.stages(tradeoff), last, self.coarse
-    )
+  def __call__(
+    self,
+    y_hat: np.ndarray,
+    tradeoff: np.ndarray,
+    finish: Part = _keep,
+    in_parallel: Map = map,
+  ) -> np.ndarray:
+    """Turns y_hat [1, h, w, M] in steps at a trade-off [1] into x_hat [1, 16h, 16w, 3].
+
+    Args:
+      y_hat, tradeoff: of a file.
+      finish: what is done with x_hat, some rows at a time.
+      in_parallel: applies functions to parts of maps.
+    """
+    features = synthesise_features(y_hat, self.stages(tradeoff, in_parallel), self.coarse)
+    step, matrix = self.step(tradeoff), synthesis_matrix(self.params["basis"])
+    last = self.last(0, tradeoff)
+
+    def pixels(rows: slice) -> np.ndarray:
+      inner = features[:, 2 * rows.start : 2 * rows.stop]
+      return finish(synthesise_pixels(y_hat[:, rows], inner, step, lambda y: y @ matrix, last))
+
+    _, height, width, _ = y_hat.shape
+    return np.concatenate(list(in_parallel(pixels, parts(height, width * SAMPLES))), axis=1)
 
   def step(self, tradeoff: np.ndarray) -> np.ndarray:
     """Returns the quantisation steps in grey levels: [1] -> [1, 1, 1, M]."""
     return steps(self._log_step, tradeoff, self.coarse)
 
 
-def _conditional_conv(params: Mapping[str, Any], tradeoff: np.ndarray) -> Part:
-  kernel, log_gain, bias = params["Conv_0"]["kernel"], params["log_gain"], params["bias"]
-  return lambda x: condition(convolve(x, kernel), log_gain, bias, tradeoff)
+def _conv(params: Mapping[str, Any], tradeoff: np.ndarray, then: Part, in_parallel: Map) -> Part:
+  """A conditional convolution, with something that is done to each number behind it."""
+  scale = condition(params["log_gain"], params["bias"], tradeoff)
+  kernel = params["Conv_0"]["kernel"]
+  return lambda x: convolve(x, kernel, lambda part: then(scale(part)), in_parallel)
 
 
 def _float32(params: Any) -> Any:

@@ -18,14 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.models.arrays import space_to_depth
-from cae_jax.models.context.analysis import analyse_blocks
+from cae_jax.models.context.analysis import analyse_blocks, analysis_matrix
 from cae_jax.models.context.synthesis import (
   BLOCK,
   PEAK,
   SAMPLES,
+  activation,
   condition,
   residual,
-  synthesise_blocks,
+  synthesis_matrix,
+  synthesise_features,
+  synthesise_pixels,
 )
 from cae_jax.models.layers import initializer
 
@@ -50,7 +53,7 @@ class ConditionalConv(nn.Module):
     shape = (self.degree + 1, self.features)
     gain = self.param("log_gain", nn.initializers.zeros, shape)
     bias = self.param("bias", nn.initializers.zeros, shape)
-    return condition(x, gain, bias, tradeoff)
+    return condition(gain, bias, tradeoff)(x)
 
 
 class ResidualBlock(nn.Module):
@@ -67,7 +70,8 @@ class ResidualBlock(nn.Module):
       ConditionalConv(x.shape[-1], 3, self.degree, init, self.dtype)
       for init in (nn.initializers.lecun_normal(), small)
     )
-    return residual(x, lambda x: first(x, tradeoff), lambda x: second(x, tradeoff))
+    activated = lambda x: activation(first(x, tradeoff))
+    return residual(x, activated, lambda x: second(x, tradeoff))
 
 
 class BlockAnalysis(nn.Module):
@@ -105,7 +109,7 @@ class BlockAnalysis(nn.Module):
     zeros = nn.initializers.zeros
     sizes = [self.coarse, self.fine] if self.fine else [self.coarse]
     last = [part(ConditionalConv(size, 1, 0, zeros, self.dtype)) for size in sizes]
-    return analyse_blocks(x, basis, stages, last, self.dtype)
+    return analyse_blocks(x, lambda x: x @ analysis_matrix(basis), stages, last, self.dtype)
 
 
 class BlockSynthesis(nn.Module):
@@ -136,7 +140,9 @@ class BlockSynthesis(nn.Module):
       stages.append([part(module) for module in modules])
     zeros = nn.initializers.zeros
     last = part(ConditionalConv(3 * 8**2, 1, kernel_init=zeros, dtype=self.dtype))
-    return synthesise_blocks(y_hat, step, basis, stages, last, self.coarse, self.dtype)
+    features = synthesise_features(y_hat, stages, self.coarse, self.dtype)
+    linear = lambda y: y @ synthesis_matrix(basis)
+    return synthesise_pixels(y_hat, features, step, linear, last)
 
 
 def _orthonormal_init(key: jax.Array, shape: tuple[int, int]) -> jax.Array:

@@ -16,20 +16,20 @@ A unit says what an activation of 1 is worth; weights absorb the units, so only 
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cae_jax.models.arrays import depth_to_space
+from cae_jax.models.arrays import Map, depth_to_space, parts
 from cae_jax.models.exact.layers import SLOPE_SHIFT, Layer, stack_layers
 
 ACTIVATION_MAX = 2**15 - 1
 _WEIGHT_SUM = 2**15  # of the absolute weights of an output
 _MAX_SHIFT = 24
 _BIAS_MAX = 2**29
-# Numbers in the neighbourhoods that are evaluated together: they should stay in the caches.
-_MOST_NUMBERS = 2**18
+_MOST_NUMBERS = 2**18  # in the neighbourhoods of a part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +110,7 @@ def evaluate(
   """
   for i, (layer, spec) in enumerate(zip(layers, specs, strict=True)):
     padded = PaddedMap(_leaky(x) if i else x, spec.kernel_size // 2)
-    y = evaluate_at([layer], tradeoff, padded, np.indices(x.shape[:2]).reshape(2, -1))
+    y = evaluate_at(Seeing([View(layer)]), tradeoff, padded, np.indices(x.shape[:2]).reshape(2, -1))
     x = depth_to_space(y.reshape(*x.shape[:2], -1), spec.upsample)
   return x
 
@@ -134,53 +134,101 @@ class PaddedMap:
     return self.values[self.border : height - self.border, self.border : width - self.border]
 
 
+@dataclasses.dataclass(frozen=True)
+class View:
+  """What a layer takes from a map at some neighbours of a position, the middle among them or not.
+
+  Attributes:
+    layer: that looks around.
+    spacing: of neighbours.
+    where: bool [k, k], which neighbours; all if None.
+    inputs: which of the layer's input channels it takes there.
+    channels: which ones of the map these are.
+  """
+
+  layer: IntegerLayer
+  spacing: int = 1
+  where: np.ndarray | None = None
+  inputs: slice = dataclasses.field(default_factory=lambda: slice(None))
+  channels: slice = dataclasses.field(default_factory=lambda: slice(None))
+
+  @functools.cached_property
+  def distances(self) -> np.ndarray:
+    """[2, K], rows and columns of the neighbours from the middle."""
+    return self.spacing * (np.stack(np.nonzero(self._where)) - len(self._where) // 2)
+
+  @functools.cached_property
+  def matrix(self) -> np.ndarray:
+    """float64 [K * C, F], weights already shifted down."""
+    weights = self.layer.weights[self._where][:, self.inputs]
+    return weights.reshape(-1, len(self.layer.shift)) * 2.0**-self.layer.shift
+
+  @property
+  def _where(self) -> np.ndarray:
+    everywhere = np.ones(self.layer.weights.shape[:2], bool)
+    return everywhere if self.where is None else self.where
+
+
+class Seeing(NamedTuple):
+  """A network of which only the first layer looks around.
+
+  Attributes:
+    views: of that layer; what none of them takes is zero.
+    others: the layers behind it.
+  """
+
+  views: Sequence[View]
+  others: Sequence[IntegerLayer] = ()
+
+
 def evaluate_at(
-  layers: Sequence[IntegerLayer],
+  network: Seeing,
   tradeoff: float,
   padded: PaddedMap,
   positions: np.ndarray,
-  spacing: int = 1,
-  channels: slice = slice(None),
+  in_parallel: Map = map,
 ) -> np.ndarray:
-  """Evaluates a network at some positions of a map; only its first layer looks around.
+  """Evaluates a network at some positions of a map.
 
   Args:
-    layers: the network's.
+    network: to evaluate.
     tradeoff: that the biases depend on.
     padded: the map; its border as wide as the first layer's neighbourhoods reach.
     positions: [2, N], rows and columns.
-    spacing: of neighbours.
-    channels: which ones of the map the network sees.
+    in_parallel: applies a function to parts of the positions.
   Returns:
     float64 [N, F], integers of at most 16 bits.
   """
-  x = padded.values[..., channels]
-  width, depth = x.shape[1:]
-  x = x.reshape(-1, depth)
-  rows, columns = positions + padded.border
-  places = rows * width + columns
-  side = layers[0].weights.shape[0]
-  distances = spacing * (np.arange(side) - side // 2)
-  distances = (distances[:, None] * width + distances).reshape(-1)
-  biases = [layer.rounded_bias(tradeoff) for layer in layers]
-  result = np.empty((len(places), len(biases[-1])))
-  together = -(-_MOST_NUMBERS // (depth * len(distances)))
-  for start in range(0, len(places), together):
-    part = slice(start, start + together)
-    around = x[places[part, None] + distances]
-    result[part] = _products(layers, biases, around.reshape(len(around), -1))
+  views, others = network
+  width, depth = padded.values.shape[1:]
+  x = padded.values.reshape(-1, depth)
+  places = _flat(positions + padded.border, width)
+  around = [(x[:, view.channels], _flat(view.distances, width), view.matrix) for view in views]
+  bias, *biases = [layer.rounded_bias(tradeoff) for layer in (views[0].layer, *others)]
+  result = np.empty((len(places), len(biases[-1] if biases else bias)))
+
+  def fill(part: slice) -> None:
+    products = (x[places[part, None] + d].reshape(-1, len(m)) @ m for x, d, m in around)
+    y = _to_16_bits(functools.reduce(operator.iadd, products), bias)
+    for layer, bias_ in zip(others, biases):
+      y = _to_16_bits(_leaky(y) @ layer.matrix, bias_)
+    result[part] = y
+
+  numbers = max(len(matrix) for _, _, matrix in around)
+  for _ in in_parallel(fill, parts(len(places), numbers, _MOST_NUMBERS)):
+    pass
   return result
 
 
-def _products(layers, biases, x: np.ndarray) -> np.ndarray:
-  """Layers of 1x1: [N, C] of at most 16 bits -> [N, F]."""
-  for i, (layer, bias) in enumerate(zip(layers, biases, strict=True)):
-    if i:
-      x = _leaky(x)
-    x = x @ layer.matrix
-    x += bias
-    np.clip(np.floor(x, out=x), -ACTIVATION_MAX, ACTIVATION_MAX, out=x)
-  return x
+def _flat(positions: np.ndarray, width: int) -> np.ndarray:
+  """Rows and columns [2, N] as places in a map of some width, row by row: [N]."""
+  return positions[0] * width + positions[1]
+
+
+def _to_16_bits(y: np.ndarray, bias: np.ndarray) -> np.ndarray:
+  """Adds the bias to sums [N, F], rounds and clips them, in place."""
+  y += bias
+  return np.clip(np.floor(y, out=y), -ACTIVATION_MAX, ACTIVATION_MAX, out=y)
 
 
 def _leaky(x: np.ndarray) -> np.ndarray:

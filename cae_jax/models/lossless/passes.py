@@ -5,11 +5,12 @@ NumPy, and exact: see `network`.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from cae_jax.models.arrays import Map
 from cae_jax.models.lossless import distribution, linear, network
 from cae_jax.models.lossless.linear import PREDICTION_BITS, Coefficients
 from cae_jax.models.lossless.network import Network
@@ -82,8 +83,6 @@ class Expected(NamedTuple):
 
 # (place, what is expected) -> samples [N]
 CodeSamples = Callable[[Place, Expected], np.ndarray]
-# Applies a function to each item, perhaps to several at the same time; as the built-in map.
-Map = Callable[[Callable, Iterable], Iterable]
 
 
 def side_of(x: np.ndarray, precision: Precision = LOSSLESS, constant: bool = False) -> Side:

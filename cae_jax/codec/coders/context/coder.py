@@ -17,7 +17,7 @@ from cae_jax.codec.coders.context.sides import hyper_side, padded_side
 from cae_jax.coding import rans, sign_hiding
 from cae_jax.images.color import to_uint8
 from cae_jax.images.tiling import pad_to
-from cae_jax.models.arrays import depth_to_space
+from cae_jax.models.arrays import Map, depth_to_space
 from cae_jax.models.configuration import configured
 from cae_jax.models.context.analysis import HostAnalysis
 from cae_jax.models.context.look import moved
@@ -76,13 +76,14 @@ class Coder:
   def _host_synthesis(self) -> HostSynthesis:
     return HostSynthesis(self._arrays, self._settings.levels[0].channels, self._settings.blocks)
 
-  def analyse(self, image: np.ndarray) -> np.ndarray:
+  def analyse(self, image: np.ndarray, in_parallel: Map = map) -> np.ndarray:
     """Analyses uint8 [H, W, 3]: y [h, w, M] float32 in grey levels, h = ceil(H / 16)."""
     if not self.works_on_host:
       return self.compiled.analyse(image)
     height, width = (-(-side // BLOCK) for side in image.shape[:2])
     x = pad_to(image, BLOCK * self._with_margin(height), BLOCK * self._with_margin(width))
-    return self._host_analysis(x[None].astype(np.float32) / 255)[0, :height, :width]
+    x = x[None].astype(np.float32) / 255
+    return self._host_analysis(x, in_parallel)[0, :height, :width]
 
   def refine(
     self, image: np.ndarray, y: np.ndarray, rate_level: int
@@ -98,12 +99,13 @@ class Coder:
     rate_level: int,
     aim: np.ndarray | None = None,
     masks: np.ndarray | None = None,
+    in_parallel: Map = map,
   ) -> Coded:
     """Encodes latents at a rate level from 0 to 4096; see `Encoder.encode`."""
-    return self.encoder.encode(y, rate_level, aim, masks)
+    return self.encoder.encode(y, rate_level, aim, masks, in_parallel)
 
   def decode(
-    self, section: bytes, shape: tuple[int, int], rate_level: int
+    self, section: bytes, shape: tuple[int, int], rate_level: int, in_parallel: Map = map
   ) -> tuple[list[np.ndarray], np.ndarray]:
     """Decodes what `encode` has written: symbols and y_hat, for h x w latent positions.
 
@@ -111,19 +113,25 @@ class Coder:
       BitstreamError: the section is damaged.
     """
     decoder = rans.Decoder(section)
-    symbols, levels = self._decode(decoder, shape, rate_level, len(self._settings.levels))
+    depth = len(self._settings.levels)
+    symbols, levels = self._decode(decoder, shape, rate_level, depth, in_parallel)
     decoder.finish()
     return symbols, functools.reduce(join_levels, levels)
 
   def decode_coarse(
-    self, section: bytes, shape: tuple[int, int], rate_level: int
+    self, section: bytes, shape: tuple[int, int], rate_level: int, in_parallel: Map = map
   ) -> tuple[list[np.ndarray], np.ndarray]:
     """Decodes the coarse latents only: symbols, and y_hat [h, w, C]; raises as `decode`."""
-    symbols, levels = self._decode(rans.Decoder(section), shape, rate_level, 1)
+    symbols, levels = self._decode(rans.Decoder(section), shape, rate_level, 1, in_parallel)
     return symbols, levels[0]
 
   def _decode(
-    self, decoder: rans.Decoder, shape: tuple[int, int], rate_level: int, depth: int
+    self,
+    decoder: rans.Decoder,
+    shape: tuple[int, int],
+    rate_level: int,
+    depth: int,
+    in_parallel: Map,
   ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Symbols, and y_hat of the first `depth` levels."""
     z_shape = (*map(hyper_side, shape), self._settings.hyper_channels)
@@ -135,7 +143,7 @@ class Coder:
       symbols.append(sign_hiding.decode(decoder, indexes, self._passes.magnitudes))
       return symbols[-1]
 
-    levels = self._passes.run(z_hat, shape, rate_level, code_pass)
+    levels = self._passes.run(z_hat, shape, rate_level, code_pass, in_parallel)
     return symbols, list(itertools.islice(levels, depth))
 
   def preview(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
@@ -158,15 +166,16 @@ class Coder:
       vars(other).pop(made, None)
     return other
 
-  def synthesise(self, y_hat: np.ndarray, rate_level: int) -> np.ndarray:
+  def synthesise(self, y_hat: np.ndarray, rate_level: int, in_parallel: Map = map) -> np.ndarray:
     """Synthesises y_hat [h, w, M] in steps: uint8 [16h, 16w, 3]."""
     if not self.works_on_host:
       return self.compiled.synthesise(y_hat, rate_level)
     height, width = y_hat.shape[:2]
     # Beyond the border is more of the same: zeros, a grey, would show at its edges.
     y_hat = pad_to(y_hat, self._with_margin(height), self._with_margin(width))
-    x = self._host_synthesis(y_hat[None], self._passes.tradeoffs(rate_level))[0]
-    return to_uint8(255 * x)[: BLOCK * height, : BLOCK * width]
+    tradeoffs = self._passes.tradeoffs(rate_level)
+    x = self._host_synthesis(y_hat[None], tradeoffs, lambda x: to_uint8(255 * x), in_parallel)[0]
+    return x[: BLOCK * height, : BLOCK * width]
 
   def _with_margin(self, side: int) -> int:
     """Latent positions that the transforms are run on, of which they see no end."""

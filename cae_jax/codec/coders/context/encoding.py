@@ -11,6 +11,7 @@ from cae_jax.codec.coders.base import Coded
 from cae_jax.codec.coders.context.passes import Here, Passes
 from cae_jax.codec.coders.context.sides import HYPER
 from cae_jax.coding import rans, sign_hiding
+from cae_jax.models.arrays import Map
 from cae_jax.models.context.analysis import HostAnalysis
 from cae_jax.models.context.passes import Level
 from cae_jax.models.context.synthesis import join_levels, split_levels
@@ -47,6 +48,7 @@ class Encoder:
     rate_level: int,
     aim: np.ndarray | None = None,
     masks: np.ndarray | None = None,
+    in_parallel: Map = map,
   ) -> Coded:
     """Encodes latents at a rate level from 0 to 4096.
 
@@ -54,8 +56,9 @@ class Encoder:
       y: of `analyse`, or of `refine`.
       aim: of `refine`, what the symbols changed for hidden signs should be close to; y if None.
       masks: [h, w] of `masking.classes`, where errors count how much; the same if None.
+      in_parallel: applies a function to parts of a pass.
     """
-    coding = self._code(y, rate_level, aim, masks)
+    coding = self._code(y, rate_level, aim, masks, in_parallel)
     return Coded(rans.encode_parts(coding.parts), coding.symbols, coding.y_hat)
 
   def count_magnitudes(self, y: np.ndarray, rate_level: int) -> np.ndarray:
@@ -67,7 +70,9 @@ class Encoder:
         np.add.at(counts, (indexes, np.minimum(magnitudes, tables.regular_lengths[indexes])), 1)
     return counts
 
-  def _code(self, y: np.ndarray, rate_level: int, aim=None, masks=None) -> _Coding:
+  def _code(
+    self, y: np.ndarray, rate_level: int, aim=None, masks=None, in_parallel: Map = map
+  ) -> _Coding:
     height, width, _ = y.shape
     tradeoff = self._passes.tradeoffs(rate_level)
     levels = functools.partial(split_levels, coarse=self._levels[0].channels)
@@ -106,10 +111,9 @@ class Encoder:
       parts.extend(sign_hiding.parts(coded[-1], groups, indexes, self._passes.magnitudes))
       return coded[-1]
 
-    y_hat = functools.reduce(
-      join_levels, self._passes.run(z_hat, (height, width), rate_level, code_pass)
-    )
-    return _Coding(parts, coded, y_hat)
+    shape = height, width
+    y_hat = self._passes.run(z_hat, shape, rate_level, code_pass, in_parallel)
+    return _Coding(parts, coded, functools.reduce(join_levels, y_hat))
 
   def _cost_of_magnitudes(self, targets, indexes, curvature) -> sign_hiding.Cost:
     """What it costs to code magnitudes in place of `targets`: bits, and distortion in bits.

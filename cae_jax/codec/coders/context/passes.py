@@ -11,12 +11,12 @@ import numpy as np
 
 from cae_jax.codec.coders.arrays import networks_from_arrays
 from cae_jax.coding.tables import CodingTables
-from cae_jax.models.arrays import depth_to_space
-from cae_jax.models.context.exact import LevelInputs, as_written
+from cae_jax.models.arrays import Map, depth_to_space
+from cae_jax.models.context.exact import LevelInputs, seeing_all, seeing_coded
 from cae_jax.models.context.settings import ContextSettings
 from cae_jax.models.exact import integers
 from cae_jax.models.exact.cells import cells_mask
-from cae_jax.models.exact.conditional import FRACTION_BITS, Networks, means_and_indexes
+from cae_jax.models.exact.conditional import FRACTION_BITS, means_and_indexes
 from cae_jax.weights import Weights
 
 RATE_LEVELS = 4096  # evenly from one end of the trade-off to the other
@@ -60,7 +60,15 @@ class Passes:
     self._levels = settings.levels
     self._hyper_layers = settings.hyper_layers
     self._tradeoff_range = settings.tradeoff_range
-    self._networks = _as_written(settings, networks_from_arrays(weights.table("networks")))
+    networks = networks_from_arrays(weights.table("networks"))
+    self._hyper_synthesis = networks["hyper_synthesis"]
+    if "bridge" in networks:
+      self._bridge = seeing_all(networks["bridge"], settings.levels[0])
+    self._passes = {
+      number: seeing_coded(networks[f"context_{number}"], level, p)
+      for level in settings.levels
+      for number, p in level.passes.items()
+    }
     self.magnitudes = CodingTables.from_arrays(weights.table("sizes"))
     self.prior = CodingTables.from_arrays(weights.table("prior"))
 
@@ -74,7 +82,12 @@ class Passes:
     return np.full(1, self.tradeoff(rate_level), np.float32)
 
   def run(
-    self, z_hat: np.ndarray, shape: tuple[int, int], rate_level: int, code_pass: CodePass
+    self,
+    z_hat: np.ndarray,
+    shape: tuple[int, int],
+    rate_level: int,
+    code_pass: CodePass,
+    in_parallel: Map = map,
   ) -> Iterator[np.ndarray]:
     """Runs all passes over h x w latent positions.
 
@@ -83,32 +96,28 @@ class Passes:
       shape: h, w.
       rate_level: of the file.
       code_pass: codes or decodes the symbols of a pass.
+      in_parallel: applies a function to parts of a pass.
     Yields:
       y_hat of each level in steps, [h, w, C] and [2h, 2w, F] float32.
     """
     tradeoff = self.tradeoff(rate_level)
-    features = integers.evaluate(
-      self._networks["hyper_synthesis"], self._hyper_layers, tradeoff, z_hat
-    )
+    features = integers.evaluate(self._hyper_synthesis, self._hyper_layers, tradeoff, z_hat)
     for depth, level in enumerate(self._levels):
-      inputs = LevelInputs(level, features)
-      y_hat = self._run_level(depth, inputs, shape, tradeoff, code_pass)
+      inputs = LevelInputs(level, features, tradeoff, in_parallel)
+      y_hat = self._run_level(depth, inputs, shape, code_pass)
       yield y_hat * np.float32(2.0**-FRACTION_BITS)
-      if depth + 1 < len(self._levels):
-        positions = np.indices(shape).reshape(2, -1)
-        features = inputs.evaluate(self._networks["bridge"], tradeoff, level.channels, positions)
+      if level is not self._levels[-1]:
+        features = inputs.evaluate(self._bridge, np.indices(shape).reshape(2, -1))
         features = depth_to_space(features.reshape(*shape, -1), 2)
         shape = features.shape[:2]
 
-  def _run_level(self, depth, inputs: LevelInputs, shape, tradeoff, code_pass) -> np.ndarray:
+  def _run_level(self, depth, inputs: LevelInputs, shape, code_pass) -> np.ndarray:
     """The passes of one level: int32 [h, w, C] in sixteenths of a step."""
     level, (height, width) = self._levels[depth], shape
     y_hat = np.zeros((height, width, level.channels), np.int32)
     for number, p in level.passes.items():
       positions = np.stack(np.nonzero(cells_mask(height, width, p.cells)))
-      network = self._networks[f"context_{number}"]
-      outputs = inputs.evaluate(network, tradeoff, p.known, positions, p.cells.spacing)
-      latents, indexes = means_and_indexes(outputs)
+      latents, indexes = means_and_indexes(inputs.evaluate(self._passes[number], positions))
       large = np.abs(latents) >= _LARGE_MEAN
       indexes[large] = np.maximum(indexes[large], _LEAST_TABLE)
       coded = indexes >= _SILENT_TABLES
@@ -118,17 +127,3 @@ class Passes:
       inputs.write(p, positions, latents)
       y_hat[positions[0], positions[1], here.channels] = latents
     return y_hat
-
-
-def _as_written(settings: ContextSettings, networks: Networks) -> Networks:
-  """Networks that take their inputs as `LevelInputs` has them."""
-  coarse = settings.levels[0]
-  known = {"bridge": (coarse, coarse.channels)} | {
-    f"context_{number}": (level, p.known)
-    for level in settings.levels
-    for number, p in level.passes.items()
-  }
-  return {
-    name: as_written(layers, *known[name]) if name in known else layers
-    for name, layers in networks.items()
-  }
