@@ -88,7 +88,8 @@ def test_some_positions_and_channels_of_a_map(monkeypatch, cells):
   )
   x = inputs(shape=(24, 8, 9))
   rows, columns = positions = np.stack(np.nonzero(cells_mask(24, 8, cells)))
-  padded, seen = integers.PaddedMap(x, 2 * cells.spacing), slice(4, 7)
+  padded, seen = integers.PaddedMap(x.shape, 2 * cells.spacing), slice(4, 7)
+  padded.write(None, slice(None), x)
   first, *others = layers
   # All at once, or the neighbours in two parts.
   some = np.random.default_rng(0).random(first.weights.shape[:2]) < 0.5
@@ -106,6 +107,38 @@ def test_some_positions_and_channels_of_a_map(monkeypatch, cells):
   found = np.zeros((1, 24, 8, 6))
   found[0, rows, columns] = y / 64
   np.testing.assert_allclose(at_cells(found, cells), expected, atol=0.1)
+
+
+@pytest.mark.parametrize(
+  ("largest", "types"),
+  [
+    (100, {np.float32}),
+    (900, {np.float32}),  # row by row
+    (2000, {np.float32, np.float64}),
+    (32767, {np.float64}),
+  ],
+)
+def test_the_faster_type_is_taken_where_it_is_exact(largest, types):
+  rng = np.random.default_rng(largest)
+  kernel = rng.normal(size=(3, 3, 40, 8))
+  kernel[0] /= 8
+  units = np.full(8, 16.0)
+  layer = integers.quantize_layer(kernel, rng.normal(size=(3, 8)), np.ones(40), units)
+  padded = integers.PaddedMap((6, 7, 40), 1)
+  padded.write(None, slice(None), rng.integers(-largest, largest + 1, (6, 7, 40)))
+  view = integers.View(layer)
+  chosen = list(integers._exactly([view], padded))
+  assert {dtype for _, dtype in chosen} == types
+  assert sum(each.where.sum() if each.where is not None else 9 for each, _ in chosen) == 9
+  assert (len(chosen) == 1) == (largest == 100)
+  positions = np.indices((6, 7)).reshape(2, -1)
+  found = integers.evaluate_at(integers.Seeing([view]), 0.5, padded, positions)
+  x = np.asarray(padded.values, np.int64)
+  around = [x[i : i + 6, j : j + 7].reshape(42, -1) for i in range(3) for j in range(3)]
+  totals = np.concatenate(around, axis=1) @ layer.weights.reshape(-1, 8).astype(np.int64)
+  bias = np.round(layer.rounded_bias(0.5) * 2.0**layer.shift).astype(np.int64)
+  expected = np.clip((totals + bias) >> layer.shift, -32767, 32767)
+  np.testing.assert_array_equal(found, expected)
 
 
 def test_sums_stay_exact_for_the_largest_inputs():

@@ -10,6 +10,7 @@ from cae_jax.codec.lossless.side import flat, flat_tables
 from cae_jax.coding import rans
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.tables import CodingTables, tables_from_frequencies, tables_from_pmfs
+from cae_jax.models.exact.products import check_products
 from cae_jax.models.lossless import distribution, linear, network, passes
 from cae_jax.models.lossless.linear import Coefficients
 from cae_jax.models.lossless.passes import Expected, Map, Place, Precision
@@ -31,7 +32,7 @@ class TileCoder:
   """
 
   def __init__(self, weights: Weights):
-    network.check_products()
+    check_products()
     self._networks = network.networks_of(weights.params)
     self._tables = tables_from_arrays(weights.table("distribution"))
     self._biases = bool(weights.config.get("biases", False))

@@ -103,23 +103,20 @@ class LevelInputs:
     self._values = _valued(level, level.channels)
     reach = max(p.cells.spacing for p in level.passes.values()) * (level.kernel_size // 2)
     reach = max(reach, _BRIDGE_REACH)
-    empty = np.zeros((*features.shape[:2], self._values + level.features + level.channels))
-    self._map = PaddedMap(empty, reach)
-    self._map.inside()[..., self._values : self._values + level.features] = features
+    height, width, count = features.shape
+    self._map = PaddedMap((height, width, self._values + count + level.channels), reach)
+    self._map.write(None, slice(self._values, self._values + count), features)
 
   def write(self, p: Pass, positions: np.ndarray, latents: np.ndarray) -> None:
     """Writes what pass p has coded at positions [2, N]: [N, C] in sixteenths of a step."""
-    seen = self._map.inside()
-    rows, columns = positions
     latents = np.clip(latents, -integers.ACTIVATION_MAX, integers.ACTIVATION_MAX)
-    first_magnitude = self._values + self._level.features
-    seen[rows, columns, first_magnitude + p.start : first_magnitude + p.stop] = exact_log_magnitude(
-      latents
-    )
+    first = self._values + self._level.features
+    magnitudes = slice(first + p.start, first + p.stop)
+    self._map.write(positions, magnitudes, exact_log_magnitude(latents))
     stop = min(p.stop, self._values)
     if p.start < stop:
-      places = slice(self._values - stop, self._values - p.start)
-      seen[rows, columns, places] = latents[:, : stop - p.start][:, ::-1]
+      values = slice(self._values - stop, self._values - p.start)
+      self._map.write(positions, values, latents[:, : stop - p.start][:, ::-1])
 
   def evaluate(self, network: Seeing, positions: np.ndarray) -> np.ndarray:
     """Evaluates a network of the level at positions [2, N]; see `integers.evaluate_at`."""
@@ -142,10 +139,13 @@ def seeing_coded(layers: Sequence[IntegerLayer], level: Level, p: Pass) -> Seein
   first = _as_written(first, level, p.known)
   spacing, run = p.cells.spacing, _run(level, p.known)
   coded = p.coded_before(level.kernel_size)
-  views = [View(first, spacing, coded, channels=run)] if p.step else []
   before = _run(level, p.start)
   inputs = slice(before.start - run.start, before.stop - run.start)
-  return Seeing([*views, View(first, spacing, ~coded, inputs, before)], others)
+  views = (
+    View(first, spacing, coded, channels=run),
+    View(first, spacing, ~coded, inputs, before),
+  )
+  return Seeing([view for view in views if view.distances.size], others)
 
 
 def _run(level: Level, known: int) -> slice:
@@ -169,15 +169,15 @@ def _as_written(layer: IntegerLayer, level: Level, known: int) -> IntegerLayer:
 
 def exact_log_magnitude(x: np.ndarray) -> np.ndarray:
   """Evaluates `context.log_magnitude` of sixteenths, at most 16 bits, in 1/256."""
-  return _LOG_MAGNITUDES[np.abs(x)]
+  return _LOG_MAGNITUDES.take(np.abs(x))
 
 
 def _log_magnitudes() -> np.ndarray:
-  """[2^15], for each magnitude in sixteenths: the leading bit's place and the rest."""
+  """float64 [2^15], for each magnitude in sixteenths: the leading bit's place and the rest."""
   magnitude = (1 << FRACTION_BITS) + np.arange(integers.ACTIVATION_MAX + 1)
   exponent = np.frexp(magnitude)[1] - 1
   mantissa = (magnitude << _LOG_BITS >> exponent) - (1 << _LOG_BITS)
-  return ((exponent - FRACTION_BITS) << _LOG_BITS) + mantissa
+  return (((exponent - FRACTION_BITS) << _LOG_BITS) + mantissa).astype(np.float64)
 
 
 _LOG_MAGNITUDES = _log_magnitudes()

@@ -3,10 +3,12 @@
 An entropy coder needs the decoder to compute the very probabilities of the encoder. Floating-point
 networks do not promise that: sums depend on their order, and so on device, compiler, batch and
 threads. Here activations are 16-bit integers and weights integers whose absolute values sum to at
-most 2^15 for each output. NumPy evaluates them on the host, beside the entropy coder, as float64:
+most 2^15 for each output. NumPy evaluates them on the host, beside the entropy coder, as floats:
 
 * all partial sums of products, and the bias, are integers below 2^32, of which float64 holds every
   one: a matrix product is exact in whatever order it sums;
+* mostly they are below 2^24, and float32, twice as fast, holds every one; whether they are follows
+  from the weights and the range of the values at hand (`_exactly`);
 * scaling by a power of two is exact too, and so are the rounding and clipping that bring the result
   to 16 bits again.
 
@@ -16,8 +18,7 @@ A unit says what an activation of 1 is worth; weights absorb the units, so only 
 
 import dataclasses
 import functools
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ ACTIVATION_MAX = 2**15 - 1
 _WEIGHT_SUM = 2**15  # of the absolute weights of an output
 _MAX_SHIFT = 24
 _BIAS_MAX = 2**29
+_FLOAT32_MAX = 2**24  # of integers that float32 holds, every one
 _MOST_NUMBERS = 2**18  # in the neighbourhoods of a part
 
 
@@ -109,29 +111,46 @@ def evaluate(
     float64 [h * r, w * r, F] of integers in the last layer's units, of at most 16 bits.
   """
   for i, (layer, spec) in enumerate(zip(layers, specs, strict=True)):
-    padded = PaddedMap(_leaky(x) if i else x, spec.kernel_size // 2)
+    padded = PaddedMap(x.shape, spec.kernel_size // 2)
+    padded.write(None, slice(None), _leaky(x) if i else x)
     y = evaluate_at(Seeing([View(layer)]), tradeoff, padded, np.indices(x.shape[:2]).reshape(2, -1))
     x = depth_to_space(y.reshape(*x.shape[:2], -1), spec.upsample)
   return x
 
 
 class PaddedMap:
-  """A map [h, w, C] of activations with zeros around it.
+  """A map [h, w, C] of activations, integers of at most 16 bits, with zeros around it.
 
   Attributes:
     border: how many zeros there are on each side.
-    values: [h + 2 border, w + 2 border, C] float64.
+    values: [h + 2 border, w + 2 border, C] float32.
+    low, high: [C] float64, between which the values of each channel are, and zero.
   """
 
-  def __init__(self, x: np.ndarray, border: int):
-    margin = (border, border), (border, border), (0, 0)
+  def __init__(self, shape: tuple[int, int, int], border: int):
+    """Begins with zeros."""
+    height, width, channels = shape
     self.border = border
-    self.values = np.pad(np.clip(x, -ACTIVATION_MAX, ACTIVATION_MAX).astype(np.float64), margin)
+    self.values = np.zeros((height + 2 * border, width + 2 * border, channels), np.float32)
+    self.low, self.high = np.zeros((2, channels))
 
-  def inside(self) -> np.ndarray:
-    """Returns the map itself, to write to."""
+  def write(self, positions: Any, channels: slice, values: np.ndarray) -> None:
+    """Writes values, clipped to 16 bits, to some channels.
+
+    Args:
+      positions: rows and columns [2, N]; all positions if None.
+      channels: C of them.
+      values: [N, C], or [h, w, C].
+    """
+    values = np.clip(values, -ACTIVATION_MAX, ACTIVATION_MAX)
     height, width, _ = self.values.shape
-    return self.values[self.border : height - self.border, self.border : width - self.border]
+    inside = self.values[self.border : height - self.border, self.border : width - self.border]
+    rows, columns = (slice(None), slice(None)) if positions is None else positions
+    inside[rows, columns, channels] = values
+    if values.size:
+      each = tuple(range(values.ndim - 1))
+      np.minimum(self.low[channels], values.min(each), out=self.low[channels])
+      np.maximum(self.high[channels], values.max(each), out=self.high[channels])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,9 +178,35 @@ class View:
 
   @functools.cached_property
   def matrix(self) -> np.ndarray:
-    """float64 [K * C, F], weights already shifted down."""
-    weights = self.layer.weights[self._where][:, self.inputs]
-    return weights.reshape(-1, len(self.layer.shift)) * 2.0**-self.layer.shift
+    """float32 [K * C, F], weights already shifted down."""
+    weights = self._weights.reshape(-1, len(self.layer.shift))
+    return np.ldexp(weights, -self.layer.shift)
+
+  @functools.cached_property
+  def rows(self) -> list["View"]:
+    """What it sees in each row of the neighbourhood by itself."""
+    masks = self._where * np.eye(len(self._where), dtype=bool)[..., None]
+    return [dataclasses.replace(self, where=mask) for mask in masks if mask.any()]
+
+  def largest_sum(self, low: np.ndarray, high: np.ndarray) -> float:
+    """Returns how large a sum of some of the products can be, not shifted down.
+
+    Args:
+      low, high: [C], between which the map's values are, and zero.
+    """
+    up, down = self._weight_sums
+    return max((high @ up - low @ down).max(), (high @ down - low @ up).max())
+
+  @functools.cached_property
+  def _weight_sums(self) -> np.ndarray:
+    """float64 [2, C, F], sums of the positive and of the negative weights over neighbours."""
+    signed = np.maximum(self._weights, 0), np.maximum(-self._weights, 0)
+    return np.stack([weights.sum(0, np.float64) for weights in signed])
+
+  @property
+  def _weights(self) -> np.ndarray:
+    """float32 [K, C, F]."""
+    return self.layer.weights[self._where][:, self.inputs]
 
   @property
   def _where(self) -> np.ndarray:
@@ -200,24 +245,45 @@ def evaluate_at(
     float64 [N, F], integers of at most 16 bits.
   """
   views, others = network
-  width, depth = padded.values.shape[1:]
+  _, width, depth = padded.values.shape
   x = padded.values.reshape(-1, depth)
   places = _flat(positions + padded.border, width)
-  around = [(x[:, view.channels], _flat(view.distances, width), view.matrix) for view in views]
+  around: list[tuple[np.ndarray, ...]] = [
+    (x[:, view.channels], _flat(view.distances, width), view.matrix.astype(dtype, copy=False))
+    for view, dtype in _exactly(views, padded)
+  ]
   bias, *biases = [layer.rounded_bias(tradeoff) for layer in (views[0].layer, *others)]
   result = np.empty((len(places), len(biases[-1] if biases else bias)))
 
   def fill(part: slice) -> None:
-    products = (x[places[part, None] + d].reshape(-1, len(m)) @ m for x, d, m in around)
-    y = _to_16_bits(functools.reduce(operator.iadd, products), bias)
-    for layer, bias_ in zip(others, biases):
-      y = _to_16_bits(_leaky(y) @ layer.matrix, bias_)
+    total = np.zeros((part.stop - part.start, len(bias)))
+    for seen, distances, matrix in around:
+      inputs = seen[places[part, None] + distances].reshape(-1, len(matrix))
+      total += inputs.astype(matrix.dtype, copy=False) @ matrix
+    y = _to_16_bits(total, bias)
+    for layer, other_bias in zip(others, biases):
+      y = _to_16_bits(_leaky(y) @ layer.matrix, other_bias)
     result[part] = y
 
   numbers = max(len(matrix) for _, _, matrix in around)
   for _ in in_parallel(fill, parts(len(places), numbers, _MOST_NUMBERS)):
     pass
   return result
+
+
+def _exactly(views: Sequence[View], padded: PaddedMap) -> Iterator[tuple[View, type]]:
+  """Finds views that see the same together, and for each the faster type that its sums fit into.
+
+  Whatever the order of a sum: float32 holds all integers up to 2^24, and float64 those up to 2^53.
+  """
+  fits = lambda view: (
+    view.largest_sum(padded.low[view.channels], padded.high[view.channels]) <= _FLOAT32_MAX
+  )
+  for view in views:
+    if fits(view):
+      yield view, np.float32
+    else:
+      yield from ((row, np.float32 if fits(row) else np.float64) for row in view.rows)
 
 
 def _flat(positions: np.ndarray, width: int) -> np.ndarray:
@@ -228,11 +294,14 @@ def _flat(positions: np.ndarray, width: int) -> np.ndarray:
 def _to_16_bits(y: np.ndarray, bias: np.ndarray) -> np.ndarray:
   """Adds the bias to sums [N, F], rounds and clips them, in place."""
   y += bias
-  return np.clip(np.floor(y, out=y), -ACTIVATION_MAX, ACTIVATION_MAX, out=y)
+  np.floor(y, out=y)
+  np.maximum(y, -ACTIVATION_MAX, out=y)  # np.clip takes longer
+  return np.minimum(y, ACTIVATION_MAX, out=y)
 
 
 def _leaky(x: np.ndarray) -> np.ndarray:
-  return np.maximum(x, np.floor(x * 2.0**-SLOPE_SHIFT))
+  low = x * 2.0**-SLOPE_SHIFT
+  return np.maximum(x, np.floor(low, out=low), out=low)
 
 
 def calibrate_stack(

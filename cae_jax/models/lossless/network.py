@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cae_jax.backend import BackendError
 from cae_jax.errors import UsageError
 
 # Inputs and activations are kept as integers; 1 stands for 1 / 16.
@@ -28,7 +27,6 @@ ERRORS = 8  # neighbours whose errors are seen
 # Networks: of the finest level, and of all others; these know the second level from the rest.
 SETS = LEVELS = 2
 _PHASES = _CHANNELS = 3
-_CHECKED = 192  # products of a sum in the check of these
 # Classes of steps: the first ones of each but the first.
 STEP_CLASSES = np.array([2, 4, 6, 10, 18])
 STEPS = len(STEP_CLASSES) + 1
@@ -317,26 +315,6 @@ def _network_of(params: Mapping[str, Any]) -> Network:
 
 def _exact_layer(weights: Any, bias: Any) -> Layer:
   return quantize(np.asarray(weights, np.float32), np.asarray(bias, np.float32), NUMPY)
-
-
-def check_products() -> None:
-  """Makes sure that products of matrices are exact here, as all of coding relies on.
-
-  Raises:
-    BackendError: NumPy's library rounds sums of integers that float32 or float64 can hold.
-  """
-  rng = np.random.default_rng(0)
-  for dtype, bits in ((np.float32, 24), (np.float64, 53)):
-    most = int(np.sqrt(2.0**bits / _CHECKED))
-    a, b = (
-      rng.integers(-most, most + 1, (64, _CHECKED)),
-      rng.integers(-most, most + 1, (_CHECKED, 48)),
-    )
-    if ((a.astype(dtype) @ b.astype(dtype)) != a @ b).any():
-      raise BackendError(
-        f"products of {np.dtype(dtype).name} matrices are not exact in this NumPy ({np.__version__}"
-        "), perhaps by a setting that trades exactness for speed; turn that off"
-      )
 
 
 def check_sums(weights: np.ndarray, bias: np.ndarray, input_max: float) -> None:

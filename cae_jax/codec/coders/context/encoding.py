@@ -98,14 +98,15 @@ class Encoder:
       means = means * np.float32(2.0**-FRACTION_BITS)
       targets = here.take(steps) - means
       weight = 0 if masks is None else here.take(maps)
-      zones = dead_zones[weight, indexes, here.units]
+      units = here.units()
+      zones = dead_zones[weight, indexes, units]
       symbols = dead_zone_rounding(targets, zones).astype(np.int32)
       groups = sign_hiding.group_numbers(indexes, self._passes.magnitudes)
       if aim is not None:
         targets = here.take(aims) - means
       negative = np.where(symbols, symbols, targets) < 0
       along = np.where(negative, -targets, targets)
-      curvature = curvatures[weight, here.units]
+      curvature = curvatures[weight, units]
       cost = self._cost_of_magnitudes(along, indexes, curvature)
       coded.append(sign_hiding.hide_signs(symbols, groups, targets, cost))
       parts.extend(sign_hiding.parts(coded[-1], groups, indexes, self._passes.magnitudes))

@@ -17,6 +17,7 @@ from cae_jax.models.context.settings import ContextSettings
 from cae_jax.models.exact import integers
 from cae_jax.models.exact.cells import cells_mask
 from cae_jax.models.exact.conditional import FRACTION_BITS, means_and_indexes
+from cae_jax.models.exact.products import check_products
 from cae_jax.weights import Weights
 
 RATE_LEVELS = 4096  # evenly from one end of the trade-off to the other
@@ -30,13 +31,26 @@ _LEAST_TABLE = 7
 
 
 class Here(NamedTuple):
-  """Where symbols of a pass are, as what they are taken from; `units` are the channels of each."""
+  """Where symbols of a pass are.
+
+  Attributes:
+    level: 0 for the coarse one.
+    channels: of the level.
+    positions: [2, N].
+    coded: bool [N, C], whether there is a symbol.
+    first: the first of the channels among those of all levels.
+  """
 
   level: int
   channels: slice
   positions: np.ndarray
   coded: np.ndarray
-  units: np.ndarray
+  first: int
+
+  def units(self) -> np.ndarray:
+    """Returns the symbols' channels, [K], among those of all levels."""
+    count = self.channels.stop - self.channels.start
+    return np.broadcast_to(self.first + np.arange(count), self.coded.shape)[self.coded]
 
   def take(self, levels: Sequence[np.ndarray]) -> np.ndarray:
     """Takes the symbols' values, [K], of arrays [h, w, C] of each level."""
@@ -57,6 +71,7 @@ class Passes:
   """
 
   def __init__(self, settings: ContextSettings, weights: Weights):
+    check_products()
     self._levels = settings.levels
     self._hyper_layers = settings.hyper_layers
     self._tradeoff_range = settings.tradeoff_range
@@ -121,8 +136,7 @@ class Passes:
       large = np.abs(latents) >= _LARGE_MEAN
       indexes[large] = np.maximum(indexes[large], _LEAST_TABLE)
       coded = indexes >= _SILENT_TABLES
-      units = np.broadcast_to(level.first + np.arange(p.start, p.stop), indexes.shape)[coded]
-      here = Here(depth, slice(p.start, p.stop), positions, coded, units)
+      here = Here(depth, slice(p.start, p.stop), positions, coded, level.first + p.start)
       latents[coded] += code_pass(here, indexes[coded], latents[coded]) << FRACTION_BITS
       inputs.write(p, positions, latents)
       y_hat[positions[0], positions[1], here.channels] = latents
