@@ -205,20 +205,23 @@ def test_sums_that_float32_cannot_hold_are_refused():
     network.check_sums(weights, np.zeros(2), network.ACTIVATION_MAX)
 
 
+@pytest.mark.parametrize("largest", [255, 65535])
 @pytest.mark.parametrize("phase", PHASES)
-def test_context_is_the_same_from_numpy_and_jax(phase):
+def test_context_is_the_same_from_numpy_and_jax(phase, largest):
+  """NumPy looks up activities and sizes of errors where they are of 8 bits."""
   rng = np.random.default_rng(phase.plane)
-  spread = rng.choice([0, 1, 10, 255], 400)
-  values = rng.integers(-spread, spread + 1, (len(phase.neighbours), 3, 400)) % 256
+  spread = rng.choice([0, 1, 10, largest], 400)
+  values = rng.integers(-spread, spread + 1, (len(phase.neighbours), 3, 400)) % (largest + 1)
   around = network.Around(
     values.astype(np.float32),
-    rng.integers(-2040, 2041, (network.ERRORS, 3, 400)).astype(np.float32),
+    rng.integers(-8 * largest, 8 * largest + 1, (network.ERRORS, 3, 400)).astype(np.float32),
     network.base(values.astype(np.float32), network.NUMPY),
     rng.integers(-64, 64, (3, 400)).astype(np.float32),
+    largest,
   )
   ours = network.context(around, network.NUMPY)
-  theirs = jax.jit(lambda a: network.context(network.Around(*a), JAX))(around[:4])
-  for name in network.Context._fields:
-    np.testing.assert_array_equal(getattr(ours, name), np.asarray(getattr(theirs, name)), name)
-  assert np.abs(ours.inputs).max() <= network.FEATURE_MAX
-  np.testing.assert_array_equal(ours.inputs % 1, 0)
+  theirs = jax.jit(lambda a: network.context(network.Around(*a, largest), JAX))(around[:4])
+  jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+  _, inputs = ours
+  assert np.abs(inputs).max() <= network.FEATURE_MAX
+  np.testing.assert_array_equal(inputs % 1, 0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from cae_jax.codec.lossless import filters, plain
+from cae_jax.codec.lossless import filters, forms, plain
 from cae_jax.codec.lossless.plain import decode_plain, encode_plain, estimate_plain
 from cae_jax.coding.errors import BitstreamError
 
@@ -139,20 +139,20 @@ def test_every_form_that_fits_is_undone():
 
 
 def is_undone(byte: int) -> bool:
-  form = plain._Form.from_byte(byte)
+  form = forms.Form.from_byte(byte)
   assert form.to_byte() == byte
   image = IMAGES["16 bits, colours" if form.apart else "drawing"][:19, :23]
   if form.packing:
     image = np.ascontiguousarray(DISC[:19, :23] & ((1 << (8 >> form.packing)) - 1))
   try:
-    plain._check_form(form, image.shape, image.dtype)
+    forms.check(form, image.shape, image.dtype)
   except BitstreamError:
     return False
-  data = plain._to_bytes(image, form)
+  data = forms.to_bytes(image, form)
   if form.packing and form.filter:
     return False  # differences do not fit into fewer bits
-  assert len(data) == plain._byte_count(image.shape, image.dtype, form)
-  np.testing.assert_array_equal(plain._from_bytes(data, image.shape, image.dtype, form), image)
+  assert len(data) == forms.byte_count(image.shape, image.dtype, form)
+  np.testing.assert_array_equal(forms.from_bytes(data, image.shape, image.dtype, form), image)
   return True
 
 

@@ -74,18 +74,21 @@ def find(expected: Expected, precision: Precision, tables: CodingTables) -> Edge
   fractions = fractions // _FRACTION_UNITS[scales] * _FRACTION_UNITS[scales]
   shapes = shapes // _SHAPE_UNIT * _SHAPE_UNIT
   few = np.ravel_multi_index((fractions, scales, shapes), distribution.TABLES)
-  keys = np.stack([few, last, upper])
-  unique, indexes = np.unique(keys, axis=1, return_inverse=True)
-  return Edges(where, upper, last, _tables(unique, tables), indexes.reshape(-1).astype(np.int32))
+  # One number for (table, last integer, whether that is the upper end) sorts as the three do.
+  keys = few << 33 | (last.astype(np.int64) + (1 << 31)) << 1 | upper
+  unique, indexes = np.unique(keys, return_inverse=True)
+  of_tables = unique >> 33, (unique >> 1 & (1 << 32) - 1) - (1 << 31), (unique & 1).astype(bool)
+  return Edges(where, upper, last, _tables(*of_tables, tables), indexes.astype(np.int32))
 
 
 def _floored(x: np.ndarray, step: int) -> np.ndarray:
   return x if step == 1 else x // step
 
 
-def _tables(keys: np.ndarray, tables: CodingTables) -> CodingTables:
-  """Makes a table for each of some (table, last integer, whether that is the upper end): [3, T]."""
-  index, last, upper = keys[0], keys[1], keys[2].astype(bool)
+def _tables(
+  index: np.ndarray, last: np.ndarray, upper: np.ndarray, tables: CodingTables
+) -> CodingTables:
+  """Makes a table for each of some: its index, its last integer, whether that is the upper end."""
   lengths, offsets = tables.regular_lengths[index], tables.offsets[index]
   place = last - offsets
   # Of the slots, those from `start` on stay, as many as `count`; the first or last has the rest.

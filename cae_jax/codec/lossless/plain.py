@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cae_jax.codec.lossless import filters
+from cae_jax.codec.lossless import filters, forms
+from cae_jax.codec.lossless.forms import Form
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.varint import ByteReader, write_varint
 
 MAX_COLOURS = 1 << 16
 DICTIONARY = 1 << 23  # bytes, of LZMA2
 _CONSTANT, _LZMA_AS_IS, _LZMA_LEFT, _STORED, _LZMA, _DEFLATE, _COLOURS = range(7)
-_SECTION = "plain"
 
 # What follows concerns the encoder alone.
 _TRIAL_BYTES = 1 << 16  # of the excerpts by which forms are compared
@@ -31,38 +31,8 @@ _LARGE = 1 << 23  # bytes; here only one form is tried, and without the slow pre
 _SMALL = 1 << 18  # bytes; here probabilities of literals had better learn fast
 
 
-class _Form(NamedTuple):
-  """How samples are laid out as bytes.
-
-  Attributes:
-    filter: of `filters`, NONE to BY_ROW.
-    by_columns: rows and columns change places.
-    less_green: the second channel is taken off the first and the third.
-    packing: log2 of the samples that share a byte, the first in the lowest bits; 0 unless the
-      image is uint8 [H, W, 1].
-    apart: of uint16, all high bytes come first, instead of each low byte and its high one.
-  """
-
-  filter: int = filters.NONE
-  by_columns: bool = False
-  less_green: bool = False
-  packing: int = 0
-  apart: bool = False
-
-  def to_byte(self) -> int:
-    """Packs the form into bits, lowest first: 3, 1, 1, 2, 1."""
-    flags = self.by_columns << 3 | self.less_green << 4 | self.packing << 5 | self.apart << 7
-    return self.filter | flags
-
-  @classmethod
-  def from_byte(cls, byte: int) -> "_Form":
-    """Undoes `to_byte`."""
-    return cls(byte & 7, bool(byte & 8), bool(byte & 16), byte >> 5 & 3, bool(byte & 128))
-
-
-_AS_IS, _LEFT = _Form(), _Form(filters.LEFT)
-_FILTERED = [_Form(kind) for kind in range(5)]
-_BY_COLUMNS = _Form(by_columns=True)
+_FILTERED = [Form(kind) for kind in range(5)]
+_BY_COLUMNS = Form(by_columns=True)
 
 
 def encode_plain(x: np.ndarray) -> bytes:
@@ -75,14 +45,14 @@ def encode_plain(x: np.ndarray) -> bytes:
   """
   x = np.ascontiguousarray(x)
   if (x == x[0, 0]).all():
-    return bytes([_CONSTANT]) + _bytes(x[0, 0])
+    return bytes([_CONSTANT]) + forms.pack(x[0, 0])
   numbered = ((_colours_head(table), indexes) for table, indexes in _colours(x))
   # As it is, too: the finalists of a tiny image may all number its colours.
   return min(_stored(x), _smallest([(b"", x), *numbered]), key=len)
 
 
 def _stored(x: np.ndarray) -> bytes:
-  return bytes([_STORED]) + _bytes(x)
+  return bytes([_STORED]) + forms.pack(x)
 
 
 def estimate_plain(x: np.ndarray) -> int:
@@ -93,13 +63,13 @@ def estimate_plain(x: np.ndarray) -> int:
   """
   excerpt = _excerpt(x, 0)
   parts = x.nbytes / excerpt.nbytes
-  images = [(excerpt, _AS_IS), (excerpt, _Form(filters.PAETH))]
-  images += [(indexes, _AS_IS) for _, indexes in itertools.islice(_colours(excerpt), 1)]
+  images = [(excerpt, forms.AS_IS), (excerpt, Form(filters.PAETH))]
+  images += [(indexes, forms.AS_IS) for _, indexes in itertools.islice(_colours(excerpt), 1)]
 
-  def size(image: np.ndarray, form: _Form) -> int:
-    return len(_lzma(_to_bytes(image, form), 1, preset=1))
+  def size(image: np.ndarray, form: Form) -> int:
+    return len(_lzma(forms.to_bytes(image, form), 1, preset=1))
 
-  def whole(image: np.ndarray, form: _Form) -> float:
+  def whole(image: np.ndarray, form: Form) -> float:
     known = size(image, form)
     if parts == 1:
       return known
@@ -122,7 +92,7 @@ def decode_plain(section: bytes, shape: tuple[int, int, int], dtype: Any) -> np.
   Raises:
     BitstreamError: the section is not one of such an image.
   """
-  reader = ByteReader(section, _SECTION)
+  reader = ByteReader(section, forms.SECTION)
   dtype = np.dtype(dtype)
   if section[:1] == bytes([_COLOURS]):
     return _decode_colours(reader, shape, dtype)
@@ -134,17 +104,19 @@ class _Candidate(NamedTuple):
 
   head: bytes
   x: np.ndarray
-  form: _Form
+  form: Form
 
   def trial_bytes(self) -> float:
     """Estimates the size from an excerpt."""
     excerpt = _excerpt(self.x, 1 if self.form.by_columns else 0)
-    coded = _lzma(_to_bytes(excerpt, self.form), _word(self.x, self.form))
+    coded = _lzma(forms.to_bytes(excerpt, self.form), _word(self.x, self.form))
     return len(self.head) + len(coded) * self.x.nbytes / excerpt.nbytes
 
   def code(self, preset: int) -> bytes:
     """Codes the image, samples by the smallest method."""
-    coded = _sections(self.form, _to_bytes(self.x, self.form), _word(self.x, self.form), preset)
+    coded = _sections(
+      self.form, forms.to_bytes(self.x, self.form), _word(self.x, self.form), preset
+    )
     return self.head + min(_stored(self.x), *coded, key=len)
 
 
@@ -158,19 +130,19 @@ def _smallest(images: Iterable[tuple[bytes, np.ndarray]]) -> bytes:
   return smallest if large else min(smallest, best.code(_SLOW_PRESET), key=len)
 
 
-def _forms(x: np.ndarray) -> list[_Form]:
+def _forms(x: np.ndarray) -> list[Form]:
   """What may suit an image; an image of one channel may be one of numbers of colours."""
-  forms = [*_FILTERED, _BY_COLUMNS]
+  found = [*_FILTERED, _BY_COLUMNS]
   if x.dtype == np.uint16:
-    forms += [form._replace(apart=True) for form in forms]
+    found += [form._replace(apart=True) for form in found]
   if x.shape[2] >= 3:
-    forms += [form._replace(less_green=True) for form in forms]
+    found += [form._replace(less_green=True) for form in found]
   if sum(x.shape[:2]) > filters.MAX_SIDES or _is_strip(x):
-    forms = [form for form in forms if form.filter < filters.PAETH]
+    found = [form for form in found if form.filter < filters.PAETH]
   packing = next((k for k in (3, 2, 1) if int(x.max()) < 1 << (8 >> k)), 0)
   if packing and x.shape[2] == 1 and x.dtype == np.uint8:
-    forms += [form._replace(packing=packing) for form in (_AS_IS, _BY_COLUMNS)]
-  return forms
+    found += [form._replace(packing=packing) for form in (forms.AS_IS, _BY_COLUMNS)]
+  return found
 
 
 def _is_strip(x: np.ndarray) -> bool:
@@ -188,14 +160,14 @@ def _excerpt(x: np.ndarray, axis: int) -> np.ndarray:
   return x.take((starts[:, None] + np.arange(size)).ravel(), axis)
 
 
-def _word(x: np.ndarray, form: _Form) -> int:
+def _word(x: np.ndarray, form: Form) -> int:
   """Bytes after which the same channel comes again."""
   return x.shape[2] * (1 if form.apart else x.itemsize)
 
 
-def _sections(form: _Form, data: bytes, word: int, preset: int) -> Iterator[bytes]:
+def _sections(form: Form, data: bytes, word: int, preset: int) -> Iterator[bytes]:
   """The ways to code samples that are laid out already."""
-  short = {_AS_IS: _LZMA_AS_IS, _LEFT: _LZMA_LEFT}.get(form)
+  short = {forms.AS_IS: _LZMA_AS_IS, forms.LEFT: _LZMA_LEFT}.get(form)
   head = bytes([_LZMA, form.to_byte()]) if short is None else bytes([short])
   yield head + _lzma(data, word, preset)
   if len(data) <= _SMALL:
@@ -281,41 +253,28 @@ def _decode_colours(reader: ByteReader, shape: tuple[int, int, int], dtype: np.d
 
 def _decode_samples(section: bytes, shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
   """An image from a section of any method but _COLOURS."""
-  reader = ByteReader(section, _SECTION)
+  reader = ByteReader(section, forms.SECTION)
   method = reader.read(1, "method")[0]
   if method == _CONSTANT:
-    value = _samples(reader.read(shape[2] * dtype.itemsize, "constant"), dtype)
+    value = forms.unpack(reader.read(shape[2] * dtype.itemsize, "constant"), dtype)
     if reader.rest():
       raise reader.fail("bytes follow a constant")
     return np.full(shape, value)
   if method == _STORED:
     data = reader.rest()
-    return _from_bytes(_exactly(data, _byte_count(shape, dtype, _AS_IS)), shape, dtype, _AS_IS)
+    return forms.from_bytes(
+      _exactly(data, forms.byte_count(shape, dtype, forms.AS_IS)), shape, dtype, forms.AS_IS
+    )
   if method in (_LZMA, _DEFLATE):
-    form = _Form.from_byte(reader.read(1, "form")[0])
-    _check_form(form, shape, dtype)
+    form = Form.from_byte(reader.read(1, "form")[0])
+    forms.check(form, shape, dtype)
   elif method in (_LZMA_AS_IS, _LZMA_LEFT):
-    form = _AS_IS if method == _LZMA_AS_IS else _LEFT
+    form = forms.AS_IS if method == _LZMA_AS_IS else forms.LEFT
   else:
     raise reader.fail(f"unknown method {method}", 0)
   inflate = _undeflate if method == _DEFLATE else _unlzma
-  data = inflate(reader.rest(), _byte_count(shape, dtype, form))
-  return _from_bytes(data, shape, dtype, form)
-
-
-def _check_form(form: _Form, shape: tuple[int, int, int], dtype: np.dtype) -> None:
-  height, width, channels = shape
-  fits = (
-    form.filter <= filters.BY_ROW
-    and (form.filter < filters.PAETH or height + width <= filters.MAX_SIDES)
-    and (channels >= 3 or not form.less_green)
-    and ((channels, dtype) == (1, np.uint8) or not form.packing)
-    and (dtype == np.uint16 or not form.apart)
-  )
-  if not fits:
-    raise BitstreamError(
-      _SECTION, 1, f"the form {form.to_byte()} does not fit {dtype} {list(shape)}"
-    )
+  data = inflate(reader.rest(), forms.byte_count(shape, dtype, form))
+  return forms.from_bytes(data, shape, dtype, form)
 
 
 def _unlzma(data: bytes, size: int) -> bytes:
@@ -323,7 +282,7 @@ def _unlzma(data: bytes, size: int) -> bytes:
   try:
     inflated = inflater.decompress(data, max_length=size + 1)
   except lzma.LZMAError as error:
-    raise BitstreamError(_SECTION, 1, f"the data are damaged: {error}") from error
+    raise BitstreamError(forms.SECTION, 1, f"the data are damaged: {error}") from error
   return _exactly(inflated, size, inflater.eof and not inflater.unused_data)
 
 
@@ -337,82 +296,11 @@ def _undeflate(data: bytes, size: int) -> bytes:
   try:
     inflated = inflater.decompress(data, size + 1)
   except zlib.error as error:
-    raise BitstreamError(_SECTION, 1, f"the data are damaged: {error}") from error
+    raise BitstreamError(forms.SECTION, 1, f"the data are damaged: {error}") from error
   return _exactly(inflated, size, inflater.eof and not inflater.unused_data)
 
 
 def _exactly(data: bytes, size: int, ended: bool = True) -> bytes:
   if len(data) != size or not ended:
-    raise BitstreamError(_SECTION, 1, f"expected {size} bytes of samples and nothing else")
+    raise BitstreamError(forms.SECTION, 1, f"expected {size} bytes of samples and nothing else")
   return data
-
-
-def _byte_count(shape: tuple[int, int, int], dtype: np.dtype, form: _Form) -> int:
-  """Of the samples and, behind them, the kinds of rows."""
-  rows, columns = (shape[1], shape[0]) if form.by_columns else shape[:2]
-  kinds = rows if form.filter == filters.BY_ROW else 0
-  return rows * -(-columns // (1 << form.packing)) * shape[2] * dtype.itemsize + kinds
-
-
-def _to_bytes(x: np.ndarray, form: _Form) -> bytes:
-  if form.less_green:
-    x = x.copy()
-    x[..., :3:2] -= x[..., 1:2]
-  if form.by_columns:
-    x = x.swapaxes(0, 1)
-  x, kinds = filters.predict(x, form.filter)
-  if form.packing:
-    x = _pack(x, form.packing)
-  if form.apart:
-    x = np.stack([x >> 8, x & 255]).astype(np.uint8)
-  return _bytes(x) + kinds.tobytes()
-
-
-def _from_bytes(
-  data: bytes, shape: tuple[int, int, int], dtype: np.dtype, form: _Form
-) -> np.ndarray:
-  """Undoes `_to_bytes`; the image may be written to, unlike the bytes."""
-  rows, columns = (shape[1], shape[0]) if form.by_columns else shape[:2]
-  kinds = np.frombuffer(data, np.uint8)[len(data) - rows :] if form.filter == filters.BY_ROW else ()
-  if len(kinds) and max(kinds) > filters.PAETH:
-    raise BitstreamError(_SECTION, 1, f"a row has filter {max(kinds)}")
-  samples = memoryview(data)[: len(data) - len(kinds)]
-  if form.apart:
-    high, low = np.frombuffer(samples, np.uint8).reshape(2, rows, columns, -1)
-    x = high.astype(np.uint16) << 8 | low
-  else:
-    x = _samples(samples, dtype).reshape(rows, -1, shape[2])
-  if form.packing:
-    x = _unpack(x, form.packing, columns)
-  x = filters.restore(x, form.filter, np.asarray(kinds))
-  if form.by_columns:
-    x = x.swapaxes(0, 1)
-  x = np.require(x, requirements=["C", "W"])
-  if form.less_green:
-    x[..., :3:2] += x[..., 1:2]
-  return x
-
-
-def _pack(x: np.ndarray, packing: int) -> np.ndarray:
-  """[H, W, 1] -> [H, ceil(W / 2^packing), 1]."""
-  count = 1 << packing
-  groups = np.pad(x[..., 0], ((0, 0), (0, -x.shape[1] % count))).reshape(len(x), -1, count)
-  shifts = (np.arange(count) * (8 >> packing)).astype(np.uint8)
-  return np.bitwise_or.reduce(groups << shifts, axis=2)[..., None]
-
-
-def _unpack(x: np.ndarray, packing: int, columns: int) -> np.ndarray:
-  """Undoes `_pack`; [H, W, 1] with W = `columns`."""
-  bits = 8 >> packing
-  shifts = (np.arange(1 << packing) * bits).astype(np.uint8)
-  return (x >> shifts & np.uint8((1 << bits) - 1)).reshape(len(x), -1)[:, :columns, None]
-
-
-def _bytes(x: np.ndarray) -> bytes:
-  """The samples in C order, uint16 with the low byte first."""
-  return x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes()
-
-
-def _samples(data: bytes | memoryview, dtype: np.dtype) -> np.ndarray:
-  """Undoes `_bytes`, flat."""
-  return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False)

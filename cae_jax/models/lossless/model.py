@@ -146,18 +146,17 @@ def phase_outputs(
   """Returns the true samples of a phase [3, N], and what the network `net` says of each."""
   trunk, heads = net
   around, x, errors = _around(blocks, phase)
-  here = network.context(around, JAX)
+  here, inputs = network.context(around, JAX)
   places = x.shape[-1] // len(level)
   bias = network.bias_of(trunk, network.classes_of(level, step, jnp))
-  hidden = network.trunk(trunk, here, jnp.tile(bias.T, places), JAX)
-  begun = network.begin_heads(heads, hidden, JAX)
+  hidden = network.trunk(trunk, inputs, jnp.tile(bias.T, places), JAX)
   predictions = 8 * x - errors
   known: list[Any] = []
   outputs = []
   for c, layers in enumerate(heads):
     base = around.base[c]
     own = network.own_features(predictions[c], base, around.log_sizes[c], here, JAX)
-    raw = network.head(layers, begun[c], jnp.stack(own + known), JAX)
+    raw = network.head(layers, (hidden, jnp.stack(own + known)), JAX)
     outputs.append(network.outputs(raw, predictions[c], here))
     known += network.sample_features(x[c], base, errors[c], here, JAX)
   return _center(blocks["values"], phase), network.Outputs(*map(jnp.stack, zip(*outputs)))

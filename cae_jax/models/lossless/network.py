@@ -46,6 +46,11 @@ _THRESHOLDS = np.ceil(
   3 * _ACTIVITY_NEIGHBOURS * 0.5 * 2.0 ** ((np.arange(1, ACTIVITIES) - 0.5) / 2)
 )
 _LOG_THRESHOLDS = np.ceil(2.0 ** (np.arange(1, 200) / 8))  # of eighths of an octave
+# How many thresholds are reached by each sum there is of 8-bit samples: NumPy looks them up.
+_SUMS = np.arange(1 << 14)
+_ACTIVITIES_OF_SUMS, _LOGARITHMS_OF_SUMS = (
+  np.searchsorted(of, _SUMS, side="right") for of in (_THRESHOLDS, _LOG_THRESHOLDS)
+)
 _OUTPUT_BITS = 10
 _OUTPUT_MAX = 2**13 - 1
 _HALF = np.float32(0.5)
@@ -87,16 +92,14 @@ class Around(NamedTuple):
 
 
 class Context(NamedTuple):
-  """What trunk and heads start from.
+  """What inputs and outputs are in units of.
 
   Attributes:
-    inputs: [F, N], of the trunk.
     activity: [N], index.
     log_activity: [N], in eighths of an octave.
     scale, inverse: [N], of the activity, in sixteenths; and 2^12 over it.
   """
 
-  inputs: Any
   activity: Any
   log_activity: Any
   scale: Any
@@ -108,18 +111,19 @@ def base(values: Any, library: Library) -> Any:
   return library.floor(values[:4].sum(0) * np.float32(0.25) + _HALF)
 
 
-def context(around: Around, library: Library) -> Context:
-  """Inputs of the trunk."""
+def context(around: Around, library: Library) -> tuple[Context, Any]:
+  """Makes what inputs and outputs are in units of, and the trunk's inputs [F, N]."""
   xp = library.xp
   differences = around.values - around.base
   pixels = differences.shape[-1]
   sums = xp.abs(differences[:_ACTIVITY_NEIGHBOURS]).reshape(-1, pixels).sum(0)
-  activity = _count_below(_THRESHOLDS, sums, xp)
+  activity = _count_below(_THRESHOLDS, _ACTIVITIES_OF_SUMS, sums, xp)
   inverse, scale = (xp.asarray(of.astype(np.float32))[activity] for of in (_INVERSES, _SCALES))
   log_activity = 4 * activity.astype(np.float32)
   seen = xp.minimum(log_activity, np.float32(4 * _LARGEST_SEEN))
-  here = Context(None, activity, log_activity, scale, inverse)
-  log_errors = _count_below(_LOG_THRESHOLDS, xp.abs(around.errors).sum(0), xp)  # of 64ths
+  here = Context(activity, log_activity, scale, inverse)
+  sums = xp.abs(around.errors).sum(0)  # of 64ths
+  log_errors = _count_below(_LOG_THRESHOLDS, _LOGARITHMS_OF_SUMS, sums, xp)
   scalars = xp.concatenate(
     [
       (seen - 32)[None],
@@ -133,11 +137,13 @@ def context(around: Around, library: Library) -> Context:
     _in_activities(around.errors, 8, here, library).reshape(-1, pixels),
     _feature(scalars, library),
   ]
-  return here._replace(inputs=xp.concatenate(features))
+  return here, xp.concatenate(features)
 
 
-def _count_below(thresholds: np.ndarray, x: Any, xp: Any) -> Any:
-  """How many of the rising thresholds each number reaches: a logarithm that is exact."""
+def _count_below(thresholds: np.ndarray, of_sums: np.ndarray, x: Any, xp: Any) -> Any:
+  """How many of the rising thresholds each integer reaches: a logarithm that is exact."""
+  if xp is np and x.max(initial=0) < len(of_sums):
+    return of_sums[x.astype(np.int32)]
   return xp.searchsorted(xp.asarray(thresholds.astype(np.float32)), x, side="right")
 
 
@@ -148,7 +154,9 @@ def _in_activities(x: Any, parts: int, here: Context, library: Library) -> Any:
 
 
 def _feature(x: Any, library: Library) -> Any:
-  return library.clip(library.floor(x + _HALF), -FEATURE_MAX, FEATURE_MAX)
+  """Rounds and clips x, which may be overwritten."""
+  x += _HALF
+  return library.clip(library.floor(x), -FEATURE_MAX, FEATURE_MAX)
 
 
 def own_features(
@@ -189,51 +197,37 @@ def bias_of(layers: Sequence[Layer], classes: Classes) -> Any:
   return biases[of_level] + biases[of_step]
 
 
-def trunk(layers: Sequence[Layer], here: Context, bias: Any, library: Library) -> Any:
+def trunk(layers: Sequence[Layer], inputs: Any, bias: Any, library: Library) -> Any:
   """Evaluates the trunk: [F, N] float32.
 
   Args:
     layers: weights and biases.
-    here: what is known.
+    inputs: [K, N], of `context`.
     bias: of the first layer, see `bias_of`: [F], or [F, N].
+    library: that computes.
   """
   (first, _), *rest = layers
-  x = _layer(first, bias, here.inputs, library)
+  x = _layer(first, bias, inputs, library)
   for weights, bias in rest:
     x = _layer(weights, bias, x, library)
   return x
 
 
-def begin_heads(heads: Sequence[Sequence[Layer]], hidden: Any, library: Library) -> list[Any]:
-  """Evaluates what the heads' first layers make of the trunk's output, all in one product.
-
-  Args:
-    heads: layers of each.
-    hidden: [K, N], of `trunk`.
-    library: that computes.
-  Returns:
-    [F, N] for each head, to be given to `head`.
-  """
-  seen = len(hidden)
-  weights = library.xp.concatenate([first[:, :seen] for (first, _), _ in heads])
-  bias = library.xp.concatenate([bias for (_, bias), _ in heads])
-  x = weights @ hidden
-  x += bias[:, None] + _HALF
-  return library.xp.split(x, len(heads))
-
-
-def head(layers: Sequence[Layer], begun: Any, own: Any, library: Library) -> Any:
+def head(layers: Sequence[Layer], seen: Sequence[Any], library: Library) -> Any:
   """Evaluates a head: [3, N] sums, rounded to 2^-10.
 
   Args:
     layers: of the head.
-    begun: [F, N], its part of `begin_heads`.
-    own: [k, N], what it sees beside the trunk's output.
+    seen: [k, N] each, what it sees, one after the other: the trunk's output, then what is known of
+      the pixel's channels. One array takes one product.
     library: that computes.
   """
-  (first, _), (weights, bias) = layers
-  x = first[:, -len(own) :] @ own
-  x += begun
+  (first, first_bias), (weights, bias) = layers
+  ends = list(itertools.accumulate(map(len, seen)))
+  x, *others = (first[:, end - len(part) : end] @ part for part, end in zip(seen, ends))
+  for other in others:
+    x += other
+  x += first_bias[:, None] + _HALF
   sums = weights @ _activation(x, library) + bias[:, None]
   scaled = library.floor(sums * np.float32(2.0**_OUTPUT_BITS / UNIT) + _HALF)
   return library.clip(scaled, -_OUTPUT_MAX, _OUTPUT_MAX) * np.float32(2.0**-_OUTPUT_BITS)

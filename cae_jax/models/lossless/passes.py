@@ -163,20 +163,19 @@ class _Part(NamedTuple):
 
   Attributes:
     span: of its pixels in the phase.
-    here: what networks start from; its inputs are dropped.
+    here: what inputs and outputs are in units of.
     base: [C, N].
-    begun: [F, N] for each channel, what its head makes of the trunk's output.
     seen: [K, N], what the linear stage sees: its constant, differences of neighbours, and of the
       pixel's own channels, zero until they are known.
-    known: rows [N] that heads see of the channels known.
+    features: [F, N], what heads see: the trunk's output, two rows of their own channel, two of each
+      channel before.
   """
 
   span: slice
   here: network.Context
   base: np.ndarray
-  begun: list[np.ndarray]
   seen: np.ndarray
-  known: list[np.ndarray]
+  features: np.ndarray
 
 
 class _PhaseEvaluation:
@@ -221,13 +220,13 @@ class _PhaseEvaluation:
     base = network.base(values, network.NUMPY)
     log_sizes = np.broadcast_to(self._log_sizes[:, None], base.shape)
     around = network.Around(values, errors, base, log_sizes, self._precision.largest)
-    here = network.context(around, network.NUMPY)
+    here, inputs = network.context(around, network.NUMPY)
     bias = network.bias_of(self._net.trunk, self._classes)
-    hidden = network.trunk(self._net.trunk, here, bias, network.NUMPY)
-    begun = network.begin_heads(self._net.heads, hidden, network.NUMPY)
+    hidden = network.trunk(self._net.trunk, inputs, bias, network.NUMPY)
     span = slice(rows.start * width, rows.stop * width)
-    dropped = here._replace(inputs=None)
-    return _Part(span, dropped, base, begun, self._seen(values, base), [])
+    of_channels = np.empty((2 * len(self._log_sizes), hidden.shape[1]), np.float32)
+    features = np.concatenate([hidden, of_channels])
+    return _Part(span, here, base, self._seen(values, base), features)
 
   def _seen(self, values: np.ndarray, base: np.ndarray) -> np.ndarray:
     channels, used = len(self._log_sizes), linear.NEIGHBOURS[self._phase.plane - 1]
@@ -260,9 +259,10 @@ class _PhaseEvaluation:
     coefficients = self._coefficients[c]
     offset = linear.predict(coefficients, part.seen[: len(coefficients)])
     prediction = np.clip(_UNIT * base + offset, 0, largest * _UNIT).astype(np.float32, copy=False)
-    own = network.own_features(prediction, base, self._log_sizes[c], here, network.NUMPY)
-    features = np.stack([*own, *part.known])
-    raw = network.head(self._net.heads[c], part.begun[c], features, network.NUMPY)
+    channels = self._of_channels(part)
+    channels[:2] = network.own_features(prediction, base, self._log_sizes[c], here, network.NUMPY)
+    features = part.features[: len(part.features) - len(channels) + 2 + 2 * c]
+    raw = network.head(self._net.heads[c], [features], network.NUMPY)
     outputs = network.outputs(raw, prediction, here)
     expected = Expected(*distribution.table_indexes(*outputs, step, wide=largest > 255))
     return expected, prediction
@@ -271,7 +271,12 @@ class _PhaseEvaluation:
     """Makes a channel's samples and errors [N] known to the channels after it."""
     base = part.base[c]
     part.seen[c - len(self._log_sizes)] = x - base
-    part.known.extend(network.sample_features(x, base, error, part.here, network.NUMPY))
+    features = network.sample_features(x, base, error, part.here, network.NUMPY)
+    self._of_channels(part)[2 + 2 * c : 4 + 2 * c] = features
+
+  def _of_channels(self, part: _Part) -> np.ndarray:
+    """The rows [2 C, N] of a part's features that are of channels."""
+    return part.features[-2 * len(self._log_sizes) :]
 
 
 def _joined(parts: Sequence[Expected]) -> Expected:
