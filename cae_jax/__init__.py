@@ -57,7 +57,7 @@ def load(name_or_path: str | os.PathLike | None = None) -> "Codec":
 
   Raises:
     WeightsError: there are no such weights, or the file is damaged.
-    BackendError: JAX is needed to decode, and cannot work here.
+    BackendError: JAX is needed, and cannot work here.
   """
   from cae_jax import codec
 

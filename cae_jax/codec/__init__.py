@@ -54,7 +54,7 @@ def load(name_or_path: str | os.PathLike | None = None) -> Any:
   Raises:
     WeightsError: there are none of that name, or the file is missing, damaged, or of a model that
       this version does not know.
-    BackendError: JAX is needed to decode, and cannot work here.
+    BackendError: JAX is needed, and cannot work here.
   """
   from cae_jax.weights import load_weights
   from cae_jax.weights.look import look_of
@@ -69,7 +69,7 @@ def from_weights(weights: "Weights", look: "Look | None" = None) -> Any:
 
   Raises:
     WeightsError: their model is not known, or the look is that of other weights.
-    BackendError: JAX is needed to decode and cannot work here, or NumPy's products are not exact.
+    BackendError: JAX is needed and cannot work here, or NumPy's products are not exact.
   """
   if weights.config.get("model") == "lossless":
     from cae_jax.codec.lossless.image import LosslessCodec
