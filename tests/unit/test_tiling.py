@@ -58,7 +58,7 @@ class Blurring:
   rate_levels: int = 0
   largest: int = 0
 
-  def analyse(self, image):
+  def analyse(self, image, in_parallel=map):
     self.largest = max(self.largest, image.size)
     height, width = (-(-side // 16) for side in image.shape[:2])
     x = pad_to_multiple(image, self.multiple).astype(np.float32)
