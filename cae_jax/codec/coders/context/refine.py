@@ -3,7 +3,7 @@
 The analysis only guesses the best latents. Newton's method, started where rounding has put them,
 comes closer: y_hat - gradient / curvature, for each latent by itself, is the value that the
 distortion and the bits of all other latents ask for. Rounding then weighs that against the bits of
-the latent's own symbol (`entropy.dead_zone`). Since latents depend on each other, the step goes
+the latent's own symbol (`laplacian.dead_zone`). Since latents depend on each other, the step goes
 only part of the way, and regions of 64x64 pixels whose cost it has not lowered keep their latents.
 
 Hidden signs then change some symbols. Which symbols to change, and in which direction, is best
