@@ -57,7 +57,8 @@ _TIFF = Format("TIFF", _SAME, is_deep=True, blocks=_ALL)
 _TGA = Format("TGA", _SAME, max_side=65535)
 _SGI = Format("SGI", _only("L", "RGB", "RGBA"), max_side=65535)
 FORMATS: Mapping[str, Format] = {
-  ".png": Format("PNG", _SAME, is_deep=True, blocks=_ALL),
+  # Less than half of the time of level 6, for 3 % more bytes.
+  ".png": Format("PNG", _SAME, is_deep=True, blocks=_ALL, options={"compress_level": 4}),
   ".tif": _TIFF,
   ".tiff": _TIFF,
   ".jpg": _JPEG,
