@@ -14,8 +14,8 @@ from cae_jax.codec.regions import covering, overlap, relative, scaled
 from cae_jax.codec.tiles import Tile
 from cae_jax.images.tiling import Window, best_size, split_axis
 
-# Sides of windows in pixels. Few sizes are few programs to compile; an axis takes the one that
-# covers it with the least work, so that photographs up to the largest are one window.
+# Sides of windows in pixels, where programs are compiled: few sizes are few programs. An axis takes
+# the one that covers it with the least work; photographs up to the largest are one window.
 WINDOW_SIDES = (768, 1024, 1536)
 
 
@@ -140,8 +140,10 @@ def _windows(coder: LatentCoder, height: int, width: int) -> list[tuple[Window, 
 
 def _sizes(coder: LatentCoder, align: int) -> list[int]:
   """Sides of windows in latent positions: of each at least half is kept, however wide margins."""
-  least = -(-4 * coder.margin // align) * align
-  return [max(pixels // coder.stride, least) for pixels in WINDOW_SIDES]
+  least = max(-(-4 * coder.margin // align), 1) * align
+  sides = [max(pixels // coder.stride, least) for pixels in WINDOW_SIDES]
+  # Where nothing is compiled, any that is not too large.
+  return list(range(least, max(sides) + 1, align)) if coder.works_on_host else sides
 
 
 def _pixels(window: Window, stride: int) -> slice:

@@ -127,12 +127,13 @@ def test_coders_of_one_network_share_their_programs_and_are_freed():
   assert gone() is None
 
 
+@pytest.mark.parametrize("on_host", [True, False])
 @pytest.mark.parametrize("margin", [2, 23, 40, 500])
-def test_windows_leave_room_however_wide_the_margins(margin):
+def test_windows_leave_room_however_wide_the_margins(margin, on_host):
   class Wide:
     stride, multiple = 16, 64
 
-  Wide.margin = margin
+  Wide.margin, Wide.works_on_host = margin, on_host
   for rows, columns in windows._windows(Wide, 300, 40):
     for window, length in ((rows, 300), (columns, 40)):
       assert isinstance(window, Window)

@@ -56,6 +56,7 @@ class Blurring:
   stride: int = 16
   multiple: int = 64
   rate_levels: int = 0
+  works_on_host: bool = False
   largest: int = 0
 
   def analyse(self, image, in_parallel=map):
@@ -86,10 +87,11 @@ class Blurring:
     return sum(padded[i : i + height, j : j + width] for i, j in shifts) / len(shifts)
 
 
+@pytest.mark.parametrize("on_host", [True, False])
 @pytest.mark.parametrize("shape", [(300, 700), (65, 257), (640, 128), (16, 16), (1, 300)])
-def test_windows_give_what_the_whole_gives(monkeypatch, shape):
+def test_windows_give_what_the_whole_gives(monkeypatch, shape, on_host):
   image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-  whole, tiled = Blurring(), Blurring()
+  whole, tiled = Blurring(works_on_host=on_host), Blurring(works_on_host=on_host)
   y = windows.analyse(whole, image)
   x_hat = windows.synthesise(whole, y, 0, *shape)
   monkeypatch.setattr(windows, "WINDOW_SIDES", (192, 256))
@@ -104,6 +106,15 @@ def test_too_small_a_margin_shows(monkeypatch):
   y = windows.analyse(Blurring(), image)
   monkeypatch.setattr(windows, "WINDOW_SIDES", (192, 256))
   assert np.abs(windows.analyse(Blurring(margin=0), image) - y).max() > 1
+
+
+def test_windows_fit_the_image_where_nothing_is_compiled(monkeypatch):
+  monkeypatch.setattr(windows, "WINDOW_SIDES", (128, 512))
+  image = np.zeros((16, 640, 3), np.uint8)
+  coders = Blurring(works_on_host=True), Blurring()
+  for coder in coders:
+    windows.analyse(coder, image)
+  assert [coder.largest // (3 * 16) for coder in coders] == [384, 512]
 
 
 @pytest.mark.parametrize("stride", [4, 16])
