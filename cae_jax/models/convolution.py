@@ -1,4 +1,4 @@
-"""Convolutions of NumPy's arrays, as fast as its products of matrices allow.
+"""Convolutions of NumPy's arrays by products of matrices.
 
 A 3x3 convolution is three of rows, each by the algorithm F(4, 3) of Winograd: six products for four
 neighbouring outputs instead of twelve (Lavin and Gray 2016, arXiv:1509.09308, section 4.3).
