@@ -122,8 +122,16 @@ def define_flags(flags: Flags) -> None:
     100,
     form="FULL,GONE",
   )
+  flags.choice(
+    "texture",
+    "filters",
+    ("filters", "inception", "vgg"),
+    "What compares textures for a look: fixed filters, features of --inception, or of the VGG16 of "
+    "the extra `realism`, which take ten times as long.",
+  )
+  flags.path("inception", None, "Folder of nsfwjs' Inception v3, for --texture=inception.")
   flags.number(
-    "texture_weight", 1.0, "Of the texture statistics of a look, against 1 for the MSE; 0: none.", 0
+    "texture_weight", 1.0, "Of a look's textures, against 1 for --distortion; 0: none.", 0
   )
   flags.number("adversarial_weight", 0.1, "Of a look's discriminator; 0: none.", 0)
   flags.integers(

@@ -13,14 +13,17 @@ from cae_jax.codec.coders.programs import on_device
 from cae_jax.data.sources import ImageSource
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.errors import UsageError
+from cae_jax.images.metrics import inception, vgg
 from cae_jax.models import Model, build_model
 from cae_jax.models.base import RandomBlocks
 from cae_jax.models.context import ContextModel
 from cae_jax.models.discriminator import PatchDiscriminator
+from cae_jax.training import distortions
 from cae_jax.training.look import DISCRIMINATOR, LOOK, LookConfig, LookGame
 from cae_jax.training.losses import LossFn
 from cae_jax.training.optimizers import make_optimizer
 from cae_jax.training.state import Optimizer, TrainState
+from cae_jax.training.texture import Texture, feature_texture, filter_wasserstein
 from cae_jax.weights import load_weights, save_weights, shipped
 from cae_jax.weights.look import Look, look_file, save_look
 from experiments import train_parts
@@ -92,7 +95,30 @@ def _config(args: Args) -> LookConfig:
   full, gone = args.fade
   if full >= gone:
     raise UsageError(f"--fade={full},{gone}: expected the smaller quality first")
-  return LookConfig(args.texture_weight, args.adversarial_weight, (float(full), float(gone)))
+  fade = float(full), float(gone)
+  return LookConfig(
+    args.texture_weight,
+    args.adversarial_weight,
+    fade,
+    _texture(args.texture, args.inception),
+    _distortion(args.distortion, args.eye_share),
+  )
+
+
+# Made once, so that equal flags make equal configurations.
+_distortion = functools.cache(distortions.choose)
+
+
+@functools.cache
+def _texture(name: str, folder: Path | None) -> Texture:
+  """What compares textures, by --texture and --inception."""
+  if name == "filters":
+    return filter_wasserstein
+  if name == "vgg":
+    return feature_texture(functools.partial(vgg.features, vgg.load()))
+  if folder is None:
+    raise UsageError(f"--texture=inception: expected --inception=FOLDER; {inception.HOW_TO_GET}")
+  return feature_texture(functools.partial(inception.features, inception.load(folder)))
 
 
 def _game(args: Args) -> LookGame:

@@ -8,7 +8,7 @@ of Agustsson et al. 2023, arXiv:2212.13824), and images get rates at which a loo
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,14 +20,11 @@ from cae_jax.models.context import ContextModel
 from cae_jax.models.context.look import changed_part, moved
 from cae_jax.models.discriminator import PatchDiscriminator
 from cae_jax.models.units import LMBDA_UNIT
-from cae_jax.training.distortions import mean_square
+from cae_jax.training.distortions import Measure, mean_square, measure_mse
 from cae_jax.training.losses import Batch, LossFn, spread_evenly
-from cae_jax.training.texture import filter_wasserstein
+from cae_jax.training.texture import Texture, filter_wasserstein
 
 LOOK, DISCRIMINATOR = "look", "discriminator"  # the players
-
-# Measures decoded images against their originals: float32 [B, H, W, 3] each, in 0 to 255 -> [B].
-Texture = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,18 +32,20 @@ class LookConfig:
   """What weighs how much. A cost is on the scale of `losses.rate_distortion_loss`.
 
   Attributes:
-    texture_weight: of the Wasserstein distortion, against 1 for the MSE; both are in squared grey
-      levels, weighed by the root of lmbda.
+    texture_weight: of the textures' distance, against 1 for the distortion; both are in squared
+      grey levels, weighed by the root of lmbda.
     adversarial_weight: of the adversarial loss, the same at all rates, and so by itself smaller
       where errors are. Without it there is no discriminator.
     fade: see `weights.look.Look`.
-    texture: what is measured.
+    texture: how that distance is measured.
+    distortion: what is weighed against it, by default the MSE.
   """
 
   texture_weight: float = 1.0
   adversarial_weight: float = 0.1
   fade: tuple[float, float] = (45.0, 80.0)
   texture: Texture = filter_wasserstein
+  distortion: Measure = measure_mse
 
 
 class _Seen(NamedTuple):
@@ -126,8 +125,9 @@ class LookGame:
 
     Returns:
       {"loss", "psnr_db", "psnr_loss_db" (against no look), "texture", "texture_before" (without a
-      look), and "adversarial", "discriminator_loss", "discriminator_right", if there is one}, [B]
-      each: means over the model's trade-offs at which a look counts in full.
+      look), what the distortion reports, and "adversarial", "discriminator_loss",
+      "discriminator_right", if there is one}, [B] each: means over the model's trade-offs at which
+      a look counts in full.
     """
     tradeoffs = [u for u in self.model.valid_tradeoffs if u <= self._full]
     tradeoffs = tradeoffs or [self.model.tradeoff_range[0]]
@@ -195,11 +195,12 @@ class LookGame:
     """What the difference is to make small, [B], and figures [B]."""
     config = self._config
     mse = mean_square(seen.decoded - seen.rgb)
+    distortion, measured = config.distortion(seen.rgb, seen.decoded)
     texture = config.texture(seen.rgb, seen.decoded)
     # lmbda / sqrt(lmbda / LMBDA_UNIT), as all distortions are weighed.
     weight = jnp.sqrt(self.model.lmbda(seen.tradeoff) * LMBDA_UNIT)
-    costs = weight * (mse + strength * config.texture_weight * texture)
-    figures = {"psnr_db": psnr_from_mse(mse), "texture": texture}
+    costs = weight * (distortion + strength * config.texture_weight * texture)
+    figures = {"psnr_db": psnr_from_mse(mse), "texture": texture, **measured}
     if config.adversarial_weight:
       logits = self._logits(params, seen, seen.decoded)
       adversarial = jnp.mean(jax.nn.softplus(-logits), axis=(1, 2))

@@ -1,10 +1,18 @@
-"""How far local statistics of two pictures are apart: a Wasserstein distortion of fixed filters."""
+"""How far textures of two pictures are apart, by fixed filters or by features of a network."""
+
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.images.color import rgb_to_ycbcr
+from cae_jax.images.metrics.texture import dists_of
+
+# Measures decoded images against their originals: float32 [B, H, W, 3] each, in 0 to 255 -> [B].
+Texture = Callable[[jax.Array, jax.Array], jax.Array]
+# float32 [B, H, W, 3] in 0 to 255 -> maps [B, h, w, C], whose mean squares are about one.
+Features = Callable[[jax.Array], Sequence[jax.Array]]
 
 _SCALES = 4
 _WINDOW = 8  # responses across: 8, 16, 32 and 64 pixels
@@ -23,6 +31,11 @@ def _cosines() -> np.ndarray:
 
 
 _FILTERS = _cosines()
+
+# Squared grey levels that a distance of features of 1 counts as much as.
+_OF_FEATURES = 1000.0
+_FEATURE_WINDOW = 16  # pixels across
+_LEAST_OF_FEATURES = 0.01  # deviation; gradients are finite by it
 
 
 def filter_wasserstein(x: jax.Array, x_hat: jax.Array) -> jax.Array:
@@ -46,17 +59,46 @@ def filter_wasserstein(x: jax.Array, x_hat: jax.Array) -> jax.Array:
     responses = jax.lax.conv_general_dilated(
       pair, jnp.asarray(_FILTERS), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    statistics = jnp.concatenate(_statistics(responses), axis=-1)
-    ours, theirs = jnp.split(statistics, 2)
-    total += 2 * jnp.mean(jnp.square(ours - theirs), axis=(1, 2, 3))
+    ours, theirs = jnp.split(responses, 2)
+    total += _squared_distance(ours, theirs, _WINDOW, _LEAST_DEVIATION)
   return total / _SCALES
 
 
-def _statistics(responses) -> tuple[jax.Array, jax.Array]:
-  """Means and standard deviations in windows."""
-  mean = _means(responses, _WINDOW)
-  variance = jnp.maximum(_means(jnp.square(responses), _WINDOW) - jnp.square(mean), 0)
-  return mean, jnp.sqrt(variance + _LEAST_DEVIATION**2)
+def feature_texture(features: Features) -> Texture:
+  """Measures by features of a network: a Wasserstein distortion and a DISTS, added.
+
+  Both are of `images.metrics.texture`, of patches here and in windows that do not overlap, whose
+  gradients take less time; a distance of 1 counts as 1000 squared grey levels. By itself the first
+  lets a texture be another sample, and the second holds edges where they are.
+
+  Args:
+    features: of a network. Metrics by the same one say little of what is trained with it.
+  """
+
+  def distortion(x: jax.Array, x_hat: jax.Array) -> jax.Array:
+    ours, theirs = features(x), features(x_hat)
+    squares = []
+    for a, b in zip(ours, theirs, strict=True):
+      window = max(_FEATURE_WINDOW * a.shape[1] // x.shape[1], 1)
+      squares.append(_squared_distance(a, b, window, _LEAST_OF_FEATURES))
+    total = jnp.mean(jnp.stack(squares), axis=0) + dists_of(x, x_hat, ours, theirs)
+    return _OF_FEATURES * total
+
+  return distortion
+
+
+def _squared_distance(x, x_hat, window: int, least: float) -> jax.Array:
+  """[B]: of means, and of standard deviations, in windows."""
+  (mean, deviation), (mean_hat, deviation_hat) = (_statistics(a, window, least) for a in (x, x_hat))
+  squares = jnp.square(mean - mean_hat) + jnp.square(deviation - deviation_hat)
+  return jnp.mean(squares, axis=(1, 2, 3))
+
+
+def _statistics(responses, window: int, least: float) -> tuple[jax.Array, jax.Array]:
+  """Means and standard deviations in windows; the latter are at least `least`."""
+  mean = _means(responses, window)
+  variance = jnp.maximum(_means(jnp.square(responses), window) - jnp.square(mean), 0)
+  return mean, jnp.sqrt(variance + least**2)
 
 
 def _means(x, side: int):

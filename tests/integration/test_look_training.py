@@ -146,6 +146,8 @@ def test_a_look_is_that_of_some_weights(training, tmp_path, capsys):
     (("--patch_size=48",), "--patch_size=48: this network takes multiples of 64"),
     ((f"--start_weights={FOLDER / 'paper.safetensors'}",), "the model 'paper' cannot have a look"),
     (("--adversarial_weight=-1",), "adversarial_weight"),
+    (("--texture=inception",), "--texture=inception: expected --inception=FOLDER; npm pack nsfwjs"),
+    (("--texture=inception", f"--inception={FOLDER}"), "golden: not nsfwjs' Inception v3"),
   ],
 )
 def test_bad_input_is_one_line_and_status_2(training, tmp_path, capsys, flags, message):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cae_jax.training.texture import _CHANNELS, _FILTERS, filter_wasserstein
+from cae_jax.training.texture import _CHANNELS, _FILTERS, feature_texture, filter_wasserstein
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,27 @@ def test_a_shift_of_colour_counts_as_much_as_in_the_mse(noise, distortion):
     assert float(distortion(x, x + shift)[0]) == expected
 
 
-def test_gradients_are_finite_where_nothing_differs(noise):
+def _features(x):
+  """Two maps as of a network: edges, and their mean magnitudes at half of the resolution."""
+  edges = (x[:, :, 1:] - x[:, :, :-1])[:, :, :-1] / 20
+  edges = jnp.pad(edges, ((0, 0), (0, 0), (0, 2), (0, 0)))
+  halves = jnp.abs(edges).reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, 3)
+  return [edges, halves.mean((2, 4))]
+
+
+def test_by_features_too_another_sample_costs_less_than_a_smear(noise):
+  distortion = jax.jit(feature_texture(_features))
+  x, grey = noise[:1], jnp.full_like(noise[:1], 128)
+  assert float(distortion(x, x)[0]) == pytest.approx(0, abs=1e-3)
+  other, smear = (float(distortion(x, a)[0]) for a in (noise[1:2], grey))
+  assert 0 < other < 0.7 * smear
+  # Each picture by itself.
+  both = distortion(jnp.concatenate([x, x]), jnp.concatenate([noise[1:2], grey]))
+  np.testing.assert_allclose(both, [other, smear], rtol=1e-4)
+
+
+@pytest.mark.parametrize("distortion", [filter_wasserstein, feature_texture(_features)])
+def test_gradients_are_finite_where_nothing_differs(noise, distortion):
   for x in (noise, jnp.full_like(noise, 128)):
-    gradient = jax.jit(jax.grad(lambda x, y: filter_wasserstein(x, y).sum(), argnums=1))(x, x)
+    gradient = jax.jit(jax.grad(lambda x, y: distortion(x, y).sum(), argnums=1))(x, x)
     assert np.isfinite(gradient).all()

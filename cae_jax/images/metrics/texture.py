@@ -40,7 +40,7 @@ def dists(x: jax.Array, x_hat: jax.Array, network: vgg.Network) -> jax.Array:
     ValueError: the shapes differ, or are not [B, H, W, 3].
   """
   _check(x, x_hat)
-  return _dists(x, x_hat, vgg.features(network, x), vgg.features(network, x_hat))
+  return dists_of(x, x_hat, vgg.features(network, x), vgg.features(network, x_hat))
 
 
 def wasserstein(
@@ -77,7 +77,7 @@ def both(
 ) -> tuple[jax.Array, jax.Array]:
   """Returns `dists` and `wasserstein` of pictures whose `vgg.features` are there, compiled."""
   return (
-    _dists(x, x_hat, features, features_hat),
+    dists_of(x, x_hat, features, features_hat),
     _wasserstein(x, x_hat, features, features_hat, log2_sigma),
   )
 
@@ -88,7 +88,13 @@ def _check(x, x_hat) -> None:
     raise ValueError(f"expected RGB pictures [B, H, W, 3], got shape {x.shape}")
 
 
-def _dists(x, x_hat, features: Sequence, features_hat: Sequence) -> jax.Array:
+def dists_of(
+  x: jax.Array,
+  x_hat: jax.Array,
+  features: Sequence[jax.Array],
+  features_hat: Sequence[jax.Array],
+) -> jax.Array:
+  """Returns `dists` of pictures whose `vgg.features` are there."""
   maps = zip((x / 255.0, *features), (x_hat / 255.0, *features_hat), strict=True)
   return 1 - jnp.mean(jnp.stack([_similarity(a, b) for a, b in maps]), axis=0)
 

