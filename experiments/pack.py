@@ -4,8 +4,9 @@
 
 Writes a folder, .visit by default, that git ignores: wheels/, photos/train.tar with as many
 photographs as fit beside the working tree, photos/valid.tar with the centres of the validation
-photographs, and what an earlier visit brought back (--visit): state/, with --programs also
-cache.tar. Copy it and the working tree to the machine, and run there what this program prints last.
+photographs, what an earlier visit brought back (--visit): state/, with --programs also cache.tar,
+and, for looks, inception/ (--inception). Copy it and the working tree to the machine, and run there
+what this program prints last.
 """
 
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from cae_jax.data import listing, packing
 from cae_jax.errors import Error, UsageError
+from cae_jax.images.metrics import inception
 from experiments import cli
 from experiments.program_flags import Args, Flags
 
@@ -33,6 +35,7 @@ def define_flags(flags: Flags) -> None:
   flags.integer("valid_patch_size", 256, "Side of the centres to validate on.", 8)
   flags.integer("seed", 0, "Decides which photographs fit.", 0)
   flags.path("visit", None, "Folder that an earlier visit has brought back, to go on from.")
+  flags.path("inception", None, "Folder of nsfwjs' Inception v3, for a look; a part goes along.")
   flags.boolean("programs", False, "Take its compiled programs along, which take much room.")
   flags.path("tree", ".", "The working tree that travels along.")
   flags.path("output", ".visit", "Folder to write; what is in it goes.")
@@ -50,6 +53,8 @@ def main(args: Args) -> None:
     _download(args.wheels.split(","), args.python_version, output / "wheels")
   if args.visit:
     _take_along(args.visit, output, args.programs)
+  if args.inception:
+    inception.reduce(args.inception, output / "inception")
   photos, valid = _members(args)
   packed_valid = packing.pack_centers(output / "photos" / "valid.tar", valid, args.valid_patch_size)
   tree = _tree_bytes(args.tree, output)

@@ -81,13 +81,8 @@ def _run(args: Args, workdir: Path) -> None:
   best = _best_state(args, workdir)  # every process takes part in reading a checkpoint
   if jax.process_index() == 0:
     path, seen = workdir / "weights.safetensors", _trained_on(args, workdir, source)
-    card = _parts(args).export(args, path, best, source, seen)
+    card = train_look.parts(args).export(args, path, best, source, seen)
     _report(args, workdir, card, test, best, result)
-
-
-def _parts(args: Args) -> Any:
-  """The module that makes network, optimiser and weights of what is trained."""
-  return train_look if args.task == "look" else train_parts
 
 
 def _source(args: Args, use: str) -> ImageSource:
@@ -113,7 +108,7 @@ def _shards(args: Args, dataset: str, split: str) -> ImageSource:
 
 
 def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
-  model, params = _parts(args).network(args)
+  model, params = train_look.parts(args).network(args)
   task = train_tasks.make(args, model, workdir, source, _source(args, "valid"))
   config = LoopConfig(
     steps=args.steps,
@@ -127,7 +122,7 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
   warmup_steps = fitting_warmup(args.warmup_steps, args.steps)
   if warmup_steps != args.warmup_steps:
     say(f"--warmup_steps={args.warmup_steps} is longer than the run: {warmup_steps} instead")
-  optimizer = _parts(args).optimizer(args)
+  optimizer = train_look.parts(args).optimizer(args)
   params, start = _initial_params(args, model, params, source), None
   if args.carry_from:
     start = _carried(workdir, task.batches, portable.read_parts(args.carry_from, params, optimizer))
@@ -161,7 +156,7 @@ def _carried(workdir: Path, batches: Any, start: tuple[TrainState, Any]) -> tupl
 
 def _initial_params(args: Args, model: Model, params: Any, source: ImageSource) -> Any:
   blocks = lambda count, side: random_blocks(source, count, side, args.seed)
-  return _parts(args).initial_params(args, model, params, blocks)
+  return train_look.parts(args).initial_params(args, model, params, blocks)
 
 
 def _best_state(args: Args, workdir: Path) -> TrainState:
@@ -169,7 +164,8 @@ def _best_state(args: Args, workdir: Path) -> TrainState:
 
   Of a look the last one: its loss is of a discriminator that learns, too.
   """
-  (_, params), optimizer = _parts(args).network(args), _parts(args).optimizer(args)
+  parts = train_look.parts(args)
+  (_, params), optimizer = parts.network(args), parts.optimizer(args)
   with Checkpoints(workdir / "checkpoints") as checkpoints:
     if args.carry_from and checkpoints.last_step is None:
       state, place = portable.read_parts(args.carry_from, params, optimizer)

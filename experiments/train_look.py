@@ -1,6 +1,7 @@
 """Makes from the flags what training a look needs: `train_parts` for --task=look."""
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.codec.coders.programs import on_device
-from cae_jax.data.sources import ImageSource
 from cae_jax.data.trained_on import TrainedOn
+from cae_jax.data.views import ImageSource
 from cae_jax.errors import UsageError
 from cae_jax.images.metrics import inception, vgg
 from cae_jax.models import Model, build_model
@@ -30,6 +31,21 @@ from experiments import train_parts
 from experiments.program_flags import Args
 
 
+def parts(args: Args) -> Any:
+  """Returns the module that makes what --task names: this one, or `train_parts`."""
+  return sys.modules[__name__] if args.task == "look" else train_parts
+
+
+def model(args: Args) -> Model:
+  """Returns the model of --start_weights; raises as `network`."""
+  return _game(args).model
+
+
+def random_params(args: Args) -> Callable[[jax.Array], Any]:
+  """Returns what makes of a key what both players start from; raises as `network`."""
+  return _game(args).random_params
+
+
 def network(args: Args) -> tuple[Model, Any]:
   """Returns the model of --start_weights, and what both players start from.
 
@@ -41,7 +57,7 @@ def network(args: Args) -> tuple[Model, Any]:
   for flag in (args["patch_size"], args["valid_patch_size"]):
     if int(flag.value or 0) % game.model.multiple:
       raise UsageError(f"{flag.serialize()}: this network takes multiples of {game.model.multiple}")
-  return game.model, jax.jit(game.random_params)(jax.random.key(args.seed))
+  return game.model, jax.jit(random_params(args))(jax.random.key(args.seed))
 
 
 def initial_params(args: Args, model: Model, params: Any, blocks: RandomBlocks) -> Any:
@@ -52,10 +68,19 @@ def initial_params(args: Args, model: Model, params: Any, blocks: RandomBlocks) 
 
 def optimizer(args: Args) -> Optimizer:
   """Returns the players' optimisers: that of the flags, and Adam for the discriminator."""
-  optimizers = {LOOK: train_parts.optimizer(args)}
+  rates = (train_parts.schedule(args, r) for r in (args.learning_rate, args.discriminator_rate))
+  return _optimizers(args, *rates)
+
+
+def optimizer_at(args: Args, rate: Any) -> Optimizer:
+  """Returns the players' optimisers at a learning rate of the look, which may be traced."""
+  return _optimizers(args, rate, args.discriminator_rate / args.learning_rate * rate)
+
+
+def _optimizers(args: Args, of_look: Any, of_discriminator: Any) -> Optimizer:
+  optimizers = {LOOK: train_parts.optimizer_at(args, of_look)}
   if args.adversarial_weight:
-    schedule = train_parts.schedule(args, args.discriminator_rate)
-    optimizers[DISCRIMINATOR] = make_optimizer("adam", schedule, args.clip_norm)
+    optimizers[DISCRIMINATOR] = make_optimizer("adam", of_discriminator, args.clip_norm)
   return optimizers
 
 

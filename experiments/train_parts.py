@@ -24,7 +24,7 @@ from cae_jax.models.base import RandomBlocks
 from cae_jax.models.configuration import setting_fields
 from cae_jax.training import distortions, losses, variations
 from cae_jax.training.optimizers import make_optimizer, make_schedule
-from cae_jax.training.state import Optimizer, TrainState
+from cae_jax.training.state import TrainState
 from cae_jax.weights import Weights, load_weights, save_weights, shipped
 from experiments import train_flags
 from experiments.program_flags import Args
@@ -41,6 +41,16 @@ def config(args: Args) -> dict:
   return {"model": args.model, **fields}
 
 
+def model(args: Args) -> Model:
+  """Builds the network that the flags describe."""
+  return build_model(config(args), jnp.dtype(args.compute_dtype))
+
+
+def random_params(args: Args) -> Callable[[jax.Array], Any]:
+  """Returns what makes random parameters of that network, of a key."""
+  return model(args).random_params
+
+
 def network(args: Args) -> tuple[Model, Any]:
   """Builds the network that the flags describe, and random parameters of it.
 
@@ -48,8 +58,8 @@ def network(args: Args) -> tuple[Model, Any]:
     UsageError: there is no such network, or it cannot take patches of that size.
   """
   try:
-    model = build_model(config(args), jnp.dtype(args.compute_dtype))
-    multiple, params = model.multiple, init_params(model, args.seed)
+    built = model(args)
+    multiple, params = built.multiple, init_params(built, args.seed)
   except (TypeError, ValueError) as error:
     names = [name for name in ("model", *setting_fields(model_class(args.model))) if name in args]
     given = " ".join(args[name].serialize() for name in names if args[name].present)
@@ -57,12 +67,17 @@ def network(args: Args) -> tuple[Model, Any]:
   for flag in (args["patch_size"], args["valid_patch_size"]):
     if int(flag.value or 0) % multiple:
       raise UsageError(f"{flag.serialize()}: this network takes multiples of {multiple}")
-  return model, params
+  return built, params
 
 
-def optimizer(args: Args) -> Optimizer:
+def optimizer(args: Args) -> optax.GradientTransformation:
   """Returns the optimiser of the model."""
-  return make_optimizer(args.optimizer, schedule(args, args.learning_rate), args.clip_norm)
+  return optimizer_at(args, schedule(args, args.learning_rate))
+
+
+def optimizer_at(args: Args, rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+  """Returns the optimiser at a learning rate, which may be traced."""
+  return make_optimizer(args.optimizer, rate, args.clip_norm)
 
 
 def schedule(args: Args, learning_rate: float) -> optax.Schedule:

@@ -37,10 +37,9 @@ from cae_jax.data.patches import center_patches, split_blocks
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.errors import UsageError
 from cae_jax.images.files import replace_atomically
-from cae_jax.models import build_model
 from cae_jax.training import background, portable, sharding, speed
 from cae_jax.training.loop import LoopConfig, Result, run_steps
-from cae_jax.training.optimizers import DECAYING_FRACTION, make_optimizer, make_schedule
+from cae_jax.training.optimizers import DECAYING_FRACTION, make_schedule
 from cae_jax.training.resident import (
   Dispatch,
   Recipe,
@@ -51,7 +50,7 @@ from cae_jax.training.resident import (
 )
 from cae_jax.training.span import Minutes
 from cae_jax.training.state import TrainState, create_state
-from experiments import cli, train_flags, train_parts
+from experiments import cli, train_flags, train_look, train_parts
 from experiments.program_flags import Args
 from experiments.visit_flags import define_flags
 
@@ -92,8 +91,9 @@ class _Visit:
     self.report: dict[str, Any] = {"phases": {}}
     self._keep_programs()
     self.mesh = sharding.data_mesh()
-    self.model = build_model(train_parts.config(args), jnp.dtype(args.compute_dtype))
-    self.loss_fn, errors_fn = train_parts.objectives(args, self.model)
+    self.parts = train_look.parts(args)
+    self.model = self.parts.model(args)
+    self.loss_fn, errors_fn = self.parts.objectives(args, self.model)
     self.errors_fn = jax.jit(errors_fn)
 
   def read(self) -> None:
@@ -116,8 +116,8 @@ class _Visit:
     args = self.args
     with self._phase("parameters"), _on_host():
       self.trained_on = train_parts.trained_on(args, self.source)
-      _, params = train_parts.network(args)
-      params = train_parts.initial_params(args, self.model, params, self._random_blocks)
+      _, params = self.parts.network(args)
+      params = self.parts.initial_params(args, self.model, params, self._random_blocks)
       if args.carry_from:
         self.state, about = portable.read_parts(args.carry_from, params, self._optimizer(1.0))
         self.trained_on |= TrainedOn.from_card(about or {})
@@ -199,7 +199,8 @@ class _Visit:
       self._carry(decayed, average)
       concurrent.futures.wait([self.exporting])  # not to compile the same twice
       self._export(weights, state)
-      portable.cut(weights, self.output)
+      for path in self.workdir.glob("weights*.safetensors"):  # a look lies beside its weights
+        portable.cut(path, self.output)
       shutil.rmtree(decayed)
 
   def bring_back(self, state: TrainState) -> None:
@@ -219,18 +220,14 @@ class _Visit:
     self._write_report()
 
   def _export(self, path: Path, state: TrainState) -> None:
-    train_parts.export(self.args, path, state, self.source, self.trained_on)
+    self.parts.export(self.args, path, state, self.source, self.trained_on)
 
   def _create_state(self, params: Any) -> TrainState:
     return jax.jit(functools.partial(create_state, optimizer=self._optimizer(1.0)))(params)
 
   def _like(self) -> TrainState:
     """Shapes and types of the state."""
-    x, u = (
-      jax.ShapeDtypeStruct(shape, jnp.float32)
-      for shape in ((1, *2 * [self.model.multiple], 3), (1,))
-    )
-    params = jax.eval_shape(self.model.init, jax.random.key(0), x, u)["params"]
+    params = jax.eval_shape(self.parts.random_params(self.args), jax.random.key(0))
     return jax.eval_shape(self._create_state, params)
 
   def _fresh(self) -> TrainState:
@@ -238,7 +235,7 @@ class _Visit:
     return jax.device_put(self.state, sharding.replicated(self.mesh), may_alias=False)
 
   def _optimizer(self, rate):
-    return make_optimizer(self.args.optimizer, rate, self.args.clip_norm)
+    return self.parts.optimizer_at(self.args, rate)
 
   def _dispatch(self, begin: float, patch_size: int, batch_size: int) -> Dispatch:
     return Dispatch(self.recipe, self.photos, Stage(begin, patch_size, batch_size))

@@ -2,6 +2,7 @@
 # Runs a visit from a folder of `experiments.pack`, in the root of the working tree (docs/gpu.md).
 #
 #   bash experiments/visit.sh .visit OUTPUT MINUTES [flags of experiments.visit]
+#   FLAGS=experiments/flags/look_gpu.flags bash experiments/visit.sh .visit OUTPUT MINUTES
 #
 # Installs the wheels, trains, and leaves what comes back in OUTPUT, all within the minutes.
 set -euo pipefail
@@ -19,6 +20,7 @@ export PYTHONPATH="$PWD:$site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 carried=()
 [ -d "$parcel/state" ] && carried+=(--carry_from="$parcel/state")
 [ -f "$parcel/cache.tar" ] && carried+=(--cache_from="$parcel/cache.tar")
-"$python" -m experiments.visit --flagfile=experiments/flags/context_gpu.flags \
+[ -d "$parcel/inception" ] && carried+=(--inception="$parcel/inception")
+"$python" -m experiments.visit --flagfile="${FLAGS:-experiments/flags/context_gpu.flags}" \
   --source_dir="$parcel/photos" --output="$output" --minutes="$minutes" --began_at="$began_at" \
   "${carried[@]}" "$@" 2>&1 | tee "$output/log.txt"

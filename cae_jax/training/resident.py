@@ -10,13 +10,12 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh, PartitionSpec
 
 from cae_jax.data import resident
@@ -27,7 +26,7 @@ from cae_jax.training import background, sharding
 from cae_jax.training.losses import LossFn
 from cae_jax.training.sharding import DATA_AXIS
 from cae_jax.training.span import Span
-from cae_jax.training.state import TrainState
+from cae_jax.training.state import Optimizer, TrainState
 from cae_jax.training.step import make_train_step
 
 # The key of the data: no step gets so far.
@@ -144,15 +143,15 @@ class Recipe:
   """What a run's steps are made of, whatever their patches.
 
   Attributes:
-    loss_fn: see `cae_jax.training.losses`.
+    loss_fn: see `training.step.make_train_step`; so is what `optimizer` makes.
     optimizer: of a learning rate, which may be traced.
     min_scale: as for `patches.training_patches`.
     seed: of patches and noise.
     ema_decay: of the average of the parameters.
   """
 
-  loss_fn: LossFn
-  optimizer: Callable[[optax.ScalarOrSchedule], optax.GradientTransformation]
+  loss_fn: LossFn | Mapping[str, LossFn]
+  optimizer: Callable[[Any], Optimizer]
   min_scale: float = 1.0
   seed: int = 0
   ema_decay: float = 0.999

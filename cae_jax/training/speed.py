@@ -62,8 +62,13 @@ def matrix_flops_per_s(dtype: Any, side: int, seconds: float = 1.0) -> float:
   return 2 * side**3 / min(timed(calls) for _ in range(3))
 
 
-def step_macs_per_pixel(loss_fn: LossFn, params: Any, side: int) -> float:
-  """Counts MACs of loss and gradient for a pixel of a training patch, without the optimiser's."""
+def step_macs_per_pixel(loss_fn: LossFn | Mapping[str, LossFn], params: Any, side: int) -> float:
+  """Counts MACs of loss and gradient for a pixel of a training patch, without the optimiser's.
+
+  Those of several players are added up, though what they have in common is computed once.
+  """
+  if isinstance(loss_fn, Mapping):
+    return sum(step_macs_per_pixel(own, params, side) for own in loss_fn.values())
   image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
 
   def gradient(params, image):

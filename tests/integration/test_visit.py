@@ -11,9 +11,12 @@ from cae_jax.data.trained_on import TrainedOn
 from cae_jax.errors import UsageError
 from cae_jax.images.files import read_rgb, write_image
 from cae_jax.metrics_file import read_metrics
+from cae_jax.models.context import ContextModel
 from cae_jax.training.span import Steps
 from experiments import pack, visit
 from experiments.program_flags import parse
+from tests.golden import FOLDER
+from tests.models import hasty_latents, photo
 
 _MODEL = (
   "--model=factorized", "--name=tiny", "--lmbda=0.05", "--channels=4,6,8", "--bottleneck=6",
@@ -90,6 +93,32 @@ def test_the_journey(tiny_training, tmp_path, monkeypatch, capsys):
   assert seen == TrainedOn.of(FolderSource(parcel / "photos", "train").digests())
   image = read_rgb(tiny_training.source_dir / "test.png")
   assert ours.decompress(ours.compress(image)).shape == image.shape
+
+
+def test_a_visit_trains_a_look(tmp_path, monkeypatch):
+  """Both players, from photographs on the device to a look that weights can be shown with."""
+  monkeypatch.setattr(visit, "Minutes", lambda minutes: Steps(4))
+  monkeypatch.setattr(ContextModel, "decoded_latents", hasty_latents)
+  photos = tmp_path / "photos"
+  photos.mkdir()
+  for seed, name in enumerate(("a", "b", "valid")):
+    write_image(photos / f"{name}.png", photo(80, 96, seed))
+  parcel = _pack(tmp_path, photos)
+  weights = FOLDER / "context.safetensors"
+  output = _visit(
+    tmp_path, parcel, 1, "--task=look", f"--start_weights={weights}", "--notrace",
+    "--discriminator_channels=4,6,8", "--patch_size=64", "--valid_patch_size=64",
+    "--batch_sizes=2", "--grow_to=64", "--min_scale=1", "--name=tiny-look",
+  )  # fmt: skip
+  report = json.loads((output / "visit.json").read_text())
+  assert report["steps"] == 4
+  assert report["step_macs_per_pixel"] > 0
+  assert {"discriminator_loss", "psnr_loss_db"} <= read_metrics(output / "metrics.jsonl")[-1].keys()
+  for name in ("weights.safetensors", "weights.look.safetensors"):
+    (tmp_path / name).write_bytes((output / f"{name}.1-of-1").read_bytes())
+  ours, image = codec.load(tmp_path / "weights.safetensors"), photo(80, 96, 3)
+  data = ours.compress(image, quality=20)
+  assert (ours.decompress(data, look=1) != ours.decompress(data)).any()
 
 
 def test_a_parcel_and_the_tree_keep_within_the_limit(tmp_path):
