@@ -17,7 +17,7 @@ from experiments.program_flags import Args, Flags, parse
 # What may differ from start to resumption: it does not change what is learnt, or, as --steps does,
 # it says how long to go on.
 _FREE = frozenset({
-  "workdir", "source_dir", "data_dir", "test_split", "cache_gib", "steps", "log_every",
+  "workdir", "source_dir", "data_dir", "inception", "test_split", "cache_gib", "steps", "log_every",
   "validate_every", "max_skipped", "export_dtype",
 })  # fmt: skip
 # What concerns one call alone, and is not kept.
@@ -26,7 +26,7 @@ _OF_THE_CALL = frozenset({
   "num_processes", "process_id",
 })  # fmt: skip
 # Where things lie on one machine is nobody else's business.
-_PLACES = frozenset({"workdir", "source_dir", "data_dir"})
+_PLACES = frozenset({"workdir", "source_dir", "data_dir", "inception"})
 # Paths need not be UTF-8.
 _ENCODING: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 # Fields of models whose flags have other names.

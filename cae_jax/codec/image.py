@@ -133,8 +133,8 @@ class Codec(FileDecoder):
   ) -> Decoded:
     if look and self.look is None:
       raise UsageError(
-        f"the weights {self.weights.name!r} have no look; leave look {look:g} out, or train one: "
-        "docs/how-to/look.md"
+        f"the weights {self.weights.name!r} have no look; leave look {look:g} out, make files for "
+        "the eye (tune=eye), or train one: docs/how-to/look.md"
       )
     return decode_container(self._decoder(), container, region, salvage, self.look, look)
 

@@ -22,7 +22,7 @@ from cae_jax.models.discriminator import PatchDiscriminator
 from cae_jax.models.units import LMBDA_UNIT
 from cae_jax.training.distortions import Measure, mean_square, measure_mse
 from cae_jax.training.losses import Batch, LossFn, spread_evenly
-from cae_jax.training.texture import Texture, filter_wasserstein
+from cae_jax.training.texture import Texture, filter_wasserstein, repeated_error
 
 LOOK, DISCRIMINATOR = "look", "discriminator"  # the players
 
@@ -39,6 +39,7 @@ class LookConfig:
     fade: see `weights.look.Look`.
     texture: how that distance is measured.
     distortion: what is weighed against it, by default the MSE.
+    repeat_weight: of errors that repeat from block to block, against 1 for the distortion.
   """
 
   texture_weight: float = 1.0
@@ -46,6 +47,7 @@ class LookConfig:
   fade: tuple[float, float] = (45.0, 80.0)
   texture: Texture = filter_wasserstein
   distortion: Measure = measure_mse
+  repeat_weight: float = 0.5
 
 
 class _Seen(NamedTuple):
@@ -199,8 +201,10 @@ class LookGame:
     texture = config.texture(seen.rgb, seen.decoded)
     # lmbda / sqrt(lmbda / LMBDA_UNIT), as all distortions are weighed.
     weight = jnp.sqrt(self.model.lmbda(seen.tradeoff) * LMBDA_UNIT)
-    costs = weight * (distortion + strength * config.texture_weight * texture)
-    figures = {"psnr_db": psnr_from_mse(mse), "texture": texture, **measured}
+    repeated = repeated_error(seen.decoded - seen.rgb)
+    near = distortion + config.repeat_weight * repeated
+    costs = weight * (near + strength * config.texture_weight * texture)
+    figures = {"psnr_db": psnr_from_mse(mse), "texture": texture, "repeated": repeated, **measured}
     if config.adversarial_weight:
       logits = self._logits(params, seen, seen.decoded)
       adversarial = jnp.mean(jax.nn.softplus(-logits), axis=(1, 2))

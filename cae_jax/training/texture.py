@@ -37,6 +37,8 @@ _OF_FEATURES = 1000.0
 _FEATURE_WINDOW = 16  # pixels across
 _LEAST_OF_FEATURES = 0.01  # deviation; gradients are finite by it
 
+_BLOCK, _BLOCKS = 16, 4  # pixels of a block, blocks of a window, across
+
 
 def filter_wasserstein(x: jax.Array, x_hat: jax.Array) -> jax.Array:
   """Measures a Wasserstein distortion of the responses of fixed filters, on the scale of the MSE.
@@ -85,6 +87,29 @@ def feature_texture(features: Features) -> Texture:
     return _OF_FEATURES * total
 
   return distortion
+
+
+def repeated_error(error: jax.Array) -> jax.Array:
+  """Measures what errors repeat from block to block, such as a grid, on the scale of the MSE.
+
+  A synthesis puts 16x16 pixels at a time beside each other, of a position of latents, and a pattern
+  that is the same in all of them is the cheapest texture it can draw. In windows of 4x4 blocks
+  errors are averaged over the blocks, around the window's mean; their squares count 16 times. So
+  noise costs what it does in the MSE, and a pattern of the whole window 16 times that.
+
+  Args:
+    error: float32 [B, H, W, 3], sides multiples of 64.
+  Returns:
+    [B].
+  """
+  batch, height, width, channels = error.shape
+  side = _BLOCK * _BLOCKS
+  windows = error.reshape(
+    batch, height // side, _BLOCKS, _BLOCK, width // side, _BLOCKS, _BLOCK, channels
+  )
+  pattern = jnp.mean(windows, axis=(2, 5))
+  pattern -= jnp.mean(pattern, axis=(2, 4), keepdims=True)
+  return _BLOCKS**2 * jnp.mean(jnp.square(pattern), axis=(1, 2, 3, 4, 5))
 
 
 def _squared_distance(x, x_hat, window: int, least: float) -> jax.Array:

@@ -109,6 +109,7 @@ def test_its_weights_show_files_with_a_look(training, finished):
   look = load_look(finished / "weights.look.safetensors")
   assert {a.dtype for a in jax.tree.leaves(look.difference)} == {np.dtype(np.float16)}
   assert look.card["step"] == 4
+  assert not look.card["flags"].keys() & {"workdir", "source_dir", "data_dir", "inception"}
   ours = codec.load(finished / "weights.safetensors")
   np.testing.assert_array_equal(ours.decompress(data), context_codec().decompress(data))
   assert (ours.decompress(data, look=1) != ours.decompress(data)).any()

@@ -125,7 +125,7 @@ def test_what_is_no_look(amount, message):
 
 
 def test_weights_without_a_look():
-  with pytest.raises(UsageError, match=r"'tiny' have no look; leave look 0.7 out, or train one"):
+  with pytest.raises(UsageError, match=r"'tiny' have no look; leave look 0.7 out, make files for"):
     context_codec().decompress(data(), look=0.7)
 
 

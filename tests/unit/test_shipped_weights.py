@@ -13,6 +13,7 @@ from cae_jax.images.files import read_rgb
 from cae_jax.images.metrics import psnr_db
 from cae_jax.models.macs import macs_per_pixel
 from cae_jax.weights import load_weights, shipped
+from cae_jax.weights.look import SUFFIX, load_look
 
 PHOTO = data.astronaut()[100:292, 130:322]
 LIMIT_MIB = 20
@@ -33,6 +34,22 @@ def test_they_are_small_and_documented(name):
   assert weights.hash().hex() in card
   assert weights.card["step"] > 0
   assert sum(a.size for a in jax.tree.leaves(weights.params)) < 10e6
+
+
+@pytest.mark.parametrize("path", sorted(shipped.FOLDER.glob(f"*{SUFFIX}")), ids=lambda p: p.name)
+def test_looks_belong_to_weights_that_ship(path):
+  look = load_look(path)
+  assert path.stat().st_size < 3 * 2**20
+  assert look.hash().hex() in shipped.find(look.weights_name).with_suffix(".md").read_text()
+  codec = cae_jax.load(look.weights_name)  # refuses a look of others
+  encoded = codec.encode(PHOTO, bpp=0.3)
+  plain = codec.decompress(encoded.data)
+  loss_db = [
+    psnr_db(PHOTO, plain) - psnr_db(PHOTO, codec.decompress(encoded.data, look=strength))
+    for strength in (0, 0.5, 1)
+  ]
+  assert loss_db[0] == 0
+  assert 0 < loss_db[1] < loss_db[2] < 0.8
 
 
 def test_default_weights_beat_jpeg(codec):

@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cae_jax.training.texture import _CHANNELS, _FILTERS, feature_texture, filter_wasserstein
+from cae_jax.training.texture import (
+  _CHANNELS,
+  _FILTERS,
+  feature_texture,
+  filter_wasserstein,
+  repeated_error,
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +50,18 @@ def test_a_shift_of_colour_counts_as_much_as_in_the_mse(noise, distortion):
     # Borders, beyond which are zeros, count a little more.
     expected = pytest.approx(float(jnp.mean(jnp.square(shift))), rel=0.25)
     assert float(distortion(x, x + shift)[0]) == expected
+
+
+def test_an_error_that_repeats_costs_16_times_as_much_as_noise():
+  rng = np.random.default_rng(0)
+  noise = rng.normal(size=(4, 192, 128, 3))
+  grid = np.tile(rng.normal(size=(4, 16, 16, 3)), (1, 12, 8, 1))
+  shift = np.full((4, 192, 128, 3), 3.0)
+  energy = lambda a: np.square(a - a.mean((1, 2), keepdims=True)).mean((1, 2, 3))
+  found = repeated_error(jnp.asarray(np.concatenate([noise, grid, shift]), jnp.float32))
+  np.testing.assert_allclose(found[:4], energy(noise), rtol=0.15)
+  np.testing.assert_allclose(found[4:8], 16 * energy(grid), rtol=1e-4)
+  np.testing.assert_allclose(found[8:], 0, atol=1e-6)
 
 
 def _features(x):
