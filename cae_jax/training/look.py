@@ -127,7 +127,7 @@ class LookGame:
 
     Returns:
       {"loss", "psnr_db", "psnr_loss_db" (against no look), "texture", "texture_before" (without a
-      look), what the distortion reports, and "adversarial", "discriminator_loss",
+      look), "repeated", what the distortion reports, and "adversarial", "discriminator_loss",
       "discriminator_right", if there is one}, [B] each: means over the model's trade-offs at which
       a look counts in full.
     """

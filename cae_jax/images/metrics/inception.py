@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.errors import UsageError
-from cae_jax.images.metrics.vgg import halve
+from cae_jax.images.metrics.vgg import pool
 
 HOW_TO_GET = (
   "npm pack nsfwjs@4.4.0 && tar xzf nsfwjs-4.4.0.tgz, then name package/dist/models/inception_v3"
@@ -87,7 +87,7 @@ def reduce(folder: str | pathlib.Path, output: pathlib.Path) -> None:
 def features(network: Network, x: jax.Array) -> list[jax.Array]:
   """Computes features at 1/2 (twice), 1/4 and 1/8 of the resolution.
 
-  The network's pooling by maxima is by blurred means of squares here, as in `vgg.features`.
+  The network's pooling by maxima is `vgg.pool` here.
 
   Args:
     network: see `load`.
@@ -100,8 +100,8 @@ def features(network: Network, x: jax.Array) -> list[jax.Array]:
   conv = lambda x, *layers, stride=1: _convolved(x, [convolutions[n] for n in layers], stride)
   first = conv(x.astype(jnp.float32) / 255, 1, stride=2)
   second = conv(first, 2, 3)
-  third = conv(_pooled(second), 4, 5)
-  inner = _pooled(third)
+  third = conv(pool(second), 4, 5)
+  inner = pool(third)
   branches = conv(inner, 6), conv(inner, 7, 8), conv(inner, 9, 10, 11), conv(_blurred(inner), 12)
   found = first, second, third, jnp.concatenate(branches, axis=-1)
   return [values / scale for values, scale in zip(found, _SCALES, strict=True)]
@@ -115,10 +115,6 @@ def _convolved(x, layers, stride: int):
     )
     x = jax.nn.relu(x + bias)
   return x
-
-
-def _pooled(x):
-  return jnp.sqrt(halve(jnp.square(x)) + 1e-12)  # with a finite gradient at zero
 
 
 def _blurred(x):

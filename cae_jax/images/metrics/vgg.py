@@ -93,11 +93,16 @@ def features(network: Network, x: jax.Array) -> list[jax.Array]:
   """
   result, hidden = [], x.astype(jnp.float32) - jnp.array(_MEAN, jnp.float32)
   for i, (stage, scale) in enumerate(zip(network.stages, network.scales, strict=True)):
-    hidden = _root(halve(jnp.square(hidden))) if i else hidden
+    hidden = pool(hidden) if i else hidden
     for kernel, bias in stage:
       hidden = jax.nn.relu(_convolve(hidden, kernel) + bias)
     result.append(hidden / scale)
   return result
+
+
+def pool(x: jax.Array) -> jax.Array:
+  """Halves the resolution by roots of blurred squares, as DISTS does: [B, H, W, C]."""
+  return jnp.sqrt(halve(jnp.square(x)) + 1e-12)  # with a finite gradient at zero
 
 
 def halve(x: jax.Array) -> jax.Array:
@@ -120,10 +125,6 @@ def halve(x: jax.Array) -> jax.Array:
 def _convolve(x, kernel):
   dimensions = ("NHWC", "HWIO", "NHWC")
   return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dimensions)
-
-
-def _root(x):
-  return jnp.sqrt(x + 1e-12)  # with a finite gradient at zero
 
 
 def _read_stage(layers) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
