@@ -42,7 +42,7 @@ from cae_jax.training.optimizers import fitting_warmup
 from cae_jax.training.reporting import say
 from cae_jax.training.state import TrainState, create_state
 from cae_jax.training.workdir import holds_run, locked
-from experiments import cli, train_flags, train_look, train_parts, train_tasks
+from experiments import cli, train_flags, train_parts, train_subject, train_tasks
 from experiments.program_flags import Args
 from experiments.train_flags import define_flags
 
@@ -81,7 +81,7 @@ def _run(args: Args, workdir: Path) -> None:
   best = _best_state(args, workdir)  # every process takes part in reading a checkpoint
   if jax.process_index() == 0:
     path, seen = workdir / "weights.safetensors", _trained_on(args, workdir, source)
-    card = train_look.parts(args).export(args, path, best, source, seen)
+    card = train_subject.parts(args).export(args, path, best, source, seen)
     _report(args, workdir, card, test, best, result)
 
 
@@ -108,7 +108,7 @@ def _shards(args: Args, dataset: str, split: str) -> ImageSource:
 
 
 def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
-  model, params = train_look.parts(args).network(args)
+  model, params = train_subject.parts(args).network(args)
   task = train_tasks.make(args, model, workdir, source, _source(args, "valid"))
   config = LoopConfig(
     steps=args.steps,
@@ -122,7 +122,7 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
   warmup_steps = fitting_warmup(args.warmup_steps, args.steps)
   if warmup_steps != args.warmup_steps:
     say(f"--warmup_steps={args.warmup_steps} is longer than the run: {warmup_steps} instead")
-  optimizer = train_look.parts(args).optimizer(args)
+  optimizer = train_subject.parts(args).optimizer(args)
   params, start = _initial_params(args, model, params, source), None
   if args.carry_from:
     start = _carried(workdir, task.batches, portable.read_parts(args.carry_from, params, optimizer))
@@ -156,7 +156,7 @@ def _carried(workdir: Path, batches: Any, start: tuple[TrainState, Any]) -> tupl
 
 def _initial_params(args: Args, model: Model, params: Any, source: ImageSource) -> Any:
   blocks = lambda count, side: random_blocks(source, count, side, args.seed)
-  return train_look.parts(args).initial_params(args, model, params, blocks)
+  return train_subject.parts(args).initial_params(args, model, params, blocks)
 
 
 def _best_state(args: Args, workdir: Path) -> TrainState:
@@ -164,7 +164,7 @@ def _best_state(args: Args, workdir: Path) -> TrainState:
 
   Of a look the last one: its loss is of a discriminator that learns, too.
   """
-  parts = train_look.parts(args)
+  parts = train_subject.parts(args)
   (_, params), optimizer = parts.network(args), parts.optimizer(args)
   with Checkpoints(workdir / "checkpoints") as checkpoints:
     if args.carry_from and checkpoints.last_step is None:

@@ -1,7 +1,6 @@
 """Makes from the flags what training a look needs: `train_parts` for --task=look."""
 
 import functools
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,6 @@ from cae_jax.weights import load_weights, save_weights, shipped
 from cae_jax.weights.look import Look, look_file, save_look
 from experiments import train_parts
 from experiments.program_flags import Args
-
-
-def parts(args: Args) -> Any:
-  """Returns the module that makes what --task names: this one, or `train_parts`."""
-  return sys.modules[__name__] if args.task == "look" else train_parts
 
 
 def model(args: Args) -> Model:

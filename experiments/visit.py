@@ -50,7 +50,7 @@ from cae_jax.training.resident import (
 )
 from cae_jax.training.span import Minutes
 from cae_jax.training.state import TrainState, create_state
-from experiments import cli, train_flags, train_look, train_parts
+from experiments import cli, train_flags, train_parts, train_subject
 from experiments.program_flags import Args
 from experiments.visit_flags import define_flags
 
@@ -91,7 +91,7 @@ class _Visit:
     self.report: dict[str, Any] = {"phases": {}}
     self._keep_programs()
     self.mesh = sharding.data_mesh()
-    self.parts = train_look.parts(args)
+    self.parts = train_subject.parts(args)
     self.model = self.parts.model(args)
     self.loss_fn, errors_fn = self.parts.objectives(args, self.model)
     self.errors_fn = jax.jit(errors_fn)
