@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,22 +13,24 @@ import optax
 from jax.lax import Precision
 
 # Matrices are padded to one of these to be decomposed together; larger ones are not padded.
-_BATCHED_SIZES = (16, 32, 64, 96, 128, 256)
+_BATCHED_SIZES = (16, 32, 64, 96, 128, 192, 256)
 
 
 class SoapState(NamedTuple):
   """What SOAP remembers, all of it float32 but the step.
 
-  Of each parameter, seen as a tensor of `axes` of the sizes n:
+  Of the K parameters that are tensors of `axes` of the same sizes n, by these ("9x128x128"), in the
+  order of the tree's leaves: one operation for all of them, where a network has hundreds of arrays
+  and a GPU takes microseconds to begin each.
 
   Attributes:
     step: int32, gradients seen.
-    mu: [*n], mean of the gradients, rotated.
-    nu: [*n], mean of the squares of the rotated gradients.
-    grams: for each axis [n, n], mean of the gradients' products over all other axes, or None where
-      the axis is not preconditioned.
-    bases: for each axis [n, n] or None, estimated eigenvectors of `grams` as columns, the largest
-      eigenvalue first.
+    mu: [K, *n], mean of the gradients, rotated.
+    nu: [K, *n], mean of the squares of the rotated gradients.
+    grams: for each axis [K, n, n], mean of the gradients' products over all other axes, or None
+      where the axis is not preconditioned.
+    bases: for each axis [K, n, n] or None, estimated eigenvectors of `grams` as columns, the
+      largest eigenvalue first.
   """
 
   step: jax.Array
@@ -74,8 +77,14 @@ def scale_by_soap(
   """
 
   def init_fn(params: Any) -> SoapState:
-    zeros = lambda: jax.tree.map(lambda p: jnp.zeros(axes(p.shape, max_dim)), params)
-    squares = lambda make: jax.tree.map(lambda p: _by_axis(p.shape, max_dim, make), params)
+    groups = _grouped(params, max_dim)
+    zeros = lambda: jax.tree.map(jnp.zeros_like, groups)
+
+    def squares(make: Callable[[int], jax.Array]) -> dict[str, tuple]:
+      row = lambda group: _by_axis(group.shape[1:], max_dim, make)
+      tiled = lambda group: jax.tree.map(lambda a: jnp.tile(a, (len(group), 1, 1)), row(group))
+      return {name: tiled(group) for name, group in groups.items()}
+
     return SoapState(
       step=jnp.zeros((), jnp.int32),
       mu=zeros(),
@@ -87,18 +96,18 @@ def scale_by_soap(
   def update_fn(updates: Any, state: SoapState, params: Any = None) -> tuple[Any, SoapState]:
     del params
     step, bases = state.step, state.bases
-    grads = jax.tree.map(lambda g: g.reshape(axes(g.shape, max_dim)).astype(jnp.float32), updates)
-    decayed = lambda: jax.tree.map(partial(_decayed_grams, beta=shampoo_beta), grads, state.grams)
+    grads = _grouped(updates, max_dim)
+    decayed = lambda: _of_each(partial(_decayed_grams, beta=shampoo_beta), grads, state.grams)
     grams = jax.lax.cond(step % gram_every == 0, decayed, lambda: state.grams)
     grads = jax.tree.map(lambda g: jnp.where(step == 0, 0.0, g), grads)  # the first: bases only
-    rotated = jax.tree.map(_rotate, grads, bases)
+    rotated = _of_each(_rotate, grads, bases)
     mu = optax.tree.update_moment(rotated, state.mu, b1, 1)
     nu = optax.tree.update_moment(rotated, state.nu, b2, 2)
-    steps = jax.tree.map(_rotate_back, adam(mu, nu, step), bases)
-    steps = jax.tree.map(lambda s, u: s.reshape(u.shape).astype(u.dtype), steps, updates)
+    steps = _of_each(_rotate_back, adam(mu, nu, step), bases)
     branch = jnp.where(step == 0, 2, step % precondition_every == 0)
     mu, nu, bases = jax.lax.switch(branch, (_keep, _refine, _start), mu, nu, grams, bases)
-    return steps, SoapState(optax.safe_increment(step), mu, nu, grams, bases)
+    new_state = SoapState(optax.safe_increment(step), mu, nu, grams, bases)
+    return _ungrouped(steps, updates, max_dim), new_state
 
   def adam(mu: Any, nu: Any, step: jax.Array) -> Any:
     count = jnp.maximum(step, 1)  # all is zero at step 0; let it not become 0 / 0
@@ -122,10 +131,36 @@ def axes(shape: tuple[int, ...], max_dim: int) -> tuple[int, ...]:
   return (rows, c_out) if rows <= max_dim else (math.prod(window), c_in, c_out)
 
 
+def _grouped(tree: Any, max_dim: int) -> dict[str, jax.Array]:
+  """Arrays of a tree as float32 tensors of `axes`, those of the same sizes stacked."""
+  groups: dict[str, list[jax.Array]] = {}
+  for leaf in jax.tree.leaves(tree):
+    tensor = leaf.reshape(axes(leaf.shape, max_dim)).astype(jnp.float32)
+    groups.setdefault(_name(tensor.shape), []).append(tensor)
+  return {name: jnp.stack(tensors) for name, tensors in groups.items()}
+
+
+def _ungrouped(groups: Mapping[str, jax.Array], like: Any, max_dim: int) -> Any:
+  """The tree that `_grouped` had, with the shapes and types of another."""
+  rows = {name: iter(list(group)) for name, group in groups.items()}
+  restored = lambda a: next(rows[_name(axes(a.shape, max_dim))]).reshape(a.shape).astype(a.dtype)
+  return jax.tree.map(restored, like)
+
+
+def _name(shape: tuple[int, ...]) -> str:
+  return "x".join(map(str, shape)) or "scalar"
+
+
+def _of_each(fn: Callable, *groups: Mapping[str, Any]) -> dict[str, Any]:
+  """fn of each member of each group."""
+  first, *others = groups
+  return {name: jax.vmap(fn)(first[name], *(o[name] for o in others)) for name in first}
+
+
 def _by_axis(shape: tuple[int, ...], max_dim: int, make) -> tuple:
-  """make(n) for each axis that is preconditioned, None for the others."""
+  """make(n) for each axis of `axes` that is preconditioned, None for the others."""
   is_matrix = len(shape) > 1
-  return tuple(make(n) if is_matrix and 1 < n <= max_dim else None for n in axes(shape, max_dim))
+  return tuple(make(n) if is_matrix and 1 < n <= max_dim else None for n in shape)
 
 
 def _decayed_grams(grad: jax.Array, grams: tuple, *, beta: float) -> tuple:
@@ -176,27 +211,46 @@ def _keep(mu: Any, nu: Any, grams: Any, bases: Any) -> tuple[Any, Any, Any]:
 
 def _start(mu: Any, nu: Any, grams: Any, bases: Any) -> tuple[Any, Any, Any]:
   del bases  # mu and nu are still zero
-  return mu, nu, jax.tree.map(lambda gram: jnp.linalg.eigh(gram)[1][:, ::-1], grams)
+  matrices, tree = jax.tree.flatten(grams)
+  together = lambda *groups: [_eigenvectors(group) for group in groups]
+  found = jax.lax.platform_dependent(*matrices, cpu=_alone(_eigenvectors), default=together)
+  return mu, nu, jax.tree.unflatten(tree, found)
 
 
 def _refine(mu: Any, nu: Any, grams: Any, bases: Any) -> tuple[Any, Any, Any]:
   """One power iteration on the bases, sorted by eigenvalue; nu follows its eigenvectors."""
   powers = jax.tree.map(_matmul, grams, bases)
-  orders = jax.tree.map(lambda q, power: jnp.argsort(-jnp.sum(q * power, 0)), bases, powers)
-  powers = jax.tree.map(lambda power, order: power[:, order], powers, orders)
+  orders = jax.tree.map(lambda q, power: jnp.argsort(-jnp.sum(q * power, 1)), bases, powers)
+  powers = jax.tree.map(
+    lambda power, order: jnp.take_along_axis(power, order[:, None], 2), powers, orders
+  )
   matrices, tree = jax.tree.flatten(powers)
   refined = jax.tree.unflatten(tree, _orthonormal(matrices))
-  mu = jax.tree.map(lambda m, old, new: _rotate(_rotate_back(m, old), new), mu, bases, refined)
-  return mu, jax.tree.map(_permute, nu, orders), refined
+  turned = lambda m, old, new: _rotate(_rotate_back(m, old), new)
+  return _of_each(turned, mu, bases, refined), _of_each(_permute, nu, orders), refined
 
 
 def _orthonormal(matrices: list[jax.Array]) -> list[jax.Array]:
-  """The Q of the QR decomposition of each matrix [n, n], up to the signs of its columns.
+  """The Q of the QR decomposition of each matrix in [K, n, n], up to the signs of its columns.
 
   LAPACK takes microseconds for one; a GPU takes milliseconds, and there are hundreds.
   """
-  one_by_one = lambda *matrices: [jnp.linalg.qr(matrix)[0] for matrix in matrices]
-  return jax.lax.platform_dependent(*matrices, cpu=one_by_one, default=_orthonormal_together)
+  alone = _alone(lambda matrix: jnp.linalg.qr(matrix)[0])
+  return jax.lax.platform_dependent(*matrices, cpu=alone, default=_orthonormal_together)
+
+
+def _eigenvectors(matrices: jax.Array) -> jax.Array:
+  """[..., n, n] -> eigenvectors as columns, the largest eigenvalue first."""
+  return jnp.linalg.eigh(matrices)[1][..., ::-1]
+
+
+def _alone(decompose: Callable[[jax.Array], jax.Array]) -> Callable[..., list[jax.Array]]:
+  """Decomposes each matrix of groups [K, n, n] by itself.
+
+  On CPUs JAX lets LAPACK share out the matrices of a group over the threads that wait for it: two
+  groups at once on two cores wait for ever (jaxlib 0.10.2).
+  """
+  return lambda *groups: [jnp.stack([decompose(matrix) for matrix in group]) for group in groups]
 
 
 def _orthonormal_together(*matrices: jax.Array) -> list[jax.Array]:
@@ -204,19 +258,25 @@ def _orthonormal_together(*matrices: jax.Array) -> list[jax.Array]:
   result: dict[int, jax.Array] = {}
 
   def size(number: int) -> int:
-    own = len(matrices[number])
+    own = matrices[number].shape[1]
     return next((n for n in _BATCHED_SIZES if n >= own), own)
 
   numbers = sorted(range(len(matrices)), key=size)
   for padded, group in itertools.groupby(numbers, size):
     members = list(group)
-    # A block of ones on the diagonal beside the matrix stays by itself.
-    pad = lambda a: jax.scipy.linalg.block_diag(a, jnp.eye(padded - len(a)))  # noqa: B023
-    q = _householder_q(jnp.stack([pad(matrices[number]) for number in members]))
-    for row, number in enumerate(members):
-      side = len(matrices[number])
-      result[number] = q[row, :side, :side]
+    q = _householder_q(jnp.concatenate([_padded(matrices[number], padded) for number in members]))
+    counts = [len(matrices[number]) for number in members]
+    for number, rows in zip(members, jnp.split(q, list(itertools.accumulate(counts))[:-1])):
+      side = matrices[number].shape[1]
+      result[number] = rows[:, :side, :side]
   return [result[number] for number in range(len(matrices))]
+
+
+def _padded(matrices: jax.Array, size: int) -> jax.Array:
+  """[K, n, n] -> [K, size, size]: a diagonal of ones beside each, which stays by itself."""
+  more = size - matrices.shape[1]
+  ones = jnp.diag(jnp.arange(size) >= size - more)
+  return jnp.pad(matrices, ((0, 0), (0, more), (0, more))) + ones
 
 
 def _householder_q(a: jax.Array) -> jax.Array:

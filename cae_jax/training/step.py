@@ -28,7 +28,7 @@ def make_train_step(
 
   The state is replicated and donated; the batch is split over the mesh, so XLA sums gradients over
   devices. The key is fold_in(seed, step): a resumed run draws what the uncut one would have drawn.
-  A step whose loss, gradient or new parameters are not finite is skipped: it changes nothing but
+  A step whose loss, gradient or update is not finite is skipped: it changes nothing but
   the counters, so that what was finite once stays so.
 
   Several players, such as those of a GAN, take turns in a step: each moves parameters of its own,
@@ -53,10 +53,8 @@ def make_train_step(
     params, opt_state, figures, objectives = moved(
       loss_fn, optimizer, state.params, state.opt_state, batch, key
     )
-    updated = _averaged(state, params, opt_state, ema_decay)
-    norms = [*objectives, optax.tree.norm((updated.params, updated.ema_params))]
-    finite = jnp.isfinite(jnp.stack(norms)).all()
-    state = _keep_if(finite, updated, state)
+    finite = jnp.isfinite(jnp.stack(objectives)).all()
+    state = _keep_if(finite, _averaged(state, params, opt_state, ema_decay), state)
     skipped = state.skipped + (~finite).astype(jnp.int32)
     state = dataclasses.replace(state, step=state.step + 1, skipped=skipped)
     return state, {**figures, "skipped": ~finite}
@@ -74,11 +72,19 @@ def _moved(loss_fn, optimizer, params, opt_state, batch, key):
   """New parameters and optimiser's state, figures, and all that has to be finite beside these."""
   grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
   (objective, figures), grads = grad_fn(params, batch, key=key)
-  grad_norm = optax.tree.norm(grads)
+  grad_norm = _norm(grads)
   updates, opt_state = optimizer.update(grads, opt_state, params)
   params = optax.apply_updates(params, updates)
   figures = {"loss": objective, "grad_norm": grad_norm, **figures}
-  return params, opt_state, figures, [objective, grad_norm]
+  return params, opt_state, figures, [objective, grad_norm, _norm(updates)]
+
+
+def _norm(tree: Any) -> jax.Array:
+  """The norm of all arrays, those of one shape summed together: a GPU needs time to begin a sum."""
+  groups: dict[tuple, list[jax.Array]] = {}
+  for leaf in jax.tree.leaves(tree):
+    groups.setdefault((leaf.shape, leaf.dtype), []).append(leaf)
+  return jnp.sqrt(sum(jnp.sum(jnp.square(jnp.stack(leaves))) for leaves in groups.values()))
 
 
 def _in_turns(loss_fns, optimizers, params, opt_state, batch, key):

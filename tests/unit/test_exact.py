@@ -1,4 +1,5 @@
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +7,8 @@ import numpy as np
 import pytest
 
 from cae_jax.models.exact import integers
-from cae_jax.models.exact.cells import Cells, at_cells, cells_mask
-from cae_jax.models.exact.stack import EntropyStack, Layer
+from cae_jax.models.exact.cells import EVERYWHERE, PATTERNS, Cells, at_cells, cells_mask
+from cae_jax.models.exact.stack import EntropyStack, Layer, convolved, look_around
 
 SPECS = (Layer(3, 16, 2), Layer(1, 12), Layer(3, 6))
 
@@ -173,3 +174,17 @@ def test_biases_are_the_polynomial():
   )
   for tradeoff, value in ((0.0, 8), (1.0, 14), (-1.0, 6), (0.5, 10.5)):
     assert layer.rounded_bias(tradeoff).tolist() == [value + 0.5]
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("cells", [EVERYWHERE, *itertools.chain(*PATTERNS.values())])
+def test_convolutions_are_products_of_patches(cells, size):
+  """What GPUs compute, and its gradients."""
+  x, kernel = (
+    jax.random.normal(jax.random.key(n), shape)
+    for n, shape in enumerate([(2, 8, 12, 3), (size, size, 3, 4)])
+  )
+  assert_close = functools.partial(np.testing.assert_allclose, atol=1e-4, rtol=1e-4)
+  np.testing.assert_allclose(convolved(x, kernel, cells), look_around(x, kernel, cells), atol=1e-5)
+  slopes = lambda fn: jax.grad(lambda *a: jnp.sum(jnp.sin(fn(*a, cells))), (0, 1))(x, kernel)
+  jax.tree.map(assert_close, slopes(convolved), slopes(look_around))

@@ -49,7 +49,11 @@ def test_axes_of_one_or_beyond_max_dim_and_vectors_have_no_basis():
   shapes = jax.tree.map(
     lambda b: None if b is None else b.shape, bases, is_leaf=lambda b: b is None
   )
-  assert shapes == {"kernel": (None, (5, 5), None), "dense": (None, None, (4, 4)), "bias": (None,)}
+  assert shapes == {
+    "9x5x6": (None, (1, 5, 5), None),
+    "1x6x4": (None, None, (1, 4, 4)),
+    "4": (None,),
+  }
 
 
 def test_unrotated_it_is_adam_from_the_second_gradient_on():
@@ -71,7 +75,7 @@ def test_bases_become_the_sorted_eigenvectors_of_lasting_second_moments():
   state = SOAP.init(_normal(0))
   for _ in range(60):
     _, state = UPDATE(_normal(0) | {"wide": scaled}, state)
-  gram, basis = state.grams["wide"][1], state.bases["wide"][1]
+  [gram], [basis] = state.grams["9x30x5"][1], state.bases["9x30x5"][1]
   np.testing.assert_allclose(basis.T @ basis, jnp.eye(30), atol=1e-5)
   rotated = basis.T @ gram @ basis
   values = jnp.diag(rotated)
@@ -84,13 +88,26 @@ def test_squares_follow_their_eigenvectors():
   optimizer = scale_by_soap(b2=0.5, gram_every=1, precondition_every=1, max_dim=3)
   nu = jnp.arange(12.0).reshape(3, 4)
   state = optimizer.init(jnp.zeros((3, 4)))
-  state = state._replace(
-    step=jnp.array(1), nu=nu, grams=(jnp.diag(jnp.array([1.0, 9.0, 4.0])), None)
-  )
+  grams = jnp.diag(jnp.array([1.0, 9.0, 4.0]))[None], None
+  state = state._replace(step=jnp.array(1), nu={"3x4": nu[None]}, grams={"3x4": grams})
   _, state = jax.jit(optimizer.update)(jnp.zeros((3, 4)), state)
   order = jnp.array([1, 2, 0])
-  np.testing.assert_allclose(jnp.abs(state.bases[0]), jnp.eye(3)[:, order], atol=1e-6)
-  _assert_equal(state.nu, 0.5 * nu[order])
+  np.testing.assert_allclose(jnp.abs(state.bases["3x4"][0][0]), jnp.eye(3)[:, order], atol=1e-6)
+  _assert_equal(state.nu["3x4"][0], 0.5 * nu[order])
+
+
+def test_parameters_of_the_same_shape_are_as_if_alone():
+  normal = lambda key, shape: jax.random.normal(jax.random.fold_in(jax.random.key(0), key), shape)
+  params = {"a": normal(0, (6, 6)), "b": {"scale": normal(1, (6,)), "c": normal(2, (1, 1, 6, 6))}}
+  together, alone = SOAP.init(params), SOAP.init(params["a"])
+  assert together.mu["6x6"].shape == (2, 6, 6)
+  for seed in range(3, 12):
+    grads = jax.tree.map(lambda p: normal(seed, p.shape), params)  # noqa: B023
+    updates, together = UPDATE(grads, together)
+    expected, alone = UPDATE(grads["a"], alone)
+    np.testing.assert_allclose(updates["a"], expected, atol=1e-4)
+    np.testing.assert_allclose(updates["b"]["c"][0, 0], expected, atol=1e-4)
+  assert _types(updates) == _types(params)
 
 
 def _regression(lowest, left, right):
@@ -206,7 +223,9 @@ def test_matrices_decomposed_together_are_as_if_alone():
     basis = np.linalg.qr(rng.normal(size=(size, size)))[0]
     matrices.append((basis * np.logspace(0, -6, size)) @ basis.T)
   matrices[-1][:, 3:] = 0
-  together = jax.jit(_orthonormal_together)(*[jnp.asarray(m, jnp.float32) for m in matrices])
+  groups = [*([m] for m in matrices[:3]), matrices[3:5], matrices[5:]]
+  stacked = [jnp.asarray(np.stack(group), jnp.float32) for group in groups]
+  together = [q for group in jax.jit(_orthonormal_together)(*stacked) for q in group]
   for q, matrix in zip(together, matrices, strict=True):
     np.testing.assert_allclose(q.T @ q, np.eye(len(q)), atol=2e-6)
     below = np.tril(np.asarray(q).T @ matrix, -1)

@@ -4,6 +4,7 @@ A stack is convolutions with leaky ReLUs between them, and biases that are polyn
 trade-off. `integers` evaluates the same stacks for files; this module is for training.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from cae_jax.models.arrays import depth_to_space, polynomial
-from cae_jax.models.exact.cells import EVERYWHERE, patches
+from cae_jax.models.exact.cells import EVERYWHERE, Cells, patches
 from cae_jax.models.exact.layers import SLOPE_SHIFT, Layer
 
 
@@ -35,15 +36,43 @@ class EntropyStack(nn.Module):
       shape = (layer.kernel_size, layer.kernel_size, x.shape[-1], layer.features)
       kernel = self.param(f"kernel_{i}", init, shape)
       bias = self.param(f"bias_{i}", nn.initializers.zeros, (3, layer.features))
-      # A product of patches: faster than a convolution on maps as small as these.
-      x = x if layer.kernel_size == 1 and i else patches(x, layer.kernel_size, cells)
-      x = x @ kernel.reshape(-1, layer.features)
+      x = x @ kernel[0, 0] if layer.kernel_size == 1 and i else look_around(x, kernel, cells)
       x = x + polynomial(bias, tradeoff, x.ndim)
       x = depth_to_space(x, layer.upsample) if layer.upsample > 1 else x
       self.sow("maxima", f"layer_{i}", jnp.max(jnp.abs(x)))  # kept only on request
       if not last:
         x = jnp.maximum(x, x * 2.0**-SLOPE_SHIFT)
     return x
+
+
+def look_around(x: jax.Array, kernel: jax.Array, cells: Cells) -> jax.Array:
+  """Applies a kernel [k, k, C, F] to what `patches` gathers: x [B, h, w, C] -> [..., F].
+
+  On a CPU a product of patches is faster than a convolution of maps as small as these; for a GPU
+  so many slices take minutes to compile.
+  """
+  product = lambda x, kernel: patches(x, len(kernel), cells) @ kernel.reshape(-1, kernel.shape[-1])
+  convolution = functools.partial(convolved, cells=cells)
+  return jax.lax.platform_dependent(x, kernel, cpu=product, default=convolution)
+
+
+def convolved(x: jax.Array, kernel: jax.Array, cells: Cells) -> jax.Array:
+  """Computes `look_around` by a convolution for each of the cells' offsets."""
+  stride, reach = cells.stride, len(kernel) // 2 * cells.spacing
+
+  def at(offset: tuple[int, int]) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+      x,
+      kernel,
+      window_strides=(stride, stride),
+      padding=[(reach - place, reach + place - stride + 1) for place in offset],
+      rhs_dilation=(cells.spacing, cells.spacing),
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+  if cells is EVERYWHERE:
+    return at((0, 0))
+  return jnp.stack([at(offset) for offset in cells.offsets], axis=-4)
 
 
 def activation_maxima(
