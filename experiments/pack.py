@@ -6,12 +6,14 @@ Writes a folder, .visit by default, that git ignores: wheels/, photos/train.tar 
 photographs as fit beside the working tree, photos/valid.tar with the centres of the validation
 photographs, what an earlier visit brought back (--visit): state/, with --programs also cache.tar,
 and, for looks, inception/ (--inception). Copy it and the working tree to the machine, and run there
-what this program prints last.
+what this program prints last. Where a machine can be sent several parcels one after another,
+--parcels makes further folders (.visit-2, ...) of photographs for the first one's.
 """
 
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from cae_jax.data import listing, packing
@@ -39,7 +41,8 @@ def define_flags(flags: Flags) -> None:
   flags.boolean("programs", False, "Take its compiled programs along, which take much room.")
   flags.path("tree", ".", "The working tree that travels along.")
   flags.path("output", ".visit", "Folder to write; what is in it goes.")
-  flags.number("limit_mib", 63.0, "Size of the tree and the folder together.", 1)
+  flags.number("limit_mib", 63.0, "Size of the tree and a folder together.", 1)
+  flags.integer("parcels", 1, "Folders that photographs are shared out over.", 1)
   flags.string("wheels", ",".join(_WHEELS), "Packages that the machine lacks, with commas.")
   flags.string("python_version", "3.12", "Of the machine; Linux on x86-64.")
 
@@ -47,8 +50,10 @@ def define_flags(flags: Flags) -> None:
 def main(args: Args) -> None:
   """Runs the program."""
   output = args.output
-  shutil.rmtree(output, ignore_errors=True)
-  (output / "photos").mkdir(parents=True)
+  further = [output.with_name(f"{output.name}-{n}") for n in range(2, args.parcels + 1)]
+  for folder in (output, *further):
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "photos").mkdir(parents=True)
   if args.wheels:
     _download(args.wheels.split(","), args.python_version, output / "wheels")
   if args.visit:
@@ -57,25 +62,30 @@ def main(args: Args) -> None:
     inception.reduce(args.inception, output / "inception")
   photos, valid = _members(args)
   packed_valid = packing.pack_centers(output / "photos" / "valid.tar", valid, args.valid_patch_size)
-  tree = _tree_bytes(args.tree, output)
-  room = int(args.limit_mib * _MIB) - tree - _folder_bytes(output)
-  if room <= 0:
-    raise UsageError(
-      f"--limit_mib={args.limit_mib:g}: nothing is left for photographs beside a working tree of "
-      f"{tree / _MIB:.1f} MiB; move large files out of it for the time being"
-    )
-  packed = packing.pack(
-    output / "photos" / "train.tar", photos, room, seed=args.seed, quality=args.quality
-  )
-  if not packed.photographs:
+  tree = _tree_bytes(args.tree, (output, *further))
+  shards = [output / "photos" / "train.tar"]
+  shards += [f / "photos" / f"train-{n}.tar" for n, f in enumerate(further, 2)]
+  left, pixels, quality = photos, 0, args.quality
+  for shard in shards:
+    room = int(args.limit_mib * _MIB) - tree - _folder_bytes(shard.parents[1])
+    if room <= 0:
+      raise UsageError(
+        f"--limit_mib={args.limit_mib:g}: nothing is left for photographs beside a working tree of "
+        f"{tree / _MIB:.1f} MiB; move large files out of it for the time being"
+      )
+    packed = packing.pack(shard, left, room, seed=args.seed, quality=quality)
+    left, pixels, quality = packed.left, pixels + packed.pixels, None
+  if len(left) == len(photos):
     raise UsageError(f"--limit_mib={args.limit_mib:g}: not one photograph fits")
   print(f"working tree {tree / _MIB:.1f} MiB")
-  for path in sorted(output.iterdir()):
+  for path in (*sorted(output.iterdir()), *further):
     print(f"{path} {_folder_bytes(path) / _MIB:.1f} MiB")
   print(
-    f"{packed.photographs} of {packed.offered} photographs, {packed.pixels / 1e6:.1f} megapixels; "
+    f"{len(photos) - len(left)} of {len(photos)} photographs, {pixels / 1e6:.1f} megapixels; "
     f"{packed_valid.photographs} to validate on"
   )
+  for folder in further:
+    print(f"first there: cp {folder}/photos/* {output}/photos/")
   print(f"run there: bash experiments/visit.sh {output} OUTPUT 9.3")
 
 
@@ -125,12 +135,12 @@ def _download(packages: list[str], python_version: str, folder: Path) -> None:
     raise Error(f"--wheels: pip download failed: {last_line}")
 
 
-def _tree_bytes(tree: Path, output: Path) -> int:
-  """The files of a git working tree, tracked or not, that are not ignored, less the output."""
+def _tree_bytes(tree: Path, outputs: Sequence[Path]) -> int:
+  """The files of a git working tree, tracked or not, that are not ignored, less the outputs."""
   command = ["git", "-C", str(tree), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
   names = subprocess.run(command, capture_output=True, check=True, text=True).stdout
   paths = {tree / name for name in names.split("\0") if name}
-  inside = lambda path: path.resolve().is_relative_to(output.resolve())
+  inside = lambda path: any(path.resolve().is_relative_to(output.resolve()) for output in outputs)
   return sum(path.stat().st_size for path in paths if path.is_file() and not inside(path))
 
 

@@ -22,11 +22,11 @@ _FREE = frozenset({
 })  # fmt: skip
 # What concerns one call alone, and is not kept.
 _OF_THE_CALL = frozenset({
-  "debug", "max_minutes", "carry_from", "carry_to", "export_only", "coordinator_address",
-  "num_processes", "process_id",
+  "began_at", "debug", "max_minutes", "carry_from", "carry_to", "export_only",
+  "coordinator_address", "num_processes", "process_id",
 })  # fmt: skip
 # Where things lie on one machine is nobody else's business.
-_PLACES = frozenset({"workdir", "source_dir", "data_dir", "inception"})
+_PLACES = frozenset({"workdir", "source_dir", "data_dir", "inception", "output", "cache_from"})
 # Paths need not be UTF-8.
 _ENCODING: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 # Fields of models whose flags have other names.

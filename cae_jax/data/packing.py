@@ -28,13 +28,13 @@ class Packed:
 
   Attributes:
     photographs, pixels: how many.
-    offered: photographs there were.
+    left: names and bytes, encoded again if need be, of those that did not fit.
     size_bytes: of the shard.
   """
 
   photographs: int
   pixels: int
-  offered: int
+  left: list[tuple[str, bytes]]
   size_bytes: int
 
 
@@ -108,6 +108,7 @@ def _avif(image: np.ndarray, quality: int) -> bytes:
 def _write(path, members: Sequence[tuple[str, bytes]], max_bytes: int) -> Packed:
   count = pixels = 0
   size = _END  # a tar file ends with zeros up to a multiple of this
+  left = []
   with (
     replace_atomically(path) as temporary,
     tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive,
@@ -115,6 +116,7 @@ def _write(path, members: Sequence[tuple[str, bytes]], max_bytes: int) -> Packed
     for name, data in members:
       padded = _BLOCK + -(-len(data) // _BLOCK) * _BLOCK
       if size + padded + _END > max_bytes:
+        left.append((name, data))
         continue
       entry = tarfile.TarInfo(name.replace("/", "-")[-_NAME_BYTES:])
       entry.size = len(data)
@@ -123,4 +125,4 @@ def _write(path, members: Sequence[tuple[str, bytes]], max_bytes: int) -> Packed
       count += 1
       with Image.open(io.BytesIO(data)) as image:
         pixels += image.width * image.height
-  return Packed(count, pixels, len(members), pathlib.Path(path).stat().st_size)
+  return Packed(count, pixels, left, pathlib.Path(path).stat().st_size)

@@ -9,7 +9,7 @@ from cae_jax.errors import UsageError
 from cae_jax.weights import WeightsError, read_metadata
 from cae_jax.weights.look import SUFFIX as LOOK_SUFFIX
 
-DEFAULT = "context"
+DEFAULT = "context2"
 EYE = "eye"  # tuned for how pictures look
 FOLDER = Path(__file__).parent
 

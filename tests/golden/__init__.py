@@ -9,4 +9,5 @@ GENERATIONS = {
   "lossless": "9e029fc5f176014f",
   "lossless2": "ffeab8b2c289adc5",
   "eye": "89ca536d16039aec",
+  "context2": "db4f6e1f26ddd5b8",
 }

@@ -89,6 +89,7 @@ def test_the_journey(tiny_training, tmp_path, monkeypatch, capsys):
   joined = tmp_path / "weights.safetensors"
   joined.write_bytes((second / "weights.safetensors.1-of-1").read_bytes())
   ours = codec.load(joined)
+  assert not ours.weights.card["flags"].keys() & {"workdir", "source_dir", "output", "cache_from"}
   seen = TrainedOn.from_card(ours.weights.card)
   assert seen == TrainedOn.of(FolderSource(parcel / "photos", "train").digests())
   image = read_rgb(tiny_training.source_dir / "test.png")
@@ -132,6 +133,12 @@ def test_a_parcel_and_the_tree_keep_within_the_limit(tmp_path):
   size = sum(path.stat().st_size for path in parcel.rglob("*") if path.is_file())
   assert 0.9 < (size + 100_000) / (1 << 20) <= 1
   assert 0 < len(FolderSource(parcel / "photos", "train")) < 60
+  first = len(FolderSource(parcel / "photos", "train"))
+  _pack(tmp_path, photos, "--limit_mib=1", "--parcels=2")
+  second = FolderSource(tmp_path / "parcel-2" / "photos", "train")
+  assert len(FolderSource(parcel / "photos", "train")) == first
+  assert first < len(second) <= 60 - first  # no centres to validate on take room there
+  assert not set(second.digests()) & set(FolderSource(parcel / "photos", "train").digests())
   (tmp_path / "tree" / "more").write_bytes(bytes(1 << 20))
   with pytest.raises(UsageError, match=r"nothing is left .* a working tree of 1\.1 MiB"):
     _pack(tmp_path, photos, "--limit_mib=1")

@@ -36,7 +36,8 @@ def test_a_shard_is_never_larger_than_it_may_be(tmp_path):
     assert len(source) == packed.photographs
     assert source.sizes().prod(axis=1).sum() == packed.pixels
     counts.append(packed.photographs)
-  assert 0 < counts[0] < counts[1] < counts[2] == packed.offered == 6
+  assert 0 < counts[0] < counts[1] < counts[2] == 6
+  assert not packed.left
 
 
 def test_photographs_as_they_are_keep_their_pixels(tmp_path):
