@@ -16,6 +16,10 @@ if [ -d "$parcel/wheels" ]; then
   "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir \
     --disable-pip-version-check --root-user-action=ignore --target "$site" "$parcel"/wheels/*.whl
 fi
+# What XLA tries out while it compiles takes minutes and gains little; XLA_FLAGS= leaves it to it.
+export XLA_FLAGS="${XLA_FLAGS---xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=2 \
+  --xla_gpu_experimental_enable_fusion_autotuner=false \
+  --xla_gpu_enable_analytical_sol_latency_estimator=false}"
 export PYTHONPATH="$PWD:$site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 carried=()
 [ -d "$parcel/state" ] && carried+=(--carry_from="$parcel/state")

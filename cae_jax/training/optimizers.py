@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax.contrib import MuonDimensionNumbers
 
@@ -90,4 +91,24 @@ def make_optimizer(
   if name not in OPTIMIZERS:
     raise UsageError(f"unknown optimizer {name!r}; choose one of {', '.join(OPTIMIZERS)}")
   optimizer = OPTIMIZERS[name](schedule)
-  return optax.chain(optax.clip_by_global_norm(clip_norm), optimizer) if clip_norm else optimizer
+  return optax.chain(_clip(clip_norm), optimizer) if clip_norm else optimizer
+
+
+def norm(tree: Any) -> jax.Array:
+  """Returns the norm of all arrays; those of one shape are summed together, with one launch."""
+  groups: dict[tuple, list[jax.Array]] = {}
+  for leaf in jax.tree.leaves(tree):
+    groups.setdefault((leaf.shape, leaf.dtype), []).append(leaf)
+  return jnp.sqrt(sum(jnp.sum(jnp.square(jnp.stack(leaves))) for leaves in groups.values()))
+
+
+def _clip(largest: float) -> optax.GradientTransformation:
+  """`optax.clip_by_global_norm` by `norm`."""
+
+  def clipped(updates: Any, params: Any) -> Any:
+    del params
+    size = norm(updates)
+    factor = jnp.where(size < largest, 1.0, largest / size)
+    return jax.tree.map(lambda u: (u * factor).astype(u.dtype), updates)
+
+  return optax.stateless(clipped)

@@ -10,6 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from cae_jax.training.losses import Batch, LossFn
+from cae_jax.training.optimizers import norm
 from cae_jax.training.sharding import replicated, split_batch
 from cae_jax.training.state import Optimizer, TrainState
 
@@ -28,8 +29,8 @@ def make_train_step(
 
   The state is replicated and donated; the batch is split over the mesh, so XLA sums gradients over
   devices. The key is fold_in(seed, step): a resumed run draws what the uncut one would have drawn.
-  A step whose loss, gradient or update is not finite is skipped: it changes nothing but
-  the counters, so that what was finite once stays so.
+  A step whose loss, gradient or update is not finite is skipped: it changes nothing but the
+  counters, so that what was finite once stays so.
 
   Several players, such as those of a GAN, take turns in a step: each moves parameters of its own,
   for a loss of its own, and sees what those before it have moved. All have the same batch and key,
@@ -72,19 +73,11 @@ def _moved(loss_fn, optimizer, params, opt_state, batch, key):
   """New parameters and optimiser's state, figures, and all that has to be finite beside these."""
   grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
   (objective, figures), grads = grad_fn(params, batch, key=key)
-  grad_norm = _norm(grads)
+  grad_norm = norm(grads)
   updates, opt_state = optimizer.update(grads, opt_state, params)
   params = optax.apply_updates(params, updates)
   figures = {"loss": objective, "grad_norm": grad_norm, **figures}
-  return params, opt_state, figures, [objective, grad_norm, _norm(updates)]
-
-
-def _norm(tree: Any) -> jax.Array:
-  """The norm of all arrays, those of one shape summed together: a GPU needs time to begin a sum."""
-  groups: dict[tuple, list[jax.Array]] = {}
-  for leaf in jax.tree.leaves(tree):
-    groups.setdefault((leaf.shape, leaf.dtype), []).append(leaf)
-  return jnp.sqrt(sum(jnp.sum(jnp.square(jnp.stack(leaves))) for leaves in groups.values()))
+  return params, opt_state, figures, [objective, grad_norm, norm(updates)]
 
 
 def _in_turns(loss_fns, optimizers, params, opt_state, batch, key):

@@ -69,4 +69,4 @@ def test_every_page_can_be_found(site):
 def test_readme_notebooks_and_pictures_are_there(site):
   assert 'url=README.html"' in _page(site, "index")
   assert "ModelOfParts" in _page(site, "experiments/notebooks/3_a_model_from_parts")
-  assert list((site / "_images").glob("context_rate_distortion.png"))
+  assert list((site / "_images").glob("context2_rate_distortion.png"))

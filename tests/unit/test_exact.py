@@ -1,5 +1,4 @@
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -176,9 +175,19 @@ def test_biases_are_the_polynomial():
     assert layer.rounded_bias(tradeoff).tolist() == [value + 0.5]
 
 
-@pytest.mark.parametrize("size", [1, 3, 5])
-@pytest.mark.parametrize("cells", [EVERYWHERE, *itertools.chain(*PATTERNS.values())])
-def test_convolutions_are_products_of_patches(cells, size):
+@pytest.mark.parametrize(
+  ("size", "cells"),
+  [
+    (1, PATTERNS[2][1]),
+    (3, EVERYWHERE),
+    (3, PATTERNS[2][0]),
+    (3, PATTERNS[4][3]),
+    (5, PATTERNS[1][0]),
+    (5, PATTERNS[7][1]),
+    (5, PATTERNS[7][6]),
+  ],
+)
+def test_convolutions_are_products_of_patches(size, cells):
   """What GPUs compute, and its gradients."""
   x, kernel = (
     jax.random.normal(jax.random.key(n), shape)

@@ -76,3 +76,13 @@ def test_errors_name_the_choices():
 def test_a_rate_that_is_none_is_refused(rate):
   with pytest.raises(UsageError, match=f"learning rate {rate}; expected a finite number"):
     optimizers.make_schedule("cosine", rate, 10)
+
+
+@pytest.mark.parametrize("largest", [0.1, 100.0])
+def test_clipping_is_by_the_norm_of_all_arrays(largest):
+  grads = {"a": jnp.ones((2, 3)), "b": {"c": jnp.full((2, 3), -2.0), "d": jnp.float32(3.0)}}
+  sgd = optimizers.make_optimizer("sgd", 1.0, clip_norm=largest)
+  plain = optax.chain(optax.clip_by_global_norm(largest), optimizers.make_optimizer("sgd", 1.0))
+  updates, expected = (o.update(grads, o.init(grads))[0] for o in (sgd, plain))
+  jax.tree.map(lambda u, e: np.testing.assert_allclose(u, e, rtol=1e-6), updates, expected)
+  np.testing.assert_allclose(optimizers.norm(grads), optax.tree.norm(grads), rtol=1e-6)
