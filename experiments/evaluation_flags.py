@@ -23,7 +23,9 @@ def define_flags(flags: Flags) -> None:
   """Defines them."""
   flags.path("workdir", None, "Folder of a finished training run, whose weights are measured.")
   flags.path(
-    "weights", None, "Shipped weights by name, or a weights file; context if there is no --workdir."
+    "weights",
+    None,
+    "Shipped weights by name, or a weights file; context2 if neither is given.",
   )
   flags.string("dataset", "kodak", "Data set, as TFDS names it.")
   flags.string(
