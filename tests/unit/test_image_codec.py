@@ -522,14 +522,15 @@ def test_load_from_a_file(ours, tmp_path):
 
 def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
   monkeypatch.setattr(shipped, "FOLDER", tmp_path)
-  with pytest.raises(WeightsError, match=r"without weights named 'context' \(it has none\)"):
+  name = shipped.DEFAULT
+  with pytest.raises(WeightsError, match=rf"without weights named '{name}' \(it has none\)"):
     cae_jax.load()
-  default = dataclasses.replace(context_weights(), name="context")
+  default = dataclasses.replace(context_weights(), name=name)
   save_weights(tmp_path / "a.safetensors", default)
   save_weights(tmp_path / "b.safetensors", context_weights())
-  assert cae_jax.load().weights.name == "context"
+  assert cae_jax.load().weights.name == name
   assert cae_jax.load("tiny").weights.name == "tiny"
-  with pytest.raises(WeightsError, match=r"named 'big' \(it has context, tiny\)"):
+  with pytest.raises(WeightsError, match=rf"named 'big' \(it has {name}, tiny\)"):
     cae_jax.load("big")
   with pytest.raises(WeightsError, match=r"absent.safetensors: no such weights file"):
     cae_jax.load("absent.safetensors")
