@@ -101,6 +101,13 @@ def define_flags(flags: Flags) -> None:
     "min_scale", 1.0, "Images are shrunk by a random factor down to this before cropping.", 0.1, 1
   )
   flags.number(
+    "halved_chroma",
+    0.0,
+    "Share of patches with chroma of half the resolution, as in most JPEG files; if with a rate.",
+    0,
+    1,
+  )
+  flags.number(
     "shrink_min", 1.5, "For `lossless`, photographs are shrunk by a factor from this,", 1, 16
   )
   flags.number("shrink_max", 2.0, "to this, for natural last bits; 1 and 1: not at all.", 1, 16)

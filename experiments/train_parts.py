@@ -95,7 +95,8 @@ def objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
     raise UsageError(f"--model={args.model} makes no images; train it with experiments.train")
   objective = losses.OBJECTIVES[model.objective]
   measure = distortions.choose(args.distortion, args.eye_share)
-  return objective.loss(model, measure, args.cost_power), objective.errors(model, measure)
+  loss_fn = objective.loss(model, measure, args.cost_power, args.halved_chroma)
+  return loss_fn, objective.errors(model, measure)
 
 
 def initial_params(args: Args, model: Model, params: Any, blocks: RandomBlocks) -> Any:

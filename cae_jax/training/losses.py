@@ -10,10 +10,13 @@ from cae_jax.images.color import to_uint8
 from cae_jax.images.metrics import psnr_from_mse
 from cae_jax.models.base import Model
 from cae_jax.models.units import LMBDA_UNIT
+from cae_jax.training.chroma import halve_chroma
 from cae_jax.training.distortions import Measure, mean_square, measure_mse
 
 Batch = Mapping[str, jax.Array]
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+
+_CHROMA_KEY = 2**32 - 1  # beside the keys that a step's is split into
 
 
 def mse_loss(model: Model) -> LossFn:
@@ -62,7 +65,10 @@ def _through(model: Model, params: Any, x: jax.Array) -> Any:
 
 
 def rate_distortion_loss(
-  model: Model, measure: Measure = measure_mse, cost_power: float = 1.0
+  model: Model,
+  measure: Measure = measure_mse,
+  cost_power: float = 1.0,
+  halved_chroma: float = 0.0,
 ) -> LossFn:
   """Makes the loss rate plus lmbda times distortion, of every image at a random trade-off.
 
@@ -74,6 +80,7 @@ def rate_distortion_loss(
     measure: of the distortion, see `distortions`.
     cost_power: what is minimised is the mean of cost^p / p. With 1 smooth images hardly count, as
       they cost little; the closer to 0, the more a per cent of every image counts the same.
+    halved_chroma: share of the images that get chroma of half the resolution first.
   Returns:
     loss_fn(params, batch, *, key) -> (what is minimised, {"loss", "psnr_db", "rate_bpp", "z_bpp",
     and what the measure says}), means over images ("loss" of the costs, whatever the power: what
@@ -83,6 +90,8 @@ def rate_distortion_loss(
   def loss_fn(params: Any, batch: Batch, *, key: jax.Array):
     rgb = batch["image"].astype(jnp.float32)
     key_tradeoff, key_noise = jax.random.split(key)
+    if halved_chroma:
+      rgb = halve_chroma(rgb, jax.random.fold_in(key, _CHROMA_KEY), halved_chroma)
     tradeoff = spread_evenly(key_tradeoff, rgb.shape[0], *model.tradeoff_range)
     output: Any = model.apply(
       {"params": params}, rgb / 255, tradeoff, key=key_noise, method="noisy"
@@ -144,9 +153,11 @@ def spread_evenly(key: jax.Array, count: int, low: Any, high: Any) -> jax.Array:
 
 
 class Objective(NamedTuple):
-  """What training minimises and what validation measures, for (model, measure, cost_power)."""
+  """What training minimises, for (model, measure, cost_power, halved_chroma), and what validation
+  measures, for (model, measure).
+  """
 
-  loss: Callable[[Model, Measure, float], LossFn]
+  loss: Callable[[Model, Measure, float, float], LossFn]
   errors: Callable[[Model, Measure], Callable]
 
 
@@ -154,7 +165,7 @@ class Objective(NamedTuple):
 OBJECTIVES: Mapping[str, Objective] = {
   "rate_distortion": Objective(rate_distortion_loss, rate_distortion_errors),
   "reconstruction": Objective(
-    lambda model, measure, cost_power: mse_loss(model),
+    lambda model, measure, cost_power, halved_chroma: mse_loss(model),
     lambda model, measure: image_errors(model),
   ),
 }

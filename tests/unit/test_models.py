@@ -75,7 +75,8 @@ def test_transforms_have_the_shapes_of_the_contract(name):
 def test_objectives_measure_every_image_and_have_gradients(name):
   model = build_model(TINY[name])
   objective = OBJECTIVES[model.objective]
-  loss_fn, errors_fn = objective.loss(model, measure_mse, 1.0), objective.errors(model, measure_mse)
+  loss_fn = objective.loss(model, measure_mse, 1.0, 0.5)
+  errors_fn = objective.errors(model, measure_mse)
   params, batch = init_params(model, 0), {"image": photo(64, 64)[None].repeat(2, axis=0)}
 
   def both(params):
