@@ -16,7 +16,7 @@ if [ -d "$parcel/wheels" ]; then
   "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir \
     --disable-pip-version-check --root-user-action=ignore --target "$site" "$parcel"/wheels/*.whl
 fi
-# What XLA tries out while it compiles takes minutes and gains little; XLA_FLAGS= leaves it to it.
+# What XLA tries out while it compiles takes minutes of a visit; XLA_FLAGS= leaves it to it.
 export XLA_FLAGS="${XLA_FLAGS---xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=2 \
   --xla_gpu_experimental_enable_fusion_autotuner=false \
   --xla_gpu_enable_analytical_sol_latency_estimator=false}"
