@@ -1,7 +1,7 @@
 """Blends weights that were trained on with those that they started from.
 
     python -m experiments.blend --weights=runs/eye/weights.safetensors --share=0.8 \
-        --source_dir=PHOTOS --output=eye.safetensors
+        --start_weights=context2 --source_dir=PHOTOS --output=eye2.safetensors
 
 Both do badly what the other does well, and what one loses grows with the square of the distance: a
 little less of what was gained costs much less of what was given up (Wortsman et al. 2022, WiSE-FT,
@@ -29,7 +29,7 @@ from experiments.program_flags import Args, Flags
 def define_flags(flags: Flags) -> None:
   """Defines the program's flags."""
   flags.path("weights", None, "Of the run that went on.", required=True)
-  flags.path("start_weights", "context", "What it went on from: a shipped name, or a file.")
+  flags.path("start_weights", shipped.DEFAULT, "What it went on from: a shipped name, or a file.")
   flags.number("share", 0.8, "Of the way from one to the other: 0 is the start.", 0, 1)
   flags.string("name", None, "Of the blend; that of --weights if not given.")
   flags.string("dataset", "photos", "Data set of photographs to show, as TFDS names it.")

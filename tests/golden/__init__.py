@@ -10,4 +10,5 @@ GENERATIONS = {
   "lossless2": "ffeab8b2c289adc5",
   "eye": "89ca536d16039aec",
   "context2": "db4f6e1f26ddd5b8",
+  "eye2": "f1f4c1b0a8ed9bae",
 }

@@ -14,7 +14,8 @@ SMALL = ContextModel(
   value_channels=1, fine_groups=(2, 3), fine_group_steps=(2, 1), fine_width=4,
   fine_value_channels=1, fine_features=4, hyper_channels=2, hyper_features=4,
 )  # fmt: skip
-LARGER = SMALL.clone(
+FEW_PASSES = SMALL.clone(group_steps=(2, 1), fine_group_steps=(1, 1))  # quick to compile
+LARGER = FEW_PASSES.clone(
   blocks=(3, 2), pass_kernel_size=5, width=8, value_channels=3, fine_pass_kernel_size=5,
   fine_width=7, fine_value_channels=4, lmbda_max=0.5,
 )  # fmt: skip
@@ -24,23 +25,33 @@ STEPS = {"group_steps": (7, 4), "fine_group_steps": (4, 2)}
 @pytest.fixture(scope="module")
 def trained():
   """Parameters of the small model, none of them zero."""
+  return _nowhere_zero(SMALL)
+
+
+@pytest.fixture(scope="module")
+def few_trained():
+  """The same of that with few passes."""
+  return _nowhere_zero(FEW_PASSES)
+
+
+def _nowhere_zero(model):
   rng = np.random.default_rng(0)
-  params = init_params(SMALL, 0)
+  params = init_params(model, 0)
   return jax.tree.map(lambda a: a + rng.normal(0, 0.1, a.shape).astype(np.float32), params)
 
 
-def test_a_grown_model_computes_what_the_smaller_one_did(trained):
+def test_a_grown_model_computes_what_the_smaller_one_did(few_trained):
   x = np.random.default_rng(1).uniform(size=(1, 64, 128, 3)).astype(np.float32)
   tradeoff = jnp.full(1, 0.3)
-  params = grown(LARGER, init_params(LARGER, 1), SMALL, trained)
-  run = lambda model, params: model.apply({"params": params}, x, tradeoff)
-  before, after = run(SMALL, trained), run(LARGER, params)
+  params = grown(LARGER, init_params(LARGER, 1), FEW_PASSES, few_trained)
+  run = lambda model, params: jax.jit(model.apply)({"params": params}, x, tradeoff)
+  before, after = run(FEW_PASSES, few_trained), run(LARGER, params)
   for a, b in zip(before, after, strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_all_that_is_new_can_learn(trained):
-  params = grown(LARGER, init_params(LARGER, 1), SMALL, trained)
+def test_all_that_is_new_can_learn(few_trained):
+  params = grown(LARGER, init_params(LARGER, 1), FEW_PASSES, few_trained)
   x = np.random.default_rng(1).uniform(size=(1, 64, 64, 3)).astype(np.float32)
 
   @jax.jit

@@ -28,7 +28,7 @@ def folder(tmp_path, monkeypatch):
   folder = tmp_path / "weights"
   folder.mkdir()
   save_weights(folder / "tiny.safetensors", context_weights())
-  save_weights(folder / "eye.safetensors", _eye())
+  save_weights(folder / f"{shipped.EYE}.safetensors", _eye())
   save_weights(folder / "exact.safetensors", tiny_weights())
   monkeypatch.setattr(api, "LOSSLESS", tiny_weights().name)
   monkeypatch.setattr(shipped, "FOLDER", folder)
@@ -42,11 +42,12 @@ def _eye():
   """Other weights than the tiny ones, by their hash as well."""
   params = {**context_weights().params}
   params["log_step"] = params["log_step"] + np.asarray(0.01, params["log_step"].dtype)
-  return dataclasses.replace(context_weights(), name="eye", params=params)
+  return dataclasses.replace(context_weights(), name=shipped.EYE, params=params)
 
 
 def test_every_tune_of_files_has_weights():
   assert [shipped.tune_of(shipped.tuned(tune)) for tune in TUNES] == list(TUNES)
+  assert shipped.tune_of("eye") == "eye"  # an earlier generation
   assert shipped.tune_of("mine") == "psnr"
 
 
@@ -70,19 +71,19 @@ def test_the_command(tmp_path, capsys):
   assert run("info", cae) == 0
   assert ", rate level 1024, tuned for eye\n" in capsys.readouterr().out
   assert run("decompress", cae, tmp_path / "b.png") == 0
-  (shipped.FOLDER / "eye.safetensors").unlink()
+  (shipped.FOLDER / f"{shipped.EYE}.safetensors").unlink()
   api._codec.cache_clear()
   capsys.readouterr()
   assert run("decompress", cae, tmp_path / "b.png", "--force") == 2
   said = one_error(capsys)
-  assert "made with the weights 'eye'" in said
+  assert f"made with the weights {shipped.EYE!r}" in said
   assert "which do not come with this version of cae_jax" in said
   assert said.endswith("give their file with --weights")
 
 
 @pytest.mark.parametrize("command", ["compress", "compare"])
 def test_a_tune_whose_weights_are_not_shipped(command, folder, tmp_path, capsys):
-  (folder / "eye.safetensors").unlink()
+  (folder / f"{shipped.EYE}.safetensors").unlink()
   with pytest.raises(
     cae_jax.UsageError, match="'eye': its weights are not shipped in this version"
   ):
@@ -205,7 +206,7 @@ def test_what_counts_more_is_coded_more_finely():
 def test_only_files_for_the_eye_weigh_errors():
   image = photo(64, 64, seed=2)
   image[:, 32:] = np.random.default_rng(0).integers(0, 256, (64, 32, 1))
-  same = dataclasses.replace(context_weights(), name="eye")
+  same = dataclasses.replace(context_weights(), name=shipped.EYE)
   plain, ours = (codec.from_weights(weights) for weights in (context_weights(), same))
   psnr, eye = (each.encode(image, quality=60) for each in (plain, ours))
   assert unpack(psnr.data).sections != unpack(eye.data).sections
