@@ -11,7 +11,7 @@ from cae_jax.weights.look import SUFFIX as LOOK_SUFFIX
 
 DEFAULT = "context2"
 EYE = "eye2"  # tuned for how pictures look
-_EVER_FOR_THE_EYE = ("eye", EYE)
+_EARLIER_FOR_THE_EYE = ("eye",)
 FOLDER = Path(__file__).parent
 
 
@@ -68,7 +68,7 @@ def tuned(tune: str) -> str:
 
 def tune_of(name: str) -> str:
   """Returns what weights of a name are tuned for, "psnr" or "eye"."""
-  return "eye" if name in _EVER_FOR_THE_EYE else "psnr"
+  return "eye" if name in (EYE, *_EARLIER_FOR_THE_EYE) else "psnr"
 
 
 def find_for_file(model_id: str, model_hash: str) -> Path:

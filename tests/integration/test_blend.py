@@ -52,5 +52,5 @@ def test_a_share_of_the_way(tmp_path):
 def test_another_network(tmp_path, capsys):
   save_weights(tmp_path / "paper.safetensors", paper_codec().weights)
   assert run(tmp_path, f"--weights={tmp_path / 'paper.safetensors'}") == 2
-  words = "paper.safetensors: expected the network of --start_weights, context, got tiny-paper\n"
+  words = "paper.safetensors: expected the network of --start_weights, context2, got tiny-paper\n"
   assert capsys.readouterr().err.endswith(words)
