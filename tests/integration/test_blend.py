@@ -8,7 +8,7 @@ import numpy as np
 from cae_jax import codec
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.images.files import write_image
-from cae_jax.weights import load_weights, save_weights
+from cae_jax.weights import load_weights, save_weights, shipped
 from experiments import blend, cli
 from tests.models import context_weights, paper_codec, photo
 
@@ -52,5 +52,5 @@ def test_a_share_of_the_way(tmp_path):
 def test_another_network(tmp_path, capsys):
   save_weights(tmp_path / "paper.safetensors", paper_codec().weights)
   assert run(tmp_path, f"--weights={tmp_path / 'paper.safetensors'}") == 2
-  words = "paper.safetensors: expected the network of --start_weights, context2, got tiny-paper\n"
-  assert capsys.readouterr().err.endswith(words)
+  words = f"expected the network of --start_weights, {shipped.DEFAULT}, got tiny-paper\n"
+  assert capsys.readouterr().err.endswith(f"paper.safetensors: {words}")
