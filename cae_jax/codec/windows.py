@@ -17,6 +17,8 @@ from cae_jax.images.tiling import Window, best_size, split_axis
 # Sides of windows in pixels, where programs are compiled: few sizes are few programs. An axis takes
 # the one that covers it with the least work; photographs up to the largest are one window.
 WINDOW_SIDES = (768, 1024, 1536)
+# Where nothing is compiled, any size up to this: wider windows overlap less, and take more memory.
+HOST_SIDE = 2304
 
 
 def analyse(coder: LatentCoder, image: np.ndarray) -> np.ndarray:
@@ -141,9 +143,9 @@ def _windows(coder: LatentCoder, height: int, width: int) -> list[tuple[Window, 
 def _sizes(coder: LatentCoder, align: int) -> list[int]:
   """Sides of windows in latent positions: of each at least half is kept, however wide margins."""
   least = max(-(-4 * coder.margin // align), 1) * align
-  sides = [max(pixels // coder.stride, least) for pixels in WINDOW_SIDES]
-  # Where nothing is compiled, any that is not too large.
-  return list(range(least, max(sides) + 1, align)) if coder.works_on_host else sides
+  if coder.works_on_host:
+    return list(range(least, max(HOST_SIDE // coder.stride, least) + 1, align))
+  return [max(pixels // coder.stride, least) for pixels in WINDOW_SIDES]
 
 
 def _pixels(window: Window, stride: int) -> slice:

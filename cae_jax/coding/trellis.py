@@ -42,7 +42,7 @@ def cheapest_changes(
   for g in range(groups):
     before = offsets + (states ^ patterns[g])
     for k in range(options):
-      np.take(least, before[k], out=other, mode="clip")
+      least.take(before[k], out=other, mode="clip")
       other += costs[g, k]
       np.less(other, least, out=changed[g, k])
       np.minimum(other, least, out=least)
@@ -56,13 +56,13 @@ def cheapest_changes(
 def _traced(patterns, changed, turned, state) -> np.ndarray:
   """The changes on the way to a state [C] after the last group; patterns [G, K, C]."""
   groups, options, chains = patterns.shape
-  result, chain = np.empty((chains, groups, options), bool), np.arange(chains)
-  last = turned.shape[2] - 1
+  result = np.empty((groups, options, chains), bool)
+  half = turned.shape[2]
+  of_changed, of_turned = np.arange(chains) * changed.shape[3], np.arange(chains) * half
   for g in reversed(range(groups)):
-    state = np.minimum(state, last)  # beyond it if nothing can put the checks right
-    state = state << 1 | turned[g, chain, state]
+    state = np.minimum(state, half - 1)  # beyond it if nothing can put the checks right
+    state = state << 1 | turned[g].take(of_turned + state)
     for k in reversed(range(options)):
-      made = changed[g, k, chain, state]
-      state = np.where(made, state ^ patterns[g, k], state)
-      result[:, g, k] = made
-  return result
+      made = changed[g, k].take(of_changed + state, out=result[g, k], mode="clip")
+      state = state ^ patterns[g, k] * made
+  return result.transpose(2, 0, 1)

@@ -1,7 +1,8 @@
 """Convolutions of NumPy's arrays by products of matrices.
 
-A 3x3 convolution is three of rows, each by the algorithm F(4, 3) of Winograd: six products for four
-neighbouring outputs instead of twelve (Lavin and Gray 2016, arXiv:1509.09308, section 4.3).
+A 3x3 convolution is done by tiles of 4x4 outputs, Winograd's algorithm F(4x4, 3x3): 36 products for
+a tile instead of 144 (Lavin and Gray 2016, arXiv:1509.09308, section 4.1). What else it takes, sums
+of a tile's inputs and of its products, is two more products of matrices.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,20 +12,12 @@ import numpy as np
 from cae_jax.models.arrays import Map, parts
 
 SIDE = 3
-_OUTPUTS = 4  # of a row, together
+_OUTPUTS = 4  # of a tile, in each direction
 _INPUTS = _OUTPUTS + SIDE - 1
 
-# A kernel's row -> what the six inputs' sums and differences are multiplied by.
-_OF_KERNEL = np.array(
-  [
-    [1 / 4, 0, 0],
-    [-1 / 6, -1 / 6, -1 / 6],
-    [-1 / 6, 1 / 6, -1 / 6],
-    [1 / 24, 1 / 12, 1 / 6],
-    [1 / 24, -1 / 12, 1 / 6],
-    [0, 0, 1],
-  ]
-)
+# Where Toom and Cook's polynomials are evaluated, beside infinity. Rounding errors are a quarter of
+# those at the usual 0, 1, -1, 2, -2.
+_POINTS = (0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)
 
 
 def convolve(
@@ -42,14 +35,16 @@ def convolve(
   """
   _, height, width, channels = x.shape
   features = kernel.shape[-1]
-  rows_of = _rows_of_products if len(kernel) == 1 else _rows_of_convolution
-  convolve_rows = rows_of(x[0], kernel)
+  single = len(kernel) == 1
+  step = 1 if single else _OUTPUTS  # rows
+  convolve_rows = (_rows_of_products if single else _rows_of_tiles)(x[0], kernel)
   result = np.empty((1, height, width, features), x.dtype)
 
-  def fill(rows: slice) -> None:
-    result[:, rows] = finish(convolve_rows(rows)[None])
+  def fill(part: slice) -> None:
+    rows = slice(step * part.start, min(step * part.stop, height))
+    result[:, rows] = finish(convolve_rows(part)[None, : rows.stop - rows.start])
 
-  for _ in in_parallel(fill, parts(height, width * max(channels, features))):
+  for _ in in_parallel(fill, parts(-(-height // step), step * width * max(channels, features))):
     pass
   return result
 
@@ -61,68 +56,54 @@ def _rows_of_products(x: np.ndarray, kernel: np.ndarray) -> Callable[[slice], np
   return lambda rows: (x[rows].reshape(-1, channels) @ matrix).reshape(-1, width, matrix.shape[1])
 
 
-def _rows_of_convolution(x: np.ndarray, kernel: np.ndarray) -> Callable[[slice], np.ndarray]:
-  """What convolves some rows of [h, w, C] with [3, 3, C, F]."""
+def _rows_of_tiles(x: np.ndarray, kernel: np.ndarray) -> Callable[[slice], np.ndarray]:
+  """What convolves some rows of tiles of [h, w, C] with [3, 3, C, F]."""
   height, width, channels = x.shape
-  matrices = np.einsum("pj,ijcf->ipcf", _OF_KERNEL, kernel).astype(x.dtype)
-  columns = -(-width // _OUTPUTS)
-  padded = np.zeros((height + SIDE - 1, columns * _OUTPUTS + SIDE - 1, channels), x.dtype)
+  features = kernel.shape[-1]
+  of_outputs, of_kernel, of_inputs = (m.astype(x.dtype) for m in _MATRICES)
+  matrices = (of_kernel @ kernel.reshape(SIDE**2, -1)).reshape(-1, channels, features)
+  rows, columns = (-(-side // _OUTPUTS) for side in (height, width))
+  border = _INPUTS - _OUTPUTS
+  padded = np.zeros((rows * _OUTPUTS + border, columns * _OUTPUTS + border, channels), x.dtype)
   padded[1 : height + 1, 1 : width + 1] = x
+  places = np.lib.stride_tricks.sliding_window_view(padded, (_INPUTS, _INPUTS), (0, 1))
+  tiles = places[::_OUTPUTS, ::_OUTPUTS].transpose(3, 4, 0, 1, 2)  # [6, 6, rows, columns, C]
 
-  def convolve_rows(rows: slice) -> np.ndarray:
-    count = rows.stop - rows.start
-    result = np.empty((count, columns, _OUTPUTS, kernel.shape[-1]), x.dtype)
-    _convolve_rows(padded[rows.start : rows.stop + SIDE - 1], matrices, result)
-    return result.reshape(count, columns * _OUTPUTS, -1)[:, :width]
+  def convolve_rows(part: slice) -> np.ndarray:
+    inputs = of_inputs @ tiles[:, :, part].reshape(_INPUTS**2, -1)
+    products = inputs.reshape(len(matrices), -1, channels) @ matrices
+    outputs = of_outputs @ products.reshape(len(matrices), -1)
+    outputs = outputs.reshape(_OUTPUTS, _OUTPUTS, -1, columns, features).transpose(2, 0, 3, 1, 4)
+    return outputs.reshape(-1, columns * _OUTPUTS, features)[:, :width]
 
   return convolve_rows
 
 
-def _convolve_rows(x: np.ndarray, matrices: np.ndarray, result: np.ndarray) -> None:
-  """[rows + 2, 4 columns + 2, C], [3, 6, C, F] -> `result` [rows, columns, 4, F]."""
-  rows, columns, _, features = result.shape
-  stop = _OUTPUTS * (columns - 1) + 1
-  products = []
-  inputs = _transform([x[:, i : i + stop : _OUTPUTS] for i in range(_INPUTS)])
-  for values, of_rows in zip(inputs, matrices.swapaxes(0, 1)):
-    flat = values.reshape(-1, values.shape[-1])
-    product = flat[: rows * columns] @ of_rows[0]
-    for row in range(1, SIDE):
-      product += flat[row * columns :][: len(product)] @ of_rows[row]
-    products.append(product.reshape(rows, columns, features))
-  _untransform(products, [result[:, :, i] for i in range(_OUTPUTS)])
+def _matrices(points: Sequence[float]) -> list[np.ndarray]:
+  """Returns those that make outputs of products, and factors of a kernel and of inputs.
+
+  Polynomials with the outputs' and the kernel's coefficients are multiplied by their values at the
+  points and at infinity; the algorithm is the transpose of that (Toom-Cook; Blahut, Fast Algorithms
+  for Signal Processing, 2010, chapter 5).
+
+  Returns:
+    [16, 36], [36, 9] and [36, 36].
+  """
+  powers = np.vander(points, _OUTPUTS, increasing=True)
+  others = [[b for b in points if b != a] for a in points]
+  sizes = [np.prod(np.subtract(a, rest)) for a, rest in zip(points, others)]
+  at_infinity = lambda length: np.eye(length)[-1:]
+  along = (
+    np.concatenate([powers, at_infinity(_OUTPUTS)]).T,
+    np.concatenate([powers[:, :SIDE] / np.array(sizes)[:, None], at_infinity(SIDE)]),
+    np.array([[*_coefficients(rest), 0] for rest in others] + [_coefficients(points)]),
+  )
+  return [np.kron(matrix, matrix) for matrix in along]
 
 
-def _transform(d: Sequence[np.ndarray]) -> list[np.ndarray]:
-  """Six neighbouring inputs -> the sums and differences that are multiplied."""
-  odd = d[3] - d[1]
-  odd *= 2
-  even = d[4] - d[2]
-  first = d[0] - d[2]
-  first *= 4
-  first += even
-  last = d[5] - d[3]
-  last -= odd
-  last -= odd
-  near_even = -4 * d[2]
-  near_even += d[4]
-  near_odd = -4 * d[1]
-  near_odd += d[3]
-  return [first, near_even + near_odd, near_even - near_odd, even + odd, even - odd, last]
+def _coefficients(roots: Sequence[float]) -> np.ndarray:
+  """Of the polynomial with these roots, the constant first."""
+  return np.poly(roots)[::-1]
 
 
-def _untransform(m: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
-  """Six products, which are spoilt -> four neighbouring outputs."""
-  near, far = m[1] + m[2], m[3] + m[4]
-  near_odd, far_odd = m[1], m[3]
-  near_odd -= m[2]
-  far_odd -= m[4]
-  m[0][...] += near
-  np.add(m[0], far, out=outputs[0])
-  far *= 4
-  np.add(near, far, out=outputs[2])
-  far_odd *= 2
-  np.add(near_odd, far_odd, out=outputs[1])
-  far_odd *= 4
-  far_odd += near_odd
-  np.add(far_odd, m[5], out=outputs[3])
+_MATRICES = _matrices(_POINTS)

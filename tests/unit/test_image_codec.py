@@ -342,7 +342,7 @@ def test_tiled_equals_untiled(ours, monkeypatch):
   image = photo(512, 450, seed=1)
   untiled = ours.encode(image, quality=60)
   one_piece = ours.decompress(untiled.data)
-  monkeypatch.setattr(windows, "WINDOW_SIDES", (256,))
+  monkeypatch.setattr(windows, "HOST_SIDE", 256)
   assert ours.encode(image, quality=60).psnr_db == pytest.approx(untiled.psnr_db, abs=0.02)
   tiled = ours.decompress(untiled.data)
   assert psnr_db(image, tiled) == pytest.approx(psnr_db(image, one_piece), abs=0.02)
@@ -356,7 +356,7 @@ def test_a_margin_too_small_shows(ours, monkeypatch):
   """The test above can fail."""
   image = photo(512, 450, seed=1)
   one_piece = ours.decompress(data := ours.compress(image, quality=60))
-  monkeypatch.setattr(windows, "WINDOW_SIDES", (256,))
+  monkeypatch.setattr(windows, "HOST_SIDE", 256)
   monkeypatch.setattr(ours.coder, "margin", 0)
   assert (np.abs(ours.decompress(data).astype(int) - one_piece)[:, :384] > 1).any()
 

@@ -78,7 +78,7 @@ def test_a_region_decodes_its_tiles_only(monkeypatch, name, tiles):
 
 
 def test_a_region_of_many_windows(monkeypatch):
-  monkeypatch.setattr("cae_jax.codec.windows.WINDOW_SIDES", (128,))
+  monkeypatch.setattr("cae_jax.codec.windows.HOST_SIDE", 128)
   data = file_of("lossy")
   whole = context_codec().decompress(data)
   decoded, shapes = context_codec().coder, []

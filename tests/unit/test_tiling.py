@@ -95,6 +95,7 @@ def test_windows_give_what_the_whole_gives(monkeypatch, shape, on_host):
   y = windows.analyse(whole, image)
   x_hat = windows.synthesise(whole, y, 0, *shape)
   monkeypatch.setattr(windows, "WINDOW_SIDES", (192, 256))
+  monkeypatch.setattr(windows, "HOST_SIDE", 256)
   np.testing.assert_allclose(windows.analyse(tiled, image), y, rtol=1e-5)
   np.testing.assert_array_equal(windows.synthesise(tiled, y, 0, *shape), x_hat)
   assert tiled.largest <= 256 * 256 * 3
@@ -110,6 +111,7 @@ def test_too_small_a_margin_shows(monkeypatch):
 
 def test_windows_fit_the_image_where_nothing_is_compiled(monkeypatch):
   monkeypatch.setattr(windows, "WINDOW_SIDES", (128, 512))
+  monkeypatch.setattr(windows, "HOST_SIDE", 512)
   image = np.zeros((16, 640, 3), np.uint8)
   coders = Blurring(works_on_host=True), Blurring()
   for coder in coders:
