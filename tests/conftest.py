@@ -5,6 +5,7 @@ folders.
 import atexit
 import ctypes
 import gc
+import importlib.metadata
 import os
 import shutil
 import sys
@@ -19,7 +20,10 @@ settings.load_profile("default")
 
 def _compile_hastily_and_once():
   """Sets what JAX reads when it is imported, which the other conftest files already do."""
-  os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1"
+  haste = "--xla_backend_optimization_level=0"
+  if importlib.metadata.version("jaxlib").startswith("0.10."):  # later ones do not know the flag
+    haste += " --xla_cpu_use_fusion_emitters=false"
+  os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {haste}"
   if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     folder = tempfile.mkdtemp(prefix="cae_jax_tests_")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

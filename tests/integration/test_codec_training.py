@@ -1,5 +1,6 @@
 """A run of a codec model of one rate, from the command line to a file."""
 
+import functools
 import json
 
 import jax
@@ -56,7 +57,8 @@ def test_a_run_goes_on_from_weights(tiny_training, finished_run, tmp_path, capsy
   said = capsys.readouterr().out
   assert said.count("--warmup_steps=200 is longer than the run: 0 instead") == 1
   trained, kept = load_weights(start), load_weights(tmp_path / "weights.safetensors")
-  jax.tree.map(np.testing.assert_array_equal, trained.params, kept.params)
+  same = functools.partial(np.testing.assert_allclose, rtol=1e-6)  # the running mean rounds
+  jax.tree.map(same, trained.params, kept.params)
 
 
 @pytest.mark.parametrize(

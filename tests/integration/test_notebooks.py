@@ -54,7 +54,7 @@ EXPECTED = {
   "2": ("JPEG has that PSNR at", 4),
   "3": ("bytes by its probabilities", 2),
 }
-_HASTE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+_HASTE = "--xla_llvm_disable_expensive_passes=true"
 
 
 def _parameters(notebook) -> Any:

@@ -22,7 +22,8 @@ from tests.trained import CONFIGS
 
 TINY = {
   "paper": {**PAPER},
-  "context": dict(context_weights().config),
+  # Of few passes, which take long to compile.
+  "context": context_weights().config | {"group_steps": [1, 2], "fine_group_steps": [1, 1]},
   "lossless": {"model": "lossless", "trunk_widths": [12, 8], "head_width": 6, "biases": False},
   **CONFIGS,
 }
