@@ -5,6 +5,7 @@ a tile instead of 144 (Lavin and Gray 2016, arXiv:1509.09308, section 4.1). What
 of a tile's inputs and of its products, is two more products of matrices.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -20,63 +21,76 @@ _INPUTS = _OUTPUTS + SIDE - 1
 _POINTS = (0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)
 
 
-def convolve(
-  x: np.ndarray, kernel: np.ndarray, finish: Callable = lambda part: part, in_parallel: Map = map
-) -> np.ndarray:
-  """Convolves a map, with zeros around it.
+class Convolution:
+  """A convolution of maps with zeros around them.
 
-  Args:
-    x: [1, h, w, C].
-    kernel: [1, 1, C, F] or [3, 3, C, F], of the map's type.
-    finish: what is done with the result [1, rows, w, F], some rows at a time.
-    in_parallel: applies a function to each of these parts.
-  Returns:
-    [1, h, w, F].
+  Attributes:
+    kernel: [1, 1, C, F] or [3, 3, C, F].
   """
-  _, height, width, channels = x.shape
-  features = kernel.shape[-1]
-  single = len(kernel) == 1
-  step = 1 if single else _OUTPUTS  # rows
-  convolve_rows = (_rows_of_products if single else _rows_of_tiles)(x[0], kernel)
-  result = np.empty((1, height, width, features), x.dtype)
 
-  def fill(part: slice) -> None:
-    rows = slice(step * part.start, min(step * part.stop, height))
-    result[:, rows] = finish(convolve_rows(part)[None, : rows.stop - rows.start])
+  def __init__(self, kernel: np.ndarray):
+    """Takes the kernel, of the type of the maps to come."""
+    self.kernel = kernel
 
-  for _ in in_parallel(fill, parts(-(-height // step), step * width * max(channels, features))):
-    pass
-  return result
+  def __call__(
+    self, x: np.ndarray, finish: Callable = lambda part: part, in_parallel: Map = map
+  ) -> np.ndarray:
+    """Convolves a map.
 
+    Args:
+      x: [1, h, w, C].
+      finish: what is done with the result [1, rows, w, F], some rows at a time.
+      in_parallel: applies a function to each of these parts.
+    Returns:
+      [1, h, w, F].
+    """
+    _, height, width, channels = x.shape
+    features = self.kernel.shape[-1]
+    single = len(self.kernel) == 1
+    step = 1 if single else _OUTPUTS  # rows
+    convolve_rows = (self._rows_of_products if single else self._rows_of_tiles)(x[0])
+    result = np.empty((1, height, width, features), x.dtype)
 
-def _rows_of_products(x: np.ndarray, kernel: np.ndarray) -> Callable[[slice], np.ndarray]:
-  """What convolves some rows of [h, w, C] with [1, 1, C, F]."""
-  width, channels = x.shape[1:]
-  matrix = kernel[0, 0]
-  return lambda rows: (x[rows].reshape(-1, channels) @ matrix).reshape(-1, width, matrix.shape[1])
+    def fill(part: slice) -> None:
+      rows = slice(step * part.start, min(step * part.stop, height))
+      result[:, rows] = finish(convolve_rows(part)[None, : rows.stop - rows.start])
 
+    for _ in in_parallel(fill, parts(-(-height // step), step * width * max(channels, features))):
+      pass
+    return result
 
-def _rows_of_tiles(x: np.ndarray, kernel: np.ndarray) -> Callable[[slice], np.ndarray]:
-  """What convolves some rows of tiles of [h, w, C] with [3, 3, C, F]."""
-  height, width, channels = x.shape
-  features = kernel.shape[-1]
-  of_outputs, of_kernel, of_inputs = (m.astype(x.dtype) for m in _MATRICES)
-  matrices = (of_kernel @ kernel.reshape(SIDE**2, -1)).reshape(-1, channels, features)
-  rows, columns = (-(-side // _OUTPUTS) for side in (height, width))
-  border = _INPUTS - _OUTPUTS
-  padded = np.zeros((rows * _OUTPUTS + border, columns * _OUTPUTS + border, channels), x.dtype)
-  padded[1 : height + 1, 1 : width + 1] = x
-  places = np.lib.stride_tricks.sliding_window_view(padded, (_INPUTS, _INPUTS), (0, 1))
-  tiles = places[::_OUTPUTS, ::_OUTPUTS].transpose(3, 4, 0, 1, 2)  # [6, 6, rows, columns, C]
+  def _rows_of_products(self, x: np.ndarray) -> Callable[[slice], np.ndarray]:
+    """What convolves some rows of [h, w, C] with a kernel of 1x1."""
+    width, channels = x.shape[1:]
+    matrix = self.kernel[0, 0]
+    return lambda rows: (x[rows].reshape(-1, channels) @ matrix).reshape(-1, width, matrix.shape[1])
 
-  def convolve_rows(part: slice) -> np.ndarray:
-    inputs = of_inputs @ tiles[:, :, part].reshape(_INPUTS**2, -1)
-    products = inputs.reshape(len(matrices), -1, channels) @ matrices
-    outputs = of_outputs @ products.reshape(len(matrices), -1)
-    outputs = outputs.reshape(_OUTPUTS, _OUTPUTS, -1, columns, features).transpose(2, 0, 3, 1, 4)
-    return outputs.reshape(-1, columns * _OUTPUTS, features)[:, :width]
+  def _rows_of_tiles(self, x: np.ndarray) -> Callable[[slice], np.ndarray]:
+    """What convolves some rows of tiles of [h, w, C] with a kernel of 3x3."""
+    height, width, channels = x.shape
+    rows, columns = (-(-side // _OUTPUTS) for side in (height, width))
+    border = _INPUTS - _OUTPUTS
+    padded = np.zeros((rows * _OUTPUTS + border, columns * _OUTPUTS + border, channels), x.dtype)
+    padded[1 : height + 1, 1 : width + 1] = x
+    places = np.lib.stride_tricks.sliding_window_view(padded, (_INPUTS, _INPUTS), (0, 1))
+    tiles = places[::_OUTPUTS, ::_OUTPUTS].transpose(3, 4, 0, 1, 2)  # [6, 6, rows, columns, C]
+    of_outputs, _, of_inputs = (matrix.astype(x.dtype) for matrix in _MATRICES)
 
-  return convolve_rows
+    def convolve_rows(part: slice) -> np.ndarray:
+      inputs = of_inputs @ tiles[:, :, part].reshape(_INPUTS**2, -1)
+      products = inputs.reshape(_INPUTS**2, -1, channels) @ self._of_kernel
+      outputs = of_outputs @ products.reshape(_INPUTS**2, -1)
+      outputs = outputs.reshape(_OUTPUTS, _OUTPUTS, -1, columns, products.shape[-1])
+      outputs = outputs.transpose(2, 0, 3, 1, 4)
+      return outputs.reshape(-1, columns * _OUTPUTS, products.shape[-1])[:, :width]
+
+    return convolve_rows
+
+  @functools.cached_property
+  def _of_kernel(self) -> np.ndarray:
+    """[36, C, F], what a tile's 36 sums of inputs are multiplied by."""
+    matrix = _MATRICES[1].astype(self.kernel.dtype)
+    return (matrix @ self.kernel.reshape(SIDE**2, -1)).reshape(-1, *self.kernel.shape[2:])
 
 
 def _matrices(points: Sequence[float]) -> list[np.ndarray]:

@@ -28,17 +28,17 @@ def test_a_convolution_with_zeros_around(size, side, most, monkeypatch):
   expected = jax.lax.conv_general_dilated(
     x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
   )
-  result = convolution.convolve(x, kernel)
+  result = convolution.Convolution(kernel)(x)
   assert result.dtype == np.float32
   np.testing.assert_allclose(result, expected, rtol=1e-4, atol=2e-5)
-  doubled = convolution.convolve(x, kernel, lambda part: 2 * part, _backwards)
+  doubled = convolution.Convolution(kernel)(x, lambda part: 2 * part, _backwards)
   np.testing.assert_array_equal(doubled, 2 * result)
 
 
 def test_whole_numbers_stay_whole_but_for_rounding():
   rng = np.random.default_rng(1)
   x, kernel = rng.integers(-9, 9, (1, 6, 6, 2)), rng.integers(-9, 9, (3, 3, 2, 2))
-  result = convolution.convolve(x.astype(np.float64), kernel.astype(np.float64))
+  result = convolution.Convolution(kernel.astype(np.float64))(x.astype(np.float64))
   padded = np.pad(x[0], ((1, 1), (1, 1), (0, 0)))
   places = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (0, 1))
   np.testing.assert_allclose(result[0], np.einsum("hwcij,ijcf->hwf", places, kernel), atol=1e-12)

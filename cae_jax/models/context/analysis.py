@@ -18,7 +18,7 @@ from cae_jax.models.context.synthesis import (
   in_cells,
   join_levels,
 )
-from cae_jax.models.convolution import convolve
+from cae_jax.models.convolution import Convolution
 from cae_jax.models.laplacian import UNIT_CURVATURE
 
 _LEAST_CURVATURE = 0.7
@@ -113,8 +113,8 @@ class HostAnalysis(HostTransform):
     """Turns x [1, H, W, 3] in [0, 1] into y [1, H/16, W/16, M] in grey levels."""
     rateless = np.zeros(1, np.float32)
     last = [self.last(number, rateless, in_parallel) for number in range(2)]
-    matrix = analysis_matrix(self.params["basis"])[None, None]
-    linear = lambda x: convolve(x, matrix, in_parallel=in_parallel)
+    blocks = Convolution(analysis_matrix(self.params["basis"])[None, None])
+    linear = lambda x: blocks(x, in_parallel=in_parallel)
     return analyse_blocks(x, linear, self.stages(rateless, in_parallel), last)
 
   def quantizable(self, y: np.ndarray, tradeoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

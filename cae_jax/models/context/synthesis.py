@@ -18,7 +18,7 @@ from cae_jax.models.arrays import (
   polynomial,
   space_to_depth,
 )
-from cae_jax.models.convolution import convolve
+from cae_jax.models.convolution import Convolution
 from cae_jax.models.units import LMBDA_UNIT, STEP
 
 BLOCK = 16  # pixels; one latent position
@@ -136,14 +136,14 @@ class HostTransform:
   """A transform of `ContextModel` in NumPy, by the parameters of its Flax module.
 
   Attributes:
-    params: of the transform, float32.
+    params: of the transform, float32, convolutions in the place of kernels.
     coarse: C.
     blocks: residual blocks of the stages, in their order.
   """
 
   def __init__(self, params: Mapping[str, Any], name: str, coarse: int, blocks: Sequence[int]):
     """Takes a model's parameters, the transform's name among them, C and its stages' blocks."""
-    self.params, self.coarse, self.blocks = _float32(params[name]), coarse, blocks
+    self.params, self.coarse, self.blocks = _prepared(params[name]), coarse, blocks
 
   def stages(self, tradeoff: np.ndarray, in_parallel: Map) -> list[list[Part]]:
     """Lists the parts of each stage at a trade-off [1]: a convolution, and residual blocks."""
@@ -207,11 +207,12 @@ class HostSynthesis(HostTransform):
 def _conv(params: Mapping[str, Any], tradeoff: np.ndarray, then: Part, in_parallel: Map) -> Part:
   """A conditional convolution, with something that is done to each number behind it."""
   scale = condition(params["log_gain"], params["bias"], tradeoff)
-  kernel = params["Conv_0"]["kernel"]
-  return lambda x: convolve(x, kernel, lambda part: then(scale(part)), in_parallel)
+  convolution = params["Conv_0"]["kernel"]
+  return lambda x: convolution(x, lambda part: then(scale(part)), in_parallel)
 
 
-def _float32(params: Any) -> Any:
+def _prepared(params: Any, name: str = "") -> Any:
   if isinstance(params, Mapping):
-    return {name: _float32(value) for name, value in params.items()}
-  return np.asarray(params, np.float32)
+    return {name: _prepared(value, name) for name, value in params.items()}
+  values = np.asarray(params, np.float32)
+  return Convolution(values) if name == "kernel" else values
