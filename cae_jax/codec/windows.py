@@ -45,7 +45,8 @@ def refine(
     window = image[_pixels(rows, s), _pixels(columns, s)]
     return np.concatenate(coder.refine(window, part, rate_level), axis=-1)
 
-  pieces = (((r, c), refined(r, c)) for r, c in _windows(coder, *y.shape[:2]))
+  found = _windows(coder, *y.shape[:2], compiled=True)
+  pieces = (((r, c), refined(r, c)) for r, c in found)
   y, aim = np.split(_assemble(pieces, y.shape[:2], 1), 2, axis=-1)
   return y, aim
 
@@ -129,21 +130,29 @@ def _moved(window: Window, origin: slice) -> Window:
   return Window(*(end - origin.start for end in window))
 
 
-def _windows(coder: LatentCoder, height: int, width: int) -> list[tuple[Window, Window]]:
-  """Windows over h x w latent positions, the lower right ones reaching into the padding."""
+def _windows(
+  coder: LatentCoder, height: int, width: int, *, compiled: bool = False
+) -> list[tuple[Window, Window]]:
+  """Windows over h x w latent positions, the lower right ones reaching into the padding.
+
+  Args:
+    coder, height, width: of the latents.
+    compiled: whether programs are, for what is done, even where a coder works on the host.
+  """
+  on_host = coder.works_on_host and not compiled
   align = max(1, coder.multiple // coder.stride)
   axes = []
   for side in (height, width):
     padded = -(-side // align) * align
-    size = best_size(padded, _sizes(coder, align), coder.margin, align)
+    size = best_size(padded, _sizes(coder, align, on_host), coder.margin, align)
     axes.append(split_axis(padded, size, coder.margin, align))
   return [(rows, columns) for rows in axes[0] for columns in axes[1]]
 
 
-def _sizes(coder: LatentCoder, align: int) -> list[int]:
+def _sizes(coder: LatentCoder, align: int, on_host: bool) -> list[int]:
   """Sides of windows in latent positions: of each at least half is kept, however wide margins."""
   least = max(-(-4 * coder.margin // align), 1) * align
-  if coder.works_on_host:
+  if on_host:
     return list(range(least, max(HOST_SIDE // coder.stride, least) + 1, align))
   return [max(pixels // coder.stride, least) for pixels in WINDOW_SIDES]
 

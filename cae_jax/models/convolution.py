@@ -75,10 +75,11 @@ class Convolution:
     places = np.lib.stride_tricks.sliding_window_view(padded, (_INPUTS, _INPUTS), (0, 1))
     tiles = places[::_OUTPUTS, ::_OUTPUTS].transpose(3, 4, 0, 1, 2)  # [6, 6, rows, columns, C]
     of_outputs, _, of_inputs = (matrix.astype(x.dtype) for matrix in _MATRICES)
+    of_kernel = self._of_kernel  # made by one thread
 
     def convolve_rows(part: slice) -> np.ndarray:
       inputs = of_inputs @ tiles[:, :, part].reshape(_INPUTS**2, -1)
-      products = inputs.reshape(_INPUTS**2, -1, channels) @ self._of_kernel
+      products = inputs.reshape(_INPUTS**2, -1, channels) @ of_kernel
       outputs = of_outputs @ products.reshape(_INPUTS**2, -1)
       outputs = outputs.reshape(_OUTPUTS, _OUTPUTS, -1, columns, products.shape[-1])
       outputs = outputs.transpose(2, 0, 3, 1, 4)

@@ -119,6 +119,23 @@ def test_windows_fit_the_image_where_nothing_is_compiled(monkeypatch):
   assert [coder.largest // (3 * 16) for coder in coders] == [384, 512]
 
 
+def test_refining_takes_the_windows_of_programs_on_the_host_too(monkeypatch):
+  monkeypatch.setattr(windows, "WINDOW_SIDES", (128, 256))
+  seen = []
+
+  class Refining(Blurring):
+    def refine(self, image, y, rate_level):
+      seen.append(image.shape[1])
+      return y, y
+
+  coder = Refining(works_on_host=True)
+  image = np.zeros((16, 640, 3), np.uint8)
+  y = windows.analyse(coder, image)
+  refined, aim = windows.refine(coder, image, y, 0)
+  assert set(seen) == {256}
+  assert refined.shape == aim.shape == y.shape
+
+
 @pytest.mark.parametrize("stride", [4, 16])
 def test_coding_tiles_are_of_1024_pixels(stride):
   side = 1024 // stride

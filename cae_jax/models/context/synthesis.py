@@ -213,6 +213,6 @@ def _conv(params: Mapping[str, Any], tradeoff: np.ndarray, then: Part, in_parall
 
 def _prepared(params: Any, name: str = "") -> Any:
   if isinstance(params, Mapping):
-    return {name: _prepared(value, name) for name, value in params.items()}
+    return {key: _prepared(value, key) for key, value in params.items()}
   values = np.asarray(params, np.float32)
   return Convolution(values) if name == "kernel" else values
