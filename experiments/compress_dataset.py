@@ -110,8 +110,12 @@ def _decompression(args: Args, output_dir: Place) -> _Work:
   if args.source_dir is None or given:
     raise UsageError(f"--decompress: expected --source_dir of shards{''.join(given[:1])}")
   find = functools.partial(list_shards, places.place(args.source_dir))
-  job = jobs.Decompression(output_dir, _weights(args))
-  settings = {"shards": parts.fingerprint([path.name for path in find()])}
+  weights = _weights(args)
+  job = jobs.Decompression(output_dir, weights)
+  settings = {
+    "shards": parts.fingerprint(f"{path} {places.size_of(path)}" for path in find()),
+    "weights": _hashes(weights),
+  }
   return settings, lambda beam: _pipeline().decompress(find, job, beam)
 
 

@@ -30,6 +30,7 @@ from cae_jax import codec as codecs
 from cae_jax.codec import Codec
 from cae_jax.codec.targets import MAX_EFFORT
 from cae_jax.data.sources import ImageSource, image_names, pairs
+from cae_jax.errors import UsageError
 from cae_jax.evaluation import (
   comparison,
   figures,
@@ -103,8 +104,19 @@ def _evaluate(args: Args) -> None:
     args.metrics,
     features,
   )
+  _check_images(log, done, source)
   rows = comparison.run(what, pairs(source), done=done, on_record=keep, jobs=args.jobs)
   _write(args, codec, source, set_metrics.with_kid(rows, features))
+
+
+def _check_images(log: Path, done: list[Record], source: ImageSource) -> None:
+  """Raises UsageError if there are records of other images, which would count in every mean."""
+  others = sorted({record.image for record in done if record.image} - {*image_names(source)})
+  if others:
+    raise UsageError(
+      f"{log} has records of {len(others)} images that are not measured now ({others[0]} …); give "
+      "another --output, or the data set that it was made of"
+    )
 
 
 def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) -> None:

@@ -26,6 +26,7 @@ from cae_jax.data.sources import chosen, image_names, pairs
 from cae_jax.errors import UsageError
 from cae_jax.evaluation import pictures, report, timing
 from cae_jax.evaluation.codecs import baselines, own_codec
+from cae_jax.evaluation.rd import published
 from cae_jax.evaluation.records import Record, of_last_versions, read_records
 from cae_jax.evaluation.report import gallery as report_gallery
 from cae_jax.paths import user_path
@@ -63,9 +64,15 @@ def main(args: Args) -> None:
   report.plotly_js()  # before the pictures, which take a while
   rows = of_last_versions(read_records(args.records))
   times = timing.read(args.timing) if args.timing else None
-  report.write(args.output, rows, args.dataset, _gallery(args, rows), times)
+  report.write(args.output, rows, _dataset(args, rows), _gallery(args, rows), times)
   size = args.output.stat().st_size / 1e6
   print(f"{args.output}: {size:.1f} MB")
+
+
+def _dataset(args: Args, rows: list[Record]) -> str:
+  """Returns --dataset, unless nobody gave it and these are other images: empty then."""
+  is_kodak = {row.image for row in rows if row.image} <= {*published.KODAK_IMAGES}
+  return args.dataset if is_kodak or args["dataset"].present else ""
 
 
 def _gallery(args: Args, rows: list[Record]) -> list[dict[str, Any]]:

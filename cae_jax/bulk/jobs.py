@@ -14,7 +14,7 @@ from cae_jax import commands, console
 from cae_jax.backend import BackendError
 from cae_jax.bulk import results
 from cae_jax.bulk.parts import Part
-from cae_jax.bulk.places import Place, at_hand, written
+from cae_jax.bulk.places import Place, at_hand, size_of, written
 from cae_jax.bulk.results import Failure, Result
 from cae_jax.codec.info import Info, info, info_of
 from cae_jax.codec.threads import use_one_core
@@ -63,7 +63,7 @@ class Compression:
     """
     shard = self.output_dir / f"{part.name}{SUFFIX}"
     before = results.kept(self.output_dir, part.name)
-    if before is not None and _size(shard) == before.shard_bytes:
+    if before is not None and size_of(shard) == before.shard_bytes:
       return before
     found: list[Result] = []
 
@@ -217,11 +217,3 @@ def _target(output_dir: Place, name: str) -> Place:
     raise UsageError(f"the name has more than {_MAX_NAME_BYTES} bytes")
   is_png = name.lower().endswith(_IMAGE_SUFFIX)
   return output_dir.joinpath(*parts[:-1], parts[-1] + ("" if is_png else _IMAGE_SUFFIX))
-
-
-def _size(path: Place) -> int | None:
-  try:
-    found: Any = path.stat()
-  except FileNotFoundError:
-    return None
-  return found.st_size if isinstance(path, pathlib.Path) else found.length

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 from cae_jax.atomic import TEMPORARY, replace_atomically
 from cae_jax.errors import MissingExtraError
@@ -66,6 +67,15 @@ def at_hand(source: Place) -> Iterator[pathlib.Path]:
     with source.open("rb") as original, copy.open("wb") as sink:
       shutil.copyfileobj(original, sink)
     yield copy
+
+
+def size_of(path: Place) -> int | None:
+  """Returns the bytes of a file; None if there is none."""
+  try:
+    found: Any = path.stat()
+  except FileNotFoundError:
+    return None
+  return found.st_size if isinstance(path, pathlib.Path) else found.length
 
 
 def remove_leftovers(folder: Place) -> None:

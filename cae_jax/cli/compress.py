@@ -11,9 +11,6 @@ from cae_jax.errors import UsageError
 from cae_jax.paths import shown
 from cae_jax.weights.shipped import tuned
 
-# Files in folders that are images, too, though Pillow does not read them by itself.
-_MORE_IMAGES = (".dcm", ".heic", ".heif")
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `cae compress`."""
@@ -42,9 +39,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
   """Runs `cae compress`; returns its exit status."""
 
-  def takes(name: str) -> bool:
-    return is_image(name) or name.lower().endswith(_MORE_IMAGES)
-
   def check(target: Path) -> None:
     if target.suffix.lower() != commands.SUFFIX:
       raise UsageError(
@@ -66,5 +60,5 @@ def run(arguments: argparse.Namespace) -> int:
     overwrite=arguments.force,
     **options.goal_of(arguments),
   )
-  jobs = running.plan(arguments, commands.SUFFIX, takes, check)
+  jobs = running.plan(arguments, commands.SUFFIX, is_image, check)
   return running.write_files(command, jobs, arguments)

@@ -5,19 +5,15 @@ preparation, but holds the encoded files in memory.
 """
 
 import concurrent.futures
-import io
 import os
 import pathlib
 
 import numpy as np
-from PIL import ExifTags, Image
 
 from cae_jax.data import listing
 from cae_jax.data.views import Example, ImageSource, pixel_digest
 from cae_jax.errors import UsageError
 from cae_jax.images import files
-
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
 
 class FolderSource(ImageSource):
@@ -76,9 +72,6 @@ def _read(path: pathlib.Path, source_dir: str | os.PathLike) -> list[tuple[str, 
 def _size(name: str, data: bytes) -> tuple[int, int]:
   """Height and width, from the file's head."""
   try:
-    with Image.open(io.BytesIO(data)) as image:
-      width, height = image.size
-      turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
-  except Exception as error:  # Pillow raises nearly every type
-    raise files.ImageError(f"{name}: not a readable image ({error})") from error
-  return (width, height) if turned else (height, width)
+    return files.upright_size(data)
+  except files.ImageError as error:
+    raise files.ImageError(f"{name}: {error}") from error

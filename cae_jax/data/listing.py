@@ -17,6 +17,7 @@ from cae_jax.paths import shown
 _IMAGE_FORMATS = frozenset(
   {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP"}
 )
+_MORE_SUFFIXES = (".dcm", ".heic", ".heif")  # read with further packages
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 # What reading a damaged one raises.
 _BROKEN: tuple[type[Exception], ...] = (tarfile.TarError, EOFError, OSError, zlib.error)
@@ -135,10 +136,10 @@ def _images_in(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 
 def is_image(name: str) -> bool:
-  """Tells by its name whether a file is an image that Pillow reads, and no hidden one."""
+  """Tells by its name whether a file is an image that is read here, and no hidden one."""
   suffix = pathlib.PurePath(name).suffix.lower()
-  image_format = Image.registered_extensions().get(suffix)
-  return not name.startswith(".") and image_format in _IMAGE_FORMATS
+  is_read = Image.registered_extensions().get(suffix) in _IMAGE_FORMATS or suffix in _MORE_SUFFIXES
+  return is_read and not name.startswith(".")
 
 
 def _bytes_or_error(path: pathlib.Path) -> bytes | OSError:

@@ -3,10 +3,11 @@
 import concurrent.futures
 import dataclasses
 import io
+import itertools
 import os
 import pathlib
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -18,6 +19,7 @@ from cae_jax.images.files import replace_atomically
 _BLOCK = tarfile.BLOCKSIZE
 _END = tarfile.RECORDSIZE
 _NAME_BYTES = 99  # of a USTAR header
+_AVIF_SUFFIX = ".avif"
 # AVIF at this quality is within a level of most pixels.
 VALID_QUALITY = 98
 
@@ -79,7 +81,7 @@ def _each(change, members: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, b
   def one(member):
     name, data = member
     try:
-      return str(pathlib.PurePosixPath(name).with_suffix(".avif")), change(data)
+      return f"{name.removesuffix(_AVIF_SUFFIX)}{_AVIF_SUFFIX}", change(data)
     except files.ImageError as error:
       raise files.ImageError(f"{name}: {error}") from error
 
@@ -106,7 +108,8 @@ def _avif(image: np.ndarray, quality: int) -> bytes:
 
 
 def _write(path, members: Sequence[tuple[str, bytes]], max_bytes: int) -> Packed:
-  count = pixels = 0
+  pixels = 0
+  names: set[str] = set()
   size = _END  # a tar file ends with zeros up to a multiple of this
   left = []
   with (
@@ -118,11 +121,26 @@ def _write(path, members: Sequence[tuple[str, bytes]], max_bytes: int) -> Packed
       if size + padded + _END > max_bytes:
         left.append((name, data))
         continue
-      entry = tarfile.TarInfo(name.replace("/", "-")[-_NAME_BYTES:])
+      entry = tarfile.TarInfo(_flat_name(name, names))
+      names.add(entry.name)
       entry.size = len(data)
       archive.addfile(entry, io.BytesIO(data))
       size += padded
-      count += 1
       with Image.open(io.BytesIO(data)) as image:
         pixels += image.width * image.height
-  return Packed(count, pixels, left, pathlib.Path(path).stat().st_size)
+  return Packed(len(names), pixels, left, pathlib.Path(path).stat().st_size)
+
+
+def _flat_name(name: str, others: Container[str]) -> str:
+  """A name without folders that fits into a header, by its end, and is none of the others."""
+  flat = _end(name.replace("/", "-"), _NAME_BYTES)
+  numbered = (f"{number}-" for number in itertools.count(2))
+  while flat in others:
+    number = next(numbered)
+    flat = number + _end(name.replace("/", "-"), _NAME_BYTES - len(number))
+  return flat
+
+
+def _end(name: str, size: int) -> str:
+  """As many of the last characters as have at most so many bytes."""
+  return name.encode(errors="replace")[-size:].decode(errors="ignore")

@@ -65,7 +65,10 @@ def run(
     jobs: processes. With more than one, records have no times: the processes disturb each other.
   Returns:
     `done` and the new records.
+  Raises:
+    UsageError: see `evaluate.run`.
   """
+  done = [record for record in done if evaluate.has(record, further_metrics(comparison))]
   if jobs == 1:
     return _measure(comparison, images, done, on_record, progress=True)
   rows = list(done)
@@ -99,13 +102,14 @@ def _measure_one(task: tuple[Comparison, str, np.ndarray, list[Record]]) -> list
 def _measure(comparison: Comparison, images: Images, done, on_record: OnRecord, progress: bool):
   ours, *alone = own_codec.file_codecs(own(comparison), comparison.efforts, comparison.looks)
   more = further_metrics(comparison)
-  rows = evaluate.run(alone, images, done=done, on_record=on_record, progress=False, more=more)
+  if alone:
+    done = evaluate.run(alone, images, done=done, on_record=on_record, progress=progress, more=more)
   present = others(comparison) if comparison.match else [ours, *others(comparison)]
   return evaluate.run(
     present,
     images,
     match_codec=ours if comparison.match else None,
-    done=rows,
+    done=done,
     on_record=on_record,
     progress=progress,
     more=more,

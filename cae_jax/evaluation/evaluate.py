@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import tqdm
 
-from cae_jax.evaluation import measuring
+from cae_jax.errors import UsageError
+from cae_jax.evaluation import measuring, samples
 from cae_jax.evaluation.codecs.base import ImageCodec, Missing
 from cae_jax.evaluation.perceptual import PerceptualMetric
-from cae_jax.evaluation.records import Record, Setting
+from cae_jax.evaluation.records import Record, Setting, measurement_of
 
-Key = tuple
 Settings = Mapping[str, Sequence[Setting]]
 
 
@@ -47,15 +47,18 @@ def run(
     more: further metrics to measure; records of `done` that lack one are measured again.
   Returns:
     `done` and the new records.
+  Raises:
+    UsageError: a record of `done` is of an image of the same name with other samples.
   """
   settings = dict(settings or {})
-  result = [record for record in done if _has(record, more)]
-  seen = {_key(record) for record in result}
+  result = [record for record in done if has(record, more)]
+  digests = {record.image: record.digest for record in result if record.digest}
+  seen = {measurement_of(record) for record in result}
 
   def keep(record: Record) -> Record:
     record = dataclasses.replace(record, dataset=dataset)
     result.append(record)
-    seen.add(_key(record))
+    seen.add(measurement_of(record))
     on_record(record)
     return record
 
@@ -64,6 +67,7 @@ def run(
       keep(Record(codec.name, None, None, status=codec.status))
   present = [codec for codec in codecs if not isinstance(codec, Missing)]
   for name, x_uint8 in tqdm.tqdm(images, desc="evaluate", unit="image", disable=not progress):
+    _check_same(dataset, name, x_uint8, digests.get(name))
     targets = []
     if match_codec is not None:
       _fixed(match_codec, settings, name, x_uint8, seen, keep, more)
@@ -75,8 +79,17 @@ def run(
   return result
 
 
-def _has(record: Record, more: Sequence[PerceptualMetric]) -> bool:
+def has(record: Record, more: Sequence[PerceptualMetric]) -> bool:
+  """Says whether a record has all of some further metrics."""
   return all(getattr(record, field) is not None for metric in more for field in metric.fields)
+
+
+def _check_same(dataset: str, name: str, x_uint8: np.ndarray, digest: str | None) -> None:
+  if digest is not None and digest != samples.digest(x_uint8):
+    raise UsageError(
+      f"{f'{dataset}, ' if dataset else ''}{name}: the earlier records are of other samples than "
+      "this image has now; leave them out (--records), or write to another --output"
+    )
 
 
 def _fixed(codec, settings, name, x_uint8, seen, keep, more) -> None:
@@ -100,10 +113,3 @@ def _targets(records, codec: ImageCodec, settings, name: str) -> list[Record]:
     and record.ok
     and (settings is None or record.setting in settings)
   ]
-
-
-def _key(record: Record) -> Key:
-  if record.matched_to is None:
-    return record.codec, record.setting, record.image, record.version, None
-  goal = (record.matched_to, record.matched_setting, record.target_bytes)
-  return record.codec, None, record.image, record.version, goal

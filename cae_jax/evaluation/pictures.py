@@ -76,19 +76,17 @@ def at_size(
   if isinstance(codec, Missing):
     return _none(codec.name, name, codec.status)
   goal = (codec.name, codec.version, name, target_bytes)
-  settings = [r.setting for r in rows if (r.codec, r.version, r.image, r.target_bytes) == goal]
-  known = [setting for setting in settings if setting is not None]
-  if known:
-    return decoded(codec, known[0], name, x_uint8)
+  found = ((r.setting, r.status) for r in rows if _goal(r) == goal and r.setting is not None)
+  known = next(found, None)
+  if known is not None:
+    return _met(codec, *known, name, x_uint8)
   if not search:
     return _none(codec.name, name, "not measured")
   try:
     match = measuring.match_size(codec, x_uint8, target_bytes)
   except CodecError as error:
     return _none(codec.name, name, f"failed: {error}")
-  picture = decoded(codec, match.setting, name, x_uint8)
-  status = match.status if picture.record.ok else picture.record.status
-  return dataclasses.replace(picture, record=dataclasses.replace(picture.record, status=status))
+  return _met(codec, match.setting, match.status, name, x_uint8)
 
 
 def at_own_size(
@@ -110,6 +108,17 @@ def at_own_size(
   if own.x_hat is None or size_bytes is None:
     raise CodecError(own.record.status)
   return [own, *(at_size(o, name, x_uint8, size_bytes, rows, search) for o in others)]
+
+
+def _goal(record: Record) -> tuple:
+  return record.codec, record.version, record.image, record.target_bytes
+
+
+def _met(codec: ImageCodec, setting: Setting, status: str, name: str, x_uint8) -> Picture:
+  """The picture at a setting for a size, with the word on whether the file meets it."""
+  picture = decoded(codec, setting, name, x_uint8)
+  status = status if picture.record.ok else picture.record.status
+  return dataclasses.replace(picture, record=dataclasses.replace(picture.record, status=status))
 
 
 def _none(codec: str, image: str, status: str) -> Picture:

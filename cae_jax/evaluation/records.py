@@ -180,7 +180,8 @@ def resume_records(path: str | PathLike) -> list[Record]:
   """Reads the records to go on from: those with figures, of a file that may end half-way.
 
   A last line without its newline (a run ended while writing) is dropped, and so are rows without
-  figures, since the missing codec may be there by now. The file is rewritten to match.
+  figures, since the missing codec may be there by now. Of what was measured twice (for one more
+  metric) the last is kept. The file is rewritten to match.
 
   Returns:
     Records; empty if there is no file.
@@ -192,7 +193,8 @@ def resume_records(path: str | PathLike) -> list[Record]:
   whole = text[: text.rfind("\n") + 1]
   with files.replace_atomically(path) as temporary:
     temporary.write_text(whole, encoding="utf-8")
-  kept = [record for record in read_records(path) if record.mse is not None]
+  found = [record for record in read_records(path) if record.mse is not None]
+  kept = list({(record.dataset, *measurement_of(record)): record for record in found}.values())
   write_records(path, kept)
   return kept
 
@@ -240,6 +242,14 @@ def write_summary(
   with files.replace_atomically(path) as temporary:
     text = json.dumps(summary(records) | dict(extra or {}), indent=2, allow_nan=False)
     temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def measurement_of(record: Record) -> tuple:
+  """Names what a record measures within its data set; a second one of this name is the same."""
+  if record.matched_to is None:
+    return record.codec, record.setting, record.image, record.version, None
+  goal = (record.matched_to, record.matched_setting, record.target_bytes)
+  return record.codec, None, record.image, record.version, goal
 
 
 def group_of(record: Record) -> tuple:

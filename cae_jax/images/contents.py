@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image
@@ -79,6 +79,7 @@ class Contents:
     is_inverted: 0 is white, and Pillow does not know.
     is_upright: the orientation is applied already.
     is_premultiplied: colours are multiplied by alpha.
+    xmp_turns: the orientation is that of XMP where EXIF says none.
     cuts: what of the pixels is lost; exact reading refuses them.
     lost: names of what of the rest the result will not hold.
     notes: what else to say.
@@ -95,13 +96,20 @@ class Contents:
   is_inverted: bool = False
   is_upright: bool = False
   is_premultiplied: bool = False
+  xmp_turns: bool = True
   cuts: list[Cut] = dataclasses.field(default_factory=list)
   lost: list[str] = dataclasses.field(default_factory=list)
   notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def of_png(chunks: png.Png) -> Contents:
-  """Reads the contents of a PNG file; cICP counts before a profile, and that before the rest."""
+  """Reads the contents of a PNG file; cICP counts before a profile, and that before the rest.
+
+  Raises:
+    ImageError: the samples do not use their whole range.
+  """
+  if chunks.cicp is not None and not chunks.cicp[3]:
+    raise ImageError("samples of narrow range (cICP); convert the file to full range first")
   contents = Contents(
     bits=chunks.bits,
     transparent=chunks.transparent,
@@ -116,6 +124,7 @@ def of_png(chunks: png.Png) -> Contents:
     colours = srgb.from_png(chunks.gamma, chunks.chromaticities)
   if chunks.icc_profile is None or (colours is not None and colours.code_points is not None):
     contents.colours = colours
+  _lose_resolution(contents, chunks.dpi)
   if chunks.frames > 1:
     contents.cuts.append(first_frame(chunks.frames))
   return contents
@@ -164,7 +173,7 @@ def _jpeg(contents: Contents, image: Any, data: bytes) -> None:
     word = next((w for start, w in _JPEG_SEGMENTS.items() if segment.startswith(start)), name)
     if word is not None and word != "COM" and word not in contents.lost:
       contents.lost.append(word)
-  _lose_resolution(contents, image)
+  _lose_resolution(contents, image.info.get("dpi"))
 
 
 def _tiff(contents: Contents, image: Any, data: bytes) -> None:
@@ -206,8 +215,7 @@ def read_tiff_tags(
   if 0 in extra:
     contents.cuts.append(EXTRA_CHANNELS)
   contents.is_premultiplied = 1 in extra
-  orientation = tags.get(ExifTags.Base.Orientation, 1)
-  if orientation in range(2, 9):
+  if (orientation := orientation_of_tiff(contents, tags)) != 1:
     contents.notes.append(f"EXIF orientation {orientation} applied")
   try:
     contents.exif = metadata.exif_of_tiff(exif())
@@ -220,6 +228,14 @@ def read_tiff_tags(
     contents.lost.append(f"TIFF tags {', '.join(map(str, sorted(others - _COLOUR_TAGS)))}")
 
 
+def orientation_of_tiff(contents: Contents, tags: Mapping[int, Any]) -> int:
+  """Returns the orientation that the tags say, or else the XMP among them: 1 to 8."""
+  said: Any = tags.get(ExifTags.Base.Orientation)
+  if said is None and contents.xmp is not None:
+    said = metadata.xmp_orientation(contents.xmp)
+  return said if said in range(2, 9) else 1
+
+
 def _tuple(value: Any) -> tuple:
   return value if isinstance(value, tuple) else (value,)
 
@@ -228,6 +244,7 @@ def _heif(contents: Contents, image: Any, data: bytes) -> None:
   facts = boxes.heif_facts(data)
   contents.bits, contents.is_grey = facts.bits, facts.is_grey
   contents.lost += facts.lost
+  contents.xmp_turns = False  # its boxes alone count
   if facts.is_cropped and image.format == "AVIF":  # libavif leaves it to its users, libheif crops
     contents.lost.append("cropping")
   colours = srgb.from_cicp(*facts.cicp) if facts.cicp else None
@@ -243,7 +260,7 @@ def _jpeg_2000(contents: Contents, image: Any, data: bytes) -> None:
   contents.icc_profile, contents.exif, contents.xmp = facts.icc_profile, facts.exif, facts.xmp
   contents.lost += facts.lost
   contents.colours = srgb.from_cicp(*facts.cicp) if facts.cicp else None
-  _lose_resolution(contents, image)
+  _lose_resolution(contents, image.info.get("dpi"))
 
 
 def _gif(contents: Contents, image: Any, data: bytes) -> None:
@@ -261,7 +278,7 @@ def _bmp(contents: Contents, image: Any, data: bytes) -> None:
       contents.icc_profile = data[14 + at : 14 + at + size]
     elif space == b"KNIL":
       contents.lost.append("link to an ICC profile")
-  _lose_resolution(contents, image)
+  _lose_resolution(contents, image.info.get("dpi"))
 
 
 def _ppm(contents: Contents, image: Any, data: bytes) -> None:
@@ -327,9 +344,8 @@ _FORMATS: dict[str, Callable[[Contents, Any, bytes], None]] = {
 FORMATS = frozenset({"PNG", *_FORMATS})
 
 
-def _lose_resolution(contents: Contents, image: Image.Image) -> None:
+def _lose_resolution(contents: Contents, dpi: Sequence[float] | None) -> None:
   """Says that the resolution is lost, unless EXIF holds it or it is the usual nonsense."""
-  dpi = image.info.get("dpi")
   exif = metadata.read_exif(contents.exif) if contents.exif else None
   in_exif = exif is not None and ExifTags.Base.XResolution in exif.tags
   if dpi and not in_exif and any(round(float(value)) not in _USUAL_DPI for value in dpi):

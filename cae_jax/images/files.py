@@ -2,7 +2,7 @@
 
 from cae_jax.atomic import replace_atomically
 from cae_jax.images.pixels import ImageError, check_pixels, to_rgb
-from cae_jax.images.reading import ImageFile, read_image, read_rgb
+from cae_jax.images.reading import ImageFile, read_image, read_rgb, upright_size
 from cae_jax.images.writing import FORMATS, encode_image, write_image
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
   "read_rgb",
   "replace_atomically",
   "to_rgb",
+  "upright_size",
   "write_image",
 ]

@@ -20,6 +20,8 @@ _GREY, _RGB, _GREY_ALPHA, _RGBA = 0, 2, 4, 6
 _COLOUR_TYPES = {1: _GREY, 2: _GREY_ALPHA, 3: _RGB, 4: _RGBA}  # by channels
 _PIXELS = (b"IHDR", b"IDAT")
 _ROWS_AT_ONCE = 64
+_METRE = 1  # unit of pHYs
+_INCH = 0.0254  # metres
 
 
 @dataclasses.dataclass
@@ -37,6 +39,7 @@ class Png:
     chromaticities: of cHRM, x and y of white, red, green and blue.
     cicp: primaries, transfer, matrix and range of cICP.
     is_srgb: there is an sRGB chunk.
+    dpi: pixels an inch across and down, of pHYs.
     frames: of the animation; 1 if there is none.
     lost: what else there is, in words.
   """
@@ -52,6 +55,7 @@ class Png:
   chromaticities: tuple[float, ...] | None = None
   cicp: tuple[int, ...] | None = None
   is_srgb: bool = False
+  dpi: tuple[float, float] | None = None
   frames: int = 1
   lost: list[str] = dataclasses.field(default_factory=list)
 
@@ -188,8 +192,12 @@ def _read_ancillary(png: Png, kind: bytes, content: bytes, whole: bool) -> None:
     png.frames = max(1, int.from_bytes(content[:4], "big"))
   elif kind in _TEXT:
     _read_text(png, kind, content)
-  elif kind == b"pHYs":
-    _add(png.lost, "resolution")
+  elif kind == b"pHYs" and len(content) == 9:
+    *a_unit, unit = struct.unpack(">IIB", content)
+    if unit == _METRE:
+      png.dpi = a_unit[0] * _INCH, a_unit[1] * _INCH
+    elif a_unit[0] != a_unit[1]:
+      _add(png.lost, "shape of pixels")
   elif kind not in (b"fcTL", b"fdAT"):  # frames
     _add(png.lost, f"chunk {_name(kind)}")
 

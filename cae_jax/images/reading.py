@@ -29,6 +29,7 @@ _UNREAD = {
   png.SIGNATURE: "a kind of PNG that Pillow does not read, or damaged",
   b"8BPS": "a kind of PSD that Pillow does not read, or damaged",
 }
+_TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
 _DIVIDED = Cut(
   "premultiplied alpha divided out",
   "premultiplied alpha; divide it out first, in a program that may round",
@@ -106,6 +107,25 @@ class _NotExact(ImageError):
 def read_rgb(file: Source) -> np.ndarray:
   """Reads an image file as uint8 [H, W, 3]; see `read_image` and `to_rgb`."""
   return to_rgb(read_image(file).pixels)
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+  """Reads height and width as `read_image` gives them; for most formats without the samples.
+
+  Args:
+    data: the bytes of an image file.
+  Raises:
+    ImageError: it is not readable.
+  """
+  try:
+    image, holds, _ = _open_with_contents(data)
+    with image:
+      width, height = image.size
+  except Exception as error:
+    raise ImageError(f"not a readable image ({_reason(error, data)})") from error
+  if holds.is_upright:  # by Pillow, which tells the size before that or after it
+    height, width = read_image(data).pixels.shape[:2]
+  return (width, height) if _put_upright(holds) in _TURNED else (height, width)
 
 
 def _name_and_bytes(file: Any) -> tuple[str, bytes]:
@@ -275,7 +295,7 @@ def _put_upright(holds: Contents) -> int:
   holds.exif = exif.block if exif is not None and exif.tags else None
   orientation = exif.orientation if exif is not None else None
   if holds.xmp is not None:
-    if orientation is None:
+    if orientation is None and holds.xmp_turns:
       orientation = metadata.xmp_orientation(holds.xmp)
     holds.xmp = metadata.upright_xmp(holds.xmp)
   return 1 if holds.is_upright or orientation is None else orientation

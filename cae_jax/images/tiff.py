@@ -17,6 +17,7 @@ from cae_jax.images.contents import (
   Contents,
   Cut,
   first_frame,
+  orientation_of_tiff,
   read_tiff_tags,
 )
 from cae_jax.images.pixels import ImageError, check_size, turn
@@ -70,7 +71,7 @@ def read(data: bytes) -> tuple[np.ndarray, Contents]:
   if channels - _COLOURS[photometric] > (alphas[0] in (1, 2)) and EXTRA_CHANNELS not in holds.cuts:
     holds.cuts.append(EXTRA_CHANNELS)
   holds.cuts += further_pages(data)
-  samples = turn(samples, *_numbers(tags, "Orientation", 1))
+  samples = turn(samples, orientation_of_tiff(holds, tags))
   return samples[..., 0] if channels == 1 else samples, holds
 
 

@@ -51,8 +51,26 @@ def _only(*kinds: str) -> dict[str, str]:
 
 _ALL = tuple(_NAMES)
 _BMP = _only("L", "RGB")  # Pillow writes RGBA, too, but no reader takes its fourth byte for alpha
-_AVIF = {**_SAME, "LA": "RGBA"}
-_JPEG = Format("JPEG", _only("L", "RGB"), is_exact=False, blocks=_ALL, max_side=65500)
+# Lossy ones at a quality that hardly adds to what is lost already.
+_JPEG = Format(
+  "JPEG",
+  _only("L", "RGB"),
+  is_exact=False,
+  blocks=_ALL,
+  max_side=65500,
+  options={"quality": 95, "subsampling": 0},
+)
+_WEBP = Format(
+  "WEBP", _COLOUR, is_exact=False, blocks=_ALL, max_side=16383, options={"quality": 95}
+)
+_AVIF = Format(
+  "AVIF",
+  {**_SAME, "LA": "RGBA"},
+  is_exact=False,
+  blocks=_ALL,
+  max_side=32768,
+  options={"quality": 90, "subsampling": "4:4:4"},
+)
 _TIFF = Format("TIFF", _SAME, is_deep=True, blocks=_ALL)
 _TGA = Format("TGA", _SAME, max_side=65535)
 _SGI = Format("SGI", _only("L", "RGB", "RGBA"), max_side=65535)
@@ -65,8 +83,8 @@ FORMATS: Mapping[str, Format] = {
   ".jpeg": _JPEG,
   ".jpe": _JPEG,
   ".jfif": _JPEG,
-  ".webp": Format("WEBP", _COLOUR, is_exact=False, blocks=_ALL, max_side=16383),
-  ".avif": Format("AVIF", _AVIF, is_exact=False, blocks=_ALL, max_side=32768),
+  ".webp": _WEBP,
+  ".avif": _AVIF,
   ".jp2": Format("JPEG2000", _SAME),
   ".j2k": Format("JPEG2000", _only("L", "RGB"), options={"no_jp2": True}),
   ".bmp": Format("BMP", _BMP),

@@ -98,6 +98,17 @@ def test_other_settings_for_the_same_folder(source, tmp_path, capsys):
   assert "holds another job: lossless was True, is False" in capsys.readouterr().err
 
 
+@needs_beam
+def test_other_shards_for_the_same_folder(source, tmp_path, capsys):
+  for name in ("00.png", "01.png"):
+    shards = tmp_path / name
+    assert run(f"--source_dir={source / name}", f"--output_dir={shards}", "--lossless") == 0
+  back = f"--output_dir={tmp_path / 'back'}"
+  assert run("--decompress", f"--source_dir={tmp_path / '00.png'}", back) == 0
+  assert run("--decompress", f"--source_dir={tmp_path / '01.png'}", back) == 2
+  assert "holds another job: shards was" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
   ("flags", "message"),
   [

@@ -110,6 +110,9 @@ def test_all_of_a_folder_without_a_test_split(ours, tmp_path, tiny_training, cap
   assert measured(tmp_path / "out") == {"beach.png", "holiday.png"}
   said = capsys.readouterr().out
   assert said.startswith("photos has no split 'test': all of its 2 images are taken\n")
+  (own / "holiday.png").unlink()
+  assert run(tmp_path / "out", own, *ours) == 2
+  assert "has records of 1 images that are not measured now (holiday.png" in capsys.readouterr().err
   assert run(tmp_path / "out", own, *ours, "--split=test") == 2
   assert "no images in split 'test'; the splits are train" in capsys.readouterr().err
 

@@ -5,6 +5,7 @@ import weakref
 import numpy as np
 import pytest
 
+from cae_jax import processes
 from cae_jax.data import sources
 from cae_jax.errors import UsageError
 from cae_jax.evaluation import comparison
@@ -55,3 +56,38 @@ def test_a_codec_of_one_rate_has_no_efforts():
   assert [codec.name for codec in own_codec.file_codecs(context_codec(), [1])][1].endswith("1")
   with pytest.raises(UsageError, match=r"'tiny-paper' has one rate only .* leave effort 1 out"):
     own_codec.file_codecs(paper_codec(), [1])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_metric_asked_for_later_leaves_one_record_of_each_file(jobs, monkeypatch):
+  monkeypatch.setattr(own_codec, "file_codecs", lambda *_: [raw("ours")])
+  monkeypatch.setattr(comparison, "own", lambda _: None)
+  monkeypatch.setattr(processes, "unordered", lambda do, tasks, _: _Closable(map(do, tasks)))
+  images = [("a", np.zeros((16, 16, 3), np.uint8)), ("b", np.ones((16, 16, 3), np.uint8))]
+  before = comparison.run(comparison.Comparison("", codecs="none"), images)
+  more = comparison.Comparison("", codecs="none", metrics="ssimulacra2")
+  rows = comparison.run(more, images, done=before, jobs=jobs)
+  assert [row.image for row in rows] == ["a", "b"]
+  assert all(row.ssimulacra2 is not None for row in rows)
+
+
+class _Closable:
+  """Results as `processes.unordered` gives them, of this process."""
+
+  def __init__(self, results):
+    self._results = results
+
+  def __iter__(self):
+    return self._results
+
+  def close(self):
+    pass
+
+
+def test_records_of_other_samples_are_refused(monkeypatch):
+  monkeypatch.setattr(own_codec, "file_codecs", lambda *_: [raw("ours")])
+  monkeypatch.setattr(comparison, "own", lambda _: None)
+  what = comparison.Comparison("", codecs="none")
+  before = comparison.run(what, [("a", np.zeros((16, 16, 3), np.uint8))])
+  with pytest.raises(UsageError, match=r"^a: the earlier records are of other samples"):
+    comparison.run(what, [("a", np.ones((16, 16, 3), np.uint8))], done=before)

@@ -130,3 +130,21 @@ def test_an_orientation_that_is_none_is_ignored(value):
   read = files.read_image(data)
   np.testing.assert_array_equal(read.pixels, RGB)
   assert read.notes == ()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_orientation_of_a_tiff_file_may_be_in_its_xmp(bits):
+  data = make.tiff(RGB, bits, [(700, 1, list(b'<a tiff:Orientation="6"/>'))])
+  read = files.read_image(data, exact=True)
+  np.testing.assert_array_equal(read.pixels, np.rot90(RGB, -1))
+  assert read.notes == ("EXIF orientation 6 applied",)
+  assert b'tiff:Orientation="1"' in read.xmp
+  assert files.upright_size(data) == (7, 5)
+
+
+@pytest.mark.parametrize("dpi", [72, 96, 300])
+@pytest.mark.parametrize("in_exif", [False, True])
+def test_a_resolution_is_said_to_be_lost_only_if_it_is(dpi, in_exif):
+  exif = camera_exif() if in_exif else b""
+  notes = files.read_image(make.encode(RGB, "PNG", dpi=(dpi, dpi), exif=exif)).notes
+  assert notes == (("left out: resolution",) if dpi == 300 and not in_exif else ())

@@ -548,6 +548,11 @@ def _(name):
   return Sample(code_points(name, 1, 17))
 
 
+@sample("code points of narrow range", "PNG")
+def _(name):
+  return Sample(make.png(RGB, 8, make.png_chunk(b"cICP", bytes([1, 13, 0, 0]))))
+
+
 @sample("HDR (PQ)", "PNG", "AVIF", "HEIC")
 def _(name):
   data = code_points(name, 9, 16)
@@ -615,11 +620,18 @@ def _(name):
   return Sample(with_xmp(name, XMP), kept={"xmp": XMP})
 
 
-@sample("orientation in XMP only", "PNG", "JPEG", "WebP")
+@sample("orientation in XMP only", "PNG", "JPEG", "TIFF", "WebP")
 def _(name):
   data = with_xmp(name, b'<a tiff:Orientation="3"/>')
   kept = {"xmp": b'<a tiff:Orientation="1"/>'}
   return Sample(data, RGB[::-1, ::-1], kept, tolerance=LOSSY.get(name, 0))
+
+
+@sample("orientation in XMP only, beside the format's own", "AVIF")
+def _(name):
+  data = with_xmp(name, b'<a tiff:Orientation="3"/>')
+  kept = {"xmp": b'<a tiff:Orientation="1"/>'}
+  return Sample(data, RGB, kept, tolerance=LOSSY.get(name, 0))
 
 
 @sample("the rest of a long XMP", "JPEG")
@@ -699,6 +711,11 @@ def _(name):
     head = (size + len(added)).to_bytes(4, "big")
     return Sample(data[:at] + head + data[at + 4 : at + size] + added + data[at + size :], RGB)
   return Sample(save(name, RGB, dpi=(300, 300)))
+
+
+@sample("shape of pixels other than square", "PNG")
+def _(name):
+  return Sample(make.png(RGB, 8, make.png_chunk(b"pHYs", struct.pack(">IIB", 2, 1, 0))), RGB)
 
 
 @sample("animation", "PNG", "GIF", "WebP", "AVIF")

@@ -1,6 +1,7 @@
 """Photographs made to fit, and read again."""
 
 import io
+import tarfile
 
 import numpy as np
 import pytest
@@ -84,13 +85,28 @@ def test_what_cannot_be_read_is_named(tmp_path):
     packing.pack_centers(tmp_path / "valid.tar", [("shard.tar/x.png", b"no image")], 48)
 
 
-def test_sizes_are_those_of_the_upright_picture(tmp_path):
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp", "avif"])
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_sizes_are_those_of_the_upright_picture(suffix, is_turned, tmp_path):
   exif = Image.Exif()
-  exif[0x0112] = 6
-  (tmp_path / "turned.png").write_bytes(_png(40, 60, exif=exif.tobytes()))
+  exif[0x0112] = 6 if is_turned else 3
+  picture = Image.fromarray(np.ascontiguousarray(pictures(1, 96)[0, :40, :60]))
+  picture.save(tmp_path / f"a.{suffix}", exif=exif.tobytes())
   source = FolderSource(tmp_path, "train")
-  assert source.sizes().tolist() == [[60, 40]]
-  assert source[0]["image"].shape == (60, 40, 3)
+  expected = [60, 40] if is_turned else [40, 60]
+  assert source.sizes().tolist() == [expected]
+  assert source[0]["image"].shape == (*expected, 3)
+
+
+def test_every_photograph_keeps_a_name_of_its_own(tmp_path):
+  names = ["a.png", "a.jpg", "d/e.png", "d-e.png", f"{'画' * 40}.png", f"{'画' * 41}.png"]
+  data = _png(64, 64)
+  packed = packing.pack(tmp_path / "train.tar", [(name, data) for name in names], 10**9, quality=60)
+  with tarfile.open(tmp_path / "train.tar") as archive:
+    found = archive.getnames()
+  assert packed.photographs == len(set(found)) == len(names)
+  assert {"a.png.avif", "a.jpg.avif", "d-e.png.avif", "2-d-e.png.avif"} < {*found}
+  assert all(name.endswith(".png.avif") for name in found if "画" in name)
 
 
 def test_a_folder_without_the_split(tmp_path):

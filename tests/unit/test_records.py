@@ -88,6 +88,13 @@ def test_resume_drops_the_torn_line_and_rows_without_figures(tmp_path):
   assert records.read_records(path) == [_RECORD, _changed(setting=31)]
 
 
+def test_of_what_was_measured_twice_the_last_is_kept(tmp_path):
+  path = tmp_path / "records.jsonl"
+  with_more = _changed(ssimulacra2=70.0)
+  records.write_records(path, [_RECORD, _changed(dataset="other"), with_more])
+  assert records.resume_records(path) == [with_more, _changed(dataset="other")]
+
+
 def test_summary_names_both_ways_to_average_psnr():
   rows = [_changed(psnr_db=30.0, mse=65.025), _changed(image="b", psnr_db=40.0, mse=6.5025)]
   (group,) = records.summary(rows)["jpeg"]

@@ -74,6 +74,12 @@ def test_the_page_loads_nothing():
   assert not re.search(r"url\(|@import", text[text.index("<style>") : text.index("</style>")])
 
 
+def test_the_title_names_every_codec_of_ours(monkeypatch):
+  without_plotly(monkeypatch)
+  rows = sweep("own") + sweep("own2") + sweep("own-float") + sweep("jpeg")
+  assert "own, own2 against classical codecs" in report.page(rows)
+
+
 def test_every_section_is_filled(monkeypatch):
   without_plotly(monkeypatch)
   text = report.page(sweep("own", offset=2) + sweep("jpeg"))

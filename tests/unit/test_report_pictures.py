@@ -1,13 +1,16 @@
 """Which codecs the report shows pictures of, and at which sizes."""
 
+import dataclasses
+import functools
 import types
 
 import numpy as np
 import pytest
 
+from cae_jax.evaluation import measuring, pictures
 from cae_jax.evaluation.codecs.base import FileCodec
 from cae_jax.evaluation.records import Record
-from experiments import evaluation_flags, report
+from experiments import evaluation_flags, program_flags, report
 
 _X = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
 
@@ -61,3 +64,19 @@ def test_at_a_rate_that_was_asked_for(shown):
 
 def test_no_pictures_without_originals(shown):
   assert shown(source_dir=None) == {}
+
+
+@pytest.mark.parametrize("rows", [[], [Record("jpeg", 10, "a", version="1", target_bytes=5)]])
+def test_a_size_that_was_not_met_is_said(rows):
+  rows = [dataclasses.replace(row, status=measuring.TOO_LARGE) for row in rows]
+  picture = pictures.at_size(_codec("jpeg"), "a", _X, 5, rows, search=True)
+  assert (picture.record.size_bytes, picture.record.status) == (10, measuring.TOO_LARGE)
+
+
+def test_the_data_set_of_records_is_not_guessed():
+  flags = functools.partial(program_flags.parse, report.define_flags)
+  kodak, mine = [Record("jpeg", 1, "kodim03")], [Record("jpeg", 1, "a.png")]
+  needed = ["--records=r", "--output=o"]
+  assert report._dataset(flags(needed), kodak) == "kodak"
+  assert report._dataset(flags(needed), mine) == ""
+  assert report._dataset(flags([*needed, "--dataset=photos"]), mine) == "photos"

@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from cae_jax.errors import UsageError
-from cae_jax.evaluation import evaluate, samples
+from cae_jax.evaluation import evaluate
 from cae_jax.evaluation.codecs.base import FileCodec, Missing
 from cae_jax.evaluation.records import Record
 
@@ -31,7 +30,6 @@ def run(
   Raises:
     UsageError: a record is of an image of the same name with other samples.
   """
-  check_same_images(image_sets, done)
   present = {codec.version for codec in codecs if not isinstance(codec, Missing)}
   # Of each codec the version measured last counts.
   done = sorted(done, key=lambda record: record.version in present)
@@ -40,16 +38,3 @@ def run(
     of_set = [record for record in done if record.dataset == name]
     rows += evaluate.run(codecs, images, done=of_set, on_record=on_record, dataset=name)
   return rows
-
-
-def check_same_images(image_sets: ImageSets, records: Sequence[Record]) -> None:
-  """Raises UsageError if a record is of an image of the same name with other samples."""
-  known = {(r.dataset, r.image): r.digest for r in records if r.digest and r.dataset in image_sets}
-  for dataset in {dataset for dataset, _ in known}:
-    for image, x in image_sets[dataset]:
-      digest = samples.digest(x)
-      if known.get((dataset, image), digest) != digest:
-        raise UsageError(
-          f"{dataset}, {image}: the earlier records are of other samples than this image has now; "
-          "leave them out (--records), or write to another --output"
-        )

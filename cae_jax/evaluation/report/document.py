@@ -131,7 +131,7 @@ def _hidden_unless(shown: Any) -> str:
 def _title(records: Sequence[Record]) -> str:
   own = [codec for codec in in_order(r.codec for r in records) if not is_baseline(codec)]
   # Not the network alone, which is named after its codec.
-  whole = [c for c in own if not any(c != other and c.startswith(other) for other in own)]
+  whole = [c for c in own if not any(c != other and c.startswith(f"{other}-") for other in own)]
   return f"{', '.join(whole)} against classical codecs" if own else "Classical codecs"
 
 
