@@ -54,9 +54,12 @@ def main(args: Args) -> None:
   others = [] if args.codecs == "none" else baselines.baselines(args.codecs, args.bpg_dir)
   originals: dict[str, np.ndarray] = {}
   shown: dict[str, dict[str, tuple[np.ndarray | None, str]]] = {}
-  for crop, image in _images(evaluation_flags.images(args), _crops(args.crops)):
+  crops = _crops(args.crops)
+  names = [crop.name for crop in crops]
+  for crop, image in _images(evaluation_flags.images(args), crops):
     for rate in args.rates:
       row = f"{crop.name}, {rate:g} bpp"
+      row += f", at {crop.top}, {crop.left}" if names.count(crop.name) > 1 else ""
       originals[row] = crop.of(image)
       for method, picture in _pictures(codec, others, crop.name, image, rate, args.looks):
         x_hat = None if picture.x_hat is None else crop.of(picture.x_hat)

@@ -40,7 +40,7 @@ def define_flags(flags: Flags) -> None:
   flags.path("inception", None, "Folder of nsfwjs' Inception v3, for a look; a part goes along.")
   flags.boolean("programs", False, "Take its compiled programs along, which take much room.")
   flags.path("tree", ".", "The working tree that travels along.")
-  flags.path("output", ".visit", "Folder to write; what is in it goes.")
+  flags.path("output", ".visit", "Folder to write; an earlier parcel in it goes.")
   flags.number("limit_mib", 63.0, "Size of the tree and a folder together.", 1)
   flags.integer("parcels", 1, "Folders that photographs are shared out over.", 1)
   flags.string("wheels", ",".join(_WHEELS), "Packages that the machine lacks, with commas.")
@@ -51,6 +51,8 @@ def main(args: Args) -> None:
   """Runs the program."""
   output = args.output
   further = [output.with_name(f"{output.name}-{n}") for n in range(2, args.parcels + 1)]
+  photos, valid = _members(args)
+  _check_outputs(args, (output, *further))
   for folder in (output, *further):
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "photos").mkdir(parents=True)
@@ -60,7 +62,6 @@ def main(args: Args) -> None:
     _take_along(args.visit, output, args.programs)
   if args.inception:
     inception.reduce(args.inception, output / "inception")
-  photos, valid = _members(args)
   packed_valid = packing.pack_centers(output / "photos" / "valid.tar", valid, args.valid_patch_size)
   tree = _tree_bytes(args.tree, (output, *further))
   shards = [output / "photos" / "train.tar"]
@@ -87,6 +88,17 @@ def main(args: Args) -> None:
   for folder in further:
     print(f"first there: cp {folder}/photos/* {output}/photos/")
   print(f"run there: bash experiments/visit.sh {output} OUTPUT 9.3")
+
+
+def _check_outputs(args: Args, folders: Sequence[Path]) -> None:
+  """Raises UsageError if what is to go is more than an earlier parcel, or is needed."""
+  for folder in folders:
+    if folder.exists() and any(folder.iterdir()) and not (folder / "photos").is_dir():
+      raise UsageError(f"--output: {folder} holds other things than a parcel; give another folder")
+    for name in ("tree", "source_dir", "visit", "inception"):
+      path = args[name].value
+      if path is not None and path.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"--output: {folder} holds --{name}={path}; give another folder")
 
 
 def _members(args: Args) -> tuple[list[tuple[str, bytes]], list[tuple[str, bytes]]]:

@@ -19,6 +19,7 @@ from cae_jax.data.crops import center_crop
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.data.views import ImageSource, image_digests
 from cae_jax.errors import UsageError
+from cae_jax.images.metrics import MS_SSIM_MIN_SIDE
 from cae_jax.models import Model, build_model, init_params, model_class, settings
 from cae_jax.models.base import RandomBlocks
 from cae_jax.models.configuration import setting_fields
@@ -32,6 +33,7 @@ from experiments.program_flags import Args
 # What shows how large a codec model's activations get, or fits a lossless one's coefficients.
 CALIBRATION_IMAGES = 48
 CALIBRATION_SIDE = 256
+_OF_RATE_DISTORTION = "distortion", "cost_power", "halved_chroma"  # flags of that objective alone
 
 
 def config(args: Args) -> dict:
@@ -89,11 +91,21 @@ def objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
   """Returns what training minimises and what validation measures, of a model that makes images.
 
   Raises:
-    UsageError: the model is none of those.
+    UsageError: the model is none of those, or a flag is not for it.
   """
   if model.objective not in losses.OBJECTIVES:
     raise UsageError(f"--model={args.model} makes no images; train it with experiments.train")
   objective = losses.OBJECTIVES[model.objective]
+  given = [args[name].serialize() for name in _OF_RATE_DISTORTION if args[name].present]
+  if given and model.objective != "rate_distortion":
+    raise UsageError(f"{given[0]}: --model={args.model} learns by the MSE alone; leave it out")
+  if (
+    args.distortion == "ms_ssim"
+    and (side := min(args.patch_size, args.valid_patch_size)) < MS_SSIM_MIN_SIDE
+  ):
+    raise UsageError(
+      f"--distortion=ms_ssim: expected patches of {MS_SSIM_MIN_SIDE} pixels or more, got {side}"
+    )
   measure = distortions.choose(args.distortion, args.eye_share)
   loss_fn = objective.loss(model, measure, args.cost_power, args.halved_chroma)
   return loss_fn, objective.errors(model, measure)

@@ -87,7 +87,7 @@ class _Visit:
     self.began = time.time() if args.began_at is None else args.began_at
     self.output, self.workdir = args.output, train_flags.workdir(args)
     self.output.mkdir(parents=True, exist_ok=True)
-    self.workdir.mkdir(parents=True, exist_ok=True)
+    train_flags.keep_flags(args, self.workdir / "flags.txt")
     self.report: dict[str, Any] = {"phases": {}}
     self._keep_programs()
     self.mesh = sharding.data_mesh()
@@ -123,7 +123,6 @@ class _Visit:
         self.trained_on |= TrainedOn.from_card(about or {})
       else:
         self.state = self._create_state(params)
-      self.first_step = int(self.state.step)
 
   def choose(self) -> None:
     """Measures the device, and the step with each size of batch; what it takes is kept."""
@@ -131,6 +130,11 @@ class _Visit:
     sizes = args.batch_sizes or [args.batch_size]
     if plan.exists():  # a resumed run has the same batches
       self.report = json.loads(plan.read_text()) | {"phases": self.report["phases"]}
+      if self.report.get("carry_from") != _text(args.carry_from):
+        raise UsageError(
+          f"{self.workdir} holds a visit that began with --carry_from="
+          f"{self.report.get('carry_from')}; go on with it as it was, or give another --workdir"
+        )
       sizes = [self.report["chosen"]["batch_size"]]
     self.recipe = Recipe(self.loss_fn, self._optimizer, args.min_scale, args.seed, args.ema_decay)
     dispatches = [self._dispatch(0.0, args.patch_size, size) for size in sizes]
@@ -145,6 +149,7 @@ class _Visit:
     if not plan.exists():
       with self._phase("measurement"):
         self._measure_steps(compiled)
+      self.report["carry_from"] = _text(args.carry_from)
       _write_json(plan, self.report)
     chosen = self.report["chosen"]["batch_size"]
     [self.dispatch] = [d for d in dispatches if d.stage.batch_size == chosen]
@@ -161,9 +166,9 @@ class _Visit:
         "--reserve_seconds"
       )
     steps = int(60 * minutes * steps_per_s)
-    stepper = self._stepper(Minutes(minutes))
+    self.stepper = self._stepper(Minutes(minutes))
     with self._phase("training"):
-      stepper.compile_ahead(self._like())
+      self.stepper.compile_ahead(self._like())
       # Once more at the end there is nothing left to compile then.
       self.exporting = background.start(
         self._export, self.workdir / "initial.safetensors", self.state
@@ -175,8 +180,9 @@ class _Visit:
           validate_every=max(1, round(steps / args.validations / args.log_every)) * args.log_every,
           seed=args.seed,
           ema_decay=args.ema_decay,
+          max_skipped=args.max_skipped,
         ),
-        stepper,
+        self.stepper,
         start=(self._fresh(), None),
         errors_fn=self._validator(),
         valid_batches=self.valid_batches,
@@ -187,9 +193,8 @@ class _Visit:
 
   def carry(self, state: TrainState) -> None:
     """The state of a run that was stopped, unless there is one from before the decay."""
-    undecayed = self.output / "undecayed"
-    if not undecayed.exists():
-      self._carry(undecayed, state)
+    if not self.stepper.turned:
+      self._carry(self.output / "undecayed", state)
 
   def export(self, state: TrainState) -> None:
     """Parameters first, as a state, which takes no time; then weights."""
@@ -205,7 +210,8 @@ class _Visit:
 
   def bring_back(self, state: TrainState) -> None:
     """What may be left out: programs and a trace; all within the limits."""
-    steps = int(state.step) - self.first_step
+    first_step = int(state.step) if self.stepper.first_step is None else self.stepper.first_step
+    steps = int(state.step) - first_step
     training = self.report["phases"]["training"]
     self.report |= {"steps": steps, "training_steps_per_s": steps / training}
     self._write_report()
@@ -356,6 +362,10 @@ class _Visit:
   def _write_report(self) -> None:
     self.report["seconds"] = round(time.time() - self.began, 1)
     _write_json(self.output / "visit.json", self.report)
+
+
+def _text(path: Path | None) -> str | None:
+  return None if path is None else str(path)
 
 
 def _on_host() -> contextlib.AbstractContextManager:

@@ -92,7 +92,8 @@ def training_patches(
     global_batch_size=batch_size * shard_count,
     min_scale=min_scale,
     seed=seed,
-    shard=slice(shard_index, None, shard_count),
+    # As `sharding.to_global` puts them together.
+    shard=slice(shard_index * batch_size, (shard_index + 1) * batch_size),
   )
   options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
   config = {

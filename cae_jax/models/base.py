@@ -44,11 +44,9 @@ class Model(nn.Module):
 
   Attributes:
     objective: what it is trained for: "reconstruction", "rate_distortion" or "code_length".
-    valid_tradeoffs: where it is validated.
   """
 
   objective: ClassVar[str] = "rate_distortion"
-  valid_tradeoffs: ClassVar[tuple[float, ...]] = (0.0,)
 
   @property
   def multiple(self) -> int:
@@ -59,6 +57,11 @@ class Model(nn.Module):
   def tradeoff_range(self) -> tuple[float, float]:
     """The ends of the trade-off; equal for models of one rate."""
     return 0.0, 0.0
+
+  @property
+  def valid_tradeoffs(self) -> tuple[float, ...]:
+    """Where it is validated."""
+    return (0.0,)
 
   def __call__(self, x: jax.Array, tradeoff: jax.Array) -> Any:
     """Passes images through, rounded as in a file: a record that has `x_hat` at least."""

@@ -16,6 +16,7 @@ import numpy as np
 from jax.scipy.special import log_ndtr
 
 from cae_jax.models.laplacian import assumed_dead_zone
+from cae_jax.models.quantization import clip_inward
 from cae_jax.models.units import SCALE_FLOOR, scale_levels
 
 # Mass left outside of a distribution's run of integers, for an escape symbol.
@@ -43,7 +44,7 @@ def gaussian_bits(y: jax.Array, means: jax.Array, scales: jax.Array) -> jax.Arra
     raise ValueError(
       f"expected y, means and scales of one shape, got {y.shape}, {means.shape}, {scales.shape}"
     )
-  scales = jnp.maximum(scales.astype(jnp.float32), SCALE_FLOOR)
+  scales = clip_inward(scales.astype(jnp.float32), SCALE_FLOOR, math.inf)
   # By symmetry the bin may lie left of the mean, where log_ndtr keeps its precision.
   distance = jnp.abs((y - means).astype(jnp.float32))
   return _bits_between(log_ndtr((-0.5 - distance) / scales), log_ndtr((0.5 - distance) / scales))

@@ -37,7 +37,7 @@ def laplacian_bits(y: Any, scales: Any) -> Any:
   if y.shape != scales.shape:
     raise ValueError(f"expected y and scales of one shape, got {y.shape} and {scales.shape}")
   xp = namespace(y, scales)
-  rate = math.sqrt(2) / xp.maximum(scales.astype(xp.float32), SCALE_FLOOR)
+  rate = math.sqrt(2) / _floored(scales.astype(xp.float32))
   distance = xp.abs(y.astype(xp.float32))
   inner = xp.minimum(distance, 0.5)  # where the bin holds the peak
   around = 1 - xp.exp(-0.5 * rate) * xp.cosh(inner * rate)
@@ -60,7 +60,7 @@ def symbol_bits(symbols: Any, scales: Any) -> Any:
     get a gradient.
   """
   xp = namespace(symbols, scales)
-  rate = math.sqrt(2) / xp.maximum(scales.astype(xp.float32), SCALE_FLOOR)
+  rate = math.sqrt(2) / _floored(scales.astype(xp.float32))
   edge = 0.5 + assumed_dead_zone(_constant(scales))
   magnitude = _constant(xp.abs(symbols.astype(xp.float32)))
   beyond = -0.5 * xp.exp(-(xp.maximum(magnitude, 1) - 1 + edge) * rate) * xp.expm1(-rate)
@@ -117,6 +117,15 @@ def dead_zone_rounding(x: Any, dead_zone: Any) -> Any:
   """Rounds what is left of x after it moves towards zero by `dead_zone` (>= 0)."""
   xp = namespace(x, dead_zone)
   return xp.sign(x) * xp.floor(xp.maximum(xp.abs(x) + 0.5 - dead_zone, 0.0))
+
+
+def _floored(scales: Any) -> Any:
+  """At least `SCALE_FLOOR`; in training, what is below can grow."""
+  if isinstance(scales, np.ndarray | np.generic):
+    return np.maximum(scales, SCALE_FLOOR)
+  from cae_jax.models.quantization import clip_inward  # which needs JAX
+
+  return clip_inward(scales, SCALE_FLOOR, math.inf)
 
 
 def _constant(x: Any) -> Any:

@@ -15,6 +15,7 @@ Measure = Callable[[jax.Array, jax.Array], Measured]
 
 # (100 - score)^power / scale is close to the MSE of photographs from 0.05 to 1.3 bits a pixel.
 _SCORE_POWER, _SCORE_SCALE = 5 / 3, 24.0
+_MS_SSIM_SCALE = 1280.0  # what CompressAI's lambdas for MSE and for MS-SSIM differ by
 
 
 def mean_square(error: jax.Array) -> jax.Array:
@@ -28,8 +29,13 @@ def measure_mse(rgb: jax.Array, decoded: jax.Array) -> Measured:
 
 
 def measure_ms_ssim(rgb: jax.Array, decoded: jax.Array) -> Measured:
-  """Measures 1 - MS-SSIM."""
-  return 1 - ms_ssim(rgb, decoded), {}
+  """Measures 1 - MS-SSIM, on about the scale of the MSE.
+
+  Raises:
+    ValueError: the images are too small for it.
+  """
+  value = ms_ssim(rgb, decoded)
+  return _MS_SSIM_SCALE * (1 - value), {"ms_ssim": value}
 
 
 def measure_for_the_eye(rgb: jax.Array, decoded: jax.Array, *, share: float) -> Measured:

@@ -244,7 +244,9 @@ def validate(errors_fn: ErrorsFn, params: Any, batches: Sequence[Any]) -> dict[s
   for batch in batches:
     inputs = {name: array for name, array in batch.items() if name != "mask"}
     for name, values in errors_fn(params, inputs).items():
-      sums[name] = sums.get(name, 0.0) + float(np.asarray(values, np.float64) @ batch["mask"])
+      # Padding may have figures that are not finite.
+      counted = np.where(batch["mask"] > 0, np.asarray(values, np.float64), 0)
+      sums[name] = sums.get(name, 0.0) + float(counted.sum())
     images += float(batch["mask"].sum())
   return {name: total / images for name, total in sums.items()}
 

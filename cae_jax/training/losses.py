@@ -148,8 +148,12 @@ def _costs(model, output, rgb, decoded, tradeoff, measure) -> dict[str, jax.Arra
 
 
 def spread_evenly(key: jax.Array, count: int, low: Any, high: Any) -> jax.Array:
-  """Draws [count] from low to high: one uniform number in each of `count` equal parts."""
-  return low + (high - low) * (jnp.arange(count) + jax.random.uniform(key, (count,))) / count
+  """Draws [count] from low to high: one uniform number in each of `count` equal parts.
+
+  They come in random order: rows of a batch may stand for devices, and these for photographs.
+  """
+  parts = jax.random.permutation(jax.random.fold_in(key, 1), count)
+  return low + (high - low) * (parts + jax.random.uniform(key, (count,))) / count
 
 
 class Objective(NamedTuple):

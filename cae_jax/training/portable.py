@@ -6,6 +6,7 @@ optimiser's memory, several times as large, which it has to gather again. On one
 """
 
 import dataclasses
+import glob
 import json
 import os
 from collections.abc import Mapping
@@ -135,13 +136,19 @@ def _schedules_at(step: int, opt_state: Any) -> Any:
 
 
 def cut(path: str | os.PathLike, folder: str | os.PathLike, part_bytes: int = PART_BYTES) -> None:
-  """Copies a file to a folder in parts: NAME.1-of-N, ..., which `cat NAME.*` puts together."""
+  """Copies a file to a folder in parts: NAME.1-of-N, ..., which `cat NAME.*` puts together.
+
+  Parts of an earlier file of that name are removed.
+  """
   path, folder = Path(path), Path(folder)
   size = path.stat().st_size
   count = max(1, -(-size // part_bytes))
+  digits = len(str(count))  # so that names are in the order of numbers
+  for earlier in folder.glob(f"{glob.escape(path.name)}.*-of-*"):
+    earlier.unlink()
   with path.open("rb") as file:
     for number in range(1, count + 1):
-      with replace_atomically(folder / f"{path.name}.{number}-of-{count}") as temporary:
+      with replace_atomically(folder / f"{path.name}.{number:0{digits}}-of-{count}") as temporary:
         temporary.write_bytes(file.read(part_bytes))
 
 

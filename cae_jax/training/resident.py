@@ -225,6 +225,10 @@ class ResidentSteps:
     dispatch_steps: steps a dispatch at most.
     settings: what the batches depend on, JSON-able; see `set_state`.
     turning_point: (fraction, called once with the state before the first dispatch from there on).
+
+  Attributes:
+    turned: that has been called, in this or an earlier process.
+    first_step: of this process; None before it.
   """
 
   def __init__(
@@ -242,6 +246,8 @@ class ResidentSteps:
     self._dispatch_steps = dispatch_steps
     self._settings = settings
     self._turning_point = turning_point
+    self.turned = False
+    self.first_step: int | None = None
     self._compiling: dict[Dispatch, concurrent.futures.Future] = {}
 
   def compile_ahead(self, state: TrainState) -> None:
@@ -257,9 +263,11 @@ class ResidentSteps:
   def advance(self, state: TrainState, step: int, limit: int) -> tuple[TrainState, dict[str, Any]]:
     """Does the next steps, at most `limit` of them, to their end; figures [n] each."""
     fraction = self._span.fraction(step)
-    if self._turning_point and fraction >= self._turning_point[0]:
+    if self.first_step is None:
+      self.first_step = step
+    if self._turning_point and not self.turned and fraction >= self._turning_point[0]:
       self._turning_point[1](state)
-      self._turning_point = None
+      self.turned = True
     dispatch, rate = self._dispatch_at(fraction), float(self._schedule(fraction))
     steps = min(limit, self._dispatch_steps)
     state, figures = dispatch(state, rate, steps)
@@ -278,7 +286,7 @@ class ResidentSteps:
 
   def get_state(self) -> dict[str, Any]:
     """Returns what `set_state` needs beside the step."""
-    return {"span": self._span.get_state(), "config": self._settings}
+    return {"span": self._span.get_state(), "turned": self.turned, "config": self._settings}
 
   def set_state(self, state: Any) -> None:
     """Continues where `get_state` was called, in this or an earlier process.
@@ -292,6 +300,7 @@ class ResidentSteps:
         "images and number of devices, or start anew"
       )
     self._span.set_state(state["span"])
+    self.turned = state.get("turned", False)
 
   def differences(self, state: Any) -> list[str]:
     """Says in what the patches of a state are others than these."""

@@ -72,6 +72,7 @@ class Minutes(Span):
   def set_state(self, state: Any) -> None:
     self._before, self._seconds = state["elapsed"], state["seconds"]
     self._begin = self._clock()
+    self._last = self._before
 
   def _elapsed(self) -> float:
     return sharding.of_first_process(self._before + self._clock() - self._begin)

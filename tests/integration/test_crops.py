@@ -40,6 +40,15 @@ def test_a_row_for_each_crop_and_rate(photos, tmp_path, capsys):
   assert read_rgb(tmp_path / "out" / "crops.png").shape[0] > 1000
 
 
+def test_two_crops_of_a_photograph_have_a_row_each(photos, tmp_path, capsys):
+  crops = "--crops=a.png:0:0:64,a.png:32:64:48"
+  assert run(photos, tmp_path, crops, "--rates=1", "--codecs=none", "--weights=eye") == 0
+  lines = capsys.readouterr().out.splitlines()
+  heads = [line.rsplit(":", 1)[0] for line in lines if " bpp" in line]
+  assert heads == ["a.png, 1 bpp, at 0, 0: eye", "a.png, 1 bpp, at 32, 64: eye"]
+  assert read_rgb(tmp_path / "out" / "crops.png").shape[0] > 500
+
+
 @pytest.mark.parametrize(
   ("crop", "words"),
   [

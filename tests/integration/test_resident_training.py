@@ -149,12 +149,14 @@ def test_a_run_by_minutes_ends_in_time_and_decays_until_then(dispatches, tmp_pat
   assert fractions[step // 3] >= 0.7 > fractions[step // 3 - 1]
 
 
-def test_time_between_two_calls_does_not_count(dispatches, tmp_path):
-  _train(tmp_path, dispatches, span=Minutes(1.0, _Clock(2.0)), stop_after=6)
+@pytest.mark.parametrize("stop_after", [6, 18])
+def test_time_between_two_calls_does_not_count(stop_after, dispatches, tmp_path):
+  _train(tmp_path, dispatches, span=Minutes(1.0, _Clock(2.0)), stop_after=stop_after)
   assert _train(tmp_path, dispatches, span=Minutes(99.0, _Clock(2.0, now=1e6))).finished
   lines = [m for m in read_metrics(tmp_path / "metrics.jsonl") if m["split"] == "train"]
   steps = np.diff([line["fraction"] for line in lines])
   assert (steps > 0).all()
+  assert lines[-1]["fraction"] > 0.7
   assert steps.max() < 0.2
 
 
@@ -235,3 +237,11 @@ def test_eight_devices_draw_from_eight_shares():
   assert len(told["loss"]) == 3
   assert all(np.isfinite(told["loss"]))
   assert "does not split evenly over 8 devices" in told["message"]
+
+
+def test_the_state_before_the_decay_is_taken_once(dispatches, tmp_path):
+  turned = []
+  turning_point = 0.3, lambda state: turned.append(int(state.step))
+  for stop_after in (18, None):
+    _train(tmp_path, dispatches, span=Steps(30), turning_point=turning_point, stop_after=stop_after)
+  assert turned == [9]

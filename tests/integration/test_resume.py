@@ -18,7 +18,7 @@ from cae_jax.errors import UsageError
 from cae_jax.metrics_file import read_metrics
 from cae_jax.training import portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
-from cae_jax.training.loop import DivergedError, LoopConfig, train
+from cae_jax.training.loop import DivergedError, LoopConfig, train, validate
 from cae_jax.training.state import create_state
 from cae_jax.training.workdir import locked
 
@@ -214,3 +214,9 @@ def test_a_carried_state_may_go_on_with_other_patches(tmp_path):
   there = _train(tmp_path / "there", start=(start[0], None))
   assert there.finished
   assert int(there.state.step) == STEPS
+
+
+def test_padding_does_not_count_whatever_its_figures_are():
+  batch = {"image": np.zeros((2, 8, 8, 3)), "mask": np.array([1, 0], np.float32)}
+  errors = lambda params, batch: {"psnr_db": np.array([30.0, np.inf])}
+  assert validate(errors, None, [batch, batch]) == {"psnr_db": 30.0}

@@ -154,6 +154,28 @@ def test_photographs_can_be_named(tiny_training, tmp_path, capsys):
     _pack(tmp_path, tiny_training.source_dir, f"--members={members}")
 
 
+def test_a_parcel_takes_the_place_of_a_parcel_only(tiny_training, tmp_path):
+  mine = tmp_path / "parcel"
+  mine.mkdir()
+  (mine / "novel.txt").write_text("words")
+  with pytest.raises(UsageError, match="parcel holds other things than a parcel"):
+    _pack(tmp_path, tiny_training.source_dir)
+  (mine / "novel.txt").rename(tmp_path / "novel.txt")
+  _pack(tmp_path, tiny_training.source_dir)
+  with pytest.raises(UsageError, match="parcel holds --source_dir="):
+    _pack(tmp_path, mine / "photos")
+  assert (mine / "photos" / "train.tar").exists()
+
+
+def test_a_visit_does_not_take_an_earlier_ones_workdir(tiny_training, tmp_path):
+  parcel = _pack(tmp_path, tiny_training.source_dir)
+  workdir = tmp_path / "run1"
+  workdir.mkdir()
+  (workdir / "plan.json").write_text('{"carry_from": null, "chosen": {"batch_size": 2}}')
+  with pytest.raises(UsageError, match="run1 holds a visit that began with --carry_from=None"):
+    _visit(tmp_path, parcel, 1, *_carried(parcel)[:1])
+
+
 def test_a_visit_without_time_says_so(tiny_training, tmp_path, monkeypatch):
   parcel = _pack(tmp_path, tiny_training.source_dir)
   monkeypatch.setattr(

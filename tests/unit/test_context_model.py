@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cae_jax.errors import UsageError
 from cae_jax.models import context, init_params
 from cae_jax.models.arrays import polynomial
 from cae_jax.models.context import ContextModel, start_from_klt
@@ -91,6 +92,22 @@ def test_klt_in_two_resolutions():
   fine = axes[:, 8:].reshape(2, 8, 2, 8, 3, 2, 2, 4)
   np.testing.assert_array_equal(fine[0, :, 0, :, :, 0, 0], fine[1, :, 0, :, :, 1, 0])
   np.testing.assert_array_equal(fine[0, :, 0, :, :, 0, 1], 0)
+
+
+def test_grey_pictures_give_a_start_that_is_finite():
+  grey = np.repeat(photos(24)[..., :1], 3, axis=-1)
+  start = start_from_klt(SMALL, init_params(SMALL, 0), *klt(blocks_of(grey), 8, 4))
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(start))
+
+
+def test_it_is_validated_at_rates_that_it_learns():
+  assert SMALL.valid_tradeoffs == (-0.9, -0.3, 0.3, 0.9)
+  narrow = SMALL.clone(lmbda_min=0.02, lmbda_max=0.1)
+  low, high = narrow.tradeoff_range
+  assert len(narrow.valid_tradeoffs) == 4
+  assert all(low < u < high for u in narrow.valid_tradeoffs)
+  with pytest.raises(UsageError, match=r"lmbda_min 0\.2: expected at most lmbda_max, 0\.1"):
+    SMALL.clone(lmbda_min=0.2, lmbda_max=0.1).tradeoff_range  # noqa: B018
 
 
 def test_one_resolution_is_enough():

@@ -35,7 +35,9 @@ def test_mse_and_ms_ssim_are_what_they_say(pair):
   mse, figures = distortions.measure_mse(*pair)
   np.testing.assert_allclose(mse, np.square(pair[1] - pair[0]).mean((1, 2, 3)), rtol=1e-5)
   assert figures == {}
-  np.testing.assert_allclose(distortions.measure_ms_ssim(*pair)[0], 1 - ms_ssim(*pair), rtol=1e-5)
+  distortion, figures = distortions.measure_ms_ssim(*pair)
+  np.testing.assert_allclose(distortion, 1280 * (1 - ms_ssim(*pair)), rtol=1e-5)
+  np.testing.assert_allclose(figures["ms_ssim"], ms_ssim(*pair), rtol=1e-6)
 
 
 def test_eye_mixes_by_its_share(pair):

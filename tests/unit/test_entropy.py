@@ -37,6 +37,12 @@ def test_scales_have_a_floor():
   assert 0 <= tiny[0] < 1e-4
 
 
+def test_scales_below_the_floor_can_grow_but_not_shrink():
+  gradient = jax.grad(lambda scales, y: entropy.gaussian_bits(y, jnp.zeros(1), scales).sum())
+  assert gradient(jnp.array([0.01]), jnp.array([2.0])) < 0
+  assert gradient(jnp.array([0.01]), jnp.array([0.0])) == 0
+
+
 def test_shapes_must_agree():
   with pytest.raises(ValueError, match=r"one shape, got \(2,\), \(2,\), \(1,\)"):
     entropy.gaussian_bits(jnp.zeros(2), jnp.zeros(2), jnp.ones(1))

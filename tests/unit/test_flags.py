@@ -14,7 +14,7 @@ from absl import logging as absl_logging
 
 import experiments
 from cae_jax.errors import Error, UsageError
-from experiments import cli, compare_runs, evaluate, timing, train_flags, visit
+from experiments import cli, compare_runs, evaluate, timing, train_flags, train_parts, visit
 from experiments.program_flags import Args, Flags, parse
 
 FLAGFILES = sorted((Path(experiments.__file__).parent / "flags").glob("*.flags"))
@@ -237,3 +237,16 @@ def test_paths_that_are_not_utf8_are_kept(tmp_path):
   train_flags.keep_flags(args, kept)
   assert b"--source_dir=caf\xe9\n" in kept.read_bytes()
   train_flags.keep_flags(args, kept)
+
+
+@pytest.mark.parametrize("flag", ["--distortion=mse", "--cost_power=0.5", "--halved_chroma=0.25"])
+def test_flags_that_an_objective_would_pass_over_are_refused(flag):
+  args = parse(train_flags.define_flags, ["--model=paper", flag])
+  with pytest.raises(UsageError, match=f"{flag}: --model=paper learns by the MSE alone"):
+    train_parts.objectives(args, train_parts.model(args))
+
+
+def test_ms_ssim_is_not_trained_on_patches_that_it_cannot_measure():
+  args = parse(train_flags.define_flags, ["--model=factorized", "--distortion=ms_ssim"])
+  with pytest.raises(UsageError, match="expected patches of 161 pixels or more, got 128"):
+    train_parts.objectives(args, train_parts.model(args))

@@ -55,6 +55,14 @@ def test_symbol_bits_have_a_ceiling_and_finite_gradients():
   assert 0 <= bits[0] < 1e-2
 
 
+@pytest.mark.parametrize("bits", [laplacian.laplacian_bits, laplacian.symbol_bits])
+def test_scales_below_the_floor_can_grow_but_not_shrink(bits):
+  gradient = jax.grad(lambda scales, x: bits(x, scales).sum())
+  scales = jnp.array([0.01])
+  assert gradient(scales, jnp.array([2.0])) < 0  # a larger scale costs less
+  assert gradient(scales, jnp.array([0.0])) == 0
+
+
 @pytest.mark.parametrize("curvature", [12.0, 17.34, 40.0])
 def test_dead_zone_is_where_both_symbols_cost_the_same(curvature):
   """With errors that weigh 1.5 times as much."""

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.models.context import CodedOutput
-from cae_jax.training.losses import rate_distortion_loss
+from cae_jax.training.losses import rate_distortion_loss, spread_evenly
 
 SIDE = 8
 
@@ -48,3 +48,9 @@ def test_reported_loss_is_the_mean_of_costs_whatever_is_minimised():
   (minimised, figures), _ = loss_of(rates, cost_power=0.5)
   np.testing.assert_allclose(minimised, 2 * (0.5 + 1 + 2) / 3, rtol=1e-6)
   np.testing.assert_allclose(figures["loss"], 1.75, rtol=1e-6)
+
+
+def test_tradeoffs_fill_the_range_in_an_order_of_their_own():
+  draws = np.stack([spread_evenly(jax.random.key(i), 8, -1.0, 3.0) for i in range(40)])
+  np.testing.assert_array_equal(np.sort(draws) // 0.5, np.tile(np.arange(-2, 6), (40, 1)))
+  assert (np.ptp(draws, axis=0) > 3).all()  # whatever the row

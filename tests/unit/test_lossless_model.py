@@ -1,3 +1,5 @@
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -203,6 +205,16 @@ def test_sums_that_float32_cannot_hold_are_refused():
   weights = np.full((2, 400), 254 / 256, np.float32)
   with pytest.raises(UsageError, match="sums could pass"):
     network.check_sums(weights, np.zeros(2), network.ACTIVATION_MAX)
+
+
+@pytest.mark.parametrize(("inputs", "fits"), [(250, True), (300, False)])
+def test_sums_are_checked_in_the_units_that_weights_were_rounded_in(inputs, fits):
+  """254.6 units become 255, and 256 would have another unit."""
+  weights = np.full((2, inputs), 254.6 / 256, np.float32)
+  layer = network.quantize(weights, np.zeros(2, np.float32), network.NUMPY)
+  np.testing.assert_array_equal(layer[0], 255 / 256)
+  with contextlib.nullcontext() if fits else pytest.raises(UsageError, match="sums could pass"):
+    network.check_sums(*layer, network.ACTIVATION_MAX)
 
 
 @pytest.mark.parametrize("largest", [255, 65535])

@@ -119,3 +119,14 @@ def test_a_light_state_has_half_the_precision_and_no_average(state, tmp_path):
   for params in (back.params, back.ema_params):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3), params, state.params)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
+
+
+def test_the_parts_of_a_file_are_in_order_and_alone(tmp_path):
+  (tmp_path / "a.tar").write_bytes(bytes(range(12)))
+  folder = tmp_path / "parts"
+  folder.mkdir()
+  portable.cut(tmp_path / "a.tar", folder, 5)
+  portable.cut(tmp_path / "a.tar", folder, 1)
+  parts = sorted(folder.iterdir())
+  assert len(parts) == 12
+  assert b"".join(part.read_bytes() for part in parts) == bytes(range(12))

@@ -17,7 +17,7 @@ level, of the coarse one. No pass depends on its own symbols.
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -48,13 +48,14 @@ from cae_jax.models.laplacian import (
   symbol_bits,
 )
 from cae_jax.models.quantization import straight_through, unit_noise
-from cae_jax.models.units import LMBDA_UNIT, STEP
+from cae_jax.models.units import LMBDA_UNIT, SCALE_FLOOR, STEP
 
 # (differences of latents from their means, their scales, number of the pass) -> what the decoder
 # has of them, and their bits
 _Quantize = Callable[[jax.Array, jax.Array, int], tuple[jax.Array, jax.Array]]
 
 
+_VALID_TRADEOFFS = (-0.9, -0.3, 0.3, 0.9)
 _KLT_BLOCKS = 1 << 15  # enough for a KLT of 768 x 768
 
 
@@ -65,9 +66,14 @@ class ContextModel(ContextSettings, Model):
     dtype: of the transforms; all that concerns probabilities is float32.
   """
 
-  valid_tradeoffs: ClassVar[tuple[float, ...]] = (-0.9, -0.3, 0.3, 0.9)
-
   dtype: jnp.dtype = jnp.float32
+
+  @property
+  def valid_tradeoffs(self) -> tuple[float, ...]:
+    """Four of the usual range; of a smaller one those in it, or else four spread over it."""
+    low, high = self.tradeoff_range
+    inside = tuple(u for u in _VALID_TRADEOFFS if low <= u <= high)
+    return inside if len(inside) > 1 else tuple(np.linspace(low, high, 6)[1:-1].tolist())
 
   def setup(self):
     transform = (tuple(self.channels), tuple(self.blocks))
@@ -294,7 +300,7 @@ def start_from_klt(model: ContextModel, params: Any, axes: np.ndarray, sizes: np
     for number, p in level.passes.items():
       own = sizes[level.first + p.start : level.first + p.stop]
       bias = np.zeros((3, 2 * len(own)), np.float32)
-      bias[0, len(own) :] = np.log(own)
+      bias[0, len(own) :] = np.log(np.maximum(own, SCALE_FLOOR))
       bias[1, len(own) :] = math.log(10) / 2  # steps follow the root of lmbda
       params[f"context_{number}"]["bias_2"] = jnp.asarray(bias)
   return params

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from cae_jax.errors import UsageError
 from cae_jax.models.context.passes import Level, list_passes
 from cae_jax.models.context.synthesis import BLOCK
 from cae_jax.models.exact.layers import Layer
@@ -48,7 +49,15 @@ class ContextSettings:
 
   @property
   def tradeoff_range(self) -> tuple[float, float]:
-    """The ends of the trade-off, in steps that leave no doubt between machines."""
+    """The ends of the trade-off, in steps that leave no doubt between machines.
+
+    Raises:
+      UsageError: the smallest lmbda is larger than the largest.
+    """
+    if self.lmbda_min > self.lmbda_max:
+      raise UsageError(
+        f"lmbda_min {self.lmbda_min:g}: expected at most lmbda_max, {self.lmbda_max:g}"
+      )
     low, high = (math.log10(end / LMBDA_UNIT) for end in (self.lmbda_min, self.lmbda_max))
     return round(256 * low) / 256, round(256 * high) / 256
 

@@ -323,5 +323,7 @@ def check_sums(weights: np.ndarray, bias: np.ndarray, input_max: float) -> None:
   if bias.ndim == 2:
     of_bias = 2 * of_bias.max(0)  # two classes are added up
   largest = sizes.sum(1) * input_max + of_bias + 1  # 1: for rounding
-  if (largest >= 2.0 ** (24 + _exponents(weights, np))).any():
+  # The largest weight may have been rounded up to the first that would have the next unit.
+  units = _exponents(weights * np.float32(1 - 2.0**-10), np)
+  if (largest >= 2.0 ** (24 + units)).any():
     raise UsageError("a layer's sums could pass 2^24 units; train it with a weight decay")
