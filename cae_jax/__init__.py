@@ -68,3 +68,7 @@ def __getattr__(name: str) -> Any:
   if name in _LAZY:
     return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
   raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__})

@@ -52,7 +52,7 @@ def compress(
     near_lossless: no sample differs by more than this, in grey levels.
     quality: 0 to 100; 50 if nothing is asked for.
     bpp: bits of the whole file per pixel, at most.
-    psnr: dB of the decoded image, at least.
+    psnr: dB of the decoded image, at least; of uint16 against 65535.
     ssimulacra2: score of the decoded image, at least; 90 is hardly any visible difference, 70 high
       quality, 50 medium.
     size_bytes: of the whole file, at most.

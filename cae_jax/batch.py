@@ -87,6 +87,7 @@ def into_folder(
     for source in found:
       part = source.relative_to(place).parent if place.is_dir() else Path()
       jobs.append((source, output_dir / part / f"{source.stem}{suffix}"))
+  jobs = list(dict.fromkeys(jobs))  # a file may be named, and lie in a folder that is
   _check_apart(jobs)
   return [Job(*job) for job in jobs]
 

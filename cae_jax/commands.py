@@ -20,6 +20,7 @@ from cae_jax.coding.metadata import MAX_METADATA_BYTES
 from cae_jax.errors import MissingExtraError, UsageError
 from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image, read_rgb
 from cae_jax.streams import Place, name_of, read_bytes, write_bytes
+from cae_jax.weights import WeightsError
 from cae_jax.weights.shipped import default_tune, find_for_file, tuned
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def compress_bytes(
     Error: the bytes are no image, or the goal cannot be met.
   """
   exact = lossless or near_lossless is not None or goal.get("psnr") == math.inf
-  lossy, closest = _codecs(weights, tune, goal)
+  lossy, closest = _codecs(weights, tune, goal, lossless or near_lossless is not None)
   more = dict(metadata or {})
 
   def encode(image: ImageFile):
@@ -142,6 +143,7 @@ def compress_bytes(
       tune=tune,
       effort=effort,
       metadata={**kept, **more},
+      bits=image.bits,
       **goal,
     )
     return encoded, notes
@@ -159,6 +161,8 @@ def compress_bytes(
   unused = [name for name, value in (("effort", effort), ("tune", tune)) if value]
   if unused and isinstance(encoded, LosslessEncoded):
     notes.append(f"{' and '.join(unused)} not used, that is of lossy files")
+  if keep_hidden_colour and not isinstance(encoded, LosslessEncoded):
+    notes.append("keep_hidden_colour not used, that is of lossless files")
   if exact and not keep_hidden_colour and hides_colours(image.pixels):
     notes.append("colours under full transparency dropped; --keep_hidden_colour keeps them")
   return Compressed(encoded, [*image.notes, *notes])
@@ -336,12 +340,16 @@ def load_codec(weights: str) -> Any:
 
 
 def _codecs(
-  weights: str | None, tune: str | None, goal: Mapping[str, float | None]
+  weights: str | None, tune: str | None, goal: Mapping[str, float | None], is_exact: bool
 ) -> tuple[Callable, Callable]:
   """What makes the lossy and the lossless codec; one of them of the weights that are asked for."""
   lossy = lambda: load_codec(_name(weights, tune, goal))
   lossless = lambda: load_codec(api.LOSSLESS)
-  if weights is None or not isinstance(load_codec(weights), LosslessCodec):
+  if weights is None:
+    return lossy, lossless
+  if not isinstance(load_codec(weights), LosslessCodec):
+    if is_exact:
+      raise UsageError(f"the weights {weights} are lossy; leave them out, or the lossless file")
     return lossy, lossless
 
   def no_lossy() -> NoReturn:
@@ -360,10 +368,20 @@ def _name(weights: str | None, tune: str | None, goal: Mapping[str, float | None
 
 
 def codec_for(header: Header, weights: str | None) -> Any:
-  """Returns the codec of weights; if None, that of the shipped ones that a file was made with."""
-  if weights is not None:
-    return load_codec(weights)
-  return load_codec(str(find_for_file(header.model_id, header.model_hash.hex())))
+  """Returns the codec that a file was made with: of the given weights, or else of shipped ones.
+
+  Raises:
+    WeightsError: it was made with neither.
+  """
+  given = None if weights is None else load_codec(weights)
+  if given is not None and given.weights.name == header.model_id:
+    return given
+  try:
+    return load_codec(str(find_for_file(header.model_id, header.model_hash.hex())))
+  except WeightsError:
+    if given is None:
+      raise
+    return given  # which says what it expects
 
 
 def _fitting_metadata(

@@ -73,10 +73,13 @@ class CaeImageFile(ImageFile.ImageFile):
     `Image.thumbnail` asks for it.
 
     Returns:
-      The mode, and the box that the whole image has in the preview; None if nothing changes.
+      The mode, and the box that the whole image has in the preview; None if nothing changes, such
+      as with `ImageFile.LOAD_TRUNCATED_IMAGES`: a preview fills nothing.
     """
     width, height = (-(-side // PREVIEW) for side in self.size)
     if size is None or self._container is None or self._is_preview:
+      return None
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
       return None
     if width < size[0] or height < size[1]:
       return None
@@ -111,6 +114,8 @@ class CaeImageFile(ImageFile.ImageFile):
   def _decode(self, container: Container, look: SupportsFloat) -> np.ndarray:
     most = container.header.height * container.header.width
     if self._is_preview:
+      if look:
+        raise UsageError("a preview has no look; load the image before a draft or thumbnail")
       return api.preview(container, max_pixels=most)
     salvage = ImageFile.LOAD_TRUNCATED_IMAGES
     return api.decode(container, max_pixels=most, salvage=salvage, look=look).image

@@ -2,14 +2,16 @@
 
 import argparse
 import functools
+import math
 from pathlib import Path
 
 from cae_jax import commands
 from cae_jax.cli import options, running
+from cae_jax.codec.targets import checked_effort, checked_error, checked_target
 from cae_jax.data.listing import is_image
 from cae_jax.errors import UsageError
 from cae_jax.paths import shown
-from cae_jax.weights.shipped import tuned
+from cae_jax.weights import shipped
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         "--output_dir for many files"
       )
 
-  if arguments.tune is not None:
-    tuned(arguments.tune)  # is an error once, not for each file
+  _check_options(arguments)
   command = functools.partial(
     commands.compress_file,
     weights=options.weights_of(arguments),
@@ -62,3 +63,17 @@ def run(arguments: argparse.Namespace) -> int:
   )
   jobs = running.plan(arguments, commands.SUFFIX, is_image, check)
   return running.write_files(command, jobs, arguments)
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+  """Raises what is wrong with the options, once, and not for each file."""
+  checked_effort(arguments.effort)
+  for name, value in options.goal_of(arguments).items():
+    if value is not None and value != math.inf:
+      checked_target(name, value)
+  if arguments.near_lossless is not None:
+    checked_error(arguments.near_lossless)
+  if arguments.tune is not None:
+    shipped.tuned(arguments.tune)
+  if arguments.weights is not None:
+    shipped.find(arguments.weights)

@@ -60,6 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
         f"{shown(target)} is no name of an image file; expected IN{commands.SUFFIX} OUT.png, or "
         "--output_dir for many files"
       )
+    if target.suffix.lower() not in FORMATS:
+      raise UsageError(
+        f"{shown(target)}: no image file is written with the suffix {target.suffix}; expected "
+        f"{', '.join(FORMATS)}"
+      )
     if arguments.format is not None:
       raise UsageError(
         f"--format is for --output_dir and -; the name {shown(target)} says its format"

@@ -32,7 +32,7 @@ __all__ = [
   "load",
 ]
 
-# Imported when asked for: they bring JAX with them.
+# Imported when asked for: they take time, or bring JAX with them.
 _LAZY = {
   "Codec": "image",
   "Coded": "coders.base",
@@ -88,3 +88,7 @@ def __getattr__(name: str) -> Any:
   if name in _LAZY:
     return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
   raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__})

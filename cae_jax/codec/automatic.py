@@ -1,16 +1,16 @@
 """The codec that meets a target: lossy, near-lossless, or lossless where it asks for that."""
 
 import contextlib
-import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
-from cae_jax.codec.kinds import as_array, visible_ssimulacra2
+from cae_jax.codec.kinds import as_array, peak_of, visible_ssimulacra2
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
 from cae_jax.codec.targets import (
+  DEFAULT_QUALITY,
   MAX_SSIMULACRA2,
   OutOfReach,
   checked_effort,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
   from cae_jax.codec.encoding import Encoded
   from cae_jax.codec.image import Codec
 
+_HIGHEST = {"psnr": math.inf, "ssimulacra2": MAX_SSIMULACRA2}  # met without a loss alone
 # Files this much smaller than asked for leave room for a closer codec.
 _ROOM = 0.97
 _MOST_BELS = 30  # here errors are 0
@@ -37,11 +38,16 @@ def encode(
   *,
   exact: bool = False,
   near_lossless: SupportsIndex | None = None,
+  quality: SupportsFloat | None = None,
+  bpp: SupportsFloat | None = None,
+  psnr: SupportsFloat | None = None,
+  ssimulacra2: SupportsFloat | None = None,
+  size_bytes: SupportsFloat | None = None,
   tune: str | None = None,
   effort: SupportsIndex = 0,
   keep_hidden_colour: bool = False,
   metadata: Mapping[str, BytesLike] | None = None,
-  **targets: SupportsFloat | None,
+  bits: int | None = None,
 ) -> "Encoded | LosslessEncoded":
   """Compresses an image by the codec that meets what is asked for.
 
@@ -54,30 +60,42 @@ def encode(
     lossy, lossless: make the codecs when they are needed.
     exact: lossless.
     near_lossless: how much samples may change.
+    quality, bpp, psnr, ssimulacra2, size_bytes: as of `Codec.compress`.
     tune: what the lossy codec was asked to be tuned for, if anything was said.
     effort: of the lossy codec.
     keep_hidden_colour: see `LosslessCodec.compress`.
     metadata: kept in the file by name.
-    **targets: quality, bpp, psnr, ssimulacra2 or size_bytes, one of them at most.
+    bits: of a sample of uint16, for PSNRs and scores; 16 if not given.
   Raises:
     UsageError: more than one target, or one that cannot be met.
   """
-  given = one_target({**targets, "lossless": exact or None, "near_lossless": near_lossless})
+  asked: dict[str, Any] = {
+    "quality": quality,
+    "bpp": bpp,
+    "psnr": psnr,
+    "ssimulacra2": ssimulacra2,
+    "size_bytes": size_bytes,
+    "lossless": exact or None,
+    "near_lossless": near_lossless,
+  }
+  given = one_target(asked)
   effort = checked_effort(effort)
 
-  def near(largest_error: SupportsIndex) -> LosslessEncoded:
+  def near(largest_error: Any) -> LosslessEncoded:
     return lossless().encode(
       image,
       near_lossless=largest_error,
       keep_hidden_colour=keep_hidden_colour,
       metadata=metadata,
+      bits=bits,
     )
 
   def score_of(found: LosslessEncoded) -> float:
-    return visible_ssimulacra2(image, lossless().decompress(found.data, max_pixels=found.pixels))
+    decoded = lossless().decompress(found.data, max_pixels=found.pixels)
+    return visible_ssimulacra2(image, decoded, peak_of(image.dtype, bits))
 
-  name, value = next(iter(given.items()), ("quality", 0))
-  if (name, value) in (("psnr", math.inf), ("ssimulacra2", MAX_SSIMULACRA2)):
+  [(name, value)] = given.items() or {"quality": DEFAULT_QUALITY}.items()
+  if name in _HIGHEST and np.ndim(value) == 0 and value == _HIGHEST[name]:
     name = "lossless"
   if name in ("lossless", "near_lossless"):
     if effort:
@@ -86,18 +104,28 @@ def encode(
       raise UsageError(f"{name} leaves nothing to be tuned; leave tune out")
     return near(value if name == "near_lossless" else 0)
   image = as_array(image)
-  closest = functools.partial(_nearest, near, score_of, name)
+
+  def closest(target: float, least_db: float = 0) -> LosslessEncoded:
+    peak = peak_of(image.dtype, bits)
+    most = min(peak // 4, _error_of(least_db, peak) + 1)
+    if name in ("bpp", "size_bytes"):
+      return _of_most_bytes(near, _limit_bytes(name, target, image), image, most)
+    if name == "psnr":
+      start = _error_of(target, peak)
+      return _finest(near, start, most, lambda found: found.psnr_db < target)
+    return _finest(near, 1, most, lambda found: score_of(found) < target)
+
   if image.dtype == np.uint16 and name != "quality":
-    return closest(checked_target(name, value), image)
+    return closest(checked_target(name, value))
   try:
     encoded = lossy().encode(image, effort=effort, metadata=metadata, **given)
   except OutOfReach:
-    return closest(checked_target(name, value), image)
+    return closest(checked_target(name, value))
   if name in ("bpp", "size_bytes") and encoded.is_best:
     target = checked_target(name, value)
     if len(encoded.data) < _ROOM * _limit_bytes(name, target, image):
       with contextlib.suppress(OutOfReach):
-        closer = closest(target, image, encoded.psnr_db)
+        closer = closest(target, encoded.psnr_db)
         return closer if closer.psnr_db > encoded.psnr_db else encoded
   return encoded
 
@@ -106,37 +134,30 @@ def _limit_bytes(name: str, target: float, image: np.ndarray) -> float:
   return target if name == "size_bytes" else target * math.prod(image.shape[:2]) / 8
 
 
-def _nearest(
+def _finest(
   near: Callable[[int], LosslessEncoded],
-  score_of: Callable[[LosslessEncoded], float],
-  name: str,
-  target: float,
-  image: np.ndarray,
-  least_db: float = 0,
+  start: int,
+  most: int,
+  is_coarse: Callable[[LosslessEncoded], bool],
 ) -> LosslessEncoded:
-  """Of the near-lossless files of at least a PSNR the smallest, or of at most a size the closest.
+  """The smallest near-lossless file that is not too coarse; arguments as of `_search`."""
+  found, _ = _search(near, min(start, most), most, is_coarse)
+  assert found is not None, "the image itself is never too coarse"
+  return found
 
-  An SSIMULACRA2 score is met as a PSNR is.
+
+def _of_most_bytes(
+  near: Callable[[int], LosslessEncoded], limit: float, image: np.ndarray, most: int
+) -> LosslessEncoded:
+  """The closest near-lossless file of at most so many bytes.
 
   Raises:
-    OutOfReach: none of about `least_db` or more is as small.
+    OutOfReach: none with errors of at most `most` is as small.
   """
-  peak = np.iinfo(image.dtype).max
-  most = min(peak // 4, _error_of(least_db, peak) + 1)
-  if name == "psnr":
-    start = min(_error_of(target, peak), most)
-    found, _ = _search(near, start, most, lambda found: found.psnr_db < target)
-    assert found is not None, "no error has any PSNR"
-    return found
-  if name == "ssimulacra2":
-    found, _ = _search(near, min(1, most), most, lambda found: score_of(found) < target)
-    assert found is not None, "no error has the highest score"
-    return found
-  limit = _limit_bytes(name, target, image)
   exact = near(0)
   if len(exact.data) <= limit:
     return exact
-  bits = 8 * (len(exact.data) - limit) / image.size
+  bits = min(8 * (len(exact.data) - limit) / image.size, 8 * image.itemsize)
   start = min(max(1, round((2**bits - 1) / 2)), most)
   smallest, found = _search(near, start, most, lambda found: len(found.data) <= limit)
   if found is None:

@@ -124,8 +124,8 @@ class Codec(FileDecoder):
       self._check_fixed_rate(given, effort)
     [(asked_for, value)] = given.items() or {"quality": DEFAULT_QUALITY}.items()
     target = checked_target(asked_for, value)
-    name, tune = self.weights.name, shipped.tune_of(self.weights.name)
-    source = Analysed(self.coder, name, self._hash, image, metadata, tune)
+    tune = shipped.tune_of(self.weights.card)
+    source = Analysed(self.coder, self.weights.name, self._hash, image, metadata, tune)
     return _TARGETS[asked_for](source, target, effort)
 
   def _decode(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from cae_jax.coding.bitstream import KIND_16, Kind
 from cae_jax.errors import UsageError
@@ -90,10 +91,18 @@ def visible_psnr_db(planes: Planes, rgb_hat: np.ndarray) -> float:
   return metrics.psnr_from_mse(total / max(count, 1))
 
 
-def visible_ssimulacra2(image: np.ndarray, image_hat: np.ndarray) -> float:
+def peak_of(dtype: DTypeLike, bits: int | None = None) -> int:
+  """Returns the largest value of samples: of so many bits, or else of their type."""
+  return int(np.iinfo(dtype).max) if bits is None else (1 << bits) - 1
+
+
+def visible_ssimulacra2(
+  image: np.ndarray, image_hat: np.ndarray, peak: float | None = None
+) -> float:
   """Computes the SSIMULACRA2 score of a decoded image, of either type and any kind.
 
   Grey counts as three equal channels; pixels that are fully transparent count as if they were kept.
+  White is at `peak`, that of the type if not given.
 
   Raises:
     UsageError: the image is too small to have one.
@@ -108,8 +117,8 @@ def visible_ssimulacra2(image: np.ndarray, image_hat: np.ndarray) -> float:
   x, x_hat = (_as_rgb(colours) for colours in (image, image_hat))
   if has_alpha(kind_of(image, (np.uint8, np.uint16))):
     x_hat = np.where(image[..., -1:] > 0, x_hat, x)
-  peak = np.iinfo(image.dtype).max
-  return float(metrics.ssimulacra2(x, x_hat, float(peak), recursive=False))
+  white = float(peak_of(image.dtype) if peak is None else peak)
+  return float(metrics.ssimulacra2(x, x_hat, white, recursive=False))
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:
@@ -127,7 +136,8 @@ def as_array(image: Any) -> np.ndarray:
   """
   library = type(image).__module__.partition(".")[0]
   if isinstance(image, np.ndarray) or library in ("jax", "jaxlib"):
-    return np.asarray(image)
+    array = np.asarray(image)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
   if library in _TO_ARRAY:
     way_out = f"; give {_TO_ARRAY[library]}"
   elif isinstance(image, (str, os.PathLike)):

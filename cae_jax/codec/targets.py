@@ -13,6 +13,7 @@ from cae_jax.errors import UsageError
 DEFAULT_QUALITY = 50.0
 MAX_QUALITY = 100.0
 MAX_SSIMULACRA2 = 100.0  # of equal pictures
+MAX_ERROR = 32767  # of near-lossless files, in grey levels
 MAX_EFFORT = 1
 _GONE_EFFORT = 9  # there were as many
 
@@ -63,6 +64,17 @@ def checked_effort(effort: SupportsIndex) -> int:
     if not isinstance(effort, bool) and MAX_EFFORT < index <= _GONE_EFFORT:
       gone = "; higher ones are gone, they made files no smaller"
   raise UsageError(f"effort {effort!r}: expected 0 or {MAX_EFFORT}{gone}")
+
+
+def checked_error(value: SupportsIndex) -> int:
+  """Returns a largest error as an integer; raises UsageError unless it is one from 0 to 32767."""
+  with contextlib.suppress(TypeError):
+    number = operator.index(value)
+    if not isinstance(value, bool) and 0 <= number <= MAX_ERROR:
+      return number
+  raise UsageError(
+    f"near_lossless {value!r}: expected a whole number of grey levels, 0 to {MAX_ERROR}"
+  )
 
 
 def checked_look(look: SupportsFloat) -> float:

@@ -60,7 +60,7 @@ def in_threads(function: Callable[[T, Map], R], items: Sequence[T]) -> Iterator[
     function: takes an item, and what applies a function to parts of its work.
     items: such as tiles.
   """
-  across = len(items) >= cores()
+  across = len(items) >= workers()
   with threads(len(items)) if across else helpers() as apply:
     over_items, over_parts = (apply, map) if across else (map, apply)
     yield from over_items(lambda item: function(item, over_parts), items)
@@ -75,12 +75,12 @@ def threads(most: int) -> Iterator[Callable[..., Iterator]]:
   Args:
     most: threads that could have something to do.
   """
-  workers = min(cores(), most, _MOST)
+  count = min(workers(), most)
   with _one_blas_thread:
-    if workers < 2:
+    if count < 2:
       yield map
     else:
-      with ThreadPoolExecutor(workers, initializer=_limit_this_thread) as pool:
+      with ThreadPoolExecutor(count, initializer=_limit_this_thread) as pool:
         yield pool.map
 
 
@@ -91,7 +91,7 @@ def helpers() -> Iterator[Map]:
   For parts of a small work: this thread has what they need in its caches, and it need not be woken.
   NumPy's products are kept to one thread each, see `in_threads`.
   """
-  others = min(cores(), _MOST) - 1
+  others = workers() - 1
   with _one_blas_thread:
     if not others:
       yield map
@@ -145,6 +145,11 @@ def use_one_core() -> None:
   _one_core = True
   threadpoolctl.threadpool_limits(1)
   os.environ.setdefault("NPROC", "1")  # sizes XLA's pools of threads
+
+
+def workers() -> int:
+  """Counts the threads that work at the same time: one for each core, up to a number."""
+  return min(cores(), _MOST)
 
 
 def cores() -> int:

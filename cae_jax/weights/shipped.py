@@ -11,7 +11,6 @@ from cae_jax.weights.look import SUFFIX as LOOK_SUFFIX
 
 DEFAULT = "context2"
 EYE = "eye2"  # tuned for how pictures look
-_EARLIER_FOR_THE_EYE = ("eye",)
 FOLDER = Path(__file__).parent
 
 
@@ -66,9 +65,9 @@ def tuned(tune: str) -> str:
   return names[tune]
 
 
-def tune_of(name: str) -> str:
-  """Returns what weights of a name are tuned for, "psnr" or "eye"."""
-  return "eye" if name in (EYE, *_EARLIER_FOR_THE_EYE) else "psnr"
+def tune_of(card: Mapping[str, Any]) -> str:
+  """Returns what weights are tuned for, "psnr" or "eye", by the flags of their training."""
+  return "eye" if card.get("flags", {}).get("distortion") == "--distortion=eye" else "psnr"
 
 
 def find_for_file(model_id: str, model_hash: str) -> Path:

@@ -15,6 +15,7 @@ from cae_jax.codec.targets import OutOfReach
 from cae_jax.errors import UsageError
 from tests.lossless import LossyEncoded, LossyStandIn, tiny_weights
 
+RNG = np.random.default_rng(3)
 LOSSY = LossyStandIn(size_bytes=400, psnr_db=40)
 
 
@@ -90,6 +91,30 @@ def test_a_psnr_beyond_the_lossy_codec_is_met_by_the_largest_error_that_does(psn
 def test_16_bits_have_any_psnr(psnr):
   encoded = encode(DEEP, lossy=_never, psnr=psnr)
   assert psnr <= encoded.psnr_db < psnr + 0.6
+
+
+@pytest.mark.parametrize("asked", [{"psnr": 40}, {"ssimulacra2": 90}], ids=str)
+def test_samples_of_12_bits_are_measured_as_such(asked):
+  deep = DEEP >> 4
+  encoded = encode(deep, lossy=_never, bits=12, **asked)
+  decoded = codec().decompress(encoded.data)
+  mse = np.mean(np.square(decoded - deep.astype(float)))
+  assert encoded.psnr_db == pytest.approx(10 * math.log10(4095**2 / mse), abs=0.01)
+  assert encoded.largest_error > 0
+  if "psnr" in asked:
+    assert 40 <= encoded.psnr_db < 40.6
+  else:
+    assert visible_ssimulacra2(deep, decoded, 4095) >= 90
+
+
+def test_a_target_of_another_name_is_no_rate():
+  with pytest.raises(TypeError, match="unexpected keyword argument 'bbp'"):
+    encode(DEEP, bbp=12)
+
+
+def test_a_size_that_metadata_alone_exceed():
+  with pytest.raises(UsageError, match="500 bytes cannot be met"):
+    encode(DEEP, size_bytes=500, metadata={"exif": bytes(RNG.bytes(40_000))})
 
 
 @pytest.mark.parametrize("image", [IMAGE, DEEP], ids=["uint8", "uint16"])
@@ -189,6 +214,7 @@ def test_an_effort_of_the_lossless_codec_is_refused(name):
     ({"near_lossless": 1, "bpp": 40}, "expected one target, got bpp and near_lossless"),
     ({"exact": True, "near_lossless": 0}, "expected one target, got lossless and near_lossless"),
     ({"psnr": "much"}, "psnr 'much': expected a number"),
+    ({"psnr": np.array([30.0, 40.0])}, "expected a number, got ndarray"),
     ({"psnr": math.nan}, "psnr nan: expected a positive number"),
     ({"psnr": -math.inf}, "psnr -inf: expected a positive number"),
     ({"size_bytes": -1}, "size_bytes -1: expected a positive number"),

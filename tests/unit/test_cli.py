@@ -575,7 +575,7 @@ _CONTENT = {
   "height": 90,
   "kind": "rgb",
   "rate_level": 1024,
-  "tune": "eye",
+  "tune": "psnr",
   "largest_error": None,
   "model_id": "tiny",
   "metadata_bytes": {},
@@ -612,3 +612,33 @@ def test_json_is_an_object_a_line(picture, tmp_path, capsys):
 def test_the_codec_of_commands_is_that_of_the_api():
   assert commands.load_codec("tiny") is api.codec("tiny")
   assert api.codec(str(shipped.FOLDER / "tiny.safetensors")) is api.codec(None)
+
+
+@pytest.mark.parametrize(
+  ("option", "words"),
+  [
+    ("--effort=5", "effort 5: expected 0 or 1"),
+    ("--quality=500", "quality 500: expected 0 to 100"),
+    ("--near_lossless=-1", "near_lossless -1: expected a whole number"),
+    ("--weights=nosuch", "comes without weights named 'nosuch'"),
+  ],
+)
+def test_a_wrong_option_is_one_error_however_many_files(option, words, picture, tmp_path, capsys):
+  assert run("compress", picture, picture, f"--output_dir={tmp_path / 'out'}", option) == 2
+  assert words in one_error(capsys)
+  assert not (tmp_path / "out").exists()
+
+
+def test_a_suffix_that_nothing_is_written_with(picture, tmp_path, capsys, monkeypatch):
+  cae = tmp_path / "a.cae"
+  assert run("compress", picture, cae) == 0
+  capsys.readouterr()
+  monkeypatch.setattr(commands, "decompress_file", lambda *_, **__: pytest.fail("decoded"))
+  assert run("decompress", cae, tmp_path / "a.pgn") == 2
+  assert "no image file is written with the suffix .pgn; expected .png, " in one_error(capsys)
+
+
+def test_a_file_that_is_named_twice_is_one(picture, tmp_path, capsys):
+  out = f"--output_dir={tmp_path / 'out'}"
+  assert run("compress", picture, picture.parent, out) == 0
+  assert len(list((tmp_path / "out").iterdir())) == 1

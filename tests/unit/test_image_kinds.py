@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cae_jax.codec.kinds import put_together, take_apart, visible_psnr_db
+from cae_jax.codec.kinds import as_array, kind_of, put_together, take_apart, visible_psnr_db
 from cae_jax.codec.rate_search import largest_within
 from cae_jax.coding.bitstream import Kind
 from cae_jax.errors import UsageError
@@ -107,6 +107,14 @@ def of_library(name):
 def test_what_is_no_array_is_refused_with_a_way_out(image, way_out):
   with pytest.raises(UsageError, match=r"^expected an array, uint8 \[H, W\] grey.*" + way_out):
     take_apart(image)
+
+
+def test_arrays_may_have_either_order_of_bytes():
+  image = np.arange(6, dtype=">u2").reshape(2, 3)
+  taken = as_array(image)
+  np.testing.assert_array_equal(taken, image)
+  assert taken.dtype == np.uint16
+  assert kind_of(taken, (np.uint16,)) == Kind.GREY_16
 
 
 def test_arrays_of_jax_are_arrays():

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 import cae_jax
 from cae_jax import api
+from cae_jax.errors import UsageError
 from cae_jax.pillow import CaeImageFile
 from cae_jax.weights import save_weights
 from tests.golden import FOLDER
@@ -200,6 +201,7 @@ def test_what_is_left_is_shown_to_who_asks_for_it(monkeypatch):
   image = opened(data[:-9])
   assert image.size == (1100, 8)
   np.testing.assert_array_equal(np.asarray(image)[:, :1024], pixels[:, :1024])
+  assert opened(data[:-9]).draft(None, (9, 1)) is None  # a preview fills nothing
   with pytest.raises(OSError, match="nothing is left of the image"):
     opened(data[:60]).load()
   with pytest.raises(OSError, match="the header is damaged"):
@@ -218,6 +220,10 @@ def test_thumbnails_are_made_of_previews(monkeypatch):
   assert preview.draft(None, (21, 12)) == ("RGB", (0, 0, 161 / 8, 90 / 8))
   assert preview.draft(None, (1, 1)) is None
   np.testing.assert_array_equal(np.asarray(preview), cae_jax.preview(data))
+  looked = opened(data)
+  looked.draft(None, (21, 12))
+  with pytest.raises(UsageError, match="a preview has no look"):
+    looked.load(look=0.5)
   monkeypatch.setattr(api, "decode", decode)
   large = opened(data)
   assert large.draft(None, (22, 12)) is None

@@ -42,13 +42,13 @@ def _eye():
   """Other weights than the tiny ones, by their hash as well."""
   params = {**context_weights().params}
   params["log_step"] = params["log_step"] + np.asarray(0.01, params["log_step"].dtype)
-  return dataclasses.replace(context_weights(), name=shipped.EYE, params=params)
+  card = {**context_weights().card, "flags": {"distortion": "--distortion=eye"}}
+  return dataclasses.replace(context_weights(), name=shipped.EYE, params=params, card=card)
 
 
 def test_every_tune_of_files_has_weights():
-  assert [shipped.tune_of(shipped.tuned(tune)) for tune in TUNES] == list(TUNES)
-  assert shipped.tune_of("eye") == "eye"  # an earlier generation
-  assert shipped.tune_of("mine") == "psnr"
+  cards = [load_weights(shipped.find(shipped.tuned(tune))).card for tune in TUNES]
+  assert [shipped.tune_of(card) for card in cards] == list(TUNES)
 
 
 def test_files_say_their_tune_and_are_decoded_by_its_weights():
@@ -206,8 +206,39 @@ def test_what_counts_more_is_coded_more_finely():
 def test_only_files_for_the_eye_weigh_errors():
   image = photo(64, 64, seed=2)
   image[:, 32:] = np.random.default_rng(0).integers(0, 256, (64, 32, 1))
-  same = dataclasses.replace(context_weights(), name=shipped.EYE)
+  card = {"flags": {"distortion": "--distortion=eye"}}
+  same = dataclasses.replace(context_weights(), card=card)
   plain, ours = (codec.from_weights(weights) for weights in (context_weights(), same))
   psnr, eye = (each.encode(image, quality=60) for each in (plain, ours))
   assert unpack(psnr.data).sections != unpack(eye.data).sections
   assert psnr_db(image, ours.decompress(eye.data)) == pytest.approx(eye.psnr_db, abs=0.01)
+
+
+def test_files_of_one_command_are_decompressed_by_one(folder, tmp_path, capsys):
+  """Where the given weights cannot reach a goal, the shipped lossless ones do."""
+  mine = tmp_path / "mine.safetensors"
+  save_weights(mine, dataclasses.replace(context_weights(), name="mine"))
+  picture, weights = tmp_path / "a.png", f"--weights={mine}"
+  write_image(picture, IMAGE)
+  for goal in ("--quality=50", "--psnr=80"):
+    assert run("compress", picture, tmp_path / f"{goal}.cae", goal, weights) == 0
+  out = f"--output_dir={tmp_path / 'out'}"
+  files = [tmp_path / f"{goal}.cae" for goal in ("--quality=50", "--psnr=80")]
+  assert [cae_jax.info(file.read_bytes()).model_id for file in files] == ["mine", api.LOSSLESS]
+  assert run("decompress", *files, out, weights) == 0
+  assert run("decompress", *files, out, "--force") == 2
+  assert capsys.readouterr().err.count("made with the weights 'mine'") == 1
+
+
+def test_lossy_weights_make_no_lossless_files(folder, tmp_path, capsys):
+  write_image(tmp_path / "a.png", IMAGE)
+  for option in ("--lossless", "--near_lossless=1"):
+    arguments = tmp_path / "a.png", tmp_path / "a.cae", option, "--weights=tiny"
+    assert run("compress", *arguments) == 2
+    assert "the weights tiny are lossy" in one_error(capsys)
+
+
+def test_hidden_colours_that_a_lossy_file_drops_are_told(folder, tmp_path, capsys):
+  write_image(tmp_path / "a.png", np.dstack([IMAGE, np.full(IMAGE.shape[:2], 9, np.uint8)]))
+  assert run("compress", tmp_path / "a.png", tmp_path / "a.cae", "--keep_hidden_colour") == 0
+  assert "keep_hidden_colour not used, that is of lossless files" in capsys.readouterr().out

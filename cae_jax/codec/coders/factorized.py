@@ -7,7 +7,7 @@ import numpy as np
 
 from cae_jax.codec.coders import programs
 from cae_jax.codec.coders.arrays import channel_indexes
-from cae_jax.codec.coders.base import Coded
+from cae_jax.codec.coders.base import Coded, OneRateCoder
 from cae_jax.codec.coders.calibrating import pmf_tables
 from cae_jax.coding import rans
 from cae_jax.coding.tables import CodingTables
@@ -18,12 +18,8 @@ from cae_jax.models.factorized import FactorizedModel
 from cae_jax.weights import Weights
 
 
-class Coder:
+class Coder(OneRateCoder):
   """See `LatentCoder`: image -> y -> rounded -> coded by a table for each channel."""
-
-  rate_levels = 0
-  coarse_parts = 0
-  works_on_host = False
 
   def __init__(self, weights: Weights):
     model = build_model(weights.config)
@@ -41,10 +37,6 @@ class Coder:
     image = pad_to_multiple(image, self.multiple)
     return np.asarray(programs.analyse(self.model, self._params, image))
 
-  def refine(self, *arguments) -> tuple[np.ndarray, np.ndarray]:
-    """Raises NotImplementedError: not for models of one rate."""
-    raise NotImplementedError
-
   def encode(self, y: np.ndarray, rate_level: int = 0, *_: Any) -> Coded:
     """Encodes latents."""
     del rate_level
@@ -60,14 +52,6 @@ class Coder:
     indexes = channel_indexes((*shape, self.model.latent_channels))
     symbols = rans.decode(section, indexes, self._prior)
     return [symbols], symbols.astype(np.float32)
-
-  def decode_coarse(self, *arguments) -> tuple[list[np.ndarray], np.ndarray]:
-    """Raises NotImplementedError: the model has no coarse latents."""
-    raise NotImplementedError
-
-  def preview(self, *arguments) -> np.ndarray:
-    """Raises NotImplementedError, as `decode_coarse`."""
-    raise NotImplementedError
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int = 0, *_: Any) -> np.ndarray:
     """Synthesises y_hat [h, w, M]: uint8 [h * stride, w * stride, 3]."""

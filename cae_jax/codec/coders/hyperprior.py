@@ -13,7 +13,7 @@ from cae_jax.codec.coders.arrays import (
   networks_from_arrays,
   networks_to_arrays,
 )
-from cae_jax.codec.coders.base import Coded
+from cae_jax.codec.coders.base import Coded, OneRateCoder
 from cae_jax.codec.coders.calibrating import largest_activations, pmf_tables
 from cae_jax.coding import rans
 from cae_jax.coding.tables import CodingTables
@@ -28,16 +28,13 @@ from cae_jax.weights import Weights
 _HYPER = 4  # latent positions across and down that a position of z stands for
 
 
-class Coder:
+class Coder(OneRateCoder):
   """See `LatentCoder`.
 
   image -> y -> z -> rounded, coded -> integer hyper-synthesis -> means, scales
             y -> rounded around the means -> coded by the scales
   """
 
-  rate_levels = 0
-  coarse_parts = 0
-  works_on_host = False
   # Four 5x5 convolutions of stride 2 look 30 pixels far, their transposes 15/8 of a latent.
   margin = 2
 
@@ -58,10 +55,6 @@ class Coder:
     height, width = (-(-side // self.stride) for side in image.shape[:2])
     y = programs.analyse(self.model, self._params, pad_to_multiple(image, self.multiple))
     return np.asarray(y)[:height, :width]
-
-  def refine(self, *arguments) -> tuple[np.ndarray, np.ndarray]:
-    """Raises NotImplementedError: not for models of one rate."""
-    raise NotImplementedError
 
   def encode(self, y: np.ndarray, rate_level: int = 0, *_: Any) -> Coded:
     """Encodes latents."""
@@ -88,14 +81,6 @@ class Coder:
     symbols = decoder.decode(indexes, self._gaussians)
     decoder.finish()
     return [z_hat, symbols], _latents(symbols, means)
-
-  def decode_coarse(self, *arguments) -> tuple[list[np.ndarray], np.ndarray]:
-    """Raises NotImplementedError: the model has no coarse latents."""
-    raise NotImplementedError
-
-  def preview(self, *arguments) -> np.ndarray:
-    """Raises NotImplementedError, as `decode_coarse`."""
-    raise NotImplementedError
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int = 0, *_: Any) -> np.ndarray:
     """Synthesises y_hat [h, w, M]: uint8 [16h, 16w, 3]."""

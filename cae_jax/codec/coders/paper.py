@@ -7,7 +7,7 @@ import numpy as np
 
 from cae_jax.codec.coders import programs
 from cae_jax.codec.coders.arrays import channel_indexes
-from cae_jax.codec.coders.base import Coded
+from cae_jax.codec.coders.base import Coded, OneRateCoder
 from cae_jax.coding import huffman
 from cae_jax.coding.tables import CodingTables, tables_from_counts
 from cae_jax.images.tiling import pad_to_multiple
@@ -17,17 +17,13 @@ from cae_jax.models.quantization import dequantize_uniform, quantize_uniform
 from cae_jax.weights import Weights
 
 
-class Coder:
+class Coder(OneRateCoder):
   """See `LatentCoder`.
 
       image -> analysis -> y -> 2^b levels in [low, high] of each channel -> Huffman -> bytes
 
   Ranges and code tables belong to the weights (see `calibrate`), so a file holds only the code.
   """
-
-  rate_levels = 0
-  coarse_parts = 0
-  works_on_host = False
 
   def __init__(self, weights: Weights):
     model = build_model(weights.config)
@@ -49,10 +45,6 @@ class Coder:
     y = programs.analyse(self.model, self._params, pad_to_multiple(image, self.multiple))
     return np.asarray(y)[:height, :width]
 
-  def refine(self, *arguments) -> tuple[np.ndarray, np.ndarray]:
-    """Raises NotImplementedError: not for models of one rate."""
-    raise NotImplementedError
-
   def encode(self, y: np.ndarray, rate_level: int, *_: Any) -> Coded:
     """Encodes rounded latents by Huffman's codes."""
     del rate_level
@@ -68,14 +60,6 @@ class Coder:
     indexes = channel_indexes((*shape, self.model.latent_channels))
     symbols = huffman.decode(section, indexes, self._code)
     return [symbols], self._dequantize(symbols)
-
-  def decode_coarse(self, *arguments) -> tuple[list[np.ndarray], np.ndarray]:
-    """Raises NotImplementedError: the model has no coarse latents."""
-    raise NotImplementedError
-
-  def preview(self, *arguments) -> np.ndarray:
-    """Raises NotImplementedError, as `decode_coarse`."""
-    raise NotImplementedError
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int = 0, *_: Any) -> np.ndarray:
     """Synthesises latents [h, w, M] float32: uint8 [h * stride, w * stride, 3]."""

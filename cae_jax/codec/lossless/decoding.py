@@ -27,7 +27,7 @@ _PREVIEW_LEVEL = 2
 
 def shared_threads(tiles: Sequence[Tile]) -> tuple[int, int]:
   """Returns numbers of threads across tiles, and within each: one of them is 1."""
-  if len(tiles) >= threads.cores():
+  if len(tiles) >= threads.workers():
     return len(tiles), 1
   return 1, -(-math.prod(shape_of(tiles[0])) // _PART)
 

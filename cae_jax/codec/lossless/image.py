@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, SupportsIndex
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from cae_jax.codec import threads
 from cae_jax.codec.decoded import Decoded, FileDecoder
+from cae_jax.codec.kinds import peak_of
 from cae_jax.codec.lossless import samples
 from cae_jax.codec.lossless.decoding import LosslessFile, shared_threads
 from cae_jax.codec.lossless.layout import Layout
@@ -19,11 +19,11 @@ from cae_jax.codec.lossless.samples import Samples
 from cae_jax.codec.lossless.sections import MODEL, plain_section, section
 from cae_jax.codec.lossless.tile import TileCoder
 from cae_jax.codec.regions import Region
+from cae_jax.codec.targets import checked_error
 from cae_jax.codec.tiles import coding_tiles
 from cae_jax.coding.bitstream import Container, Header, pack
 from cae_jax.coding.metadata import check_metadata
 from cae_jax.coding.varint import BytesLike
-from cae_jax.errors import UsageError
 from cae_jax.images import metrics
 from cae_jax.models.lossless.passes import Map, Precision
 from cae_jax.weights import Weights
@@ -119,11 +119,18 @@ class LosslessCodec(FileDecoder):
     near_lossless: SupportsIndex = 0,
     keep_hidden_colour: bool = False,
     metadata: Mapping[str, BytesLike] | None = None,
+    bits: int | None = None,
   ) -> LosslessEncoded:
-    """Compresses as `compress`; the result has the file as `data`, its `rate_bpp`, `psnr_db`."""
-    largest_error = _checked_error(near_lossless)
+    """Compresses as `compress`; the result has the file as `data`, its `rate_bpp`, `psnr_db`.
+
+    The PSNR is of samples of so many `bits`, or else of the type.
+    """
+    largest_error = checked_error(near_lossless)
     entries = check_metadata(metadata)
     taken = samples.take_apart(image, largest_error, keep_hidden_colour)
+    height, width = taken.colours.shape[1:]
+    # Refuses images of too many pixels, before there is work done on them.
+    header = Header(self.weights.name, self._hash, taken.kind, height, width)
     sections, layout, mse = self._encode_colours(taken)
     counted = None if layout.step > 1 else samples.counted(taken)
     if counted is not None:
@@ -132,10 +139,8 @@ class LosslessCodec(FileDecoder):
         sections, layout, mse = others
     if taken.alpha is not None:
       sections.append(plain_section(taken.alpha[None]))
-    height, width = taken.colours.shape[1:]
-    header = Header(self.weights.name, self._hash, taken.kind, height, width, layout.pack())
-    peak = np.iinfo(taken.kind.dtype).max
-    psnr_db = metrics.psnr_from_mse(mse, peak)
+    header = dataclasses.replace(header, parameters=layout.pack())
+    psnr_db = metrics.psnr_from_mse(mse, peak_of(taken.kind.dtype, bits))
     return LosslessEncoded(pack(header, sections, entries), largest_error, psnr_db, height * width)
 
   def _decode(
@@ -180,16 +185,6 @@ class LosslessCodec(FileDecoder):
       if len(plain) < len(coded):
         return plain, 0.0
     return coded, float(np.square(known - x, dtype=np.float64).sum())
-
-
-def _checked_error(value: SupportsIndex) -> int:
-  try:
-    number = operator.index(value)
-  except TypeError:
-    number = -1
-  if isinstance(value, bool) or not 0 <= number < 1 << 15:
-    raise UsageError(f"near_lossless {value!r}: expected a whole number of grey levels, 0 to 32767")
-  return number
 
 
 def _whole(x: np.ndarray, sections: Sequence[bytes]) -> bytes | None:

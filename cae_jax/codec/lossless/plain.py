@@ -191,23 +191,40 @@ def _colours(x: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
   Numbers are uint8 up to 256 colours, and uint16 above.
   """
+  found = _of_one_channel(x) if x.shape[2] == 1 else _of_channels(x)
+  if found is None:
+    return
+  colours, inverse, counts = found
+  if not 1 < len(colours) <= min(MAX_COLOURS, inverse.size // 2):
+    return
+  few = len(colours) <= 256
+  for order in (_by_brightness(colours), _by_nearness(colours) if few else np.argsort(-counts)):
+    ranks = np.empty(len(colours), np.uint8 if few else np.uint16)
+    ranks[order] = np.arange(len(colours))
+    yield colours[order], ranks[inverse].reshape(*x.shape[:2], 1)
+
+
+def _of_one_channel(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Values [n, 1] in their order, the number of each pixel's, and how often each occurs."""
+  counts = np.bincount(x.ravel())
+  values = np.flatnonzero(counts)
+  numbers = np.zeros(len(counts), np.uint16)
+  numbers[values] = np.arange(len(values))
+  return values[:, None].astype(x.dtype), numbers[x.ravel()], counts[values]
+
+
+def _of_channels(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+  """The same of colours [n, C]; None if there seem to be too many."""
   bits = 8 * x.itemsize
   keys = x[..., 0].astype(np.uint64)
   for channel in range(1, x.shape[2]):
     keys = keys << np.uint64(bits) | x[..., channel]
   if np.unique(_excerpt(keys, 0)).size > MAX_COLOURS // 2:
-    return
+    return None
   _, first, inverse, counts = np.unique(
     keys, return_index=True, return_inverse=True, return_counts=True
   )
-  if not 1 < first.size <= min(MAX_COLOURS, keys.size // 2):
-    return
-  colours = x.reshape(-1, x.shape[2])[first]
-  few = first.size <= 256
-  for order in (_by_brightness(colours), _by_nearness(colours) if few else np.argsort(-counts)):
-    ranks = np.empty(first.size, np.uint8 if few else np.uint16)
-    ranks[order] = np.arange(first.size)
-    yield colours[order], ranks[inverse].reshape(*x.shape[:2], 1)
+  return x.reshape(-1, x.shape[2])[first], inverse, counts
 
 
 def _by_brightness(colours: np.ndarray) -> np.ndarray:
