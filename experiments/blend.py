@@ -21,7 +21,7 @@ from cae_jax.data.trained_on import TrainedOn
 from cae_jax.errors import UsageError
 from cae_jax.models import build_model
 from cae_jax.training.variations import Variation
-from cae_jax.weights import Weights, load_weights, save_weights, shipped
+from cae_jax.weights import Weights, save_weights, shipped
 from experiments import cli, train_parts
 from experiments.program_flags import Args, Flags
 
@@ -41,7 +41,7 @@ def define_flags(flags: Flags) -> None:
 
 def main(args: Args) -> None:
   """Runs the program."""
-  start, end = (load_weights(shipped.find(name)) for name in (args.start_weights, args.weights))
+  start, end = (train_parts.whole_weights(name) for name in (args.start_weights, args.weights))
   if start.config != end.config:
     raise UsageError(
       f"--weights={args.weights}: expected the network of --start_weights, {start.name}, got "

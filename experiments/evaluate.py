@@ -27,6 +27,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from cae_jax import codec as codecs
+from cae_jax.atomic import replace_atomically
 from cae_jax.codec import Codec
 from cae_jax.codec.targets import MAX_EFFORT
 from cae_jax.data.sources import ImageSource, image_names, pairs
@@ -47,7 +48,6 @@ from cae_jax.evaluation.paper import table_1
 from cae_jax.evaluation.rd import bd_rates, curves, published
 from cae_jax.evaluation.rd import tables as rd_tables
 from cae_jax.evaluation.records import Record
-from cae_jax.images.files import replace_atomically
 from experiments import cli, evaluate_lossless, evaluation_flags
 from experiments.program_flags import Args, Flags
 

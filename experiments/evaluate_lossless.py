@@ -8,6 +8,7 @@ import numpy as np
 
 from cae_jax import api
 from cae_jax import codec as codecs
+from cae_jax.atomic import replace_atomically
 from cae_jax.data.sources import pairs
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.data.views import pixel_digest
@@ -19,7 +20,6 @@ from cae_jax.evaluation.lossless import measuring, standings, tables
 from cae_jax.evaluation.lossless.image_sets import ExactImages
 from cae_jax.evaluation.names import LOSSLESS_LABELS
 from cae_jax.evaluation.records import Record
-from cae_jax.images.files import replace_atomically
 from cae_jax.images.pixels import to_rgb
 from cae_jax.paths import user_path
 from experiments import evaluation_flags

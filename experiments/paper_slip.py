@@ -10,11 +10,11 @@ import dataclasses
 import json
 import sys
 
+from cae_jax.atomic import replace_atomically
 from cae_jax.data import sources
 from cae_jax.evaluation.codecs import baselines
 from cae_jax.evaluation.figures import drawing
 from cae_jax.evaluation.paper import slip
-from cae_jax.images import files
 from experiments import cli
 from experiments.program_flags import Args, Flags
 
@@ -45,9 +45,9 @@ def main(args: Args) -> None:
 def _write(folder, slips, notes):
   folder.mkdir(parents=True, exist_ok=True)
   table = slip.slip_table(slips, notes)
-  with files.replace_atomically(folder / "slip.md") as path:
+  with replace_atomically(folder / "slip.md") as path:
     path.write_text(table, encoding="utf-8")
-  with files.replace_atomically(folder / "slip.json") as path:
+  with replace_atomically(folder / "slip.json") as path:
     values = {"slips": [dataclasses.asdict(item) for item in slips], "notes": notes}
     path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
   drawing.save(slip.slip_figure(slips), folder / "slip.png")

@@ -21,6 +21,7 @@ from absl import logging
 
 import cae_jax
 from cae_jax import backend, codec
+from cae_jax.atomic import replace_atomically
 from cae_jax.coding.names import is_name
 from cae_jax.data.patches import random_blocks
 from cae_jax.data.shards import ShardSource
@@ -33,7 +34,6 @@ from cae_jax.data.sources import (
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.errors import UsageError
 from cae_jax.evaluation import figures, run_report
-from cae_jax.images.files import replace_atomically
 from cae_jax.models import Model
 from cae_jax.training import portable, sharding
 from cae_jax.training.checkpoints import Checkpoints

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from cae_jax.atomic import replace_atomically
 from cae_jax.errors import UsageError
-from cae_jax.images.files import replace_atomically
 from cae_jax.images.preprocessing import PREPROCESSINGS
 from cae_jax.models import MODELS
 from cae_jax.models.layers import UPSAMPLINGS

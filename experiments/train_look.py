@@ -24,7 +24,7 @@ from cae_jax.training.losses import LossFn
 from cae_jax.training.optimizers import make_optimizer
 from cae_jax.training.state import Optimizer, TrainState
 from cae_jax.training.texture import Texture, feature_texture, filter_wasserstein
-from cae_jax.weights import load_weights, save_weights, shipped
+from cae_jax.weights import save_weights
 from cae_jax.weights.look import Look, look_file, save_look
 from experiments import train_parts
 from experiments.program_flags import Args
@@ -156,7 +156,7 @@ def _game(args: Args) -> LookGame:
 def _built_game(
   start_weights: str, config: LookConfig, channels: tuple[int, ...], dtype: str
 ) -> LookGame:
-  weights = load_weights(shipped.find(start_weights))
+  weights = train_parts.whole_weights(start_weights)
   compute_dtype = jnp.dtype(dtype)
   model = build_model(weights.config, compute_dtype)
   if not isinstance(model, ContextModel):

@@ -119,8 +119,19 @@ def initial_params(args: Args, model: Model, params: Any, blocks: RandomBlocks) 
 
 
 def start_weights(args: Args) -> Weights:
-  """Loads --start_weights."""
-  return load_weights(shipped.find(args.start_weights))
+  """Loads --start_weights.
+
+  Raises:
+    WeightsError: there are none, or they are for decoding only.
+  """
+  return whole_weights(args.start_weights)
+
+
+def whole_weights(name: str | Path) -> Weights:
+  """Loads weights to go on from; raises as `start_weights`."""
+  weights = load_weights(shipped.find(name))
+  weights.check_whole()
+  return weights
 
 
 def _trained_params(args: Args, model: Model, params: Any) -> Any:

@@ -31,12 +31,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax import backend
+from cae_jax.atomic import replace_atomically
 from cae_jax.data import resident
 from cae_jax.data.folder import FolderSource
 from cae_jax.data.patches import center_patches, split_blocks
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.errors import UsageError
-from cae_jax.images.files import replace_atomically
 from cae_jax.training import background, portable, sharding, speed
 from cae_jax.training.loop import LoopConfig, Result, run_steps
 from cae_jax.training.optimizers import DECAYING_FRACTION, make_schedule

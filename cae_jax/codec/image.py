@@ -115,6 +115,7 @@ class Codec(FileDecoder):
     metadata: Mapping[str, BytesLike] | None = None,
   ) -> Encoded:
     """Compresses as `compress`; the result has the file as `data`, its `rate_bpp`, `psnr_db`."""
+    self.weights.check_whole()
     asked = {"quality": quality, "bpp": bpp, "psnr": psnr, "ssimulacra2": ssimulacra2}
     given = one_target(asked | {"size_bytes": size_bytes})
     effort = checked_effort(effort)

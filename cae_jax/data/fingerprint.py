@@ -7,8 +7,8 @@ import os
 import pathlib
 import time
 
+from cae_jax.atomic import replace_atomically
 from cae_jax.data import listing
-from cae_jax.images.files import replace_atomically
 
 # A file that changed so lately may change again without a trace in its size and time.
 _SETTLED_NS = 2 * 10**9

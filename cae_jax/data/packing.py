@@ -12,9 +12,9 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 import numpy as np
 from PIL import Image
 
+from cae_jax.atomic import replace_atomically
 from cae_jax.data.crops import center_crop
 from cae_jax.images import files
-from cae_jax.images.files import replace_atomically
 
 _BLOCK = tarfile.BLOCKSIZE
 _END = tarfile.RECORDSIZE

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
+from cae_jax.atomic import replace_atomically
 from cae_jax.errors import UsageError
-from cae_jax.images import files, metrics
+from cae_jax.images import metrics
 
 Setting = int | float | str
 OK = "ok"
@@ -150,7 +151,7 @@ def write_records(path: str | PathLike, records: Iterable[Record]) -> None:
   """Writes a records.jsonl, whole or not at all; the folder is made if need be."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  with files.replace_atomically(path) as temporary:
+  with replace_atomically(path) as temporary:
     temporary.write_text("".join(to_json(r) + "\n" for r in records), encoding="utf-8")
 
 
@@ -191,7 +192,7 @@ def resume_records(path: str | PathLike) -> list[Record]:
     return []
   text = path.read_text(encoding="utf-8")
   whole = text[: text.rfind("\n") + 1]
-  with files.replace_atomically(path) as temporary:
+  with replace_atomically(path) as temporary:
     temporary.write_text(whole, encoding="utf-8")
   found = [record for record in read_records(path) if record.mse is not None]
   kept = list({(record.dataset, *measurement_of(record)): record for record in found}.values())
@@ -239,7 +240,7 @@ def write_summary(
     records: any.
     extra: further entries beside the codecs', ready for JSON.
   """
-  with files.replace_atomically(path) as temporary:
+  with replace_atomically(path) as temporary:
     text = json.dumps(summary(records) | dict(extra or {}), indent=2, allow_nan=False)
     temporary.write_text(text + "\n", encoding="utf-8")
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from cae_jax.atomic import replace_atomically
 from cae_jax.codec import Codec, LosslessCodec
 from cae_jax.data.sources import ImageSource, pairs
 from cae_jax.evaluation import evaluate, figures, records, tables
 from cae_jax.evaluation.codecs import own_codec
 from cae_jax.evaluation.codecs.base import CodecError
 from cae_jax.evaluation.records import Record
-from cae_jax.images.files import replace_atomically
 
 
 def write(folder: Path, codec: Codec | LosslessCodec, source: ImageSource) -> dict[str, Any]:

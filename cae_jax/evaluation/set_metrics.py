@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cae_jax.atomic import replace_atomically
 from cae_jax.evaluation import samples
 from cae_jax.evaluation.records import Record, group_of
-from cae_jax.images.files import replace_atomically
 from cae_jax.images.metrics import kernel_distance
 
 

@@ -24,6 +24,7 @@ import jax
 import numpy as np
 import tqdm
 
+from cae_jax.atomic import replace_atomically
 from cae_jax.errors import UsageError
 from cae_jax.evaluation import comparison, measuring
 from cae_jax.evaluation.codecs import own_codec
@@ -33,7 +34,6 @@ from cae_jax.evaluation.names import is_baseline, label
 from cae_jax.evaluation.rd.tables import Table
 from cae_jax.evaluation.records import OK, Setting
 from cae_jax.evaluation.tables import markdown
-from cae_jax.images.files import replace_atomically
 from cae_jax.models import build_model
 from cae_jax.models.macs import macs_per_pixel
 

@@ -1,6 +1,5 @@
 """Image files <-> arrays: what the rest of the package, and its users, take from these modules."""
 
-from cae_jax.atomic import replace_atomically
 from cae_jax.images.pixels import ImageError, check_pixels, to_rgb
 from cae_jax.images.reading import ImageFile, read_image, read_rgb, upright_size
 from cae_jax.images.writing import FORMATS, encode_image, write_image
@@ -13,7 +12,6 @@ __all__ = [
   "encode_image",
   "read_image",
   "read_rgb",
-  "replace_atomically",
   "to_rgb",
   "upright_size",
   "write_image",

@@ -15,8 +15,8 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from cae_jax.atomic import replace_atomically
 from cae_jax.errors import Error
-from cae_jax.images.files import replace_atomically
 from cae_jax.training import sharding
 from cae_jax.training.reporting import say
 from cae_jax.training.state import TrainState

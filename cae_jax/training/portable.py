@@ -21,8 +21,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from cae_jax.atomic import replace_atomically
 from cae_jax.errors import UsageError
-from cae_jax.images.files import replace_atomically
 from cae_jax.training.state import Optimizer, TrainState, create_state
 
 PART_BYTES = 15 << 20

@@ -8,7 +8,7 @@ import jax
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from cae_jax.images.files import replace_atomically
+from cae_jax.atomic import replace_atomically
 from cae_jax.metrics_file import read_metrics
 
 

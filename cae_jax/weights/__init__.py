@@ -25,6 +25,8 @@ class Weights:
     params: the network's parameters, nested dictionaries of arrays.
     tables: arrays that drive the coder, nested likewise: ranges, frequencies.
     card: JSON-able; where the weights come from (flags, steps, data, version).
+    whole_hash: of the weights that these are the decoding part of, in hexadecimal digits; empty if
+      they are whole (`parts.decoding_part`).
   """
 
   name: str
@@ -32,14 +34,26 @@ class Weights:
   params: Mapping[str, Any]
   tables: Mapping[str, Any]
   card: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  whole_hash: str = ""
 
   def hash(self) -> bytes:
-    """Returns 8 bytes of SHA-256 over configuration, parameters and tables; not name and card."""
-    return self._hash
+    """Returns 8 bytes of SHA-256 over configuration, parameters and tables; not name and card.
+
+    It is that of the whole where these are a part.
+    """
+    return bytes.fromhex(self.whole_hash) or self._content_hash
 
   @functools.cached_property
-  def _hash(self) -> bytes:
+  def _content_hash(self) -> bytes:
     return files.hash_of(self.config, self._arrays())
+
+  def check_whole(self) -> None:
+    """Raises WeightsError if these can decode only."""
+    if self.whole_hash:
+      raise WeightsError(
+        f"the weights {self.name!r} are of an earlier version, and come for decoding only; take "
+        "newer ones"
+      )
 
   def in_numpy(self) -> "Weights":
     """Returns these weights with arrays of NumPy only."""
@@ -70,6 +84,8 @@ def save_weights(path: str | os.PathLike, weights: Weights) -> None:
     "card": files.as_json(weights.card),
     "hash": weights.hash().hex(),
   }
+  if weights.whole_hash:
+    metadata["part_hash"] = weights._content_hash.hex()
   files.write_file(path, weights._arrays(), metadata)
 
 
@@ -86,6 +102,7 @@ def load_weights(path: str | os.PathLike) -> Weights:
     params=arrays.get("params", {}),
     tables=arrays.get("tables", {}),
     card=json.loads(metadata["card"]),
+    whole_hash=metadata["hash"] if "part_hash" in metadata else "",
   )
-  files.check_hash(path, weights.hash(), metadata)
+  files.check_hash(path, weights._content_hash, metadata.get("part_hash", metadata.get("hash")))
   return weights

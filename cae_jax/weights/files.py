@@ -12,8 +12,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
+from cae_jax.atomic import replace_atomically
 from cae_jax.errors import Error
-from cae_jax.images.files import replace_atomically
 
 _HASH_BYTES = 8
 
@@ -67,9 +67,9 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
     return file.metadata() or {}
 
 
-def check_hash(path: str | os.PathLike, found: bytes, metadata: Mapping[str, str]) -> None:
+def check_hash(path: str | os.PathLike, found: bytes, said: str | None) -> None:
   """Raises WeightsError unless the content of a file has the hash that it says."""
-  if found.hex() != metadata.get("hash"):
+  if found.hex() != said:
     raise WeightsError(f"{path}: the content does not match its hash; get the file again")
 
 

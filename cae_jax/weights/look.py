@@ -67,7 +67,7 @@ def load_look(path: str | os.PathLike) -> Look:
   full, gone = json.loads(metadata["fade"])
   card = json.loads(metadata["card"])
   look = Look(metadata["name"], metadata["weights"], difference, (full, gone), card)
-  files.check_hash(path, look.hash(), metadata)
+  files.check_hash(path, look.hash(), metadata.get("hash"))
   return look
 
 

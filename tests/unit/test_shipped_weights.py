@@ -1,6 +1,7 @@
 """The weights that come with the package."""
 
 import io
+import pickle
 
 import jax
 import numpy as np
@@ -9,11 +10,15 @@ from PIL import Image
 from skimage import data
 
 import cae_jax
+from cae_jax.codec import from_weights
 from cae_jax.images.files import read_rgb
 from cae_jax.images.metrics import psnr_db
 from cae_jax.models.macs import macs_per_pixel
-from cae_jax.weights import load_weights, shipped
+from cae_jax.weights import WeightsError, load_weights, save_weights, shipped
 from cae_jax.weights.look import SUFFIX, load_look
+from cae_jax.weights.parts import decoding_part
+from tests import golden
+from tests.models import context_weights
 
 PHOTO = data.astronaut()[100:292, 130:322]
 LIMIT_MIB = 26
@@ -42,14 +47,43 @@ def test_looks_belong_to_weights_that_ship(path):
   assert path.stat().st_size < 7 * 2**20
   assert look.hash().hex() in shipped.find(look.weights_name).with_suffix(".md").read_text()
   codec = cae_jax.load(look.weights_name)  # refuses a look of others
-  encoded = codec.encode(PHOTO, bpp=0.3)
-  plain = codec.decompress(encoded.data)
-  loss_db = [
-    psnr_db(PHOTO, plain) - psnr_db(PHOTO, codec.decompress(encoded.data, look=strength))
-    for strength in (0, 0.5, 1)
-  ]
-  assert loss_db[0] == 0
-  assert 0 < loss_db[1] < loss_db[2] < 0.8
+  is_whole = not codec.weights.whole_hash
+  released = (golden.FOLDER / f"{look.weights_name}-released.cae").read_bytes()
+  data = codec.compress(PHOTO, bpp=0.3) if is_whole else released
+  plain, half, full = (codec.decompress(data, look=strength) for strength in (0, 0.5, 1))
+  np.testing.assert_array_equal(plain, codec.decompress(data))
+  assert psnr_db(plain, half) > psnr_db(plain, full)
+  if is_whole:
+    loss_db = [psnr_db(PHOTO, plain) - psnr_db(PHOTO, looked) for looked in (half, full)]
+    assert 0 < loss_db[0] < loss_db[1] < 0.8
+
+
+def test_earlier_generations_decode_and_say_that_they_do_no_more():
+  codec = cae_jax.load("context")
+  with pytest.raises(WeightsError, match="'context' are of an earlier version, and come for deco"):
+    codec.compress(PHOTO)
+  again = pickle.loads(pickle.dumps(codec))
+  released = (golden.FOLDER / "context-released.cae").read_bytes()
+  np.testing.assert_array_equal(again.decompress(released), codec.decompress(released))
+
+
+def test_the_decoding_part_of_weights_makes_the_same_pictures(tmp_path):
+  whole = context_weights()
+  part = decoding_part(whole)
+  save_weights(tmp_path / "whole.safetensors", whole)
+  save_weights(tmp_path / "part.safetensors", part)
+  sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("whole", "part")]
+  assert sizes[1] < sizes[0]
+  again = load_weights(tmp_path / "part.safetensors")
+  assert again.hash() == part.hash() == whole.hash()
+  data = from_weights(whole).compress(PHOTO)
+  expected = from_weights(whole).decompress(data)
+  np.testing.assert_array_equal(from_weights(again).decompress(data), expected)
+  damaged = bytearray((tmp_path / "part.safetensors").read_bytes())
+  damaged[-1] ^= 1
+  (tmp_path / "part.safetensors").write_bytes(damaged)
+  with pytest.raises(WeightsError, match="the content does not match its hash"):
+    load_weights(tmp_path / "part.safetensors")
 
 
 def test_default_weights_beat_jpeg(codec):

@@ -10,7 +10,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from cae_jax.images import files
+from cae_jax.atomic import replace_atomically
 
 _DPI = 150
 # Okabe and Ito's palette, safe for the colour-blind; shapes tell the codecs apart in grey too.
@@ -70,7 +70,7 @@ def save(figure: Figure, path: str | PathLike) -> None:
   """Writes the picture, whole or not at all; the folder is made if need be."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  with files.replace_atomically(path) as temporary:
+  with replace_atomically(path) as temporary:
     figure.savefig(temporary)
 
 

@@ -13,13 +13,13 @@ from os import PathLike
 from string import Template
 from typing import Any
 
+from cae_jax.atomic import replace_atomically
 from cae_jax.errors import MissingExtraError, UsageError
 from cae_jax.evaluation.names import in_order, is_baseline
 from cae_jax.evaluation.rd import published
 from cae_jax.evaluation.rd.tables import Table
 from cae_jax.evaluation.records import Record
 from cae_jax.evaluation.report import plots, tables
-from cae_jax.images.files import replace_atomically
 
 Gallery = Sequence[Mapping[str, Any]]
 
