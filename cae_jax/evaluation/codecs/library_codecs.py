@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os
 
 import numpy as np
 
@@ -23,7 +24,9 @@ def jxl() -> FileCodec | Missing:
 
   def encode(x_uint8, distance):
     return bytes(
-      imagecodecs.jpegxl_encode(x_uint8, distance=distance, effort=7, lossless=False, numthreads=1)
+      imagecodecs.jpegxl_encode(
+        x_uint8, distance=distance, effort=7, lossless=False, numthreads=os.cpu_count()
+      )
     )
 
   return FileCodec(
@@ -33,7 +36,7 @@ def jxl() -> FileCodec | Missing:
     settings=(25.0, 15.0, 10.0, 7.0, 4.5, 3.0, 2.0, 1.5, 1.0, 0.7, 0.4),
     search=_JXL_SEARCH,
     encoder=encode,
-    decoder=lambda data: np.asarray(imagecodecs.jpegxl_decode(data)),
+    decoder=lambda data: np.asarray(imagecodecs.jpegxl_decode(data, numthreads=os.cpu_count())),
   )
 
 
