@@ -42,8 +42,10 @@ def compress(
       data = cae_jax.compress(image, bpp=0.5)
       data = cae_jax.compress(image, lossless=True)
 
-  A PSNR, a score or a size that asks for more than the lossy codec can give is met by the
-  near-lossless or the lossless one; `psnr=math.inf` is lossless.
+  A PSNR, a score or a size that asks for more than the lossy codecs can give is met by the
+  near-lossless or the lossless one; `psnr=math.inf` is lossless. Drawings and screenshots, too, are
+  lossless where that takes no more bytes. Arrays of uint16 are never lossy, and so coarse where few
+  bytes are asked for: there reduce them to 8 bits first.
 
   Args:
     image: uint8 [H, W] grey, [H, W, 3] RGB, or with alpha [H, W, 2] or [H, W, 4], of NumPy or JAX,
@@ -89,8 +91,8 @@ def encode(
   from cae_jax.codec import automatic
   from cae_jax.weights import shipped
 
-  weights = None if tune is None else shipped.tuned(tune)
-  lossy = lambda: codec(weights or shipped.tuned(shipped.default_tune(asked)))
+  of_tune = lambda tune: codec(shipped.tuned(tune))
+  lossy = [functools.partial(of_tune, each) for each in shipped.tunes_for(tune, asked)]
   exact = functools.partial(codec, LOSSLESS)
   return automatic.encode(_array_of(image), lossy, exact, exact=lossless, tune=tune, **asked)
 

@@ -21,7 +21,7 @@ from cae_jax.errors import MissingExtraError, UsageError
 from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image, read_rgb
 from cae_jax.streams import Place, name_of, read_bytes, write_bytes
 from cae_jax.weights import WeightsError
-from cae_jax.weights.shipped import default_tune, find_for_file, tuned
+from cae_jax.weights.shipped import find_for_file, tuned, tunes_for
 
 if TYPE_CHECKING:
   from cae_jax.codec.encoding import Encoded
@@ -151,7 +151,8 @@ def compress_bytes(
   read = functools.partial(read_image, data, name=name)
   image = read(exact=exact)
   encoded, notes = encode(image)
-  if isinstance(encoded, LosslessEncoded) and not exact:
+  is_met = goal.get("quality") is None and any(value is not None for value in goal.values())
+  if isinstance(encoded, LosslessEncoded) and not exact and is_met:
     exact = True
     with contextlib.suppress(ImageError, MissingExtraError, OutOfReach):
       # That codec knows 16 bits: the file's own, not what was made of them for the lossy one.
@@ -301,7 +302,9 @@ def compare_file(
   report.plotly_js()  # before the pictures, which take a while
   others = baselines.baselines(codecs, bpg_dir)
   image = read_rgb(source)
-  name = _name(weights, tune, goal)
+  if weights is not None and tune is not None:
+    raise UsageError("weights and tune both say which weights to take; expected one of them")
+  name = tuned(tunes_for(tune, goal)[0]) if weights is None else weights
   codec = load_codec(name)
   if isinstance(codec, LosslessCodec):
     raise UsageError(f"the weights {name} are lossless; expected lossy ones to compare")
@@ -341,30 +344,24 @@ def load_codec(weights: str) -> Any:
 
 def _codecs(
   weights: str | None, tune: str | None, goal: Mapping[str, float | None], is_exact: bool
-) -> tuple[Callable, Callable]:
-  """What makes the lossy and the lossless codec; one of them of the weights that are asked for."""
-  lossy = lambda: load_codec(_name(weights, tune, goal))
+) -> tuple[Sequence[Callable], Callable]:
+  """What makes the lossy codecs and the lossless one; some of the weights that are asked for."""
   lossless = lambda: load_codec(api.LOSSLESS)
   if weights is None:
-    return lossy, lossless
+    of_tune = lambda tune: load_codec(tuned(tune))
+    return [functools.partial(of_tune, each) for each in tunes_for(tune, goal)], lossless
+  if tune is not None:
+    raise UsageError("weights and tune both say which weights to take; expected one of them")
+  given = functools.partial(load_codec, weights)
   if not isinstance(load_codec(weights), LosslessCodec):
     if is_exact:
       raise UsageError(f"the weights {weights} are lossy; leave them out, or the lossless file")
-    return lossy, lossless
+    return [given], lossless
 
   def no_lossy() -> NoReturn:
     raise UsageError(f"the weights {weights} are lossless; give --lossless or --near_lossless=T")
 
-  return no_lossy, lossy
-
-
-def _name(weights: str | None, tune: str | None, goal: Mapping[str, float | None]) -> str:
-  """The weights that are asked for, by themselves or by what they are tuned for."""
-  if weights is None:
-    return tuned(default_tune(goal) if tune is None else tune)
-  if tune is not None:
-    raise UsageError("weights and tune both say which weights to take; expected one of them")
-  return weights
+  return [no_lossy], given
 
 
 def codec_for(header: Header, weights: str | None) -> Any:

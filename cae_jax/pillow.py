@@ -31,6 +31,7 @@ OPTIONS = (
   "quality", "bpp", "psnr", "ssimulacra2", "size_bytes", "lossless", "near_lossless", "tune",
   "effort", "keep_hidden_colour",
 )  # fmt: skip
+_TARGETS = OPTIONS[:7]
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 # Pillow's names of metadata, and those of .cae files.
 _METADATA = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}
@@ -127,9 +128,13 @@ def _accept(prefix: bytes) -> bool:
 
 def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
   given: dict[str, Any] = image.encoderinfo
+  if "bytes" in given:
+    raise UsageError(f"bytes={given['bytes']!r}: expected size_bytes={given['bytes']!r}")
   options = {name: given[name] for name in OPTIONS if given.get(name) is not None}
   with _as_os_errors():
     pixels = from_pillow(image)
+    if pixels.dtype == np.uint16 and not {*options} & {*_TARGETS}:
+      options["lossless"] = True  # no lossy file holds 16 bits
     data = api.compress(pixels, metadata=_metadata(given, image), **options)
   fp.write(data)
 

@@ -1,6 +1,6 @@
 """Draws crops of photographs beside those of their files, ours and others of the same size.
 
-    python -m experiments.crops --weights=eye2 --crops=kodim20:180:330:240 --output=DIR
+    python -m experiments.crops --weights=eye3 --crops=kodim20:180:330:240 --output=DIR
 
 Writes crops.png: a row for each crop and rate; columns for the original, for our codec with each
 of --looks, and for each of --codecs at the size of our file.

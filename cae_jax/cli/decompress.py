@@ -20,6 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   options.add_weights(parser)
   parser.add_argument(
     "--format",
+    type=lambda text: text.lower().removeprefix("."),
     choices=sorted(suffix.removeprefix(".") for suffix in FORMATS),
     metavar="NAME",
     help="of images for --output_dir and -, where no name says it: png (the default), jpg, tif, …",

@@ -2,13 +2,15 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
 from cae_jax.codec.kinds import as_array, peak_of, visible_ssimulacra2
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
+from cae_jax.codec.lossless.plain import estimate_plain
 from cae_jax.codec.targets import (
   DEFAULT_QUALITY,
   MAX_SSIMULACRA2,
@@ -25,15 +27,17 @@ if TYPE_CHECKING:
   from cae_jax.codec.image import Codec
 
 _HIGHEST = {"psnr": math.inf, "ssimulacra2": MAX_SSIMULACRA2}  # met without a loss alone
+_psnr_db = operator.attrgetter("psnr_db")
 # Files this much smaller than asked for leave room for a closer codec.
 _ROOM = 0.97
+_ROWS_APART, _MANY = 8, 0.25  # of drawings
 _MOST_BELS = 30  # here errors are 0
 _CLOSE = 32  # an error is searched for to this part of it
 
 
 def encode(
   image: Any,
-  lossy: "Callable[[], Codec]",
+  lossy: "Sequence[Callable[[], Codec]]",
   lossless: Callable[[], LosslessCodec],
   *,
   exact: bool = False,
@@ -51,13 +55,14 @@ def encode(
 ) -> "Encoded | LosslessEncoded":
   """Compresses an image by the codec that meets what is asked for.
 
-  A PSNR or score above what the lossy codec reaches, or a size above what it can use, is met by
+  A PSNR or score above what the lossy codecs reach, or a size above what they can use, is met by
   the near-lossless one; an infinite PSNR, a score of 100, or a size that allows it, by the lossless
-  one.
+  one. Drawings and screenshots are lossless, too, where that takes no more bytes.
 
   Args:
     image: as of `Codec.compress`; of 16 bits with another target than a quality only.
-    lossy, lossless: make the codecs when they are needed.
+    lossy, lossless: make the codecs when they are needed; a further lossy one where those before it
+      cannot meet what is asked for.
     exact: lossless.
     near_lossless: how much samples may change.
     quality, bpp, psnr, ssimulacra2, size_bytes: as of `Codec.compress`.
@@ -117,17 +122,39 @@ def encode(
 
   if image.dtype == np.uint16 and name != "quality":
     return closest(checked_target(name, value))
-  try:
-    encoded = lossy().encode(image, effort=effort, metadata=metadata, **given)
-  except OutOfReach:
-    return closest(checked_target(name, value))
-  if name in ("bpp", "size_bytes") and encoded.is_best:
-    target = checked_target(name, value)
-    if len(encoded.data) < _ROOM * _limit_bytes(name, target, image):
-      with contextlib.suppress(OutOfReach):
-        closer = closest(target, encoded.psnr_db)
-        return closer if closer.psnr_db > encoded.psnr_db else encoded
+  encoded: Any = None
+  limit = None
+  if name in ("bpp", "size_bytes"):
+    limit = _limit_bytes(name, checked_target(name, value), image)
+  for make in lossy:
+    with contextlib.suppress(OutOfReach):
+      found = make().encode(image, effort=effort, metadata=metadata, **given)
+      encoded = found if encoded is None else max(encoded, found, key=_psnr_db)
+      if not _has_room(found, limit):
+        break
+  if encoded is None:
+    encoded = closest(checked_target(name, value))
+  elif _has_room(encoded, limit):
+    with contextlib.suppress(OutOfReach):
+      closer = closest(checked_target(name, value), encoded.psnr_db)
+      encoded = max(encoded, closer, key=_psnr_db)
+  enough = limit or len(encoded.data)
+  if _seems_drawn(image) and estimate_plain(np.atleast_3d(image)) < enough:
+    exactly = encoded if math.isinf(encoded.psnr_db) else near(0)
+    encoded = exactly if len(exactly.data) <= enough else encoded
   return encoded
+
+
+def _seems_drawn(image: np.ndarray) -> bool:
+  """Says whether many pixels equal their left neighbours, by some of the rows."""
+  rows = np.atleast_3d(image)[::_ROWS_APART]
+  same = (rows[:, 1:] == rows[:, :-1]).all(axis=-1)
+  return same.size > 0 and same.mean() > _MANY
+
+
+def _has_room(encoded: Any, limit: float | None) -> bool:
+  """Says whether a lossy file is its codec's best, and a closer one could be as small as asked."""
+  return limit is not None and encoded.is_best and len(encoded.data) < _ROOM * limit
 
 
 def _limit_bytes(name: str, target: float, image: np.ndarray) -> float:

@@ -105,6 +105,10 @@ class Encoded:
     self._source = source
     self._y_hat = y_hat
 
+  def __repr__(self) -> str:
+    words = f"{len(self.data)} bytes", f"{self.rate_bpp:.4f} bpp", self.how
+    return f"<Encoded: {', '.join(filter(None, words))}>"
+
   @property
   def quality(self) -> float | None:
     """The rate level on the scale of 0 to 100; None where the model has one rate only."""

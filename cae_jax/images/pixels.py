@@ -38,6 +38,8 @@ def from_pillow(image: Image.Image) -> np.ndarray:
     image = image.convert("RGBA" if image.has_transparency_data else "RGB")
   elif mode == "1":
     image = image.convert("L")
+  elif mode in ("L", "RGB") and "transparency" in image.info:  # one colour of it
+    image = image.convert("LA" if mode == "L" else "RGBA")
   elif mode not in ("L", "LA", "RGB", "RGBA") and not mode.startswith("I;16"):
     raise ImageError(f'an image of mode {mode}; give image.convert("RGB"), or "RGBA", "L", "LA"')
   pixels = np.asarray(image)

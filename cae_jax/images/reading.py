@@ -21,6 +21,7 @@ Source = str | os.PathLike | bytes | bytearray | memoryview | IO[bytes]
 _UNREAD = {
   b"\xff\x0a": "JPEG XL, which no extra of this package reads; `djxl` makes a PNG file of it",
   b"\0\0\0\x0cJXL ": "JPEG XL, which no extra of this package reads; `djxl` makes a PNG file of it",
+  b"\xc1CAE": "a .cae file, compressed already; `cae decompress` makes an image of it",
   b"%PDF": "PDF, a document; render it to PNG first",
   b"<svg": "SVG, a drawing; render it to PNG first",
   b"II*\0": "a kind of TIFF that Pillow does not read, or damaged",

@@ -11,4 +11,5 @@ GENERATIONS = {
   "eye": "89ca536d16039aec",
   "context2": "db4f6e1f26ddd5b8",
   "eye2": "f1f4c1b0a8ed9bae",
+  "eye3": "57f6ea07e9597335",
 }

@@ -35,22 +35,22 @@ def test_a_row_for_each_crop_and_rate(photos, tmp_path, capsys):
     "--crops=a.png:0:0:64,b.png:32:64:48",
     "--rates=0.5,2",
     "--codecs=jpeg",
-    "--weights=eye2",
+    "--weights=eye3",
   ]
   assert run(photos, tmp_path, *flags) == 0
   lines = capsys.readouterr().out.splitlines()
   heads = [line.rsplit(":", 1)[0] for line in lines if " bpp: " in line]
   rows = ["a.png, 0.5 bpp", "a.png, 2 bpp", "b.png, 0.5 bpp", "b.png, 2 bpp"]
-  assert heads == [f"{row}: {method}" for row in rows for method in ("eye2", "JPEG")]
+  assert heads == [f"{row}: {method}" for row in rows for method in ("eye3", "JPEG")]
   assert read_rgb(tmp_path / "out" / "crops.png").shape[0] > 1000
 
 
 def test_two_crops_of_a_photograph_have_a_row_each(photos, tmp_path, capsys):
   crops = "--crops=a.png:0:0:64,a.png:32:64:48"
-  assert run(photos, tmp_path, crops, "--rates=1", "--codecs=none", "--weights=eye2") == 0
+  assert run(photos, tmp_path, crops, "--rates=1", "--codecs=none", "--weights=eye3") == 0
   lines = capsys.readouterr().out.splitlines()
   heads = [line.rsplit(":", 1)[0] for line in lines if " bpp" in line]
-  assert heads == ["a.png, 1 bpp, at 0, 0: eye2", "a.png, 1 bpp, at 32, 64: eye2"]
+  assert heads == ["a.png, 1 bpp, at 0, 0: eye3", "a.png, 1 bpp, at 32, 64: eye3"]
   assert read_rgb(tmp_path / "out" / "crops.png").shape[0] > 500
 
 

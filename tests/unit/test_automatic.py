@@ -35,6 +35,7 @@ IMAGE, DEEP = _image(), _image(np.uint16)
 
 
 def encode(image=IMAGE, lossy=lambda: LOSSY, lossless=codec, **asked):
+  lossy = lossy if isinstance(lossy, list) else [lossy]
   return automatic.encode(image, lossy, lossless, **asked)
 
 
@@ -177,7 +178,32 @@ def test_of_two_files_of_a_size_the_closer_one_is_taken():
 
 def test_a_file_as_large_as_asked_for_is_not_tried_again():
   full = dataclasses.replace(LOSSY, size_bytes=2000)
-  assert isinstance(encode(lossy=lambda: full, lossless=_never, size_bytes=2010), LossyEncoded)
+  noise = RNG.integers(0, 256, (24, 30, 3), np.uint8)
+  found = encode(noise, lossy=lambda: full, lossless=_never, size_bytes=2010)
+  assert isinstance(found, LossyEncoded)
+
+
+@pytest.mark.parametrize("asked", [{}, {"quality": 30}, {"psnr": 30}, {"bpp": 8}], ids=str)
+def test_drawings_are_lossless_where_that_takes_no_more(asked):
+  drawing = np.full((24, 30, 3), 240, np.uint8)
+  drawing[5:15, 8:20] = 10, 40, 90
+  lossy = mock.Mock()
+  lossy.encode.return_value = LossyEncoded(bytes(900), 39, is_best=False)
+  found = encode(drawing, lossy=lambda: lossy, **asked)
+  assert found.psnr_db == math.inf
+  assert len(found.data) < 720
+  lossy.encode.return_value = LossyEncoded(bytes(60), 39, is_best=False)
+  if "bpp" not in asked:  # of those the closest within the limit is meant
+    assert encode(drawing, lossy=lambda: lossy, **asked).psnr_db == 39
+
+
+def test_a_second_lossy_codec_reaches_what_the_first_does_not():
+  second = dataclasses.replace(LOSSY, psnr_db=50, size_bytes=600, ssimulacra2=99)
+  codecs = [lambda: LOSSY, lambda: second]
+  noise = RNG.integers(0, 256, (24, 30, 3), np.uint8)
+  assert encode(noise, lossy=codecs, lossless=_never, ssimulacra2=98).psnr_db == 49
+  assert encode(noise, lossy=codecs, lossless=_never, size_bytes=605).psnr_db == 50
+  assert encode(noise, lossy=[codecs[0], _never], lossless=_never, size_bytes=405).psnr_db == 40
 
 
 def test_16_bits_have_sizes_down_to_where_nothing_is_left():

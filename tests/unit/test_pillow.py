@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import re
 import subprocess
 import sys
 import zlib
@@ -330,3 +331,29 @@ def test_what_is_registered():
   assert Image.registered_extensions()[".cae"] == "CAE"
   assert Image.OPEN["CAE"][0] is CaeImageFile
   assert Image.MIME["CAE"] == "image/x-cae"
+
+
+def test_16_bits_are_lossless_if_nothing_is_asked_for():
+  deep = np.arange(600, dtype=np.uint16).reshape(20, 30) * 100
+  np.testing.assert_array_equal(np.asarray(opened(saved(Image.fromarray(deep)))), deep)
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("L", 7), ("RGB", (7, 7, 7))])
+def test_a_transparent_colour_becomes_alpha(mode, colour):
+  image = Image.new(mode, (12, 9), colour)
+  image.putpixel((3, 4), 99 if mode == "L" else (99, 1, 2))
+  image.info["transparency"] = colour
+  alpha = np.asarray(opened(saved(image, lossless=True)).getchannel("A"))
+  assert alpha.sum() == alpha[4, 3] == 255
+
+
+def test_the_commands_name_of_a_size_is_not_passed_over():
+  with pytest.raises(UsageError, match="bytes=100: expected size_bytes=100"):
+    saved(Image.new("L", (9, 9)), bytes=100)
+
+
+def test_results_are_told_in_a_line():
+  deep = np.arange(600, dtype=np.uint16).reshape(20, 30)
+  assert re.fullmatch(
+    r"<LosslessEncoded: \d+ bytes, [\d.]+ bpp, lossless>", repr(cae_jax.encode(deep, lossless=True))
+  )

@@ -29,7 +29,7 @@ from cae_jax.models.lossless.passes import Map, Precision
 from cae_jax.weights import Weights
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class LosslessEncoded:
   """A file, and what its decoder will make of it.
 
@@ -44,6 +44,9 @@ class LosslessEncoded:
   largest_error: int
   psnr_db: float
   pixels: int
+
+  def __repr__(self) -> str:
+    return f"<LosslessEncoded: {len(self.data)} bytes, {self.rate_bpp:.4f} bpp, {self.how}>"
 
   @property
   def how(self) -> str:
