@@ -25,6 +25,7 @@ from cae_jax.models.base import RandomBlocks
 from cae_jax.models.configuration import setting_fields
 from cae_jax.training import distortions, losses, variations
 from cae_jax.training.optimizers import make_optimizer, make_schedule
+from cae_jax.training.reporting import say
 from cae_jax.training.state import TrainState
 from cae_jax.weights import Weights, load_weights, save_weights, shipped
 from experiments import train_flags
@@ -91,14 +92,14 @@ def objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
   """Returns what training minimises and what validation measures, of a model that makes images.
 
   Raises:
-    UsageError: the model is none of those, or a flag is not for it.
+    UsageError: the model is none of those, or the patches are too small for the distortion.
   """
   if model.objective not in losses.OBJECTIVES:
     raise UsageError(f"--model={args.model} makes no images; train it with experiments.train")
   objective = losses.OBJECTIVES[model.objective]
   given = [args[name].serialize() for name in _OF_RATE_DISTORTION if args[name].present]
   if given and model.objective != "rate_distortion":
-    raise UsageError(f"{given[0]}: --model={args.model} learns by the MSE alone; leave it out")
+    say(f"{' '.join(given)} not used: --model={args.model} learns by the MSE alone")
   if (
     args.distortion == "ms_ssim"
     and (side := min(args.patch_size, args.valid_patch_size)) < MS_SSIM_MIN_SIDE
