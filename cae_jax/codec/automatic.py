@@ -122,16 +122,10 @@ def encode(
 
   if image.dtype == np.uint16 and name != "quality":
     return closest(checked_target(name, value))
-  encoded: Any = None
   limit = None
   if name in ("bpp", "size_bytes"):
     limit = _limit_bytes(name, checked_target(name, value), image)
-  for make in lossy:
-    with contextlib.suppress(OutOfReach):
-      found = make().encode(image, effort=effort, metadata=metadata, **given)
-      encoded = found if encoded is None else max(encoded, found, key=_psnr_db)
-      if not _has_room(found, limit):
-        break
+  encoded = _lossy_file(lossy, limit, image, effort=effort, metadata=metadata, **given)
   if encoded is None:
     encoded = closest(checked_target(name, value))
   elif _has_room(encoded, limit):
@@ -143,6 +137,22 @@ def encode(
     exactly = encoded if math.isinf(encoded.psnr_db) else near(0)
     encoded = exactly if len(exactly.data) <= enough else encoded
   return encoded
+
+
+def _lossy_file(
+  lossy: "Sequence[Callable[[], Codec]]", limit: float | None, image: np.ndarray, **asked: Any
+) -> Any:
+  """The file of the first codec that meets what is asked for; None if none does.
+
+  Where it leaves room in a size, the closer one of it and the next codec's.
+  """
+  files: list[Encoded] = []
+  for make in lossy:
+    with contextlib.suppress(OutOfReach):
+      files.append(make().encode(image, **asked))
+      if not _has_room(files[-1], limit):
+        break
+  return max(files, key=_psnr_db, default=None)
 
 
 def _seems_drawn(image: np.ndarray) -> bool:
