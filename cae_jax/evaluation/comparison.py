@@ -102,9 +102,9 @@ def _measure_one(task: tuple[Comparison, str, np.ndarray, list[Record]]) -> list
 def _measure(comparison: Comparison, images: Images, done, on_record: OnRecord, progress: bool):
   ours, *alone = own_codec.file_codecs(own(comparison), comparison.efforts, comparison.looks)
   more = further_metrics(comparison)
+  present = others(comparison) if comparison.match else [ours, *others(comparison)]
   if alone:
     done = evaluate.run(alone, images, done=done, on_record=on_record, progress=progress, more=more)
-  present = others(comparison) if comparison.match else [ours, *others(comparison)]
   return evaluate.run(
     present,
     images,
