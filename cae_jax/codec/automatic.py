@@ -132,11 +132,7 @@ def encode(
     with contextlib.suppress(OutOfReach):
       closer = closest(checked_target(name, value), encoded.psnr_db)
       encoded = max(encoded, closer, key=_psnr_db)
-  enough = limit or len(encoded.data)
-  if _seems_drawn(image) and estimate_plain(np.atleast_3d(image)) < enough:
-    exactly = encoded if math.isinf(encoded.psnr_db) else near(0)
-    encoded = exactly if len(exactly.data) <= enough else encoded
-  return encoded
+  return _exact_if_drawn(encoded, near, image, limit or len(encoded.data))
 
 
 def _lossy_file(
@@ -153,6 +149,16 @@ def _lossy_file(
       if not _has_room(files[-1], limit):
         break
   return max(files, key=_psnr_db, default=None)
+
+
+def _exact_if_drawn(
+  encoded: Any, near: Callable[[int], LosslessEncoded], image: np.ndarray, enough: float
+) -> Any:
+  """The lossless file of a drawing if it has no more bytes than are enough, else the one there is."""
+  if not _seems_drawn(image) or estimate_plain(np.atleast_3d(image)) >= enough:
+    return encoded
+  exact = encoded if math.isinf(encoded.psnr_db) else near(0)
+  return exact if len(exact.data) <= enough else encoded
 
 
 def _seems_drawn(image: np.ndarray) -> bool:
