@@ -154,7 +154,7 @@ def _lossy_file(
 def _exact_if_drawn(
   encoded: Any, near: Callable[[int], LosslessEncoded], image: np.ndarray, enough: float
 ) -> Any:
-  """The lossless file of a drawing if it has no more bytes than are enough, else the one there is."""
+  """The lossless file of a drawing if it has no more bytes than are enough, else `encoded`."""
   if not _seems_drawn(image) or estimate_plain(np.atleast_3d(image)) >= enough:
     return encoded
   exact = encoded if math.isinf(encoded.psnr_db) else near(0)
