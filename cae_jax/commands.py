@@ -302,8 +302,7 @@ def compare_file(
   report.plotly_js()  # before the pictures, which take a while
   others = baselines.baselines(codecs, bpg_dir)
   image = read_rgb(source)
-  if weights is not None and tune is not None:
-    raise UsageError("weights and tune both say which weights to take; expected one of them")
+  _check_one(weights, tune)
   name = tuned(tunes_for(tune, goal)[0]) if weights is None else weights
   codec = load_codec(name)
   if isinstance(codec, LosslessCodec):
@@ -350,8 +349,7 @@ def _codecs(
   if weights is None:
     of_tune = lambda tune: load_codec(tuned(tune))
     return [functools.partial(of_tune, each) for each in tunes_for(tune, goal)], lossless
-  if tune is not None:
-    raise UsageError("weights and tune both say which weights to take; expected one of them")
+  _check_one(weights, tune)
   given = functools.partial(load_codec, weights)
   if not isinstance(load_codec(weights), LosslessCodec):
     if is_exact:
@@ -362,6 +360,12 @@ def _codecs(
     raise UsageError(f"the weights {weights} are lossless; give --lossless or --near_lossless=T")
 
   return [no_lossy], given
+
+
+def _check_one(weights: str | None, tune: str | None) -> None:
+  """Raises UsageError if both are given."""
+  if weights is not None and tune is not None:
+    raise UsageError("weights and tune both say which weights to take; expected one of them")
 
 
 def codec_for(header: Header, weights: str | None) -> Any:

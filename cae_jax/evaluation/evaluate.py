@@ -88,7 +88,7 @@ def _check_same(dataset: str, name: str, x_uint8: np.ndarray, digest: str | None
   if digest is not None and digest != samples.digest(x_uint8):
     raise UsageError(
       f"{f'{dataset}, ' if dataset else ''}{name}: the earlier records are of other samples than "
-      "this image has now; leave them out (--records), or write to another --output"
+      "this image has now; write to another --output, or leave their records out"
     )
 
 
