@@ -39,22 +39,30 @@ class Outcome:
     return "skipped" if self.result is None else "ok"
 
 
-def one(files: Sequence[Place]) -> Job:
+def one(files: Sequence[Place], suffix: str) -> Job:
   """Makes a job of IN and OUT, each of which may be a stream.
 
+  Args:
+    files: IN, or both; without OUT it is a file beside IN, of its name.
+    suffix: of that file.
   Raises:
-    UsageError: there are more names or less, or a stream cannot be used.
+    UsageError: there are more names, or a stream cannot be used.
   """
+  if len(files) == 1 and isinstance(files[0], Path) and not files[0].is_dir():
+    files = files[0], files[0].with_suffix(suffix)
   if len(files) != 2:
     raise UsageError(
-      f"expected IN and OUT, got {len(files)} name{'s' * (len(files) > 1)}; for many files give "
-      "--output_dir"
+      f"expected IN and OUT, got {_named(files)}; for folders and many files give --output_dir"
     )
   source, target = files
   target = Stream.OUTPUT if isinstance(target, Stream) else target
   check(source)
   check(target)
   return Job(source, target)
+
+
+def _named(files: Sequence[Place]) -> str:
+  return name_of(files[0]) if len(files) == 1 else f"{len(files)} names"
 
 
 def into_folder(
@@ -64,7 +72,7 @@ def into_folder(
   takes: Callable[[str], bool],
   *,
   recursive: bool = False,
-) -> list[Job]:
+) -> tuple[list[Job], int]:
   """Plans a file in a folder for each of several files, and for each file in folders.
 
   Args:
@@ -73,38 +81,48 @@ def into_folder(
     suffix: of the new files.
     takes: says by its name whether a file of a folder is meant; those that are named always are.
     recursive: folders within folders count, too. Hidden ones never do, nor hidden files.
+  Returns:
+    The jobs, and how many files of the folders are of other kinds.
   Raises:
     UsageError: two files would become one, a folder has none, or one is no file but a stream.
     OSError: a folder cannot be read.
   """
   jobs: list[tuple[Path, Path]] = []
+  others = 0
   for place in files:
     if isinstance(place, Stream):
       raise UsageError(
         f"{place.value} has no name, which a file in {shown(output_dir)} could have; expected - OUT"
       )
-    found = _files_in(place, takes, recursive) if place.is_dir() else [place]
+    found, not_meant = _files_in(place, takes, recursive) if place.is_dir() else ([place], 0)
+    others += not_meant
     for source in found:
       part = source.relative_to(place).parent if place.is_dir() else Path()
       jobs.append((source, output_dir / part / f"{source.stem}{suffix}"))
   jobs = list(dict.fromkeys(jobs))  # a file may be named, and lie in a folder that is
   _check_apart(jobs)
-  return [Job(*job) for job in jobs]
+  return [Job(*job) for job in jobs], others
 
 
-def _files_in(folder: Path, takes: Callable[[str], bool], recursive: bool) -> list[Path]:
+def _files_in(
+  folder: Path, takes: Callable[[str], bool], recursive: bool
+) -> tuple[list[Path], int]:
+  """Files of a folder that are meant, and how many are not; hidden ones do not count."""
+
   def refuse(error: OSError) -> None:
     raise error
 
-  found = []
+  found, others = [], 0
   for root, folders, names in os.walk(folder, onerror=refuse):
     folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
-    meant = (name for name in sorted(names) if takes(name) and not name.startswith("."))
-    found += [Path(root, name) for name in meant]
+    names = [name for name in sorted(names) if not name.startswith(".")]
+    meant = [Path(root, name) for name in names if takes(name)]
+    found += meant
+    others += len(names) - len(meant)
   if not found:
     way_out = "" if recursive else "; --recursive looks into the folders in it"
     raise UsageError(f"{shown(folder)}: no such files in this folder{way_out}")
-  return found
+  return found, others
 
 
 def _check_apart(jobs: Sequence[tuple[Path, Path]]) -> None:

@@ -246,8 +246,8 @@ def image_file(name: Path, decoded: Decoded) -> tuple[bytes, tuple[str, ...]]:
 def describe_file(source: Place, _: None = None) -> Result:
   """Puts into words what `info` says of a .cae file, in several lines."""
   content = info(read_bytes(source))
-  rate = content.rate_level
-  level = "" if rate is None else f", rate level {rate}, tuned for {content.tune}"
+  quality = content.quality
+  level = "" if quality is None else f", quality {quality:.1f}, tuned for {content.tune}"
   if content.largest_error is not None:
     level = f", near-lossless, errors of at most {content.largest_error}"
     level = level if content.largest_error else ", lossless"
@@ -327,6 +327,7 @@ def _fields(content: Info) -> dict[str, Any]:
   return {
     **dataclasses.asdict(content),
     "kind": content.kind.name.lower(),
+    "quality": content.quality,
     "rate_bpp": content.rate_bpp,
   }
 

@@ -42,7 +42,7 @@ from cae_jax.training.optimizers import fitting_warmup
 from cae_jax.training.reporting import say
 from cae_jax.training.state import TrainState, create_state
 from cae_jax.training.workdir import holds_run, locked
-from experiments import cli, train_flags, train_parts, train_subject, train_tasks
+from experiments import cli, train_flags, train_subject, train_tasks
 from experiments.program_flags import Args
 from experiments.train_flags import define_flags
 
@@ -187,7 +187,7 @@ def _keep_trained_on(workdir: Path, place: Mapping[str, Any]) -> None:
 
 def _trained_on(args: Args, workdir: Path, source: ImageSource) -> TrainedOn:
   """Lists the images of this run, and those of the weights or the state that it started from."""
-  seen = train_parts.trained_on(args, source)
+  seen = train_subject.parts(args).trained_on(args, source)
   if (workdir / _CARRIED).exists():
     seen |= TrainedOn.from_card(json.loads((workdir / _CARRIED).read_text()))
   return seen

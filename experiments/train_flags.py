@@ -140,6 +140,12 @@ def define_flags(flags: Flags) -> None:
   flags.number(
     "texture_weight", 1.0, "Of a look's textures, against 1 for --distortion; 0: none.", 0
   )
+  flags.number(
+    "repeat_weight", 0.5, "Of what a look repeats from block to block, against 1 for that.", 0
+  )
+  flags.path(
+    "start_look", None, "Weights, by path or name, whose look to go on from; none: no difference."
+  )
   flags.number("adversarial_weight", 0.1, "Of a look's discriminator; 0: none.", 0)
   flags.integers(
     "discriminator_channels", [64, 128, 128], "Its features at 1/4, 1/8, 1/16.", 1, form="A,B,C"

@@ -24,8 +24,8 @@ from cae_jax.training.losses import LossFn
 from cae_jax.training.optimizers import make_optimizer
 from cae_jax.training.state import Optimizer, TrainState
 from cae_jax.training.texture import Texture, feature_texture, filter_wasserstein
-from cae_jax.weights import save_weights
-from cae_jax.weights.look import Look, look_file, save_look
+from cae_jax.weights import save_weights, shipped
+from cae_jax.weights.look import Look, load_look, look_file, save_look
 from experiments import train_parts
 from experiments.program_flags import Args
 
@@ -55,9 +55,36 @@ def network(args: Args) -> tuple[Model, Any]:
 
 
 def initial_params(args: Args, model: Model, params: Any, blocks: RandomBlocks) -> Any:
-  """Returns what to start from, as `network` has made it."""
-  del args, model, blocks
-  return params
+  """Returns what to start from: no difference, or that of --start_look, as `network` has made it.
+
+  Raises:
+    UsageError: that is a look of another network.
+    WeightsError: there is none.
+  """
+  del model, blocks
+  if args.start_look is None:
+    return params
+  start = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), start_look(args).difference)
+  shapes = [jax.tree.map(jnp.shape, tree) for tree in (start, params[LOOK])]
+  if shapes[0] != shapes[1]:
+    raise UsageError(
+      f"--start_look={args.start_look}: a look of another network than --start_weights="
+      f"{args.start_weights}; expected one of the same channels and blocks"
+    )
+  return {**params, LOOK: start}
+
+
+def start_look(args: Args) -> Look:
+  """Loads --start_look, which may be of other weights; raises WeightsError if there is none."""
+  return load_look(look_file(shipped.find(args.start_look)))
+
+
+def trained_on(args: Args, source: ImageSource) -> TrainedOn:
+  """Lists the images of this run, of --start_weights, and of --start_look."""
+  seen = train_parts.trained_on(args, source)
+  if args.start_look is not None:
+    seen |= TrainedOn.from_card(start_look(args).card)
+  return seen
 
 
 def optimizer(args: Args) -> Optimizer:
@@ -121,6 +148,7 @@ def _config(args: Args) -> LookConfig:
     fade,
     _texture(args.texture, args.inception),
     _distortion(args.distortion, args.eye_share),
+    args.repeat_weight,
   )
 
 

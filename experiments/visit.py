@@ -50,7 +50,7 @@ from cae_jax.training.resident import (
 )
 from cae_jax.training.span import Minutes
 from cae_jax.training.state import TrainState, create_state
-from experiments import cli, train_flags, train_parts, train_subject
+from experiments import cli, train_flags, train_subject
 from experiments.program_flags import Args
 from experiments.visit_flags import define_flags
 
@@ -115,7 +115,7 @@ class _Visit:
     """The initial state, on the host: there, small programs are compiled in no time."""
     args = self.args
     with self._phase("parameters"), _on_host():
-      self.trained_on = train_parts.trained_on(args, self.source)
+      self.trained_on = self.parts.trained_on(args, self.source)
       _, params = self.parts.network(args)
       params = self.parts.initial_params(args, self.model, params, self._random_blocks)
       if args.carry_from:

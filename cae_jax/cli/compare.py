@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
   """Runs `cae compare`; returns its exit status."""
   source = arguments.photograph
   target = arguments.output or Path(f"{source.stem}_compared.html")
+  if target.suffix.lower() not in (".html", ".htm"):
+    raise UsageError(f"{shown(target)} is no name of a page; expected --output=PAGE.html")
   exists = UsageError(f"{shown(target)} exists; --force overwrites it")
   if target.is_file() and not arguments.force:
     raise exists

@@ -30,7 +30,8 @@ def add_files(parser: argparse.ArgumentParser, out: str) -> None:
     nargs="+",
     metavar="FILE",
     type=place,
-    help=f"IN {out}, of which - is standard input or output; or many IN and --output_dir",
+    help=f"IN {out}, of which - is standard input or output; IN alone names OUT, too; or many IN "
+    "and --output_dir",
   )
   parser.add_argument(
     "--output_dir", metavar="DIR", type=path, help="write there, by IN's names; IN may be folders"

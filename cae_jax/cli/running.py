@@ -21,13 +21,16 @@ def plan(
   takes: Callable[[str], bool],
   check: Callable[[Path], None],
 ) -> list[Job]:
-  """Plans which files to make: of suffix those in --output_dir, else one that passes a check."""
+  """Plans which files to make: many in --output_dir, else one that passes a check."""
   files, folder = arguments.files, arguments.output_dir
   if folder is not None:
-    return batch.into_folder(files, folder, suffix, takes, recursive=arguments.recursive)
+    jobs, others = batch.into_folder(files, folder, suffix, takes, recursive=arguments.recursive)
+    if others:
+      print(f"{others} file{'s' * (others > 1)} of other kinds passed over", file=sys.stderr)
+    return jobs
   if arguments.recursive:
     raise UsageError("--recursive is for folders; give --output_dir")
-  job = batch.one(files)
+  job = batch.one(files, suffix)
   if isinstance(job.target, Path):
     check(job.target)
   elif arguments.json:

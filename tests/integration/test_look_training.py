@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from cae_jax import codec
+from cae_jax.data.folder import FolderSource
+from cae_jax.data.trained_on import TrainedOn
+from cae_jax.errors import UsageError
 from cae_jax.images.files import read_rgb, write_image
 from cae_jax.metrics_file import read_metrics
 from cae_jax.models.context import ContextModel
@@ -131,6 +134,21 @@ def test_without_a_discriminator_there_is_one_player(training, tmp_path):
   model, params = train_look.network(args)
   losses, _ = train_look.objectives(args, model)
   assert params.keys() == train_look.optimizer(args).keys() == losses.keys() == {LOOK}
+
+
+def test_a_look_goes_on_from_another(training, finished, tmp_path):
+  own = f"--start_look={finished / 'weights.safetensors'}"
+  args = parse(train.define_flags, training.flags(tmp_path, *OWN, own))
+  model, params = train_look.network(args)
+  before = load_look(finished / "weights.look.safetensors")
+  started = train_look.initial_params(args, model, params, lambda *_: [])
+  jax.tree.map(np.testing.assert_array_equal, started[LOOK], before.difference)
+  assert started[DISCRIMINATOR] is params[DISCRIMINATOR]
+  seen = train_look.trained_on(args, FolderSource(training.source_dir, "test"))
+  assert seen.digests >= TrainedOn.from_card(before.card).digests > frozenset()
+  wider = {LOOK: jax.tree.map(lambda a: a[..., :1], params[LOOK])}
+  with pytest.raises(UsageError, match="a look of another network than --start_weights="):
+    train_look.initial_params(args, model, wider, lambda *_: [])
 
 
 def test_a_look_is_that_of_some_weights(training, tmp_path, capsys):

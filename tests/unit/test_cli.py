@@ -172,10 +172,37 @@ def test_two_names_are_in_and_out_unless_there_is_a_folder(tmp_path, capsys):
   assert "b.cae is no name of an image file; expected IN.cae OUT.png" in one_error(capsys)
 
 
-@pytest.mark.parametrize("names", [["a.png"], ["a.png", "b.png", "c.cae"]])
-def test_other_numbers_of_names_need_a_folder(names, capsys):
+@pytest.mark.parametrize(
+  ("names", "got"),
+  [(["-"], "standard input"), (["."], r"\."), (["a.png", "b.png", "c.cae"], "3 names")],
+)
+def test_other_numbers_of_names_need_a_folder(names, got, capsys):
   assert run("compress", *names) == 2
-  assert re.search(r"expected IN and OUT, got \d names?; for many files give", one_error(capsys))
+  assert re.search(
+    f"expected IN and OUT, got {got}; for folders and many files give", one_error(capsys)
+  )
+
+
+def test_one_name_is_that_of_both_files(tmp_path, capsys):
+  write_image(tmp_path / "a.png", photo(30, 40))
+  before = (tmp_path / "a.png").read_bytes()
+  assert run("compress", tmp_path / "a.png", "--quality=20") == 0
+  assert read_image(tmp_path / "a.png").pixels.shape == (30, 40, 3)
+  assert run("decompress", tmp_path / "a.cae") == 2
+  assert "a.png exists; --force overwrites it" in one_error(capsys)
+  assert (tmp_path / "a.png").read_bytes() == before
+  (tmp_path / "a.png").unlink()
+  assert run("decompress", tmp_path / "a.cae") == 0
+  assert read_image(tmp_path / "a.png").pixels.shape == (30, 40, 3)
+
+
+def test_files_of_other_kinds_are_counted(tmp_path, capsys):
+  (tmp_path / "in").mkdir()
+  write_image(tmp_path / "in" / "a.png", photo(30, 40))
+  for name in ("notes.txt", "list.csv", ".hidden"):
+    (tmp_path / "in" / name).touch()
+  assert run("compress", tmp_path / "in", f"--output_dir={tmp_path / 'out'}") == 0
+  assert capsys.readouterr().err.splitlines()[0] == "2 files of other kinds passed over"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
@@ -421,7 +448,7 @@ def test_info(picture, tmp_path, capsys):
   said = capsys.readouterr()
   assert f"{cae}: 120 x 90 RGB" in said.out
   assert "weights tiny (" in said.out
-  assert "rate level 1024" in said.out
+  assert "quality 25.0" in said.out
   assert "metadata: none" in said.out
   assert "b.cae: not a CAE file" in said.err
 
@@ -575,6 +602,7 @@ _CONTENT = {
   "height": 90,
   "kind": "rgb",
   "rate_level": 1024,
+  "quality": 25.0,
   "tune": "psnr",
   "largest_error": None,
   "model_id": "tiny",

@@ -75,6 +75,8 @@ def test_errors(picture, monkeypatch, capsys):
   (picture.parent / "tree_compared.html").write_text("mine")
   assert run("compare", picture) == 2
   assert "tree_compared.html exists; --force overwrites it" in one_error(capsys)
+  assert run("compare", picture, "--output=b.png") == 2
+  assert "b.png is no name of a page; expected --output=PAGE.html" in one_error(capsys)
   out = "--output=b.html"
   assert run("compare", picture, out, "--codecs=gif") == 2
   assert "unknown codec 'gif'" in one_error(capsys)

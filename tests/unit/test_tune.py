@@ -69,7 +69,7 @@ def test_the_command(tmp_path, capsys):
   write_image(picture, IMAGE)
   assert run("compress", picture, cae, "--tune=eye", "--quality=25") == 0
   assert run("info", cae) == 0
-  assert ", rate level 1024, tuned for eye\n" in capsys.readouterr().out
+  assert ", quality 25.0, tuned for eye\n" in capsys.readouterr().out
   assert run("decompress", cae, tmp_path / "b.png") == 0
   (shipped.FOLDER / f"{shipped.EYE}.safetensors").unlink()
   api._codec.cache_clear()

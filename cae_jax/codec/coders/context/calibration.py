@@ -8,7 +8,7 @@ import numpy as np
 from cae_jax.codec.coders.arrays import networks_to_arrays
 from cae_jax.codec.coders.calibrating import largest_activations, pmf_tables
 from cae_jax.codec.coders.context.coder import Coder
-from cae_jax.codec.coders.context.passes import RATE_LEVELS
+from cae_jax.codec.info import RATE_LEVELS
 from cae_jax.models import settings
 from cae_jax.models.context import ContextModel
 from cae_jax.models.context.exact import quantize_networks

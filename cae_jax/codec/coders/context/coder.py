@@ -12,8 +12,9 @@ from cae_jax import backend
 from cae_jax.codec.coders.arrays import channel_indexes
 from cae_jax.codec.coders.base import Coded
 from cae_jax.codec.coders.context.encoding import Encoder
-from cae_jax.codec.coders.context.passes import RATE_LEVELS, Here, Passes
+from cae_jax.codec.coders.context.passes import Here, Passes
 from cae_jax.codec.coders.context.sides import hyper_side, padded_side
+from cae_jax.codec.info import RATE_LEVELS
 from cae_jax.coding import rans, sign_hiding
 from cae_jax.images.color import to_uint8
 from cae_jax.images.tiling import pad_to

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cae_jax.codec.coders.arrays import networks_from_arrays
+from cae_jax.codec.info import RATE_LEVELS
 from cae_jax.coding.tables import CodingTables
 from cae_jax.models.arrays import Map, depth_to_space
 from cae_jax.models.context.exact import LevelInputs, seeing_all, seeing_coded
@@ -19,8 +20,6 @@ from cae_jax.models.exact.cells import cells_mask
 from cae_jax.models.exact.conditional import FRACTION_BITS, means_and_indexes
 from cae_jax.models.exact.products import check_products
 from cae_jax.weights import Weights
-
-RATE_LEVELS = 4096  # evenly from one end of the trade-off to the other
 
 # Symbols of the narrowest scales are zero, but for about one in 300,000: these are not coded.
 _SILENT_TABLES = 2
