@@ -3,7 +3,10 @@
 python -m experiments.compare_runs --runs=runs/adam,runs/soap --output=compared.png
 """
 
+import collections
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from cae_jax.evaluation.figures import drawing, runs
 from experiments import cli
@@ -18,8 +21,14 @@ def define_flags(flags: Flags) -> None:
 
 def main(args: Args) -> None:
   """Runs the program."""
-  figure = runs.compare({path.name: path / "metrics.jsonl" for path in args.runs})
+  figure = runs.compare({name: path / "metrics.jsonl" for name, path in _named(args.runs).items()})
   drawing.save(figure, args.output)
+
+
+def _named(folders: Sequence[Path]) -> dict[str, Path]:
+  """The folders by their names, or by their paths where several have one name."""
+  counts = collections.Counter(folder.name for folder in folders)
+  return {f.name if f.name and counts[f.name] == 1 else str(f): f for f in folders}
 
 
 if __name__ == "__main__":

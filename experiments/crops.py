@@ -3,17 +3,17 @@
     python -m experiments.crops --weights=eye3 --crops=kodim20:180:330:240 --output=DIR
 
 Writes crops.png: a row for each crop and rate; columns for the original, for our codec with each
-of --looks, and for each of --codecs at the size of our file.
+of --looks, and for each of --codecs at the size of our file. Weights of one rate make one row of
+each crop, at the rate of their file.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from cae_jax import codec as codecs
-from cae_jax.codec import Codec
+from cae_jax.codec import Codec, Encoded
 from cae_jax.data.sources import ImageSource, image_names
 from cae_jax.errors import UsageError
 from cae_jax.evaluation import figures, pictures
@@ -50,18 +50,20 @@ def define_flags(flags: Flags) -> None:
 
 def main(args: Args) -> None:
   """Runs the program."""
-  codec = codecs.load(evaluation_flags.weights(args))
+  codec = own_codec.load(evaluation_flags.weights(args))
+  rates = _rates(args, codec)
   others = [] if args.codecs == "none" else baselines.baselines(args.codecs, args.bpg_dir)
   originals: dict[str, np.ndarray] = {}
   shown: dict[str, dict[str, tuple[np.ndarray | None, str]]] = {}
   crops = _crops(args.crops)
   names = [crop.name for crop in crops]
   for crop, image in _images(evaluation_flags.images(args), crops):
-    for rate in args.rates:
-      row = f"{crop.name}, {rate:g} bpp"
+    for rate in rates:
+      encoded = codec.encode(image, bpp=rate)
+      row = f"{crop.name}, {f'{encoded.rate_bpp:.3g}' if rate is None else f'{rate:g}'} bpp"
       row += f", at {crop.top}, {crop.left}" if names.count(crop.name) > 1 else ""
       originals[row] = crop.of(image)
-      for method, picture in _pictures(codec, others, crop.name, image, rate, args.looks):
+      for method, picture in _pictures(codec, others, crop.name, image, encoded, args.looks):
         x_hat = None if picture.x_hat is None else crop.of(picture.x_hat)
         shown.setdefault(method, {})[row] = x_hat, picture.words
         print(f"{row}: {method}: {picture.words}")
@@ -69,8 +71,18 @@ def main(args: Args) -> None:
   print(f"to look at: {args.output / 'crops.png'}")
 
 
-def _pictures(codec: Codec, others, name, image, rate, looks) -> Iterator[tuple]:
-  encoded = codec.encode(image, bpp=rate)
+def _rates(args: Args, codec: Codec) -> Sequence[float | None]:
+  """The rates to encode at; None is the only one that the weights have."""
+  if codec.coder.rate_levels:
+    if not args.rates:
+      raise UsageError("--rates: expected one or more, such as 0.15,0.3, got none")
+    return args.rates
+  if args["rates"].present:
+    raise UsageError(f"the weights {codec.weights.name!r} have one rate only; leave --rates out")
+  return [None]
+
+
+def _pictures(codec: Codec, others, name, image, encoded: Encoded, looks) -> Iterator[tuple]:
   for look in looks:
     ours = own_codec.coded(codec, look=look)
     setting = encoded.how or ours.settings[0]

@@ -26,8 +26,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from cae_jax import codec as codecs
-from cae_jax.atomic import replace_atomically
+from cae_jax.atomic import write_text
 from cae_jax.codec import Codec
 from cae_jax.codec.targets import MAX_EFFORT
 from cae_jax.data.sources import ImageSource, image_names, pairs
@@ -81,7 +80,7 @@ def main(args: Args) -> None:
 
 def _evaluate(args: Args) -> None:
   weights = evaluation_flags.weights(args)
-  codec = codecs.load(weights)
+  codec = own_codec.load(weights)
   own_codec.file_codecs(codec, args.efforts, args.looks)  # fails now if it has no such ones
   features = args.output / "features"
   for metric in perceptual.by_names(args.metrics, features):
@@ -122,6 +121,7 @@ def _check_images(log: Path, done: list[Record], source: ImageSource) -> None:
 def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) -> None:
   images, output = pairs(source), args.output
   records.write_records(output / "records.jsonl", rows)
+  left_out = tables.left_out(rows)
   rows = records.of_last_versions(rows)
   literature = published.load_for(args.dataset, image_names(source))
   compared = bd_rates.compare(rows, literature)
@@ -129,9 +129,8 @@ def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) ->
   records.write_summary(output / "summary.json", rows, {"bd_rates": bd_rates_json})
   at_rates = [x for metric in curves.METRICS for x in bd_rates.at_own_rates(rows, metric)]
   section = rd_tables.section(compared, at_rates)
-  table = "\n".join([table_1.paper_table(rows), tables.table(rows), section])
-  with replace_atomically(output / "table.md") as temporary:
-    temporary.write_text(table + "\n", encoding="utf-8")
+  said = [tables.table(rows), section, *([left_out] if left_out else [])]
+  write_text(output / "table.md", "\n".join([table_1.paper_table(rows), *said]) + "\n")
   folder = output / "figures"
   drawn = {
     "reconstructions": run_report.reconstructions(codec, images, rows),
@@ -141,7 +140,7 @@ def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) ->
   }
   for name, figure in drawn.items():
     figures.save(figure, folder / f"{name}.png")
-  print("\n".join([tables.table(rows), section]))
+  print("\n".join(said))
 
 
 def _methods(codec: Codec, images, rows: list[Record], bpg_dir: Path | None) -> Figure:

@@ -7,17 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from cae_jax import api
-from cae_jax import codec as codecs
-from cae_jax.atomic import replace_atomically
+from cae_jax.atomic import write_text
+from cae_jax.codec import LosslessCodec
 from cae_jax.data.sources import pairs
-from cae_jax.data.trained_on import TrainedOn
 from cae_jax.data.views import pixel_digest
 from cae_jax.errors import UsageError
 from cae_jax.evaluation import figures, records
 from cae_jax.evaluation.codecs import lossless_codecs, own_codec
-from cae_jax.evaluation.codecs.base import FileCodec
 from cae_jax.evaluation.lossless import measuring, standings, tables
-from cae_jax.evaluation.lossless.image_sets import ExactImages
+from cae_jax.evaluation.lossless.image_sets import ExactImages, Some
 from cae_jax.evaluation.names import LOSSLESS_LABELS
 from cae_jax.evaluation.records import Record
 from cae_jax.images.pixels import to_rgb
@@ -50,8 +48,11 @@ def main(args: Args) -> None:
   """Runs the evaluation."""
   _check(args)
   others = lossless_codecs.lossless_codecs(args.codecs, args.near_lossless)
-  image_sets = _image_sets(args)
-  own = [_own(args, image_sets)] if args.ours else []
+  image_sets, own = _image_sets(args), []
+  if args.ours:
+    codec = own_codec.load_lossless(_weights(args))
+    image_sets = _unseen(codec, image_sets)
+    own = [own_codec.lossless(codec, args.near_lossless)]
   log = args.output / "records.jsonl"
   args.output.mkdir(parents=True, exist_ok=True)
   done = _joined(records.resume_records(log), args.records)
@@ -66,25 +67,38 @@ def main(args: Args) -> None:
 
 
 def _check(args: Args) -> None:
-  if args.jobs != 1 or args.efforts:
-    raise UsageError("--lossless: one process and one effort; leave --jobs and --efforts out")
+  unused = ("jobs", "efforts", "looks", "metrics")
+  given = [f"--{name}" for name in unused if args[name].value != args[name].default]
+  if given:
+    raise UsageError(
+      "--lossless: expected one process, one effort, no look and no further metrics; leave "
+      f"{' and '.join(given)} out"
+    )
   if args.reference not in LOSSLESS_LABELS:
     raise UsageError(
       f"--reference: expected one of {', '.join(LOSSLESS_LABELS)}, got {args.reference!r}"
     )
 
 
-def _own(args: Args, image_sets: measuring.ImageSets) -> FileCodec:
+def _weights(args: Args) -> Path:
   named = args.workdir is not None or args.weights is not None
-  codec = codecs.load(evaluation_flags.weights(args) if named else _SHIPPED)
-  if isinstance(codec, codecs.Codec):
-    raise UsageError(f"--lossless: the weights {codec.weights.name!r} are of a lossy model")
-  trained_on = TrainedOn.from_card(codec.weights.card)
+  return evaluation_flags.weights(args) if named else _SHIPPED
+
+
+def _unseen(codec: LosslessCodec, image_sets: measuring.ImageSets) -> measuring.ImageSets:
+  """The images of all sets that the weights have not been trained on."""
+  trained_on = evaluation_flags.trained_on(codec)
+  result: dict[str, Some] = {}
   for dataset, images in image_sets.items():
-    for name, x in images:
-      if x.dtype == np.uint8 and trained_on.has(name, pixel_digest(to_rgb(x))):
-        raise UsageError(f"the weights were trained on {name} of {dataset}; take it out of the set")
-  return own_codec.lossless(codec, args.near_lossless)
+    unseen = evaluation_flags.unseen(trained_on, map(_known, images), f" of {dataset}")
+    result[dataset] = Some(images, unseen)
+  return result
+
+
+def _known(image: tuple[str, np.ndarray]) -> tuple[str, bytes]:
+  """Name and digest of an image, as a card lists them: those that were trained on had 8 bits."""
+  name, x = image
+  return name, pixel_digest(to_rgb(x)) if x.dtype == np.uint8 else b""
 
 
 def _image_sets(args: Args) -> measuring.ImageSets:
@@ -126,8 +140,7 @@ def _write(output: Path, rows: Sequence[Record], reference: str) -> None:
   extra = {"reference": reference, "datasets": standings.to_json(results)}
   records.write_summary(output / "summary.json", [], extra)
   text = tables.text(rows, reference)
-  with replace_atomically(output / "table.md") as temporary:
-    temporary.write_text(text, encoding="utf-8")
+  write_text(output / "table.md", text)
   drawn = {
     "bits_per_sub_pixel": figures.bits_per_sub_pixel(results),
     "image_by_image": figures.image_by_image(rows, reference),

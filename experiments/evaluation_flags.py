@@ -1,8 +1,9 @@
 """The flags that say which weights to measure, and on which images."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from cae_jax.codec import Codec
+from cae_jax.codec import Codec, LosslessCodec
 from cae_jax.data.sources import (
   ImageSource,
   SplitError,
@@ -71,20 +72,37 @@ def images(args: Args) -> ImageSource:
 def unseen_images(args: Args, codec: Codec) -> ImageSource:
   """Opens the images that the weights have not been trained on."""
   source = images(args)
-  trained_on = TrainedOn.from_card(codec.weights.card)
-  if codec.look is not None:
-    trained_on |= TrainedOn.from_card(codec.look.card)
-  by_names = " (by their names: the card of these weights has no more)" if trained_on.names else ""
-  if trained_on.unlisted:
+  known = zip(image_names(source), image_digests(source), strict=True)
+  return chosen(source, unseen(trained_on(codec), known))
+
+
+def trained_on(codec: Codec | LosslessCodec) -> TrainedOn:
+  """Reads what the weights, and their look, were trained on; says if they do not list it all."""
+  result = TrainedOn.from_card(codec.weights.card)
+  if isinstance(codec, Codec) and codec.look is not None:
+    result |= TrainedOn.from_card(codec.look.card)
+  if result.unlisted:
     print(
-      f"the weights were trained on {trained_on.unlisted} images that their card does not list; "
+      f"the weights were trained on {result.unlisted} images that their card does not list; "
       "whether some of them are among these cannot be told"
     )
-  known = zip(image_names(source), image_digests(source), strict=True)
-  unseen = [index for index, image in enumerate(known) if not trained_on.has(*image)]
-  left_out = len(source) - len(unseen)
-  if left_out:
-    print(f"{left_out} of {len(source)} images left out: trained on{by_names}")
-  if not unseen:
-    raise UsageError(f"the weights were trained on all {len(source)} images{by_names}")
-  return chosen(source, unseen)
+  return result
+
+
+def unseen(seen: TrainedOn, known: Iterable[tuple[str, bytes]], of: str = "") -> list[int]:
+  """Lists the indexes of images that weights were not trained on; says how many are left out.
+
+  Args:
+    seen: of `trained_on`.
+    known: name and `pixel_digest` of each image.
+    of: more words on the images, for what is said.
+  Raises:
+    UsageError: no image is left.
+  """
+  are_seen = [seen.has(*image) for image in known]
+  by_names = " (by their names: the card of these weights has no more)" if seen.names else ""
+  if any(are_seen):
+    print(f"{sum(are_seen)} of {len(are_seen)} images{of} left out: trained on{by_names}")
+  if all(are_seen):
+    raise UsageError(f"the weights were trained on all {len(are_seen)} images{of}{by_names}")
+  return [index for index, is_seen in enumerate(are_seen) if not is_seen]

@@ -14,21 +14,24 @@ pair before they see the names, and save what they chose.
 --timing shows what experiments.timing measured.
 """
 
+import collections
+import dataclasses
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cae_jax import codec as codecs
-from cae_jax.codec import Codec
 from cae_jax.data.sources import chosen, image_names, pairs
 from cae_jax.errors import UsageError
-from cae_jax.evaluation import pictures, report, timing
+from cae_jax.evaluation import pictures, report, tables, timing
 from cae_jax.evaluation.codecs import baselines, own_codec
+from cae_jax.evaluation.codecs.base import FileCodec
 from cae_jax.evaluation.rd import published
 from cae_jax.evaluation.records import Record, of_last_versions, read_records
 from cae_jax.evaluation.report import gallery as report_gallery
+from cae_jax.paths import shown as path_words
 from cae_jax.paths import user_path
 from experiments import cli, evaluation_flags
 from experiments.program_flags import Args, Flags
@@ -62,11 +65,14 @@ def define_flags(flags: Flags) -> None:
 def main(args: Args) -> None:
   """Runs the program."""
   report.plotly_js()  # before the pictures, which take a while
-  rows = of_last_versions(read_records(args.records))
+  measured = read_records(args.records)
+  rows, left_out = of_last_versions(measured), tables.left_out(measured)
   times = timing.read(args.timing) if args.timing else None
-  report.write(args.output, rows, _dataset(args, rows), _gallery(args, rows), times)
+  gallery = _gallery(args, rows)
+  args.output.parent.mkdir(parents=True, exist_ok=True)
+  report.write(args.output, rows, _dataset(args, rows), gallery, times)
   size = args.output.stat().st_size / 1e6
-  print(f"{args.output}: {size:.1f} MB")
+  print(*filter(None, [left_out, f"{args.output}: {size:.1f} MB"]), sep="\n")
 
 
 def _dataset(args: Args, rows: list[Record]) -> str:
@@ -87,21 +93,37 @@ def _gallery(args: Args, rows: list[Record]) -> list[dict[str, Any]]:
       f"{args.records} has no image of {args.dataset}; name the data set it was measured on"
     )
   shown = list(pairs(chosen(source, known[: args.gallery])))
-  ours = [codecs.load(evaluation_flags.weights(args))] if has_weights else []
-  further = [codecs.load(user_path(name)) for name in args.gallery_weights.split(",") if name]
+  further = [user_path(name) for name in args.gallery_weights.split(",") if name]
+  own = _own([evaluation_flags.weights(args), *further] if has_weights else further)
   others = baselines.baselines(args.gallery_codecs, args.bpg_dir)
-  if ours and args.gallery_bpp is None:
-    found = _at_own_size(ours[0], [*map(own_codec.coded, further), *others], shown, rows)
+  if has_weights and args.gallery_bpp is None:
+    (ours, setting), *_ = own
+    found = _at_own_size(ours, setting, [*[codec for codec, _ in own[1:]], *others], shown, rows)
   else:
-    every = [*map(own_codec.coded, ours + further), *others]
+    every = [*[codec for codec, _ in own], *others]
     found = _at_rate(args.gallery_bpp or _BPP, every, shown, rows)
   return [report_gallery.image(name, x, found[name], args.crop) for name, x in shown]
 
 
+def _own(weights: Sequence[Path]) -> list[tuple[FileCodec, str]]:
+  """Our codecs and the settings to show them at; those of one name have their files in it."""
+  loaded = [own_codec.load(path) for path in weights]
+  coded = [own_codec.coded(codec) for codec in loaded]
+  if len({(codec.name, codec.version) for codec in coded}) < len(coded):
+    raise UsageError("--gallery_weights: expected other weights than those of --weights, each once")
+  counts = collections.Counter(codec.name for codec in coded)
+  named = [
+    dataclasses.replace(codec, name=f"{codec.name} ({path_words(path)})")
+    if counts[codec.name] > 1
+    else codec
+    for path, codec in zip(weights, coded)
+  ]
+  return list(zip(named, map(own_codec.shown_setting, loaded)))
+
+
 def _at_own_size(
-  codec: Codec, others, shown: Images, rows: list[Record]
+  ours: FileCodec, setting: str, others, shown: Images, rows: list[Record]
 ) -> dict[str, list[pictures.Picture]]:
-  ours, setting = own_codec.coded(codec), own_codec.shown_setting(codec)
   return {
     name: pictures.at_own_size(ours, setting, others, name, x, rows, search=True)
     for name, x in shown

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import tqdm
 
-from cae_jax import codec as codecs
 from cae_jax import processes
+from cae_jax.codec import Codec
 from cae_jax.evaluation import evaluate, perceptual
 from cae_jax.evaluation.codecs import baselines, own_codec
 from cae_jax.evaluation.codecs.base import Folder, ImageCodec, Missing
-from cae_jax.evaluation.records import Record
+from cae_jax.evaluation.records import Record, last_measured
 
 # May be gone through more than once, and is not held in memory.
 Images = Sequence[tuple[str, np.ndarray]]
@@ -64,11 +64,10 @@ def run(
       its image is done.
     jobs: processes. With more than one, records have no times: the processes disturb each other.
   Returns:
-    `done` and the new records.
+    `done` and the new records, each measurement once.
   Raises:
     UsageError: see `evaluate.run`.
   """
-  done = [record for record in done if evaluate.has(record, further_metrics(comparison))]
   if jobs == 1:
     return _measure(comparison, images, done, on_record, progress=True)
   rows = list(done)
@@ -86,7 +85,7 @@ def run(
     for records in tqdm.tqdm(results, total=len(images), desc="evaluate", unit="image"):
       for record in records:
         keep(record)
-  return rows
+  return last_measured(rows)
 
 
 def _measure_one(task: tuple[Comparison, str, np.ndarray, list[Record]]) -> list[Record]:
@@ -117,9 +116,9 @@ def _measure(comparison: Comparison, images: Images, done, on_record: OnRecord, 
 
 
 @functools.cache
-def own(comparison: Comparison) -> codecs.Codec:
-  """Returns our codec, loaded once in a process."""
-  return codecs.load(comparison.weights)
+def own(comparison: Comparison) -> Codec:
+  """Returns our codec, loaded once in a process; see `own_codec.load`."""
+  return own_codec.load(comparison.weights)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from cae_jax.errors import UsageError
 from cae_jax.evaluation import measuring, samples
 from cae_jax.evaluation.codecs.base import ImageCodec, Missing
 from cae_jax.evaluation.perceptual import PerceptualMetric
-from cae_jax.evaluation.records import Record, Setting, measurement_of
+from cae_jax.evaluation.records import Record, Setting, measurement_of, with_earlier
 
 Settings = Mapping[str, Sequence[Setting]]
 
@@ -20,7 +20,6 @@ def run(
   images: Iterable[tuple[str, np.ndarray]],
   settings: Settings | None = None,
   match_codec: ImageCodec | None = None,
-  match_settings: Sequence[Setting] | None = None,
   on_record: Callable[[Record], None] = lambda record: None,
   done: Sequence[Record] = (),
   progress: bool = True,
@@ -38,29 +37,29 @@ def run(
     settings: fixed settings by codec name; a codec not named runs its own `settings`, an empty
       sequence none.
     match_codec: our own codec; None measures fixed settings alone.
-    match_settings: its settings to match; None takes all it is measured at.
     on_record: called with each new record as soon as it is there, to store it.
     done: records of an earlier run (`records.resume_records`), not measured again: same codec,
       setting, image and version, and for a matched row the same size to meet.
     progress: shows a progress bar over the images.
     dataset: of the new records, and of `done`.
-    more: further metrics to measure; records of `done` that lack one are measured again.
+    more: further metrics to measure. What lacks one in `done` is measured again, and the new record
+      stands for the old one.
   Returns:
-    `done` and the new records.
+    `done` and the new records, each measurement once.
   Raises:
     UsageError: a record of `done` is of an image of the same name with other samples.
   """
   settings = dict(settings or {})
-  result = [record for record in done if has(record, more)]
-  digests = {record.image: record.digest for record in result if record.digest}
-  seen = {measurement_of(record) for record in result}
+  result = {measurement_of(record): record for record in done}
+  digests = {record.image: record.digest for record in done if record.digest}
+  seen = {key for key, record in result.items() if _has(record, more)}
 
-  def keep(record: Record) -> Record:
-    record = dataclasses.replace(record, dataset=dataset)
-    result.append(record)
-    seen.add(measurement_of(record))
-    on_record(record)
-    return record
+  def keep(record: Record) -> None:
+    key = measurement_of(record)
+    earlier = result.pop(key, None)  # what was measured last stands last
+    result[key] = with_earlier(dataclasses.replace(record, dataset=dataset), earlier)
+    seen.add(key)
+    on_record(result[key])
 
   for codec in codecs:
     if isinstance(codec, Missing):
@@ -71,15 +70,15 @@ def run(
     targets = []
     if match_codec is not None:
       _fixed(match_codec, settings, name, x_uint8, seen, keep, more)
-      targets = _targets(result, match_codec, match_settings, name)
+      targets = _targets(result.values(), match_codec, name)
     for codec in present:
       _fixed(codec, settings, name, x_uint8, seen, keep, more)
       for target in targets:
         _matched(codec, target, name, x_uint8, seen, keep, more)
-  return result
+  return list(result.values())
 
 
-def has(record: Record, more: Sequence[PerceptualMetric]) -> bool:
+def _has(record: Record, more: Sequence[PerceptualMetric]) -> bool:
   """Says whether a record has all of some further metrics."""
   return all(getattr(record, field) is not None for metric in more for field in metric.fields)
 
@@ -104,12 +103,11 @@ def _matched(codec, target: Record, name, x_uint8, seen, keep, more) -> None:
     keep(measuring.match_image(codec, name, x_uint8, target, more))
 
 
-def _targets(records, codec: ImageCodec, settings, name: str) -> list[Record]:
+def _targets(records, codec: ImageCodec, name: str) -> list[Record]:
   return [
     record
     for record in records
     if (record.codec, record.version, record.image) == (codec.name, codec.version, name)
     and record.matched_to is None
     and record.ok
-    and (settings is None or record.setting in settings)
   ]

@@ -1,6 +1,7 @@
 """Names and order of the codecs in tables and figures."""
 
 import pathlib
+import re
 from collections.abc import Iterable, Mapping
 
 from cae_jax.evaluation.records import Record
@@ -37,6 +38,7 @@ _BASELINES = {**LABELS, **LOSSLESS_LABELS}
 
 # Between the name of weights and the effort or the look that they were used with.
 EFFORT, LOOK = "-effort", "-look"
+_VARIED = re.compile(rf"({EFFORT}\d+|{LOOK}[\d.]+)$")
 
 
 def label(codec: str) -> str:
@@ -47,6 +49,11 @@ def label(codec: str) -> str:
 def is_baseline(codec: str) -> bool:
   """Says whether the codec is one of the classical ones, not ours."""
   return codec in _BASELINES
+
+
+def is_plain(codec: str) -> bool:
+  """Says whether the name is one of weights alone, without effort or look."""
+  return not _VARIED.search(codec)
 
 
 def in_order(codecs: Iterable[str]) -> list[str]:

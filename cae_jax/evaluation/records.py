@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from cae_jax.atomic import replace_atomically
+from cae_jax.atomic import write_text
 from cae_jax.errors import UsageError
 from cae_jax.images import metrics
 
@@ -151,8 +151,7 @@ def write_records(path: str | PathLike, records: Iterable[Record]) -> None:
   """Writes a records.jsonl, whole or not at all; the folder is made if need be."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  with replace_atomically(path) as temporary:
-    temporary.write_text("".join(to_json(r) + "\n" for r in records), encoding="utf-8")
+  write_text(path, "".join(to_json(r) + "\n" for r in records))
 
 
 def append_record(path: str | PathLike, record: Record) -> None:
@@ -192,18 +191,47 @@ def resume_records(path: str | PathLike) -> list[Record]:
     return []
   text = path.read_text(encoding="utf-8")
   whole = text[: text.rfind("\n") + 1]
-  with replace_atomically(path) as temporary:
-    temporary.write_text(whole, encoding="utf-8")
+  write_text(path, whole)
   found = [record for record in read_records(path) if record.mse is not None]
-  kept = list({(record.dataset, *measurement_of(record)): record for record in found}.values())
+  kept = last_measured(found)
   write_records(path, kept)
   return kept
 
 
+def last_measured(records: Iterable[Record]) -> list[Record]:
+  """Returns of what was measured twice the last record, where that one stands."""
+  found: dict[tuple, Record] = {}
+  for record in records:
+    key = record.dataset, *measurement_of(record)
+    found.pop(key, None)
+    found[key] = record
+  return list(found.values())
+
+
+def with_earlier(record: Record, earlier: Record | None) -> Record:
+  """Fills in what an earlier record of the very same file has beyond this one: other metrics."""
+  if earlier is None or _file_of(record) != _file_of(earlier):
+    return record
+  lacking = {name: value for name, value in vars(earlier).items() if getattr(record, name) is None}
+  return dataclasses.replace(record, **lacking)
+
+
 def of_last_versions(records: Sequence[Record]) -> list[Record]:
-  """Returns each codec's records of the last version that has any, and those without a version."""
-  last = {record.codec: record.version for record in records if record.version}
-  return [r for r in records if not r.version or r.version == last[r.codec]]
+  """Returns each codec's records of the last version that has any, and those without a version.
+
+  Of weights of one rate each, which share a name, the last version of every setting counts, so
+  that they make one curve.
+  """
+  settings: dict[tuple[str, str], set[Setting | None]] = {}
+  for record in records:
+    if record.version and record.matched_to is None:
+      settings.setdefault((record.codec, record.version), set()).add(record.setting)
+  # Settings of weights of one rate are words, those of baselines numbers.
+  one_word = lambda found: len(found) == 1 and all(isinstance(setting, str) for setting in found)
+  swept = {codec for (codec, _), found in settings.items() if not one_word(found)}
+  key = lambda r: (r.codec, None if r.codec in swept or r.matched_to is not None else r.setting)
+  last = {key(record): record.version for record in records if record.version}
+  return [r for r in records if not r.version or r.version == last[key(r)]]
 
 
 def summary(records: Sequence[Record]) -> dict[str, Any]:
@@ -240,9 +268,8 @@ def write_summary(
     records: any.
     extra: further entries beside the codecs', ready for JSON.
   """
-  with replace_atomically(path) as temporary:
-    text = json.dumps(summary(records) | dict(extra or {}), indent=2, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
+  fields = summary(records) | dict(extra or {})
+  write_text(path, json.dumps(fields, indent=2, allow_nan=False) + "\n")
 
 
 def measurement_of(record: Record) -> tuple:
@@ -258,6 +285,10 @@ def group_of(record: Record) -> tuple:
   if record.matched_to is None:
     return record.codec, record.setting, None, None
   return record.codec, None, record.matched_to, record.matched_setting
+
+
+def _file_of(record: Record) -> tuple:
+  return measurement_of(record), record.setting, record.digest, record.size_bytes, record.mse
 
 
 def _summarize(members: Sequence[Record]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from cae_jax.atomic import replace_atomically
+from cae_jax.atomic import write_text
 from cae_jax.codec import Codec, LosslessCodec
 from cae_jax.data.sources import ImageSource, pairs
 from cae_jax.evaluation import evaluate, figures, records, tables
@@ -46,8 +46,7 @@ def _write_lossless(folder: Path, codec: LosslessCodec, source: ImageSource) -> 
 
 def _write_rows(folder: Path, rows: Sequence[Record], table: str) -> None:
   records.write_records(folder / "records.jsonl", rows)
-  with replace_atomically(folder / "table.md") as temporary:
-    temporary.write_text(table + "\n", encoding="utf-8")
+  write_text(folder / "table.md", table + "\n")
 
 
 def _image_table(rows: Sequence[Record]) -> str:

@@ -1,12 +1,13 @@
 """Markdown tables: the means of every codec, and what all tables share."""
 
+import collections
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cae_jax.evaluation.names import in_order, label
-from cae_jax.evaluation.records import Record, summary
+from cae_jax.evaluation.records import Record, of_last_versions, summary
 
 _GROUP_HEAD = (
   "codec",
@@ -118,14 +119,28 @@ def missing_row(record: Record, width: int) -> tuple[str, ...]:
 
 def notes(records: Sequence[Record]) -> str:
   """Says what was measured, and which rows are not what was asked for."""
-  versions = {record.codec: record.version for record in records if record.version}
-  lines = [f"- {label(codec)}: {versions[codec]}" for codec in in_order(versions)]
+  versions: dict[str, dict[str, None]] = {}
+  for record in records:
+    if record.version:
+      versions.setdefault(record.codec, {})[record.version] = None
+  lines = [f"- {label(codec)}: {'; '.join(versions[codec])}" for codec in in_order(versions)]
   bad = [record for record in records if not record.ok and record.image is not None]
   lines += [
     f"- † {label(record.codec)}, {record.image}: {record.status}"
     for record in sorted(bad, key=lambda record: (record.codec, record.image or ""))
   ]
   return "\n".join(lines)
+
+
+def left_out(records: Sequence[Record]) -> str:
+  """Says how many records are not of the last versions, by codec; empty if all are."""
+  shown = collections.Counter(record.codec for record in of_last_versions(records))
+  counts = collections.Counter(record.codec for record in records) - shown
+  return "\n".join(
+    f"{counts[codec]} records of {label(codec)} are not shown: of other weights of that name, or "
+    "of another version; give each an --output of its own"
+    for codec in in_order(counts)
+  )
 
 
 def db(value: float | None) -> str:

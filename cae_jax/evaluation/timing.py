@@ -24,7 +24,7 @@ import jax
 import numpy as np
 import tqdm
 
-from cae_jax.atomic import replace_atomically
+from cae_jax.atomic import write_text
 from cae_jax.errors import UsageError
 from cae_jax.evaluation import comparison, measuring
 from cae_jax.evaluation.codecs import own_codec
@@ -206,8 +206,7 @@ def write(folder: str | PathLike, timings: Sequence[Timing], image: str, size: s
     ("timing.json", json.dumps({**content, "timings": rows}, indent=2)),
     ("timing.md", text),
   ):
-    with replace_atomically(folder / name) as temporary:
-      temporary.write_text(body + "\n", encoding="utf-8")
+    write_text(folder / name, body + "\n")
   return text
 
 

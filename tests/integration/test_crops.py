@@ -4,7 +4,10 @@ import pytest
 
 from cae_jax.images.files import read_rgb, write_image
 from experiments import cli, crops
+from tests.golden import FOLDER
 from tests.models import photo
+
+WEIGHTS = f"--weights={FOLDER / 'context.safetensors'}"  # called tiny
 
 
 @pytest.fixture
@@ -33,25 +36,47 @@ def run(photos, tmp_path, *flags):
 def test_a_row_for_each_crop_and_rate(photos, tmp_path, capsys):
   flags = [
     "--crops=a.png:0:0:64,b.png:32:64:48",
-    "--rates=0.5,2",
+    "--rates=0.3,0.5",
     "--codecs=jpeg",
-    "--weights=eye3",
+    WEIGHTS,
   ]
   assert run(photos, tmp_path, *flags) == 0
   lines = capsys.readouterr().out.splitlines()
   heads = [line.rsplit(":", 1)[0] for line in lines if " bpp: " in line]
-  rows = ["a.png, 0.5 bpp", "a.png, 2 bpp", "b.png, 0.5 bpp", "b.png, 2 bpp"]
-  assert heads == [f"{row}: {method}" for row in rows for method in ("eye3", "JPEG")]
+  rows = ["a.png, 0.3 bpp", "a.png, 0.5 bpp", "b.png, 0.3 bpp", "b.png, 0.5 bpp"]
+  assert heads == [f"{row}: {method}" for row in rows for method in ("tiny", "JPEG")]
   assert read_rgb(tmp_path / "out" / "crops.png").shape[0] > 1000
 
 
 def test_two_crops_of_a_photograph_have_a_row_each(photos, tmp_path, capsys):
   crops = "--crops=a.png:0:0:64,a.png:32:64:48"
-  assert run(photos, tmp_path, crops, "--rates=1", "--codecs=none", "--weights=eye3") == 0
+  assert run(photos, tmp_path, crops, "--rates=0.5", "--codecs=none", WEIGHTS) == 0
   lines = capsys.readouterr().out.splitlines()
   heads = [line.rsplit(":", 1)[0] for line in lines if " bpp" in line]
-  assert heads == ["a.png, 1 bpp, at 0, 0: eye3", "a.png, 1 bpp, at 32, 64: eye3"]
+  assert heads == ["a.png, 0.5 bpp, at 0, 0: tiny", "a.png, 0.5 bpp, at 32, 64: tiny"]
   assert read_rgb(tmp_path / "out" / "crops.png").shape[0] > 500
+
+
+def test_weights_of_one_rate_have_a_row_at_the_rate_of_their_file(photos, tmp_path, capsys):
+  flags = ["--crops=a.png:0:0:64", "--codecs=none", f"--weights={FOLDER / 'paper.safetensors'}"]
+  assert run(photos, tmp_path, *flags) == 0
+  [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("a.png, ")]
+  row, _, words = line.split(": ")
+  assert float(row.split()[1]) == pytest.approx(float(words.split()[0]), abs=0.01)
+  assert run(photos, tmp_path, *flags, "--rates=0.3") == 2
+  assert "have one rate only; leave --rates out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("flag", "words"),
+  [
+    ("--rates=", "--rates: expected one or more, such as 0.15,0.3, got none"),
+    (f"--weights={FOLDER / 'lossless.safetensors'}", "are of a lossless model, expected those of"),
+  ],
+)
+def test_what_makes_no_rows(flag, words, photos, tmp_path, capsys):
+  assert run(photos, tmp_path, "--crops=a.png:0:0:64", WEIGHTS, flag) == 2
+  assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

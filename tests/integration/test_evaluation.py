@@ -11,6 +11,7 @@ from cae_jax.evaluation.records import read_records
 from cae_jax.images.files import read_rgb, write_image
 from cae_jax.weights import load_weights, save_weights, shipped
 from experiments import cli, evaluate
+from tests.golden import FOLDER as GOLDEN
 
 
 def run(output, source_dir, *flags) -> int:
@@ -187,6 +188,25 @@ def test_what_cannot_be_measured(ours, tiny_training, tmp_path, capsys, flags, m
   assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+  ("weights", "flags", "message"),
+  [
+    (GOLDEN / "lossless.safetensors", [], "are of a lossless model, expected those of a lossy one"),
+    (GOLDEN / "context.safetensors", ["--lossless"], "are of a lossy model, expected those of a l"),
+    ("jpeg.safetensors", [], "the weights are named 'jpeg', as one of the classical codecs is"),
+  ],
+)
+def test_weights_that_cannot_be_measured(
+  weights, flags, message, alone, tiny_training, tmp_path, capsys
+):
+  named = dataclasses.replace(load_weights(GOLDEN / "context.safetensors"), name="jpeg")
+  save_weights(tmp_path / "jpeg.safetensors", named)
+  flags = [*alone, *flags, f"--weights={tmp_path / weights}"]
+  assert run(tmp_path / "out", tiny_training.source_dir, *flags) == 2
+  assert message in capsys.readouterr().err
+  assert not list((tmp_path / "out").glob("*.jsonl"))
+
+
 def lossless(*flags) -> int:
   """Exit status of the comparison of lossless codecs, without ours."""
   return cli.run(evaluate.main, evaluate.define_flags, ["--lossless", "--noours", *flags])
@@ -236,7 +256,9 @@ def test_records_of_other_images_are_refused(tmp_path, capsys):
   ("flag", "words"),
   [
     ("--sets=kodak", "--sets: expected name=folder with commas"),
-    ("--jobs=2", "leave --jobs and --efforts out"),
+    ("--jobs=2", "leave --jobs out"),
+    ("--looks=0.5", "leave --looks out"),
+    ("--metrics=ssimulacra2", "leave --metrics out"),
     ("--reference=jpeg", "--reference: expected one of png, png_oxipng"),
     ("--codecs=flif", "unknown codec 'flif'"),
     ("--near_lossless=0", "near_lossless"),

@@ -331,6 +331,22 @@ def test_choices_are_counted_and_saved(blind):
   assert len(saved["choices"]) == 2
 
 
+def test_files_of_unequal_size_are_left_out(blind):
+  try:
+    blind.evaluate("data.gallery[0].shown[2].met = false")
+    blind.get_by_role("button", name="Start").click()
+    words = blind.locator("#trial-words").text_content()
+    assert "Pair 1 of 1." in words
+    assert "1 image is left out: not both codecs have a file of the size." in words
+    blind.evaluate("data.gallery[1].shown[2].met = false")
+    blind.get_by_role("button", name="Start").click()
+    assert not blind.locator("#trial").is_visible()
+    assert "2 images are left out" in blind.locator("#start-words").text_content()
+  finally:
+    blind.evaluate("for (const image of data.gallery) image.shown[2].met = true")
+    blind.evaluate("$('start-words').textContent = ''")
+
+
 def test_the_blind_test_by_mouse(blind):
   blind.get_by_role("button", name="Start").click()
   blind.locator("#trial").get_by_role("button", name="4×").click()

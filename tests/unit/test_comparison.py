@@ -1,5 +1,6 @@
 """Our codec against others: many images pass through, few are in memory."""
 
+import dataclasses
 import weakref
 
 import numpy as np
@@ -69,6 +70,28 @@ def test_a_metric_asked_for_later_leaves_one_record_of_each_file(jobs, monkeypat
   rows = comparison.run(more, images, done=before, jobs=jobs)
   assert [row.image for row in rows] == ["a", "b"]
   assert all(row.ssimulacra2 is not None for row in rows)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_metric_asked_for_later_leaves_what_is_not_measured_now(jobs, monkeypatch):
+  monkeypatch.setattr(own_codec, "file_codecs", lambda *_: [raw("ours")])
+  monkeypatch.setattr(comparison, "own", lambda _: None)
+  monkeypatch.setattr(processes, "unordered", lambda do, tasks, _: _Closable(map(do, tasks)))
+  images = [("a", np.zeros((16, 16, 3), np.uint8))]
+  [ours] = comparison.run(comparison.Comparison("", codecs="none"), images)
+  goal = {"matched_to": "ours", "matched_setting": "only", "target_bytes": 768}
+  others = [
+    dataclasses.replace(ours, codec="webp"),
+    dataclasses.replace(ours, codec="webp", **goal),
+    dataclasses.replace(ours, codec="ours-effort1"),
+    dataclasses.replace(ours, version="of other weights"),
+  ]
+  before = [dataclasses.replace(ours, dists=0.5), *others]
+  more = comparison.Comparison("", codecs="none", match=False, metrics="ssimulacra2")
+  *kept, last = comparison.run(more, images, done=before, jobs=jobs)
+  assert kept == others
+  assert (last.version, last.dists) == (ours.version, 0.5)
+  assert last.ssimulacra2 is not None
 
 
 class _Closable:

@@ -121,7 +121,7 @@ def test_all_rows_of_a_table_are_equally_wide():
 
 
 def test_further_metrics_have_columns_and_panels_where_they_were_measured():
-  plain = [_record("jpeg", q, "a", 0.1 * q, 25.0 + q) for q in (1, 2)]
+  plain = _at("jpeg")
   assert "SSIMULACRA2" not in tables.table(plain)
   rows = [dataclasses.replace(r, ssimulacra2=60.0 + r.setting) for r in plain]
   assert "MS-SSIM | SSIMULACRA2 | encode s" in tables.table(rows)
@@ -136,6 +136,19 @@ def test_further_metrics_have_columns_and_panels_where_they_were_measured():
   assert list(fourth.lines[0].get_ydata()) == [4.0, 2.0]
   assert fourth.yaxis_inverted()
   assert not third.yaxis_inverted()
+  *_, third = figures.rate_distortion([*plain, *_at("webp", ssimulacra2=70.0)]).axes
+  assert third.get_ylabel() == "mean SSIMULACRA2"
+  assert [line.get_label() for line in third.lines] == ["WebP"]
+
+
+def _at(codec, **fields):
+  return [_record(codec, q, "a", 0.1 * q, 25.0 + q, **fields) for q in (1, 2)]
+
+
+def test_records_of_other_weights_of_one_name_are_counted():
+  rows = _at("f") + [dataclasses.replace(row, version="other") for row in _at("f")]
+  assert tables.left_out(rows[:2]) == ""
+  assert tables.left_out(rows).startswith("2 records of f are not shown: of other weights of that")
 
 
 def test_table_of_means_names_the_averages_and_the_missing():
@@ -233,6 +246,15 @@ def test_methods_on_images_need_an_image():
 def test_psnr_per_image_with_and_without_our_codec(tmp_path, own):
   rows = [r for r in _records() if own or (r.codec != "cae" and r.matched_to is None)]
   _check_figure(figures.psnr_per_image(rows), tmp_path / "a.png")
+
+
+def test_images_of_one_name_in_two_folders_are_two_images():
+  names_of = ("day/001.png", "night/001.png", "night/002.png")
+  rows = [_record("cae", 3, name, 0.5, 30.0 + i) for i, name in enumerate(names_of)]
+  [axes] = figures.psnr_per_image(rows).axes
+  assert list(axes.lines[0].get_ydata()) == [30.0, 31.0, 32.0]
+  shown = [label.get_text().split("\n")[0] for label in axes.get_xticklabels()]
+  assert shown == ["day/001.png", "night/001.png", "002"]
 
 
 def test_rate_distortion_with_a_published_curve(tmp_path):

@@ -246,6 +246,28 @@ def test_compare_takes_every_codec_of_ours_with_enough_points():
   assert [r.headline_percent for r in results[1::2]] == pytest.approx([-50] * len(curves.METRICS))
 
 
+def test_weights_of_ours_are_compared_with_each_other_once():
+  own = ("cae", "cae2", "cae2-effort1", "cae2-look0.5", "eye")
+  rows = [row for codec in own for row in _rows(codec)] + _rows("bpg")
+  results = [r for r in bd_rates.compare(rows) if r.convention.metric == "psnr_db"]
+  assert [(r.test, r.anchor) for r in results if r.anchor != "bpg"] == [
+    ("cae2", "cae"),
+    ("eye", "cae"),
+    ("eye", "cae2"),
+  ]
+  assert [r.test for r in results if r.anchor == "bpg"] == list(own)
+  assert "| eye | cae2 | +0.0 % |" in rd_tables.section(results, [])
+
+
+def test_weights_of_one_rate_that_share_a_name_make_one_curve():
+  of_rate = lambda i, rate: [
+    dataclasses.replace(row, setting=f"lmbda {rate}", version=f"weights {i}")
+    for row in _rows("fixed", rates=(rate,))
+  ]
+  rows = [row for i, rate in enumerate(_RATES) for row in of_rate(i, rate)]
+  assert len(measured_curve(rows, "fixed").mean) == len(_RATES)
+
+
 def _kodak_rows():
   images = published.KODAK_IMAGES
   fields = {"images": images, "spread_db": 0}
@@ -306,8 +328,8 @@ def test_section_without_results_says_what_they_need():
   rows = _rows("paper", rates=(46.5,)) + _rows("bpg")
   text = rd_tables.section(bd_rates.compare(rows), bd_rates.at_own_rates(rows))
   assert text == (
-    "### BD-rates\n\nNone: they need 4 rate points or more of a codec of ours, and of a baseline, "
-    "at fixed settings.\n"
+    "### BD-rates\n\nNone: they need 4 rate points or more of a codec of ours, and of another "
+    "one, at fixed settings.\n"
   )
 
 

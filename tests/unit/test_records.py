@@ -92,7 +92,14 @@ def test_of_what_was_measured_twice_the_last_is_kept(tmp_path):
   path = tmp_path / "records.jsonl"
   with_more = _changed(ssimulacra2=70.0)
   records.write_records(path, [_RECORD, _changed(dataset="other"), with_more])
-  assert records.resume_records(path) == [with_more, _changed(dataset="other")]
+  assert records.resume_records(path) == [_changed(dataset="other"), with_more]
+
+
+def test_metrics_of_an_earlier_record_of_the_same_file_are_kept():
+  earlier, new = _changed(dists=0.1, kid=0.2), _changed(ssimulacra2=70.0, kid=0.3)
+  assert records.with_earlier(new, earlier) == _changed(ssimulacra2=70.0, dists=0.1, kid=0.3)
+  assert records.with_earlier(new, dataclasses.replace(earlier, size_bytes=9)) == new
+  assert records.with_earlier(new, None) == new
 
 
 def test_summary_names_both_ways_to_average_psnr():
@@ -150,3 +157,11 @@ def test_of_each_codec_the_last_version_counts():
   ]
   assert records.of_last_versions(rows) == rows[1:]
   assert records.of_last_versions([]) == []
+
+
+def test_of_weights_of_one_rate_each_the_last_of_each_rate_counts():
+  own = lambda lmbda, version: _changed(codec="f", setting=f"lmbda {lmbda}", version=version)
+  rows = [own(0.01, "a"), own(0.05, "b"), own(0.01, "c")]
+  assert records.of_last_versions(rows) == rows[1:]
+  swept = [own(0.02, "d"), own(0.03, "d")]
+  assert records.of_last_versions([*rows, *swept]) == swept

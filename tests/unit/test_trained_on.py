@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import types
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from cae_jax.data import trained_on
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.data.views import pixel_digest
+from cae_jax.errors import UsageError
 from cae_jax.weights import save_weights
-from experiments import train
+from experiments import evaluate_lossless, train
 from experiments.program_flags import parse
 from tests.models import paper_codec
 
@@ -35,6 +37,22 @@ def test_images_are_known_by_their_pixels_alone(count):
 def test_the_card_stays_small():
   card = TrainedOn.of(digests(3000)).to_card()
   assert len(json.dumps(card)) < 8 * 3000 + 50
+
+
+def test_a_lossless_evaluation_leaves_out_what_was_trained_on(capsys):
+  grey = np.arange(600, dtype=np.uint8).reshape(20, 30)
+  seen = TrainedOn.of([pixel_digest(np.stack([grey] * 3, -1))])
+  codec = types.SimpleNamespace(weights=types.SimpleNamespace(card=seen.to_card()))
+  image_sets = {
+    "mixed": [("seen", grey), ("turned", grey[::-1]), ("deep", grey.astype(np.uint16) * 9)],
+    "other": [("b", grey.T)],
+  }
+  left = evaluate_lossless._unseen(codec, image_sets)
+  assert [name for name, _ in left["mixed"]] == ["turned", "deep"]
+  assert [name for name, _ in left["other"]] == ["b"]
+  assert capsys.readouterr().out == "1 of 3 images of mixed left out: trained on\n"
+  with pytest.raises(UsageError, match=r"^the weights were trained on all 1 images of mixed$"):
+    evaluate_lossless._unseen(codec, {"mixed": image_sets["mixed"][:1]})
 
 
 def test_names_of_older_cards_count_as_they_did():

@@ -2,23 +2,63 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
 
 import cae_jax
+from cae_jax import codec as codecs
 from cae_jax.codec import Codec, LosslessCodec, windows
 from cae_jax.codec.targets import checked_look
 from cae_jax.errors import UsageError
 from cae_jax.evaluation.codecs.base import FileCodec
 from cae_jax.evaluation.codecs.lossless_codecs import bounded
-from cae_jax.evaluation.names import EFFORT, LOOK
+from cae_jax.evaluation.names import EFFORT, LOOK, is_baseline
 
 _SIDES = np.dtype("<u4")
 _QUALITIES = tuple(f"{quality:g}" for quality in np.linspace(0, 100, 9))
 # Finer than a percent of size from one to the next.
 _SEARCH = tuple(f"{quality:g}" for quality in np.linspace(0, 100, 401))
 _SHOWN = "50"
+
+
+def load(weights: str | PathLike) -> Codec:
+  """Loads a lossy codec of ours that is to be measured.
+
+  Args:
+    weights: a name or a file, as of `codec.load`, whose errors are raised as well.
+  Raises:
+    UsageError: they are of a lossless model, or have the name of a baseline.
+  """
+  codec = codecs.load(weights)
+  if isinstance(codec, LosslessCodec):
+    raise UsageError(
+      f"the weights {codec.weights.name!r} are of a lossless model, expected those of a lossy one; "
+      "lossless ones are measured by python -m experiments.evaluate --lossless"
+    )
+  _check_name(codec)
+  return codec
+
+
+def load_lossless(weights: str | PathLike) -> LosslessCodec:
+  """Loads a lossless codec of ours that is to be measured; as `load`."""
+  codec = codecs.load(weights)
+  if isinstance(codec, Codec):
+    raise UsageError(
+      f"the weights {codec.weights.name!r} are of a lossy model, expected those of a lossless one; "
+      "leave --lossless out"
+    )
+  _check_name(codec)
+  return codec
+
+
+def _check_name(codec: Codec | LosslessCodec) -> None:
+  if is_baseline(codec.weights.name):
+    raise UsageError(
+      f"the weights are named {codec.weights.name!r}, as one of the classical codecs is, and their "
+      "records could not be told from its; train them with another --name"
+    )
 
 
 def file_codecs(
@@ -90,7 +130,7 @@ def _only_setting(config: Mapping[str, Any]) -> str:
   """The name of the one setting of a model of fixed rate."""
   if "fixed_lmbda" in config:
     return f"lmbda {config['fixed_lmbda']:g}"
-  return f"{config['coding_bits']} bits"
+  return f"{config['coding_bits']} bits" if "coding_bits" in config else "its one rate"
 
 
 def shown_setting(codec: Codec) -> str:

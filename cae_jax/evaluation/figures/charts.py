@@ -59,12 +59,12 @@ def psnr_per_image(records: Sequence[Record]) -> Figure:
   chosen = _one_rate([at_target(r) for r in records if r.mse is not None and r.image is not None])
   if not chosen:
     raise UsageError("expected records with figures, got none")
-  images = sorted({image_stem(record) for record in chosen})
+  images = sorted({record.image or "" for record in chosen})
   codecs = in_order(record.codec for record in chosen)
   figure = drawing.figure(max(6.4, 2.2 + 0.95 * len(images)), 4.8)
   axes = figure.subplots()
   for place, codec in enumerate(codecs):
-    of_codec = {image_stem(record): record for record in chosen if record.codec == codec}
+    of_codec = {record.image: record for record in chosen if record.codec == codec}
     offset = 0.6 * ((place + 0.5) / len(codecs) - 0.5)
     xs = [i + offset for i, image in enumerate(images) if image in of_codec]
     ys = [of_codec[image].psnr_db or 0.0 for image in images if image in of_codec]
@@ -77,7 +77,7 @@ def psnr_per_image(records: Sequence[Record]) -> Figure:
   for gap in range(1, len(images)):
     axes.axvline(gap - 0.5, color="#DDDDDD", lw=0.8)
   axes.set_xlim(-0.5, len(images) - 0.5)
-  axes.set_xticks(range(len(images)), [_image_words(chosen, image) for image in images])
+  axes.set_xticks(range(len(images)), _image_words(chosen, images))
   axes.set_ylabel("PSNR of RGB (dB)")
   axes.grid(axis="y", color="#EEEEEE")
   drawing.legend(figure, axes)
@@ -85,7 +85,7 @@ def psnr_per_image(records: Sequence[Record]) -> Figure:
 
 
 def rate_distortion(records: Sequence[Record], published: Sequence[Curve] = ()) -> Figure:
-  """Draws means of every metric that all records have against the mean rate, a curve a codec.
+  """Draws means of every metric against the mean rate, a curve for each codec that has it.
 
   Args:
     records: at fixed settings; matched rows are left out, and so are settings measured on fewer
@@ -97,9 +97,7 @@ def rate_distortion(records: Sequence[Record], published: Sequence[Curve] = ()) 
   fixed = _complete([r for r in records if r.ok and r.image is not None and r.matched_to is None])
   if not fixed:
     raise UsageError("expected records with figures at fixed settings, got none")
-  names = [
-    n for n in METRICS if METRICS[n].axis and all(METRICS[n].of(r) is not None for r in fixed)
-  ]
+  names = [n for n in METRICS if METRICS[n].axis and _has_point(fixed, n)]
   columns = min(len(names), 2)
   rows = -(-len(names) // columns)
   figure = drawing.figure(7.0 * columns, 5.2 * rows + 0.4)
@@ -183,6 +181,12 @@ def _groups(records: Sequence[Record]) -> dict[tuple[str, Any], list[Record]]:
   return groups
 
 
+def _has_point(records: Sequence[Record], name: str) -> bool:
+  """Says whether all images of some codec and setting were measured by a metric."""
+  of = METRICS[name].of
+  return any(all(of(r) is not None for r in rows) for rows in _groups(records).values())
+
+
 def _rate_curve(axes: Axes, records: Sequence[Record], name: str, style: tuple[str, str]) -> None:
   points = sorted(mean_point(rows, name) for rows in _groups(records).values())
   finite = [
@@ -196,8 +200,17 @@ def _rate_curve(axes: Axes, records: Sequence[Record], name: str, style: tuple[s
   axes.plot(xs, ys, marker=style[1], color=style[0], lw=width, ms=5, label=label(codec))
 
 
-def _image_words(records: Sequence[Record], image: str) -> str:
-  rates = [r.rate_bpp or 0.0 for r in records if image_stem(r) == image]
-  low, high = min(rates), max(rates)
-  same = f"{low:.2f}" == f"{high:.2f}"
-  return f"{image}\n" + (f"{low:.2f} bpp" if same else f"{low:.2f}–{high:.2f} bpp")
+def _image_words(records: Sequence[Record], images: Sequence[str]) -> list[str]:
+  """Names and rates of images; folder and suffix only where they tell images apart."""
+  stems = {record.image or "": image_stem(record) for record in records}
+  counts = collections.Counter(stems.values())
+  names = [stems[image] if counts[stems[image]] == 1 else image for image in images]
+  return [
+    f"{name}\n{_rate_words([r.rate_bpp or 0.0 for r in records if r.image == image])}"
+    for name, image in zip(names, images)
+  ]
+
+
+def _rate_words(rates: Sequence[float]) -> str:
+  low, high = f"{min(rates):.2f}", f"{max(rates):.2f}"
+  return f"{low} bpp" if low == high else f"{low}–{high} bpp"

@@ -1,5 +1,6 @@
 """Several training runs in one picture: loss against steps, and against seconds of training."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -13,6 +14,7 @@ from cae_jax.evaluation.figures import drawing
 from cae_jax.metrics_file import read_metrics
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#777777")
+_DASHES = ("-", "--", ":", "-.")
 
 
 class LossCurve(NamedTuple):
@@ -52,12 +54,14 @@ def compare(runs: Mapping[str, str | PathLike]) -> Figure:
   figure = drawing.figure(12.0, 4.6)
   panels = figure.subplots(1, 2, sharey=True)
   highest, lowest = 0.0, math.inf
-  for colour, (name, metrics) in zip(_COLOURS, runs.items()):
+  styles = itertools.cycle(itertools.product(_DASHES, _COLOURS))
+  for (dash, colour), (name, metrics) in zip(styles, runs.items()):
     curve = loss_curve(read_metrics(metrics), "valid")
     if not curve.steps.size:
       raise UsageError(f"{metrics} has no validation yet; train for --validate_every steps first")
     for axes, xs in zip(panels, (curve.steps, curve.seconds / 60)):
-      axes.plot(xs, curve.losses, "o-", color=colour, mec="white", ms=7, lw=1.8, label=name)
+      style = {"color": colour, "ls": dash, "marker": "o", "mec": "white", "ms": 7, "lw": 1.8}
+      axes.plot(xs, curve.losses, label=name, **style)
     highest, lowest = max(highest, curve.losses.max()), min(lowest, curve.losses.min())
   panels[0].set(xlabel="step", ylabel="validation loss")
   panels[1].set(xlabel="minutes of training")

@@ -49,3 +49,17 @@ class ExactImages(Sequence):
 
   def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
     return map(self.__getitem__, range(len(self)))
+
+
+class Some(Sequence):
+  """Some of a sequence of images, by their indexes; each is decoded whenever it is asked for."""
+
+  def __init__(self, images: Sequence[tuple[str, np.ndarray]], indexes: Sequence[int]):
+    self._images = images
+    self._indexes = indexes
+
+  def __len__(self) -> int:
+    return len(self._indexes)
+
+  def __getitem__(self, index):
+    return self._images[self._indexes[index]]

@@ -20,7 +20,7 @@ from typing import Any
 import bjontegaard
 import numpy as np
 
-from cae_jax.evaluation.names import in_order, is_baseline
+from cae_jax.evaluation.names import in_order, is_baseline, is_plain
 from cae_jax.evaluation.rd.curves import (
   METRICS,
   Convention,
@@ -229,6 +229,9 @@ def at_own_rates(records: Sequence[Record], metric: str = "psnr_db") -> list[AtR
 def compare(records: Sequence[Record], published: Sequence[Curve] = ()) -> list[BdRate | Refused]:
   """Compares every codec of ours with every baseline, under every metric, by BD-rates.
 
+  Weights of ours are also compared with each other, every two once: the one whose name comes later
+  against the other, without efforts and looks.
+
   Args:
     records: any; codecs with fewer than `MIN_POINTS` points at fixed settings are passed over.
     published: further anchors, compared in the metric they have.
@@ -239,7 +242,10 @@ def compare(records: Sequence[Record], published: Sequence[Curve] = ()) -> list[
   for metric in METRICS:
     own, measured = (_long_enough(curves) for curves in _curves(records, metric))
     literature = [curve for curve in published if curve.convention.metric == metric]
-    result += [_try(test, anchor) for test in own for anchor in (*measured, *literature)]
+    plain = [curve for curve in own if is_plain(curve.name)]
+    for test in own:
+      earlier = plain[: plain.index(test)] if test in plain else []
+      result += [_try(test, anchor) for anchor in (*earlier, *measured, *literature)]
   return result
 
 

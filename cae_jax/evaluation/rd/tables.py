@@ -57,8 +57,8 @@ def tables(results: Sequence[BdRate | Refused], rows: Sequence[AtRate]) -> list[
   """Builds three tables: BD-rates, baselines at our rates, BD-rates against published curves.
 
   Args:
-    results: of `rate_distortion.compare`.
-    rows: of `rate_distortion.at_own_rates`.
+    results: of `bd_rates.compare`.
+    rows: of `bd_rates.at_own_rates`.
   """
   measured = [_row(result) for result in results if not result.anchor_source]
   published = [_row(result) for result in results if result.anchor_source]
@@ -71,7 +71,7 @@ def tables(results: Sequence[BdRate | Refused], rows: Sequence[AtRate]) -> list[
 
 def _legend() -> str:
   return (
-    "Rate of ours over that of the other codec at equal quality, less one; negative means fewer "
+    "Rate of the codec over that of the other one at equal quality, less one; negative means fewer "
     "bits. Interpolation of the logarithm of the rate over quality: "
     f"`{METHOD}` of {LIBRARY}, over the overlap of the two curves, nothing extrapolated. “BD-rate” "
     f"is the mean of the per-image BD-rates, its interval a {100 * INTERVAL_LEVEL:g} % percentile "
@@ -82,7 +82,7 @@ def _legend() -> str:
 
 def _needs() -> str:
   return (
-    f"None: they need {MIN_POINTS} rate points or more of a codec of ours, and of a baseline, at "
+    f"None: they need {MIN_POINTS} rate points or more of a codec of ours, and of another one, at "
     "fixed settings."
   )
 

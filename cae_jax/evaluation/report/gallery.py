@@ -30,7 +30,7 @@ def image(
   Returns:
     name, width, height, top, left (of the crop), words on the crop, missing, and shown: the
     original and the pictures, each with label, words and src (a data URI without loss), the
-    pictures with the bytes of their files.
+    pictures with the bytes of their files, and whether these have the size that was asked for.
   """
   top, left, height, width = middle(x_uint8.shape[0], x_uint8.shape[1], crop_side)
   crop = lambda x: x[top : top + height, left : left + width]
@@ -81,6 +81,7 @@ def _caption(picture: Picture) -> dict[str, Any]:
     "words": text if record.ok else f"{text}; {record.status}",
     "kind": kind,
     "bytes": record.size_bytes,
+    "met": record.ok,
   }
 
 

@@ -1,7 +1,7 @@
 /* ---- Which looks better? Pairs without their names, chosen by people ---- */
 
 const SIDES = ["left", "right"];
-const trial = { queue: [], pair: null, choices: [], original: false };
+const trial = { queue: [], pair: null, choices: [], original: false, leftOut: "" };
 
 /** Labels of the codecs that have pictures, in the gallery's order; ours stand first. */
 const codecsShown = [...new Set(data.gallery.flatMap((image) =>
@@ -21,10 +21,18 @@ function shuffled(items) {
 
 function startTest() {
   const labels = [$("first").value, $("second").value];
-  trial.queue = shuffled(data.gallery.filter((image) => labels.every((label) => itemOf(image, label))))
+  const equal = data.gallery.filter((image) => labels.every((label) => itemOf(image, label)?.met));
+  trial.queue = shuffled(equal)
     .map((image) => ({ image, labels: Math.random() < 0.5 ? labels : [...labels].reverse() }));
   trial.count = trial.queue.length;
+  trial.leftOut = leftOutWords(data.gallery.length - trial.count);
+  $("start-words").textContent = trial.count ? "" : trial.leftOut;
   nextPair();
+}
+
+function leftOutWords(count) {
+  if (!count) return "";
+  return `${count} ${count === 1 ? "image is" : "images are"} left out: not both codecs have a file of the size.`;
 }
 
 function nextPair() {
@@ -39,7 +47,7 @@ function showPair() {
   trial.since = performance.now();
   const place = trial.count - trial.queue.length;
   $("trial-words").textContent =
-    `Pair ${place} of ${trial.count}. Keys: ← left, → right, ↓ no difference, O the original.`;
+    `Pair ${place} of ${trial.count}. Keys: ← left, → right, ↓ no difference, O the original. ${trial.leftOut}`;
   for (const side of SIDES) $(`test-${side}-words`).replaceChildren();
   setChosen(false);
   drawPair();
