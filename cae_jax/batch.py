@@ -116,13 +116,18 @@ def _files_in(
   for root, folders, names in os.walk(folder, onerror=refuse):
     folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
     names = [name for name in sorted(names) if not name.startswith(".")]
-    meant = [Path(root, name) for name in names if takes(name)]
+    meant = [path for name in names if takes(name) and _may_be_file(path := Path(root, name))]
     found += meant
     others += len(names) - len(meant)
   if not found:
     way_out = "" if recursive else "; --recursive looks into the folders in it"
     raise UsageError(f"{shown(folder)}: no such files in this folder{way_out}")
   return found, others
+
+
+def _may_be_file(path: Path) -> bool:
+  """No pipe, for which one would wait; a link that leads nowhere is an error of its own."""
+  return path.is_file() or not path.exists()
 
 
 def _check_apart(jobs: Sequence[tuple[Path, Path]]) -> None:
@@ -168,6 +173,7 @@ class Work:
     if isinstance(job.target, Path):
       self._make_room(job.target.parent)
     try:
+      _check_other(job)
       # Seen before the work, if it can be; what is no regular file holds nothing to be lost.
       if isinstance(job.target, Path) and job.target.is_file() and not self.overwrite:
         raise FileExistsError
@@ -183,6 +189,17 @@ class Work:
       folder.mkdir(parents=True, exist_ok=True)
     elif not folder.is_dir():
       raise UsageError(f"{shown(folder)}: no such folder")
+
+
+def _check_other(job: Job) -> None:
+  """Raises UsageError if the file to be made is a folder, or the one to be read."""
+  source, target = job
+  if not (isinstance(source, Path) and isinstance(target, Path) and target.exists()):
+    return
+  if target.is_dir():
+    raise UsageError(f"{shown(target)} is a folder; expected the name of a file")
+  if source.exists() and source.samefile(target):
+    raise UsageError(f"{shown(target)} is the file to be read, too; give another name")
 
 
 def run(work: Work, jobs: Sequence[Job], count: int) -> Generator[Outcome, None, None]:

@@ -19,6 +19,8 @@ from cae_jax.coding.bitstream import Header, Kind, unpack
 from cae_jax.coding.metadata import MAX_METADATA_BYTES
 from cae_jax.errors import MissingExtraError, UsageError
 from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image, read_rgb
+from cae_jax.images.metadata import orientation_note, read_exif
+from cae_jax.images.pixels import turn
 from cae_jax.streams import Place, name_of, read_bytes, write_bytes
 from cae_jax.weights import WeightsError
 from cae_jax.weights.shipped import find_for_file, tuned, tunes_for
@@ -220,11 +222,12 @@ def decompress_file(
   write_bytes(target, data, overwrite=overwrite)
   height, width = decoded.image.shape[:2]
   what = f"{width} x {height} {_KINDS[decoded.info.kind]}"
+  size = {"output_width": width, "output_height": height}
   damage = {"damage": [part._asdict() for part in decoded.damage]} if salvage else {}
   said = [*map(str, decoded.damage), *notes]
   if look and isinstance(codec, LosslessCodec):
     said.append("look not used, that is of lossy files")
-  return _result(source, target, what, said, decoded.info, output_bytes=len(data), **damage)
+  return _result(source, target, what, said, decoded.info, output_bytes=len(data), **size, **damage)
 
 
 def image_file(name: Path, decoded: Decoded) -> tuple[bytes, tuple[str, ...]]:
@@ -233,14 +236,19 @@ def image_file(name: Path, decoded: Decoded) -> tuple[bytes, tuple[str, ...]]:
   Raises:
     Error: the format, by the suffix of the name, cannot hold the image.
   """
-  metadata = decoded.metadata
-  return encode_image(
-    name,
-    decoded.image,
-    icc_profile=metadata.get("icc"),
-    exif=metadata.get("exif"),
-    xmp=metadata.get("xmp"),
+  metadata, pixels = decoded.metadata, decoded.image
+  notes: list[str] = []
+  block = metadata.get("exif")
+  exif = None if block is None else read_exif(block)
+  if exif is not None and exif.orientation not in (None, 1):
+    # Saved by Pillow, which keeps it; not every format would, nor every reader.
+    pixels = turn(pixels, exif.orientation)
+    notes.append(orientation_note(exif.orientation))
+    block = exif.block if exif.tags else None
+  data, more = encode_image(
+    name, pixels, icc_profile=metadata.get("icc"), exif=block, xmp=metadata.get("xmp")
   )
+  return data, (*notes, *more)
 
 
 def describe_file(source: Place, _: None = None) -> Result:

@@ -21,8 +21,16 @@ INTERRUPT_STATUS = 130
 _ALLOCATIONS = 100_000  # from one search for garbage to the next
 
 
-def accept_any_text() -> None:
-  """Lets standard output and error escape what their encoding lacks, instead of failing."""
+def prepare_streams() -> None:
+  """Lets standard output and error escape what their encoding lacks, instead of failing.
+
+  What goes to a closed standard error is lost, as it should be: `print` would send it to standard
+  output, which may be a picture's, and a file that is opened next would be standard error.
+  """
+  if sys.stderr is None:
+    while (number := os.open(os.devnull, os.O_RDWR)) < 2:
+      pass
+    sys.stderr = os.fdopen(number, "w", encoding="utf-8")
   for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):
       stream.reconfigure(errors="backslashreplace")
@@ -54,7 +62,7 @@ def few_collections() -> Iterator[None]:
     gc.set_threshold(*before)
 
 
-def is_users(error: BaseException) -> bool:
+def is_users_fault(error: BaseException) -> bool:
   """Says whether a user can mend it, by another input, argument or device; else it is a bug."""
   return isinstance(error, (Error, OSError, KeyboardInterrupt)) or _is_out_of_memory(error)
 
@@ -89,7 +97,7 @@ def complaint(
     debug: with the traceback in any case.
     source: the file that was at work, if one was; it is named.
   """
-  trace = "".join(traceback.format_exception(error)) if debug or not is_users(error) else ""
+  trace = "".join(traceback.format_exception(error)) if debug or not is_users_fault(error) else ""
   message = _text(error)
   if source is not None:
     name = shown(source)
@@ -115,7 +123,7 @@ def _text(error: BaseException) -> str:
     where = "" if error.filename is None else f"{shown(error.filename)}: "
     return f"{where}{error.strerror}"
   name, text = type(error).__name__, str(error)
-  if is_users(error):
+  if is_users_fault(error):
     return text or name
   return f"internal error ({name}: {text}); please report it with the traceback above"
 
@@ -123,7 +131,7 @@ def _text(error: BaseException) -> str:
 def _status(error: BaseException) -> int:
   if isinstance(error, KeyboardInterrupt):
     return INTERRUPT_STATUS
-  return USAGE_STATUS if is_users(error) else BUG_STATUS
+  return USAGE_STATUS if is_users_fault(error) else BUG_STATUS
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

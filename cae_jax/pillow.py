@@ -82,7 +82,9 @@ class CaeImageFile(ImageFile.ImageFile):
       return None
     if ImageFile.LOAD_TRUNCATED_IMAGES:
       return None
-    if width < size[0] or height < size[1]:
+    # As large as the whole image fits into that box; half a pixel is the rounding of thumbnails.
+    scale = min(size[0] / self.width, size[1] / self.height)
+    if width + 0.5 < scale * self.width or height + 0.5 < scale * self.height:
       return None
     box = 0, 0, self.width / PREVIEW, self.height / PREVIEW
     self._size, self._is_preview = (width, height), True
@@ -139,6 +141,14 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
   fp.write(data)
 
 
+def _save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+  """Saves an image of one frame, as programs ask for that save all frames of every format."""
+  frames = getattr(image, "n_frames", 1) + len(image.encoderinfo.get("append_images", ()))
+  if frames > 1:
+    raise UsageError(f"a .cae file holds one picture, got {frames}; save them one by one")
+  _save(image, fp, filename)
+
+
 def _metadata(given: dict[str, Any], image: Image.Image) -> dict[str, bytes]:
   """What was given for a file; without a word on it, the image keeps its profile, as in Pillow."""
   blocks = {"icc_profile": image.info.get("icc_profile"), **given}
@@ -166,5 +176,6 @@ def _as_os_errors() -> Iterator[None]:
 
 Image.register_open(FORMAT, CaeImageFile, _accept)
 Image.register_save(FORMAT, _save)
+Image.register_save_all(FORMAT, _save_all)
 Image.register_extension(FORMAT, EXTENSION)
 Image.register_mime(FORMAT, MIME_TYPE)

@@ -28,7 +28,7 @@ def run(
   Returns:
     The exit status: 0, 2 after an error that a user can mend, 130 after an interruption.
   """
-  console.accept_any_text()
+  console.prepare_streams()
   arguments = sys.argv[1:] if arguments is None else arguments
   if _HELP.intersection(arguments):
     print(
@@ -42,7 +42,7 @@ def run(
     with _log_on_stderr(logging.INFO if debug else logging.WARNING):
       main(args)
   except (Exception, KeyboardInterrupt) as error:
-    if not console.is_users(error):
+    if not console.is_users_fault(error):
       raise
     return console.report(error, debug=debug)
   return 0

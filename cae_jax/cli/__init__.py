@@ -7,7 +7,7 @@ cae compress IN-OR-FOLDER ... --output_dir=DIR [--recursive] [--jobs=N] [--skip_
 cae decompress IN.cae OUT.png [--look=B] [--region=TOP,LEFT,HEIGHT,WIDTH | --preview] [--salvage]
 cae decompress IN.cae-OR-FOLDER ... --output_dir=DIR
 cae info IN.cae ...
-cae compare IN [--output=PAGE.html] [--quality=Q | --bpp=X | --psnr=X | --bytes=N]
+cae compare IN [--output=PAGE.html] [--quality=Q | --bpp=X | --psnr=X | --ssimulacra2=X | --bytes=N]
 cae completion SHELL
 
 `-` in the place of a file is standard input or output. docs/command-line.md has an example of each.
@@ -28,7 +28,7 @@ BROKEN_PIPE_STATUS = 141  # as of a program that the signal ends
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command and returns its exit status."""
-  console.accept_any_text()
+  console.prepare_streams()
   given = options.underscored(sys.argv[1:] if argv is None else argv)
   arguments = make_parser().parse_args(given)
   if not arguments.debug:

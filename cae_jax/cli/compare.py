@@ -39,6 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
   target = arguments.output or Path(f"{source.stem}_compared.html")
   if target.suffix.lower() not in (".html", ".htm"):
     raise UsageError(f"{shown(target)} is no name of a page; expected --output=PAGE.html")
+  if not target.parent.is_dir():
+    raise UsageError(f"{shown(target.parent)}: no such folder")
   exists = UsageError(f"{shown(target)} exists; --force overwrites it")
   if target.is_file() and not arguments.force:
     raise exists

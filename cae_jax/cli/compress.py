@@ -42,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
   """Runs `cae compress`; returns its exit status."""
 
   def check(target: Path) -> None:
+    if target.name.lower() == commands.SUFFIX:
+      raise UsageError(f"{shown(target)} is a suffix alone; expected IN OUT{commands.SUFFIX}")
     if target.suffix.lower() != commands.SUFFIX:
       raise UsageError(
         f"{shown(target)} does not end in {commands.SUFFIX}; expected IN OUT{commands.SUFFIX}, or "
@@ -69,11 +71,10 @@ def _check_options(arguments: argparse.Namespace) -> None:
   """Raises what is wrong with the options, once, and not for each file."""
   checked_effort(arguments.effort)
   for name, value in options.goal_of(arguments).items():
-    if value is not None and value != math.inf:
+    if value is not None and (name, value) != ("psnr", math.inf):
       checked_target(name, value)
   if arguments.near_lossless is not None:
     checked_error(arguments.near_lossless)
   if arguments.tune is not None:
     shipped.tuned(arguments.tune)
-  if arguments.weights is not None:
-    shipped.find(arguments.weights)
+  options.check_weights(arguments)

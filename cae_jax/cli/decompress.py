@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     raise UsageError("--preview is of whole files; for what is left of one give --salvage alone")
   if arguments.preview and arguments.look:
     raise UsageError("--preview is made without what a look changes; leave --look out")
+  options.check_weights(arguments)
   image_format = arguments.format or "png"
   command = functools.partial(
     commands.decompress_file,
@@ -94,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _region(text: str | None) -> tuple[int, ...] | None:
   if text is None:
     return None
-  numbers = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", text, re.ASCII)
+  numbers = re.fullmatch(",".join([r"(\d{1,18})"] * 4), text, re.ASCII)
   if numbers is None:
     raise UsageError(f"--region={text}: expected TOP,LEFT,HEIGHT,WIDTH in pixels")
   return tuple(map(int, numbers.groups()))

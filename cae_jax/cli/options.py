@@ -10,6 +10,8 @@ from cae_jax.codec.info import TUNES
 from cae_jax.errors import UsageError
 from cae_jax.paths import user_path
 from cae_jax.streams import Place
+from cae_jax.weights import shipped
+from cae_jax.weights.files import read_metadata
 
 
 def underscored(arguments: Sequence[str]) -> list[str]:
@@ -83,13 +85,22 @@ def add_weights_or_tune(parser: argparse.ArgumentParser) -> None:
 def add_weights(parser: argparse._ActionsContainer) -> None:
   """Adds the choice of weights by name."""
   parser.add_argument(
-    "--weights", metavar="NAME_OR_FILE", type=path, help="others than the shipped ones"
+    "--weights",
+    metavar="NAME_OR_FILE",
+    type=path,
+    help="shipped ones by name, or a file; else those that fit",
   )
 
 
 def weights_of(arguments: argparse.Namespace) -> str | None:
   """Returns the weights that were asked for; None if none were."""
   return None if arguments.weights is None else str(arguments.weights)
+
+
+def check_weights(arguments: argparse.Namespace) -> None:
+  """Raises WeightsError unless the weights that were asked for are there."""
+  if arguments.weights is not None:
+    read_metadata(shipped.find(arguments.weights))
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

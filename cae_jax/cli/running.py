@@ -12,6 +12,7 @@ from typing import Any
 from cae_jax import batch, commands, console, streams
 from cae_jax.batch import Job, Outcome
 from cae_jax.errors import UsageError
+from cae_jax.paths import shown
 from cae_jax.streams import Stream
 
 
@@ -31,6 +32,8 @@ def plan(
   if arguments.recursive:
     raise UsageError("--recursive is for folders; give --output_dir")
   job = batch.one(files, suffix)
+  if isinstance(job.source, Path) and job.source.is_dir():
+    raise UsageError(f"{shown(job.source)} is a folder; for those in it give --output_dir")
   if isinstance(job.target, Path):
     check(job.target)
   elif arguments.json:

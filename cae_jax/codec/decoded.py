@@ -9,7 +9,7 @@ import numpy as np
 
 from cae_jax.codec.info import DEFAULT_MAX_PIXELS, Info, info
 from cae_jax.codec.regions import Region
-from cae_jax.codec.targets import checked_look
+from cae_jax.codec.targets import checked_look, checked_max_pixels
 from cae_jax.coding.bitstream import Container, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.varint import BytesLike
@@ -153,7 +153,7 @@ class FileDecoder(abc.ABC):
         f"the file was made with the weights {header.model_id!r} ({header.model_hash.hex()}); "
         f"these are {self.weights.name!r} ({self._hash.hex()})",
       )
-    if header.height * header.width > max_pixels:
+    if header.height * header.width > checked_max_pixels(max_pixels):
       raise UsageError(
         f"the image has {header.width} x {header.height} pixels, more than max_pixels = "
         f"{max_pixels}; if you trust the file, raise that"

@@ -85,6 +85,14 @@ def checked_look(look: SupportsFloat) -> float:
   return number
 
 
+def checked_max_pixels(value: SupportsFloat) -> float:
+  """Returns the most pixels that are decoded, as a number; raises UsageError if it is none."""
+  number = _as_number("max_pixels", value)
+  if math.isnan(number):
+    raise UsageError("max_pixels nan: expected a number of pixels")
+  return number
+
+
 def _as_number(name: str, value: Any) -> float:
   with contextlib.suppress(TypeError, ValueError, OverflowError):
     if not isinstance(value, (bool, np.bool_, str)) and np.ndim(value) == 0:

@@ -114,6 +114,11 @@ def tags_for_tiff(exif: bytes | None, xmp: bytes | None) -> dict[int, Any]:
   return descriptive(tags) | ({XMP_TAG: xmp} if xmp is not None else {})
 
 
+def orientation_note(orientation: int) -> str:
+  """Says that an image was turned upright."""
+  return f"EXIF orientation {orientation} applied"
+
+
 def xmp_orientation(xmp: bytes) -> int:
   """Returns the orientation, 1 to 8; 1 if XMP says nothing."""
   found = _XMP_ORIENTATION.search(xmp)

@@ -197,7 +197,7 @@ def _decode(data: bytes, exact: bool) -> ImageFile:
     notes.append(f"{holds.colours.name} converted to sRGB")
   orientation = _put_upright(holds)
   if orientation != 1:
-    notes.append(f"EXIF orientation {orientation} applied")
+    notes.append(metadata.orientation_note(orientation))
   if holds.icc_profile is not None:
     fault = metadata.profile_fault(holds.icc_profile, space)
     if fault is not None:

@@ -112,7 +112,7 @@ def encode(
     ExifTags.Base.BitsPerSample: (8 * samples.itemsize,) * channels,
     ExifTags.Base.Compression: 1,
     ExifTags.Base.PhotometricInterpretation: 1 if channels < 3 else 2,
-    ExifTags.Base.StripOffsets: 0,  # behind the tags
+    ExifTags.Base.StripOffsets: 0,  # after the tags
     ExifTags.Base.SamplesPerPixel: channels,
     ExifTags.Base.RowsPerStrip: height,
     ExifTags.Base.StripByteCounts: len(strip),

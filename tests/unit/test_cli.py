@@ -3,6 +3,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -183,6 +184,27 @@ def test_other_numbers_of_names_need_a_folder(names, got, capsys):
   )
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".ppm"])
+@pytest.mark.parametrize("tags", [{}, {ExifTags.Base.Make: "Maker"}])
+def test_what_pillow_did_not_turn_is_turned(tags, suffix, tmp_path, capsys):
+  exif = Image.Exif()
+  exif[ExifTags.Base.Orientation] = 6
+  exif.update(tags)
+  data = context_codec().compress(IMAGE, quality=60, metadata={"exif": exif.tobytes()})
+  cae, out = tmp_path / "a.cae", tmp_path / f"a{suffix}"
+  cae.write_bytes(data)
+  assert run("decompress", cae, out) == 0
+  said = capsys.readouterr().out
+  assert "EXIF orientation 6 applied" in said
+  assert "unreadable" not in said
+  read = read_image(out)
+  assert read.pixels.shape == (120, 90, 3)
+  if suffix == ".png":
+    np.testing.assert_array_equal(read.pixels, np.rot90(context_codec().decompress(data), -1))
+    with Image.open(out) as image:
+      assert dict(image.getexif()) == tags
+
+
 def test_one_name_is_that_of_both_files(tmp_path, capsys):
   write_image(tmp_path / "a.png", photo(30, 40))
   before = (tmp_path / "a.png").read_bytes()
@@ -203,6 +225,29 @@ def test_files_of_other_kinds_are_counted(tmp_path, capsys):
     (tmp_path / "in" / name).touch()
   assert run("compress", tmp_path / "in", f"--output_dir={tmp_path / 'out'}") == 0
   assert capsys.readouterr().err.splitlines()[0] == "2 files of other kinds passed over"
+
+
+def test_a_file_is_not_written_over_itself(picture, tmp_path, capsys):
+  disguised = tmp_path / "a.cae"
+  disguised.write_bytes(picture.read_bytes())
+  assert run("compress", disguised, disguised, "--force") == 2
+  assert "a.cae is the file to be read, too; give another name" in one_error(capsys)
+  assert disguised.read_bytes() == picture.read_bytes()
+  (tmp_path / "b.cae").mkdir()
+  assert run("compress", picture, tmp_path / "b.cae", "--force") == 2
+  assert "b.cae is a folder; expected the name of a file" in one_error(capsys)
+  assert run("compress", picture, tmp_path / ".cae") == 2
+  assert ".cae is a suffix alone; expected IN OUT.cae" in one_error(capsys)
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_weights_that_are_not_there_are_told_once(command, picture, tmp_path, capsys):
+  (tmp_path / "a.cae").write_bytes(b"")
+  out = tmp_path / "out"
+  files = (picture, tmp_path / "a.cae")
+  assert run(command, *files, f"--output_dir={out}", "--weights=no.safetensors") == 2
+  assert "no.safetensors" in one_error(capsys)
+  assert not out.exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
@@ -425,11 +470,18 @@ def test_damaged_and_foreign_files(picture, tmp_path, capsys, monkeypatch):
   assert not out.exists()
 
 
-@pytest.mark.parametrize("arguments", [["compress", "a.cae"], ["decompress", "a.png"], ["info"]])
-def test_folders_in_place_of_files(tmp_path, arguments, capsys):
+@pytest.mark.parametrize(
+  ("arguments", "way_out"),
+  [
+    (["compress", "a.cae"], "for those in it give --output_dir"),
+    (["decompress", "a.png"], "for those in it give --output_dir"),
+    (["info"], "expected a file: give those in it"),
+  ],
+)
+def test_folders_in_place_of_files(tmp_path, arguments, way_out, capsys):
   command, *out = arguments
   assert run(command, tmp_path, *[tmp_path / name for name in out]) == 2
-  assert f"{tmp_path} is a folder; expected a file: give those in it" in one_error(capsys)
+  assert f"{tmp_path} is a folder; {way_out}" in one_error(capsys)
 
 
 def test_debug_shows_the_traceback(tmp_path, capsys):
@@ -471,6 +523,10 @@ def test_parts_of_a_file(picture, tmp_path, capsys):
   assert run("decompress", cae, png, "--region=7,20,40,30") == 0
   assert "b.png: 30 x 40 RGB" in capsys.readouterr().out
   np.testing.assert_array_equal(read_image(png).pixels, whole[7:47, 20:50])
+  assert run("decompress", cae, png, "--region=7,20,40,30", "--force", "--json") == 0
+  told = json.loads(capsys.readouterr().out)
+  assert (told["output_width"], told["output_height"]) == (30, 40)
+  assert (told["width"], told["height"]) == (120, 90)
   assert run("decompress", cae, png, "--force", "--preview") == 0
   assert "b.png: 15 x 12 RGB" in capsys.readouterr().out
   np.testing.assert_array_equal(read_image(png).pixels, context_codec().preview(cae.read_bytes()))
@@ -494,6 +550,7 @@ def test_what_is_left_of_a_file(picture, tmp_path, capsys):
   ("options", "message"),
   [
     (["--region=1,2,3"], "--region=1,2,3: expected TOP,LEFT,HEIGHT,WIDTH in pixels"),
+    pytest.param([f"--region={'1' * 5000},0,1,1"], "expected TOP,LEFT,HEIGHT,WIDTH", id="long"),
     (["--region=1,2,3,x"], "--region=1,2,3,x: expected TOP,LEFT,HEIGHT,WIDTH in pixels"),
     (["--region=0,0,91,1"], "not within the image, which has 90 rows and 120 columns"),
     (["--region=0,0,1,1", "--preview"], "not allowed with"),
@@ -529,6 +586,19 @@ def test_output_that_nobody_reads_ends_it_quietly(tmp_path):
   done = _info_into(write, tmp_path)
   os.close(write)
   assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_closed_standard_error_is_not_standard_output(count, tmp_path):
+  names = [str(tmp_path / f"{i}.cae") for i in range(count)]
+  for name in names:
+    Path(name).write_bytes(pack(bitstream.Header("m", bytes(8), Kind.RGB, 1, 1), [b""]))
+  cae = f"{sys.executable} -m cae_jax.cli"
+  command = f"exec {cae} info {shlex.join(names)} nowhere.cae --json 2>&-"
+  done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, text=True, timeout=60)
+  assert done.returncode == 2
+  statuses = [json.loads(line)["status"] for line in done.stdout.splitlines()]
+  assert statuses == [*["ok"] * count, "failed"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no such device")
@@ -622,7 +692,8 @@ def test_json_is_an_object_a_line(picture, tmp_path, capsys):
   size = {"input_bytes": picture.stat().st_size}
   assert made.keys() == _ALL | {"output", "input_bytes", "psnr_db", "notes"}
   assert told.keys() == _ALL
-  assert decoded.keys() == _ALL | {"output", "output_bytes", "notes"}
+  written = {"output_bytes", "output_width", "output_height"}
+  assert decoded.keys() == _ALL | written | {"output", "notes"}
   for found in (made, told, decoded):
     assert found | _CONTENT == found
     assert (found["status"], found["size_bytes"]) == ("ok", cae.stat().st_size)

@@ -31,7 +31,7 @@ NAME = os.fsdecode(b"caf\xe9  1\n.png")
   ],
 )
 def test_what_a_user_can_mend_is_one_line(error, line, status, capsys):
-  assert console.is_users(error)
+  assert console.is_users_fault(error)
   assert console.report(error) == status
   [said] = capsys.readouterr().err.splitlines()
   assert said.startswith(f"error: {line}")
@@ -41,7 +41,7 @@ def test_what_a_user_can_mend_is_one_line(error, line, status, capsys):
   "error", [ValueError("x"), RuntimeError("x"), KeyError("x"), AssertionError(), ImportError("x")]
 )
 def test_anything_else_is_a_bug(error, capsys):
-  assert not console.is_users(error)
+  assert not console.is_users_fault(error)
   assert console.report(error, source="a.png") == 1
   first, *_, last = capsys.readouterr().err.splitlines()
   assert type(error).__name__ in first
@@ -78,7 +78,7 @@ def test_the_file_at_work_is_named_once(message, line, capsys):
 def test_all_text_can_be_printed(encoding, printed, monkeypatch):
   raw = io.BytesIO()
   monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding, errors="strict"))
-  console.accept_any_text()
+  console.prepare_streams()
   print("é図\udce9", flush=True)
   assert raw.getvalue() == printed + b"\n"
 
@@ -86,7 +86,9 @@ def test_all_text_can_be_printed(encoding, printed, monkeypatch):
 def test_streams_that_are_no_files_stay_as_they_are(monkeypatch):
   monkeypatch.setattr(sys, "stdout", io.StringIO())
   monkeypatch.setattr(sys, "stderr", None)  # as under pythonw
-  console.accept_any_text()
+  console.prepare_streams()
+  with sys.stderr:
+    assert sys.stderr.fileno() > 2
 
 
 def test_garbage_is_looked_for_seldom_while_a_program_runs():

@@ -565,3 +565,6 @@ def test_images_beyond_a_limit_are_not_decoded(ours):
   with pytest.raises(UsageError, match="30 x 20 pixels, more than max_pixels = 599"):
     ours.decompress(data, max_pixels=599)
   assert ours.decompress(data, max_pixels=600).shape == (20, 30, 3)
+  for wrong in (None, "9", float("nan")):
+    with pytest.raises(UsageError, match=r"max_pixels .*: expected a number"):
+      ours.decompress(data, max_pixels=wrong)

@@ -209,6 +209,14 @@ def test_what_is_left_is_shown_to_who_asks_for_it(monkeypatch):
     opened(data[:20] + bytes([data[20] ^ 1]) + data[21:])
 
 
+def test_a_file_holds_one_frame(path):
+  image, file = Image.new("RGB", (9, 5)), io.BytesIO()
+  image.save(file, "CAE", save_all=True, lossless=True)
+  assert opened(file.getvalue()).size == (9, 5)
+  with pytest.raises(UsageError, match=r"a \.cae file holds one picture, got 2"):
+    image.save(io.BytesIO(), "CAE", save_all=True, append_images=[image])
+
+
 def test_thumbnails_are_made_of_previews(monkeypatch):
   pixels = np.add.outer(np.arange(90), np.arange(161)).astype(np.uint8)
   data = cae_jax.compress(np.dstack([pixels] * 3), lossless=True)
@@ -217,6 +225,9 @@ def test_thumbnails_are_made_of_previews(monkeypatch):
   image = opened(data)
   image.thumbnail((10, 6))
   assert image.size == (10, 6)
+  square = opened(data)
+  square.thumbnail((10, 10))
+  assert square.size == (10, 6)
   preview = opened(data)
   assert preview.draft(None, (21, 12)) == ("RGB", (0, 0, 161 / 8, 90 / 8))
   assert preview.draft(None, (1, 1)) is None
@@ -227,7 +238,7 @@ def test_thumbnails_are_made_of_previews(monkeypatch):
     looked.load(look=0.5)
   monkeypatch.setattr(api, "decode", decode)
   large = opened(data)
-  assert large.draft(None, (22, 12)) is None
+  assert large.draft(None, (24, 14)) is None
   assert large.draft("L", None) is None
   np.testing.assert_array_equal(np.asarray(large)[..., 0], pixels)
 

@@ -16,8 +16,11 @@ _FREQUENCIES = np.array([1, 3, 5]) * np.pi / (2 * _RADIUS)
 _STEPS_ALONG_ROWS, _STEPS_ALONG_COLUMNS = 4, 1
 
 
-def _amplitudes():
-  """[3], as close to the Gaussian's spectrum as may be with its mass and its variance."""
+def _amplitudes_and_window():
+  """Amplitudes [3] and the window [9] that they make.
+
+  As close to the Gaussian's spectrum as may be with its mass and its variance.
+  """
   offsets = np.arange(1 - _RADIUS, _RADIUS)
   cosines = np.cos(np.outer(offsets, _FREQUENCIES))
   ideal = np.exp(-np.square(_SIGMA * _FREQUENCIES) / 2) / _RADIUS
@@ -26,7 +29,7 @@ def _amplitudes():
   return amplitudes, cosines @ amplitudes
 
 
-_AMPLITUDES, _WINDOW = _amplitudes()
+_AMPLITUDES, _WINDOW = _amplitudes_and_window()
 
 
 def blur(xp, x):

@@ -125,7 +125,7 @@ def _blurred(x):
 
 
 def _folded(arrays: Mapping[str, _Array], number: int) -> tuple[jax.Array, jax.Array]:
-  """Kernel and bias of a layer and of the normalisation behind it."""
+  """Kernel and bias of a layer and of the normalisation after it."""
   kernel, beta, mean, variance = (arrays[name].values() for name in _names(number))
   gain = 1 / np.sqrt(variance + _EPSILON)
   return jnp.asarray(kernel * gain, jnp.float32), jnp.asarray(beta - mean * gain, jnp.float32)
