@@ -14,6 +14,9 @@ import tempfile
 import pytest
 from hypothesis import settings
 
+# Begun first, so that at the end of a run there are short ones for both processes.
+_LONGEST = ("test_site", "test_visit", "test_notebooks", "test_image_codec", "test_growth")
+
 settings.register_profile("default", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("default")
 
@@ -34,6 +37,17 @@ def _compile_hastily_and_once():
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a process of pytest-xdist has them from the first
   _compile_hastily_and_once()
+
+
+def pytest_configure(config):
+  """Keeps the order of files, which pytest-xdist would sort by their numbers of tests."""
+  config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+  """Puts the longest files first."""
+  first = {name: number for number, name in enumerate(_LONGEST)}
+  items.sort(key=lambda item: first.get(item.path.stem, len(first)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,9 +20,9 @@ OWN = ("--model=factorized", "--name=tiny", "--lmbda=0.05", "--bottleneck=6")
 
 @pytest.fixture(scope="module")
 def first(tiny_training, tmp_path_factory):
-  """The workdir of a run of four steps."""
+  """The workdir of a run of eight steps."""
   workdir = tmp_path_factory.mktemp("first")
-  assert tiny_training.run_here(workdir, *OWN, "--steps=4") == 0
+  assert tiny_training.run_here(workdir, *OWN, "--steps=8") == 0
   return workdir
 
 
@@ -55,7 +55,7 @@ def test_a_run_goes_on_from_weights(tiny_training, finished_run, tmp_path, capsy
   own = ("--upsampling=nearest", f"--start_weights={start}")
   assert tiny_training.run_here(tmp_path, *own, *still) == 0
   said = capsys.readouterr().out
-  assert said.count("--warmup_steps=200 is longer than the run: 0 instead") == 1
+  assert said.count("--warmup_steps=200 is longer than half of the run: 0 instead") == 1
   trained, kept = load_weights(start), load_weights(tmp_path / "weights.safetensors")
   same = functools.partial(np.testing.assert_allclose, rtol=1e-6)  # the running mean rounds
   jax.tree.map(same, trained.params, kept.params)

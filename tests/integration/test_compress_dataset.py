@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
-from cae_jax.bulk import jobs
+from cae_jax.bulk import jobs, places, results
 from cae_jax.data.shards import list_shards
 from cae_jax.images.files import read_rgb, write_image
 from experiments import compress_dataset
@@ -106,7 +107,33 @@ def test_other_shards_for_the_same_folder(source, tmp_path, capsys):
   back = f"--output_dir={tmp_path / 'back'}"
   assert run("--decompress", f"--source_dir={tmp_path / '00.png'}", back) == 0
   assert run("--decompress", f"--source_dir={tmp_path / '01.png'}", back) == 2
-  assert "holds another job: shards was" in capsys.readouterr().err
+  assert "holds another job: its shards were others" in capsys.readouterr().err
+
+
+@needs_beam
+def test_a_second_start_while_the_first_works(source, tmp_path, capsys):
+  flags = [f"--source_dir={source / '00.png'}", f"--output_dir={tmp_path}", "--lossless"]
+  unfinished = tmp_path / ".tmp-0123456789abcdef.array_record"
+  with places.locked(tmp_path):
+    results.begin(tmp_path, {})
+    unfinished.touch()
+    assert run(*flags) == 2
+  assert "another job is at work here (process " in capsys.readouterr().err
+  assert unfinished.exists()
+
+
+@needs_beam
+def test_a_tar_file_that_has_changed(source, tmp_path, capsys):
+  tar = tmp_path / "a.tar"
+  flags = [f"--source_dir={tar}", f"--output_dir={tmp_path / 'shards'}", "--lossless"]
+  with tarfile.open(tar, "w") as archive:
+    archive.add(source / "00.png", "00.png")
+  assert run(*flags) == 0
+  assert run(*flags) == 0
+  with tarfile.open(tar, "a") as archive:
+    archive.add(source / "01.png", "01.png")
+  assert run(*flags) == 2
+  assert "its images were others, or a tar file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,14 @@ for name in sys.argv[1:]:
 # What this machine does not know is ignored, with a word from NumPy.
 CONFIGURATIONS = {
   "one thread": {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-  "BLAS for Haswell": {"OPENBLAS_CORETYPE": "Haswell"},
-  "BLAS for Nehalem": {"OPENBLAS_CORETYPE": "Nehalem"},
-  "NumPy with AVX2": {"NPY_DISABLE_CPU_FEATURES": "X86_V4,AVX512_ICL,AVX512_SKX"},
-  "NumPy with SSE4": {"NPY_DISABLE_CPU_FEATURES": "X86_V3,X86_V4,AVX512_ICL,AVX512_SKX,AVX2,FMA3"},
+  "AVX2 at most": {
+    "OPENBLAS_CORETYPE": "Haswell",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4,AVX512_ICL,AVX512_SKX",
+  },
+  "SSE4 at most": {
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3,X86_V4,AVX512_ICL,AVX512_SKX,AVX2,FMA3",
+  },
 }
 
 

@@ -68,11 +68,11 @@ class _Cut:
     return next(self._batches)
 
 
-def _train(workdir, cut=None, optimizer=None, loss_fn=_loss, start=None, **config):
+def _train(workdir, cut=None, optimizer=None, loss_fn=_loss, start=None, params=None, **config):
   batches = training_patches(_Noise(), patch_size=16, batch_size=4, seed=1)
   return train(
     LoopConfig(**{"steps": STEPS, "log_every": 2, "validate_every": 4, "seed": 1, **config}),
-    params=_params(),
+    params=_params() if params is None else params,
     loss_fn=loss_fn,
     errors_fn=_errors,
     optimizer=optimizer or optax.adam(1e-2),
@@ -204,6 +204,14 @@ def test_a_run_stops_after_its_minutes(tmp_path):
   assert int(stopped.state.step) == 2
   assert not stopped.finished
   assert _train(tmp_path).finished
+
+
+def test_the_parameters_given_stay_there(tmp_path):
+  """As a notebook's cell needs them that is run again."""
+  params = _params()
+  _train(tmp_path / "once", params=params)
+  np.testing.assert_array_equal(params["matrix"], np.eye(3) / 2)
+  assert _train(tmp_path / "again", params=params).finished
 
 
 def test_a_carried_state_may_go_on_with_other_patches(tmp_path):

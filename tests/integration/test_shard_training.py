@@ -8,6 +8,7 @@ from cae_jax.images.files import read_rgb
 from cae_jax.metrics_file import read_metrics
 from cae_jax.weights import load_weights
 from tests.integration.conftest import NAMES
+from tests.integration.test_codec_training import OWN
 
 _FLAGS = "--dataset=cae_shards", "--valid_dataset=cae_shards"
 
@@ -17,7 +18,8 @@ def test_a_run_learns_from_shards(tiny_training, tmp_path, capsys):
   for number, images in enumerate(parts.of_folder(tiny_training.source_dir, 2)):
     for part in parts.split(number, images, 2):
       Compression(shards, {"lossless": True})(part)
-  flags = [*_FLAGS, f"--source_dir={shards}", "--steps=8"]
+  # The programs are those of test_codec_training.py, compiled once for both.
+  flags = [*_FLAGS, *OWN, f"--source_dir={shards}", "--steps=8"]
   assert tiny_training.run_here(workdir, *flags) == 0, capsys.readouterr().err
   losses = {split: [] for split in ("train", "valid")}
   for line in read_metrics(workdir / "metrics.jsonl"):

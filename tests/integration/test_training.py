@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.data.views import pixel_digest
-from cae_jax.images.files import read_rgb
+from cae_jax.images.files import read_rgb, write_image
 from cae_jax.metrics_file import read_metrics
 from cae_jax.weights import load_weights
 from tests.integration.conftest import NAMES, environment
@@ -173,6 +173,20 @@ def test_other_flags_do_not_resume(fails, cut):
   assert "holds a run with --kernel_size=3, this one has --kernel_size=5" in error
 
 
+def test_other_photographs_do_not_resume(tiny_training, fails, cut, reference, tmp_path):
+  """Of the same names and sizes; nor are they put on the card of weights that are there."""
+  others = shutil.copytree(tiny_training.source_dir, tmp_path / "others")
+  write_image(others / "a.png", 255 - read_rgb(others / "a.png"))
+  assert "learns from other photographs than" in fails(
+    "--steps=12", f"--source_dir={others}", workdir=cut
+  )
+  finished = shutil.copytree(reference, tmp_path / "finished")
+  before = (finished / "weights.safetensors").read_bytes()
+  error = fails("--steps=12", "--export_only", f"--source_dir={others}", workdir=finished)
+  assert "learns from other photographs than" in error
+  assert (finished / "weights.safetensors").read_bytes() == before
+
+
 def test_a_flag_newer_than_the_run_counts_as_its_default(fails, cut, tmp_path):
   lines = (cut / "flags.txt").read_text().splitlines()
   older = [line for line in lines if "latent_bits" not in line]
@@ -196,6 +210,7 @@ def test_a_command_that_failed_binds_no_one_to_its_flags(fails, cut, tmp_path):
   [
     ("--optimizer=newton", "newton"),
     ("--no_such_flag", "no_such_flag"),
+    ("--name=jpeg", "that of a baseline"),
     ("--flagfile=nowhere.flags", "nowhere.flags"),
     ("--source_dir=/nowhere", "/nowhere"),
     ("--batch_size=0", "batch_size"),

@@ -21,10 +21,9 @@ from tests.models import hasty_latents, photo
 _MODEL = (
   "--model=factorized", "--name=tiny", "--lmbda=0.05", "--channels=4,6,8", "--bottleneck=6",
   "--dataset=photos", "--test_split=", "--valid_split=valid", "--valid_patch_size=32",
-  "--patch_size=16", "--batch_sizes=2,4", "--min_scale=0.5", "--optimizer=adam",
+  "--patch_size=16", "--batch_sizes=2", "--min_scale=0.5", "--optimizer=adam",
   "--learning_rate=0.01", "--schedule=trapezoidal", "--log_every=2", "--validations=2",
-  "--grow_to=32", "--grow_at=0.9", "--minutes=60", "--compile_seconds=1000",
-  "--export_dtype=float16", "--block_transform=random",
+  "--minutes=60", "--compile_seconds=1000", "--export_dtype=float16", "--block_transform=random",
 )  # fmt: skip
 
 
@@ -61,10 +60,11 @@ def _carried(parcel):
 
 
 def test_the_journey(tiny_training, tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(visit, "Minutes", lambda minutes: Steps(10))
+  monkeypatch.setattr(visit, "Minutes", lambda minutes: Steps(8))
   parcel = _pack(tmp_path, tiny_training.source_dir)
   assert "3 of 3 photographs" in capsys.readouterr().out
-  first = _visit(tmp_path, parcel, 1, "--notrace")
+  growing = "--batch_sizes=2,4", "--grow_to=32", "--grow_at=0.9"
+  first = _visit(tmp_path, parcel, 1, *growing, "--notrace")
   assert {path.name for path in first.iterdir()} == {
     "cache.tar.1-of-1", "metrics.jsonl", "undecayed", "visit.json", "weights.safetensors.1-of-1",
   }  # fmt: skip
@@ -73,17 +73,18 @@ def test_the_journey(tiny_training, tmp_path, monkeypatch, capsys):
   assert {row["batch_size"] for row in report["measured"]} == {2, 4}
   assert report["chosen"] in report["measured"]
   assert all(value > 0 for value in report["matrix_flops_per_s"].values())
-  assert report["steps"] == 10
+  assert report["steps"] == 8
   expected = {"photographs", "parameters", "compilation", "measurement", "training", "export"}
   assert report["phases"].keys() >= expected
   lines = read_metrics(first / "metrics.jsonl")
   assert lines[-1]["split"] == "valid"
-  assert lines[-1]["step"] == 10
+  assert lines[-1]["step"] == 8
 
   # The next visit goes on from before the decay.
+  monkeypatch.setattr(visit.speed, "matrix_flops_per_s", lambda dtype, side: 1e9)
   parcel = _pack(tmp_path, tiny_training.source_dir, f"--visit={first}", "--programs")
   second = _visit(tmp_path, parcel, 2, *_carried(parcel))
-  assert read_metrics(second / "metrics.jsonl")[0]["step"] == 10  # 8 before, and two
+  assert read_metrics(second / "metrics.jsonl")[0]["step"] == 8  # 6 before, and two
   assert (second / "trace.tar.gz").exists()
 
   joined = tmp_path / "weights.safetensors"
@@ -99,6 +100,7 @@ def test_the_journey(tiny_training, tmp_path, monkeypatch, capsys):
 def test_a_visit_trains_a_look(tmp_path, monkeypatch):
   """Both players, from photographs on the device to a look that weights can be shown with."""
   monkeypatch.setattr(visit, "Minutes", lambda minutes: Steps(4))
+  monkeypatch.setattr(visit.speed, "matrix_flops_per_s", lambda dtype, side: 1e9)
   monkeypatch.setattr(ContextModel, "decoded_latents", hasty_latents)
   photos = tmp_path / "photos"
   photos.mkdir()
@@ -109,7 +111,7 @@ def test_a_visit_trains_a_look(tmp_path, monkeypatch):
   output = _visit(
     tmp_path, parcel, 1, "--task=look", f"--start_weights={weights}", "--notrace",
     "--discriminator_channels=4,6,8", "--patch_size=64", "--valid_patch_size=64",
-    "--batch_sizes=2", "--grow_to=64", "--min_scale=1", "--name=tiny-look",
+    "--min_scale=1", "--name=tiny-look",
   )  # fmt: skip
   report = json.loads((output / "visit.json").read_text())
   assert report["steps"] == 4

@@ -18,7 +18,8 @@ sides = st.one_of(st.integers(1, 12), st.integers(1, 80))
 
 
 @functools.cache
-def codec():
+def codec(number=0):
+  """Codecs of the same weights; each number is one of its own."""
   return LosslessCodec(tiny_weights(biases=True))
 
 
@@ -72,7 +73,7 @@ def _constant(rng, shape):
 
 
 @given(image=images())
-@bounded(max_examples=100)
+@bounded(max_examples=50)
 def test_decode_inverts_encode(image):
   encoded = codec().encode(image, keep_hidden_colour=True)
   decoded = codec().decompress(encoded.data)
@@ -112,8 +113,7 @@ def test_no_sample_is_further_off_than_was_allowed(image, error):
 @given(image=images())
 @bounded()
 def test_the_same_image_gives_the_same_bytes(image):
-  again = LosslessCodec(tiny_weights(biases=True))
-  assert codec().compress(np.asfortranarray(image)) == again.compress(image.copy())
+  assert codec().compress(np.asfortranarray(image)) == codec(1).compress(image.copy())
 
 
 @given(image=images())

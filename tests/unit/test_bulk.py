@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 import tarfile
 from pathlib import Path
@@ -219,15 +220,87 @@ def test_done_again_a_part_is_the_same_and_what_is_done_is_left_alone(tmp_path, 
   with pytest.raises(KeyboardInterrupt):
     compress(images, cut)
   assert [path.name for path in list_shards(cut)] == ["00000-00000.array_record"]
-  (cut / ".tmp-0123456789abcdef.array_record").write_bytes(b"half")
-  results.begin(cut, {})
-  assert not list(cut.glob(".*"))
   calls.clear()
   monkeypatch.setattr(commands, "compress_bytes", counted)
   assert compress(images, cut) == whole
   assert calls[0] == "bad.png"
   files = lambda folder: {p.name: p.read_bytes() for p in folder.glob("*.array_record")}
   assert files(cut) == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_only_leftovers_of_the_job_are_removed(tmp_path, restarted):
+  if restarted:
+    results.begin(tmp_path, {})
+  (tmp_path / "sub").mkdir()
+  (tmp_path / ".tmp-fedcba9876543210").mkdir()
+  leftovers = [".tmp-0123456789abcdef.array_record", "sub/.tmp-0123456789abcdef.png"]
+  others = [".tmp-notes.txt", "sub/.tmp-0123456789abcdef.tar.gz", ".tmp-0123456789abcdef0.png"]
+  for name in leftovers + others:
+    (tmp_path / name).write_bytes(b"half")
+  results.begin(tmp_path, {})
+  assert all((tmp_path / name).exists() for name in others)
+  assert (tmp_path / ".tmp-fedcba9876543210").is_dir()
+  assert [(tmp_path / name).exists() for name in leftovers] == [not restarted] * 2
+
+
+def test_names_of_unfinished_files_are_known_for_leftovers(tmp_path):
+  results.begin(tmp_path, {})
+  for name in ("00000-00000.array_record", "a.png", "failures.jsonl", "noending"):
+    with places.written(tmp_path / name) as temporary:
+      temporary.write_bytes(b"half")
+      results.begin(tmp_path, {})
+      assert not temporary.exists()
+      temporary.touch()
+
+
+def test_one_job_at_a_time_in_a_folder(tmp_path):
+  with places.locked(tmp_path / "new"):
+    with pytest.raises(UsageError, match=r"new: another job is at work here .* --output_dir"):
+      places.locked(tmp_path / "new").__enter__()
+    with places.locked(tmp_path / "other"):
+      pass
+  with places.locked(tmp_path / "new"):
+    pass
+
+
+def test_images_that_have_changed_are_compressed_again_and_no_others(tmp_path, monkeypatch):
+  source, shards = fill(tmp_path / "source"), tmp_path / "shards"
+  images = parts.of_folder(source, 2)
+  first = compress(images, shards)
+  original, calls = commands.compress_bytes, []
+
+  def counted(data, name, **options):
+    calls.append(name)
+    return original(data, name, **options)
+
+  monkeypatch.setattr(commands, "compress_bytes", counted)
+  assert compress(images, shards) == first
+  assert calls == []
+  (source / "bad.png").write_bytes(png(picture(20)))
+  found = compress(images, shards)
+  assert calls == ["bad.png", "sub/a.png"]
+  assert (found.images, found.failures) == (8, ())
+  record = next(read_shard(list_shards(shards)[1]))
+  np.testing.assert_array_equal(cae_jax.decompress(record), picture(20))
+
+  calls.clear()
+  times = (source / "a.png").stat()
+  os.utime(source / "a.png", ns=(times.st_atime_ns, times.st_mtime_ns + 1))
+  assert compress(images, shards) == found
+  assert calls == ["a.png", "b.png"]
+
+
+def test_a_tar_that_has_changed_makes_another_job(tmp_path):
+  def key():
+    return parts.fingerprint(images.key() for images in parts.of_folder(source, 2))
+
+  source = fill(tmp_path / "source")
+  before = key()
+  (source / "a.png").write_bytes(png(picture(20, 20)))
+  assert key() == before
+  write_tar(source / "t.tar", [("x/10.png", png(picture(10)))])
+  assert key() != before
 
 
 def test_a_shard_that_is_gone_is_made_again(tmp_path):
@@ -239,6 +312,21 @@ def test_a_shard_that_is_gone_is_made_again(tmp_path):
     change()
     compress(images, tmp_path / "shards")
     assert first.read_bytes() == data
+
+
+def test_pictures_that_are_gone_are_made_again(tmp_path, monkeypatch):
+  compress(parts.of_folder(fill(tmp_path / "source"), 2), tmp_path / "shards")
+  back = tmp_path / "back"
+  first = decompress(tmp_path / "shards", back)
+  whole = {path: path.read_bytes() for path in back.rglob("*.png")}
+  for name in ("a.png", "t.tar/x/12.png"):
+    (back / name).unlink()
+  read = []
+  original = commands.codec_for
+  monkeypatch.setattr(commands, "codec_for", lambda *a: read.append(a) or original(*a))
+  assert decompress(tmp_path / "shards", back) == first
+  assert {path: path.read_bytes() for path in back.rglob("*.png")} == whole
+  assert len(read) == 3  # the two of the first shard, and the one of the last
 
 
 def test_a_disk_that_is_full_is_no_failure_of_an_image(tmp_path, monkeypatch):
@@ -253,6 +341,9 @@ def test_other_settings_are_another_job(tmp_path):
   results.begin(tmp_path, {"bpp": 0.5, "lossless": False})
   with pytest.raises(UsageError, match=r"holds another job: bpp was 0\.5, is 1\.0; go on with"):
     results.begin(tmp_path, {"bpp": 1.0, "lossless": False})
+  results.begin(tmp_path / "more", {"images": "0123"})
+  with pytest.raises(UsageError, match="holds another job: its images were others, or a tar file"):
+    results.begin(tmp_path / "more", {"images": "4567"})
 
 
 def test_summary_is_read_as_it_was_written(tmp_path):

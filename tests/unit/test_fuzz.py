@@ -50,14 +50,14 @@ def test_damaged_files_are_refused_as_such_or_decoded():
 
 
 def test_a_run_goes_on_from_its_record(tmp_path):
-  whole = fuzz.run(20, models=["lossless"], seed=3)
+  whole = fuzz.run(8, models=["lossless"], seed=3)
   path = tmp_path / "record.json"
-  fuzz.run(7, models=["lossless"], seed=3, path=path)
-  resumed = fuzz.run(20, models=["lossless"], seed=3, path=path)
-  assert (resumed.outcomes, resumed.files) == (whole.outcomes, 20)
+  fuzz.run(3, models=["lossless"], seed=3, path=path)
+  resumed = fuzz.run(8, models=["lossless"], seed=3, path=path)
+  assert (resumed.outcomes, resumed.files) == (whole.outcomes, 8)
   assert fuzz.load(path, 3, ["lossless"]) == resumed
   with pytest.raises(UsageError, match=r"record\.json is of seed 3 and models lossless"):
-    fuzz.run(20, models=["lossless"], seed=4, path=path)
+    fuzz.run(8, models=["lossless"], seed=4, path=path)
 
 
 def _hang(*_):

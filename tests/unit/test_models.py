@@ -100,6 +100,20 @@ def test_weights_of_another_network_do_not_grow(name):
     model.grow({}, other, {})
 
 
+@pytest.mark.parametrize(
+  ("name", "change"),
+  [
+    ("factorized", {"fixed_lmbda": 0.5}),
+    ("hyperprior", {"fixed_lmbda": 0.5}),
+    ("paper", {"coding_bits": 5, "latent_bits": 3}),
+  ],
+)
+def test_weights_go_on_at_another_rate(name, change):
+  trained = {"a": 1}
+  model = build_model(TINY[name] | change)
+  assert model.grow({}, build_model(TINY[name]), trained) is trained
+
+
 def test_an_unknown_model_is_named():
   with pytest.raises(UsageError, match="unknown model 'gan'; choose one of paper, context"):
     build_model({"model": "gan"})

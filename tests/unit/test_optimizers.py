@@ -40,6 +40,13 @@ def test_schedules_rise_and_decay(name):
   assert rates[-1] == pytest.approx(1e-2 if name == "constant" else 1e-4, rel=1e-3)
 
 
+def test_a_trapezoidal_schedule_ends_low_after_a_long_warmup():
+  schedule = optimizers.make_schedule("trapezoidal", 1e-2, 100, warmup_steps=50)
+  rates = np.array([schedule(step) for step in range(101)])
+  assert rates.max() == pytest.approx(1e-2)
+  assert rates[-1] == pytest.approx(1e-4, rel=1e-3)
+
+
 def test_trapezoidal_schedule_stays_at_the_peak():
   schedule = optimizers.make_schedule("trapezoidal", 1e-2, 100, warmup_steps=10)
   rates = np.array([schedule(step) for step in range(101)])
@@ -48,7 +55,7 @@ def test_trapezoidal_schedule_stays_at_the_peak():
 
 
 @pytest.mark.parametrize("name", optimizers.SCHEDULES)
-@pytest.mark.parametrize(("steps", "fitting"), [(1, 0), (12, 1)])
+@pytest.mark.parametrize(("steps", "fitting"), [(1, 0), (12, 1), (200, 20), (399, 39)])
 def test_a_run_shorter_than_its_warmup_warms_up_for_a_tenth(name, steps, fitting):
   assert optimizers.fitting_warmup(200, steps) == fitting
   short = optimizers.make_schedule(name, 1e-2, steps, 200)
