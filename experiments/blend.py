@@ -3,9 +3,10 @@
     python -m experiments.blend --weights=runs/eye/weights.safetensors --share=0.8 \
         --start_weights=context2 --source_dir=PHOTOS --output=eye2.safetensors
 
-Both do badly what the other does well, and what one loses grows with the square of the distance: a
-little less of what was gained costs much less of what was given up (Wortsman et al. 2022, WiSE-FT,
-arXiv:2109.01903). The tables are made anew, for which some photographs are shown to the network.
+Each does badly what the other does well, and its loss grows with the square of the distance between
+them: giving up a little of what was gained recovers most of what was lost (Wortsman et al. 2022,
+WiSE-FT, arXiv:2109.01903). The tables are made anew, for which some photographs are shown to the
+network.
 """
 
 import sys
@@ -19,6 +20,7 @@ from cae_jax.codec.calibration import calibrate_weights
 from cae_jax.data.sources import load_source
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.errors import UsageError
+from cae_jax.evaluation import names
 from cae_jax.models import build_model
 from cae_jax.training.variations import Variation
 from cae_jax.weights import Weights, save_weights, shipped
@@ -47,6 +49,8 @@ def main(args: Args) -> None:
       f"--weights={args.weights}: expected the network of --start_weights, {start.name}, got "
       f"{end.name}"
     )
+  if names.is_baseline(args.name or end.name):
+    raise UsageError(f"--name={args.name or end.name} is that of a baseline; expected another")
   source = load_source(args.dataset, args.split, source_dir=args.source_dir, data_dir=args.data_dir)
   images = train_parts.calibration_images(build_model(end.config), source, Variation())
   params = blended(start.params, end.params, args.share)

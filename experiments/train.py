@@ -9,6 +9,7 @@ reconstructions.png. --task=look trains the look of --start_weights instead, and
 weights.look.safetensors (experiments/flags/look.flags).
 """
 
+import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from absl import logging
 
 import cae_jax
 from cae_jax import backend, codec
-from cae_jax.atomic import replace_atomically
+from cae_jax.atomic import write_json, write_text
 from cae_jax.coding.names import is_name
 from cae_jax.data.patches import random_blocks
 from cae_jax.data.shards import ShardSource
@@ -32,8 +33,9 @@ from cae_jax.data.sources import (
   rescaled,
 )
 from cae_jax.data.trained_on import TrainedOn
+from cae_jax.data.views import image_digests
 from cae_jax.errors import UsageError
-from cae_jax.evaluation import figures, run_report
+from cae_jax.evaluation import figures, names, run_report
 from cae_jax.models import Model
 from cae_jax.training import portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
@@ -48,12 +50,15 @@ from experiments.train_flags import define_flags
 
 SHARDS = "cae_shards"  # of --dataset: what experiments.compress_dataset writes
 _CARRIED = "trained_on_before.json"
+_PHOTOGRAPHS = "photographs.sha256"  # over their digests
 
 
 def main(args: Args) -> None:
   """Runs the program."""
   if not is_name(args.name):
     raise UsageError(f"--name={args.name}: expected 1 to 32 printable ASCII characters, no spaces")
+  if names.is_baseline(args.name):
+    raise UsageError(f"--name={args.name} is that of a baseline; expected another")
   if args.coordinator_address:
     jax.distributed.initialize(args.coordinator_address, args.num_processes, args.process_id)
   backend.require()
@@ -72,6 +77,7 @@ def _open(args: Args, workdir: Path) -> None:
 
 def _run(args: Args, workdir: Path) -> None:
   source = _source(args, "train")
+  sharding.on_first_process(lambda: _keep_photographs(args, workdir, source))
   # Opened before training: a split that is not there is no news for the end of it.
   test = _source(args, "test") if args.test_split else None
   result = None if args.export_only else _train(args, workdir, source)
@@ -83,6 +89,19 @@ def _run(args: Args, workdir: Path) -> None:
     path, seen = workdir / "weights.safetensors", _trained_on(args, workdir, source)
     card = train_subject.parts(args).export(args, path, best, source, seen)
     _report(args, workdir, card, test, best, result)
+
+
+def _keep_photographs(args: Args, workdir: Path, source: ImageSource) -> None:
+  """Writes down which photographs a run learns from; raises UsageError if they were others."""
+  path = workdir / _PHOTOGRAPHS
+  digest = hashlib.sha256(b"".join(image_digests(source))).hexdigest()
+  if path.exists() and holds_run(workdir) and path.read_text().strip() != digest:
+    raise UsageError(
+      f"{workdir} holds a run that learns from other photographs than --dataset={args.dataset} "
+      f"--source_dir={args.source_dir}; give the same ones, or another --workdir"
+    )
+  if not args.export_only:
+    write_text(path, f"{digest}\n")
 
 
 def _source(args: Args, use: str) -> ImageSource:
@@ -121,7 +140,9 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
   )
   warmup_steps = fitting_warmup(args.warmup_steps, args.steps)
   if warmup_steps != args.warmup_steps:
-    say(f"--warmup_steps={args.warmup_steps} is longer than the run: {warmup_steps} instead")
+    say(
+      f"--warmup_steps={args.warmup_steps} is longer than half of the run: {warmup_steps} instead"
+    )
   optimizer = train_subject.parts(args).optimizer(args)
   params, start = _initial_params(args, model, params, source), None
   if args.carry_from:
@@ -181,8 +202,7 @@ def _best_state(args: Args, workdir: Path) -> TrainState:
 def _keep_trained_on(workdir: Path, place: Mapping[str, Any]) -> None:
   """Writes down what a state carried here was trained on before."""
   if jax.process_index() == 0:
-    with replace_atomically(workdir / _CARRIED) as temporary:
-      temporary.write_text(json.dumps(TrainedOn.from_card(place).to_card()))
+    write_text(workdir / _CARRIED, json.dumps(TrainedOn.from_card(place).to_card()))
 
 
 def _trained_on(args: Args, workdir: Path, source: ImageSource) -> TrainedOn:
@@ -215,8 +235,7 @@ def _report(
     "test": figures_of_test,
     **{k: card[k] for k in ("cae_jax", "jax", "device", "flags")},
   }
-  with replace_atomically(workdir / "result.json") as temporary:
-    temporary.write_text(json.dumps(summary, indent=2) + "\n")
+  write_json(workdir / "result.json", summary)
   logging.info("wrote %s", workdir / "result.json")
 
 

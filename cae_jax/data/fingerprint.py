@@ -7,7 +7,7 @@ import os
 import pathlib
 import time
 
-from cae_jax.atomic import replace_atomically
+from cae_jax.atomic import write_text
 from cae_jax.data import listing
 
 # A file that changed so lately may change again without a trace in its size and time.
@@ -70,5 +70,4 @@ def _write(index: pathlib.Path, now: dict[str, _Entry], known: dict[str, _Entry]
   if settled == known:
     return
   index.parent.mkdir(parents=True, exist_ok=True)
-  with replace_atomically(index) as temporary:
-    temporary.write_text(json.dumps(settled), encoding="ascii")
+  write_text(index, json.dumps(settled))

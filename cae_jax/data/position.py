@@ -12,18 +12,19 @@ def to_state(next_batch: int, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def next_batch(state: Mapping[str, Any], config: Mapping[str, Any]) -> int:
-  """Reads the number of the next batch.
+  """Reads the number of the next batch; raises as `check`."""
+  check(state, config)
+  return int(state["next_batch"])
 
-  Raises:
-    UsageError: the state is of other data, another seed or other sizes than this stream.
-  """
+
+def check(state: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+  """Raises UsageError if a state is of other data, another seed or other sizes than the config."""
   different = differences(state, config)
   if different:
     raise UsageError(
-      f"the saved position is of other patches: {', '.join(different)}; use the same settings "
-      "and images, or start anew"
+      f"the saved position is of other patches: {', '.join(different)}; use the same settings, "
+      "images and number of devices, or start anew"
     )
-  return int(state["next_batch"])
 
 
 def differences(state: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:

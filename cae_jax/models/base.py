@@ -44,9 +44,11 @@ class Model(nn.Module):
 
   Attributes:
     objective: what it is trained for: "reconstruction", "rate_distortion" or "code_length".
+    of_no_parameter: settings that no parameter depends on: whatever they are, training can go on.
   """
 
   objective: ClassVar[str] = "rate_distortion"
+  of_no_parameter: ClassVar[frozenset[str]] = frozenset()
 
   @property
   def multiple(self) -> int:
@@ -112,9 +114,11 @@ class Model(nn.Module):
     Raises:
       UsageError: this network cannot go on from that one.
     """
-    del params, trained
+    del params
     ours, theirs = settings(self), settings(smaller)
     different = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k)]
+    if type(self) is type(smaller) and self.of_no_parameter.issuperset(different):
+      return trained
     values = ", ".join(f"{k} {theirs.get(k)} instead of {ours.get(k)}" for k in different)
     raise UsageError(f"the weights are of another network ({values}); give the flags of its run")
 

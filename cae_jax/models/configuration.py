@@ -11,7 +11,7 @@ _NOT_SETTINGS = ("parent", "name", "dtype")  # those of Flax, and how a network 
 
 
 def setting_fields(kind: type) -> dict[str, Any]:
-  """Returns the names of a model's settings and their defaults, by its class or that of these."""
+  """Returns the names of settings and their defaults, given a model's class or that of these."""
   fields = dataclasses.fields(kind)
   return {field.name: field.default for field in fields if field.name not in _NOT_SETTINGS}
 

@@ -7,6 +7,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -33,6 +34,8 @@ class FactorizedModel(Model):
     fixed_lmbda: of rate_bpp + lmbda * MSE (0-255), the one trade-off.
     dtype: of the transforms; all that concerns probabilities is float32.
   """
+
+  of_no_parameter: ClassVar[frozenset[str]] = frozenset({"fixed_lmbda"})
 
   channels: Sequence[int] = (32, 64, 128)
   kernel_size: int = 3

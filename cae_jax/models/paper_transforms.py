@@ -46,7 +46,7 @@ class PaperSynthesis(nn.Module):
 
       y_hat 128x192x128 -> conv 64 -> up 256x384 -> conv 32 -> up 512x768 -> conv 3 -> x_hat
 
-  Each up-sampling and the convolution behind it are one layer of `layers.UPSAMPLINGS`. ReLU after
+  Each up-sampling and the convolution after it are one layer of `layers.UPSAMPLINGS`. ReLU after
   all convolutions but the last. [B, h, w, M] -> [B, 4h, 4w, 3], near [0, 1] but not clipped to it.
   """
 

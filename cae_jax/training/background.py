@@ -1,4 +1,4 @@
-"""Work behind the caller's back."""
+"""Work in background threads."""
 
 import concurrent.futures
 import os

@@ -209,7 +209,7 @@ def _mend_metrics(folder: Path) -> None:
 
 @functools.cache
 def _hide_leftovers() -> None:
-  """Hides from now on the reads that Orbax leaves behind when one fails.
+  """Hides from now on the reads that Orbax leaves when one fails.
 
   Each would print a traceback, when its data come or when it is collected.
   """

@@ -1,4 +1,4 @@
-"""Patches with the chroma of common files: photographs that were shrunk have better."""
+"""Patches with the chroma resolution of common files; photographs that were shrunk have more."""
 
 import jax
 import jax.numpy as jnp

@@ -37,13 +37,14 @@ OPTIMIZERS: dict[str, Callable[[optax.ScalarOrSchedule], optax.GradientTransform
   "soap": soap,
 }
 SCHEDULES = ("cosine", "constant", "linear", "trapezoidal")
+_FINAL_FRACTION = 0.01  # of the rate, at the last step
 DECAYING_FRACTION = 0.3  # of the steps, of a trapezoidal schedule
 
 
 def make_schedule(
-  name: str, learning_rate: float, steps: int, warmup_steps: int = 0, final_fraction: float = 0.01
+  name: str, learning_rate: float, steps: int, warmup_steps: int = 0
 ) -> optax.Schedule:
-  """Makes a linear warm-up, then the named decay to `final_fraction` of the rate at step `steps`.
+  """Makes a linear warm-up, then the named decay to a hundredth of the rate at step `steps`.
 
   A trapezoidal schedule stays at the peak and decays linearly over the last 30 % of the steps, so
   that a run whose length is not settled yet can go on at the peak.
@@ -61,13 +62,13 @@ def make_schedule(
     case "constant":
       decay = optax.constant_schedule(learning_rate)
     case "linear":
-      decay = optax.linear_schedule(learning_rate, final_fraction * learning_rate, rest)
+      decay = optax.linear_schedule(learning_rate, _FINAL_FRACTION * learning_rate, rest)
     case "cosine":
-      decay = optax.cosine_decay_schedule(learning_rate, rest, alpha=final_fraction)
+      decay = optax.cosine_decay_schedule(learning_rate, rest, alpha=_FINAL_FRACTION)
     case "trapezoidal":
-      decaying = max(round(DECAYING_FRACTION * steps), 1)
+      decaying = min(max(round(DECAYING_FRACTION * steps), 1), rest)
       decay = optax.linear_schedule(
-        learning_rate, final_fraction * learning_rate, decaying, max(rest - decaying, 0)
+        learning_rate, _FINAL_FRACTION * learning_rate, decaying, rest - decaying
       )
     case _:
       raise UsageError(f"unknown schedule {name!r}; choose one of {', '.join(SCHEDULES)}")
@@ -76,14 +77,14 @@ def make_schedule(
 
 
 def fitting_warmup(warmup_steps: int, steps: int) -> int:
-  """Shortens a warm-up that is longer than the run to a tenth of the run."""
-  return warmup_steps if warmup_steps <= steps else steps // 10
+  """Shortens a warm-up that is longer than half of the run to a tenth of the run."""
+  return warmup_steps if 2 * warmup_steps <= steps else steps // 10
 
 
 def make_optimizer(
   name: str, schedule: optax.ScalarOrSchedule, clip_norm: float = 0.0
 ) -> optax.GradientTransformation:
-  """Puts the named optimiser behind clipping of the gradient's global norm (0: no clipping).
+  """Puts clipping of the gradient's global norm (0: none) before the named optimiser.
 
   Raises:
     UsageError: an unknown name.

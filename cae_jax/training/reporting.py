@@ -8,7 +8,7 @@ import jax
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from cae_jax.atomic import replace_atomically
+from cae_jax.atomic import write_text
 from cae_jax.metrics_file import read_metrics
 
 
@@ -55,5 +55,4 @@ def say(message: str) -> None:
 
 def _drop_later(path: Path, step: int) -> None:
   kept = [line for line in read_metrics(path) if line["step"] <= step]
-  with replace_atomically(path) as temporary:
-    Path(temporary).write_text("".join(json.dumps(line) + "\n" for line in kept))
+  write_text(path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from cae_jax.data import resident
+from cae_jax.data import position, resident
 from cae_jax.data.resident import Photos, Slots
 from cae_jax.data.views import ImageSource, image_sizes
 from cae_jax.errors import UsageError
@@ -251,7 +251,7 @@ class ResidentSteps:
     self._compiling: dict[Dispatch, concurrent.futures.Future] = {}
 
   def compile_ahead(self, state: TrainState) -> None:
-    """Compiles the later stages behind the first one's back; a stage waits until it is compiled.
+    """Compiles the later stages in the background; each waits until it is compiled.
 
     Args:
       state: gives shapes and types.
@@ -294,22 +294,13 @@ class ResidentSteps:
     Raises:
       UsageError: the state is of other data or other sizes.
     """
-    if differences := self.differences(state):
-      raise UsageError(
-        f"the saved position is of other patches: {', '.join(differences)}; use the same settings, "
-        "images and number of devices, or start anew"
-      )
+    position.check(state, self._settings)
     self._span.set_state(state["span"])
     self.turned = state.get("turned", False)
 
   def differences(self, state: Any) -> list[str]:
     """Says in what the patches of a state are others than these."""
-    theirs = state.get("config", {})
-    return [
-      f"{key} was {theirs.get(key)}, is {mine}"
-      for key, mine in self._settings.items()
-      if theirs.get(key) != mine
-    ]
+    return position.differences(state, self._settings)
 
   def _dispatch_at(self, fraction: float) -> Dispatch:
     begun = [d for d in self._dispatches if d.stage.begin <= fraction]

@@ -4,7 +4,6 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -97,7 +96,8 @@ def scale_by_soap(
     del params
     step, bases = state.step, state.bases
     grads = _grouped(updates, max_dim)
-    decayed = lambda: _of_each(partial(_decayed_grams, beta=shampoo_beta), grads, state.grams)
+    decay = functools.partial(_decayed_grams, beta=shampoo_beta)
+    decayed = lambda: _of_each(decay, grads, state.grams)
     grams = jax.lax.cond(step % gram_every == 0, decayed, lambda: state.grams)
     grads = jax.tree.map(lambda g: jnp.where(step == 0, 0.0, g), grads)  # the first: bases only
     rotated = _of_each(_rotate, grads, bases)

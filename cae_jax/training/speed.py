@@ -103,14 +103,14 @@ class StepSpeed:
 def compile_all(
   dispatches: Sequence[Dispatch], state: TrainState, steps: int, timeout: float
 ) -> dict[Dispatch, float]:
-  """Compiles programs beside each other.
+  """Compiles programs in parallel.
 
   Args:
     state: gives shapes and types.
     steps: of a dispatch.
     timeout: seconds to wait; but one has to be ready.
   Returns:
-    Of those that are compiled, the seconds that it took. The others go on behind.
+    Of those that are compiled, the seconds that it took. The others go on in the background.
   """
 
   def timed(dispatch: Dispatch) -> float:

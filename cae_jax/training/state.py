@@ -32,14 +32,14 @@ class TrainState:
 
 
 def create_state(params: Any, optimizer: Optimizer) -> TrainState:
-  """Makes a state at step 0. The average starts as a copy, so that buffers can be donated."""
+  """Makes a state at step 0, of copies: its buffers are donated, the caller's stay."""
   if isinstance(optimizer, Mapping):
     opt_state: Any = {name: own.init(params[name]) for name, own in optimizer.items()}
   else:
     opt_state = optimizer.init(params)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
-    params=params,
+    params=jax.tree.map(jnp.copy, params),
     ema_params=jax.tree.map(jnp.copy, params),
     opt_state=opt_state,
     skipped=jnp.zeros((), jnp.int32),

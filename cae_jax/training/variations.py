@@ -47,7 +47,7 @@ def varied(
     image: uint8 [H, W, 3].
     number: of the photograph; with the seed it says all that is random.
     variation: see there.
-  Returns:
+  Yields:
     uint8 [3, H, W], channels in the order of coding (or [1, H, W], grey), and the step.
   """
   rng = np.random.default_rng([variation.seed, number])
@@ -93,7 +93,7 @@ def typical_crops(
     variation: says how far they are shrunk: by the middle factor.
     count: how many, if there are as many.
     side: of a crop; smaller photographs are continued by reflection.
-  Returns:
+  Yields:
     uint8 [side, side, 3] each.
   """
   factor = float(np.sqrt(np.prod(variation.shrink)))

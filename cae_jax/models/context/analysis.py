@@ -37,7 +37,7 @@ def analyse_blocks(
     x: [B, H, W, 3] in [0, 1].
     linear: the block transform: [B, h, w, 768] -> coefficients in grey levels [B, h, w, M].
     stages: parts at 1/8 of the resolution, and at 1/16.
-    last: the parts behind them: for the coarse latents and, if there are any, for the fine ones.
+    last: the parts after them: for the coarse latents and, if there are any, for the fine ones.
     dtype: of the network.
   Returns:
     y [B, H/16, W/16, M] in grey levels.

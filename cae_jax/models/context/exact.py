@@ -21,7 +21,7 @@ from cae_jax.models.exact.conditional import (
 from cae_jax.models.exact.integers import IntegerLayer, PaddedMap, Seeing, View
 
 _BRIDGE_REACH = 1  # of its neighbourhoods
-_LOG_BITS = 8  # behind the point, of the logarithms of magnitudes
+_LOG_BITS = 8  # after the binary point, of the logarithms of magnitudes
 
 
 def quantize_networks(

@@ -77,7 +77,7 @@ def condition(log_gain: Any, bias: Any, tradeoff: Any) -> Part:
 
 
 def residual(x: Any, first: Part, second: Part) -> Any:
-  """Adds to x what two convolutions find in it; behind the first there is an activation."""
+  """Adds to x what two convolutions find in it, with an activation after the first."""
   return x + second(first(activation(x)))
 
 
@@ -161,7 +161,7 @@ class HostTransform:
     return stages
 
   def last(self, number: int, tradeoff: np.ndarray, in_parallel: Map = map) -> Part:
-    """Returns one of the convolutions behind the stages, the first of which has number 0."""
+    """Returns one of the convolutions after the stages, the first of which has number 0."""
     params = self.params[f"ConditionalConv_{len(self.blocks) + number}"]
     return _conv(params, tradeoff, _keep, in_parallel)
 
@@ -205,7 +205,7 @@ class HostSynthesis(HostTransform):
 
 
 def _conv(params: Mapping[str, Any], tradeoff: np.ndarray, then: Part, in_parallel: Map) -> Part:
-  """A conditional convolution, with something that is done to each number behind it."""
+  """A conditional convolution, with something that is done to each number after it."""
   scale = condition(params["log_gain"], params["bias"], tradeoff)
   convolution = params["Conv_0"]["kernel"]
   return lambda x: convolution(x, lambda part: then(scale(part)), in_parallel)

@@ -22,7 +22,7 @@ def scales_from_floor(params: Mapping[str, Any], channels: int) -> dict[str, np.
   """Changes a stack's parameters: outputs ln(scale / floor) in place of ln(scale).
 
   Args:
-    params: of an `EntropyStack` whose outputs are the means of some channels and, behind them, the
+    params: of an `EntropyStack` whose outputs are the means of some channels and, after them, the
       logarithms of their scales.
     channels: C, how many.
   """

@@ -219,7 +219,7 @@ class Seeing(NamedTuple):
 
   Attributes:
     views: of that layer; what none of them takes is zero.
-    others: the layers behind it.
+    others: the layers after it.
   """
 
   views: Sequence[View]

@@ -20,7 +20,7 @@ from cae_jax.models.exact.layers import SLOPE_SHIFT, Layer
 class EntropyStack(nn.Module):
   """x [B, h, w, C], tradeoff [B] -> [B, h * r, w * r, F], r the product of `upsample`.
 
-  Leaky ReLUs stand between the layers, none behind the last, which starts at zero if `zero_last`.
+  Leaky ReLUs stand between the layers, none after the last, which starts at zero if `zero_last`.
   Where only some `cells` are asked for, only the first layer may look around, and the result is
   [B, n, h / stride, w / stride, F].
   """

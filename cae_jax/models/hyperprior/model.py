@@ -11,6 +11,7 @@ straight through, not noisy ones; kernels start larger where latents are made (`
 """
 
 import math
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -39,6 +40,8 @@ class HyperpriorModel(Model):
     fixed_lmbda: of rate_bpp + lmbda * MSE (0-255), the one trade-off.
     dtype: of analysis and synthesis; all that concerns probabilities is float32.
   """
+
+  of_no_parameter: ClassVar[frozenset[str]] = frozenset({"fixed_lmbda"})
 
   hidden_channels: int = 128
   latent_channels: int = 192

@@ -62,10 +62,18 @@ def masses(error: Any, scale: Any, xp: Any, normal: Any, edge: Any = 0) -> Any:
   return xp.where(near < 0, 1 - inner, inner) - xp.where(edge == 0, outer, 0)
 
 
-def mix(masses: Any, shape: Any, xp: Any) -> Any:
-  """Interpolates linearly between the two distributions that a shape lies between."""
+def mix(by_shape: Any, shape: Any, xp: Any) -> Any:
+  """Interpolates linearly between the two distributions that a shape lies between.
+
+  Args:
+    by_shape: [4, ...], what each distribution has.
+    shape: [...], from 0 to 3.
+    xp: the namespace of both, NumPy or jax.numpy.
+  Returns:
+    [...]
+  """
   weights = xp.maximum(0, 1 - xp.abs(shape - xp.arange(4.0).reshape(-1, *(1,) * shape.ndim)))
-  return (weights * masses).sum(0)
+  return (weights * by_shape).sum(0)
 
 
 def pmfs() -> list[tuple[np.ndarray, int]]:

@@ -130,13 +130,12 @@ def _bits(nets: Any, batch: Any, rounded: bool) -> jax.Array:
   middle = jax.lax.stop_gradient(jnp.floor(outputs.mean / 8 + 0.5))
   coded = middle + steps * jnp.rint((x - middle) / steps)
   edge = jnp.where(coded >= 255, 1, jnp.where(coded <= 0, -1, 0))
-  error = coded - outputs.mean / 8
-  scaled = network.Outputs(error / steps, outputs.log_scale - jnp.log2(steps), outputs.shape)
-  if rounded:
-    scaled = scaled._replace(mean=-scaled.mean * 8)
-    rounded_mean, log_scale, shape = likelihood.rounded(*scaled)
-    scaled = network.Outputs(-rounded_mean / 8, log_scale, shape)
-  bits = likelihood.bits(*scaled, edge)
+  error = (coded - outputs.mean / 8) / steps
+  log_scale, shape = outputs.log_scale - jnp.log2(steps), outputs.shape
+  if rounded:  # the mean of what is coded is minus the error, in eighths
+    mean, log_scale, shape = likelihood.rounded(-8 * error, log_scale, shape)
+    error = -mean / 8
+  bits = likelihood.bits(error, log_scale, shape, edge)
   return bits.reshape(*bits.shape[:2], -1, len(level)).mean(2)
 
 

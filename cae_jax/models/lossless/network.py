@@ -6,7 +6,7 @@ two, which float32 holds: the result is the same in whatever order, in NumPy and
 training sees the very numbers that coding sees. (Sums in TF32 or bfloat16 would not be.)
 
     differences to the base,       ┌ trunk, for a pixel ┐    ┌ head, for a channel ┐
-    in units of the activity   ──► │ 128 ── 96          │ ─► │ 48 ── 3             │ ──► mean,
+    in units of the activity   ──► │ trunk_widths       │ ─► │ head_width ── 3     │ ──► mean,
     errors, logarithms             └────────────────────┘ ▲  └─────────────────────┘     scale,
                                linear prediction, errors ─┘                              shape
                                of the channels before
