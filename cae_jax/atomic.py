@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import pathlib
 import secrets
@@ -9,6 +10,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 TEMPORARY = ".tmp-"  # how the names of unfinished files begin
 
@@ -59,6 +61,17 @@ def replace_atomically(
       _put_if_absent(temporary, target)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+  """Writes a text file whole or not at all, in UTF-8; raises as `replace_atomically`."""
+  with replace_atomically(path) as temporary:
+    temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+  """Writes what JSON can say, indented, whole or not at all; raises as `replace_atomically`."""
+  write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def _follow_links(path: pathlib.Path) -> pathlib.Path:

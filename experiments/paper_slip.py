@@ -7,10 +7,9 @@ writes slip.md, slip.json and slip.png beside the numbers the paper printed. Abo
 """
 
 import dataclasses
-import json
 import sys
 
-from cae_jax.atomic import replace_atomically
+from cae_jax.atomic import write_json, write_text
 from cae_jax.data import sources
 from cae_jax.evaluation.codecs import baselines
 from cae_jax.evaluation.figures import drawing
@@ -45,11 +44,9 @@ def main(args: Args) -> None:
 def _write(folder, slips, notes):
   folder.mkdir(parents=True, exist_ok=True)
   table = slip.slip_table(slips, notes)
-  with replace_atomically(folder / "slip.md") as path:
-    path.write_text(table, encoding="utf-8")
-  with replace_atomically(folder / "slip.json") as path:
-    values = {"slips": [dataclasses.asdict(item) for item in slips], "notes": notes}
-    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+  write_text(folder / "slip.md", table)
+  values = {"slips": [dataclasses.asdict(item) for item in slips], "notes": notes}
+  write_json(folder / "slip.json", values)
   drawing.save(slip.slip_figure(slips), folder / "slip.png")
   print(table)
 

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax import backend
-from cae_jax.atomic import replace_atomically
+from cae_jax.atomic import replace_atomically, write_json
 from cae_jax.data import resident
 from cae_jax.data.folder import FolderSource
 from cae_jax.data.patches import center_patches, split_blocks
@@ -150,7 +150,7 @@ class _Visit:
       with self._phase("measurement"):
         self._measure_steps(compiled)
       self.report["carry_from"] = _text(args.carry_from)
-      _write_json(plan, self.report)
+      write_json(plan, self.report)
     chosen = self.report["chosen"]["batch_size"]
     [self.dispatch] = [d for d in dispatches if d.stage.batch_size == chosen]
     self._write_report()
@@ -280,7 +280,7 @@ class _Visit:
     portable.write_parts(folder, state, self.trained_on.to_card(), dtype=np.float16, average=False)
 
   def _validator(self) -> Callable:
-    """The validation, compiled behind the training's back."""
+    """The validation, compiled in the background."""
     images = jax.ShapeDtypeStruct(self.valid_batches[0]["image"].shape, jnp.uint8)
     params = self._like().ema_params
     compiled = background.start(lambda: self.errors_fn.lower(params, {"image": images}).compile())
@@ -361,7 +361,7 @@ class _Visit:
 
   def _write_report(self) -> None:
     self.report["seconds"] = round(time.time() - self.began, 1)
-    _write_json(self.output / "visit.json", self.report)
+    write_json(self.output / "visit.json", self.report)
 
 
 def _text(path: Path | None) -> str | None:
@@ -391,11 +391,6 @@ def _tar(folder: Path, path: Path, mode: Any) -> None:
   folder.mkdir(exist_ok=True)
   with replace_atomically(path) as temporary, tarfile.open(temporary, mode) as archive:
     archive.add(folder, ".")
-
-
-def _write_json(path: Path, value: Any) -> None:
-  with replace_atomically(path) as temporary:
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ def define_flags(flags: Flags) -> None:
   """Defines the flags: those of `experiments.train`, and those of a visit."""
   train_flags.define_flags(flags)
   flags.path("output", None, "Folder for what comes back.", required=True)
-  flags.number("minutes", 9.0, "When all has to be done, from the begin on.", 0.1)
+  flags.number("minutes", 9.0, "When everything has to be done, in minutes from the start.", 0.1)
   flags.number(
-    "began_at", None, "The begin, in seconds of Unix time; the program's start if not given."
+    "began_at", None, "The start, in seconds of Unix time; that of the program if not given."
   )
   flags.number(
     "reserve_seconds", 75.0, "For the last validation and the export, out of the minutes.", 0

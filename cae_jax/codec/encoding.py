@@ -149,17 +149,17 @@ class Encoded:
     return windows.synthesise(source.coder, self._y_hat, self.rate_level, *source.shape)
 
 
-def encode_quality(source: Analysed, quality: float, effort: int = 0) -> Encoded:
+def encode_quality(source: Analysed, quality: float, effort: int) -> Encoded:
   """Encodes at a quality from 0 to 100."""
   return source.encode(round(quality / MAX_QUALITY * source.coder.rate_levels), effort)
 
 
-def encode_bpp(source: Analysed, bpp: float, effort: int = 0) -> Encoded:
+def encode_bpp(source: Analysed, bpp: float, effort: int) -> Encoded:
   """Encodes as `encode_bytes`, with a limit of bits per pixel."""
   return encode_bytes(source, bpp * math.prod(source.shape) / 8, effort)
 
 
-def encode_bytes(source: Analysed, limit_bytes: float, effort: int = 0) -> Encoded:
+def encode_bytes(source: Analysed, limit_bytes: float, effort: int) -> Encoded:
   """Finds the largest file of at most so many bytes, or one within 1 % of them.
 
   With any effort the search goes on from the level that meets the target without it.
@@ -193,7 +193,7 @@ def encode_bytes(source: Analysed, limit_bytes: float, effort: int = 0) -> Encod
   return found
 
 
-def encode_psnr(source: Analysed, psnr_db: float, effort: int = 0) -> Encoded:
+def encode_psnr(source: Analysed, psnr_db: float, effort: int) -> Encoded:
   """Finds the smallest file that decodes to at least this PSNR, or one within 0.02 dB of it.
 
   With any effort the search goes on from the level that meets the target without it.
@@ -211,7 +211,7 @@ def encode_psnr(source: Analysed, psnr_db: float, effort: int = 0) -> Encoded:
   return found
 
 
-def encode_ssimulacra2(source: Analysed, score: float, effort: int = 0) -> Encoded:
+def encode_ssimulacra2(source: Analysed, score: float, effort: int) -> Encoded:
   """Finds the smallest file of at least this SSIMULACRA2 score, or one within 0.2 of it.
 
   Raises:

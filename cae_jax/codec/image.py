@@ -79,10 +79,10 @@ class Codec(FileDecoder):
       image: uint8 [H, W] grey, [H, W, 3] RGB, or with alpha [H, W, 2] or [H, W, 4], of NumPy or
         JAX. Alpha is kept exactly, colours under full transparency are not kept.
       quality: 0 to 100; 50 if nothing is asked for.
-      bpp: bits of the whole file per pixel, at most; it ends within 1 % below.
+      bpp: bits of the whole file per pixel, at most; mostly within 1 % below, of small files 3.
       psnr: dB of the decoded image, at least; the smallest such file, within 0.02 dB.
       ssimulacra2: score of the decoded image, at least; the smallest such file, within 0.2.
-      size_bytes: of the whole file, at most; it ends within 1 % below.
+      size_bytes: of the whole file, at most; mostly within 1 % below, of small files 3.
       effort: 0, or 1 to refine the latents for this image by a gradient step: smaller files, three
         times the time, and a compilation of some 20 s the first time. Decoding is the same.
       metadata: kept in the file by name, such as "icc" or "exif".

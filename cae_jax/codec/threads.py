@@ -1,4 +1,4 @@
-"""Tiles coded at the same time, each on a thread of its own."""
+"""Threads for tiles and for parts of one tile; BLAS has one thread meanwhile."""
 
 import contextlib
 import functools

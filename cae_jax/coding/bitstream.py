@@ -328,7 +328,7 @@ def _what_is_left(reader: ByteReader, size: int | None) -> bytes:
 
 
 def _reader(file: bytes, salvage: bool) -> ByteReader:
-  """Of what is behind the version; all of it is as it was written, unless it is to be salvaged."""
+  """Of what follows the version; all of it is as it was written, unless it is to be salvaged."""
   version = _checked_version(file)
   body, stored = file[:-_CRC_BYTES], file[-_CRC_BYTES:]
   if salvage and version > _FIRST_VERSION:

@@ -119,27 +119,3 @@ class LatentCoder(Protocol):
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int, in_parallel: Map = map) -> np.ndarray:
     """Synthesises y_hat [h, w, M]: uint8 [h * stride, w * stride, 3]."""
-
-
-class OneRateCoder:
-  """What models of one rate, without coarse latents or looks, have in common as coders."""
-
-  rate_levels = 0
-  coarse_parts = 0
-  works_on_host = False
-
-  def refine(self, *arguments: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Raises NotImplementedError, as all that such models are not asked for."""
-    raise NotImplementedError
-
-  def decode_coarse(self, *arguments: Any) -> tuple[list[np.ndarray], np.ndarray]:
-    """Raises NotImplementedError."""
-    raise NotImplementedError
-
-  def preview(self, *arguments: Any) -> np.ndarray:
-    """Raises NotImplementedError."""
-    raise NotImplementedError
-
-  def looking(self, *arguments: Any) -> "LatentCoder":
-    """Raises NotImplementedError."""
-    raise NotImplementedError

@@ -13,8 +13,9 @@ from cae_jax.codec.coders.arrays import (
   networks_from_arrays,
   networks_to_arrays,
 )
-from cae_jax.codec.coders.base import Coded, OneRateCoder
+from cae_jax.codec.coders.base import Coded
 from cae_jax.codec.coders.calibrating import largest_activations, pmf_tables
+from cae_jax.codec.coders.one_rate import OneRateCoder
 from cae_jax.coding import rans
 from cae_jax.coding.tables import CodingTables
 from cae_jax.images.tiling import pad_to_multiple
@@ -41,24 +42,13 @@ class Coder(OneRateCoder):
   def __init__(self, weights: Weights):
     model = build_model(weights.config)
     assert isinstance(model, HyperpriorModel)
-    self.model = model
-    self.channels = model.latent_channels
-    self.multiple = model.multiple
-    self.stride = model.multiple // _HYPER
-    self._params = programs.on_device(weights.params)
+    super().__init__(model, weights, model.multiple // _HYPER, model.latent_channels)
     self._layers = networks_from_arrays(weights.table("networks"))["hyper_synthesis"]
     self._gaussians = CodingTables.from_arrays(weights.table("gaussian"))
     self._prior = CodingTables.from_arrays(weights.table("prior"))
 
-  def analyse(self, image: np.ndarray, *_: Any) -> np.ndarray:
-    """Analyses uint8 [H, W, 3]: y [h, w, M] float32, before rounding."""
-    height, width = (-(-side // self.stride) for side in image.shape[:2])
-    y = programs.analyse(self.model, self._params, pad_to_multiple(image, self.multiple))
-    return np.asarray(y)[:height, :width]
-
-  def encode(self, y: np.ndarray, rate_level: int = 0, *_: Any) -> Coded:
+  def encode(self, y: np.ndarray, *_: Any) -> Coded:
     """Encodes latents."""
-    del rate_level
     z = _hyper_analyse(self.model, self._params, pad_to_multiple(y, _HYPER))
     z_hat = np.rint(np.asarray(z)).astype(np.int32)
     means, indexes = self._means_and_indexes(z_hat, y.shape[:2])
@@ -70,10 +60,9 @@ class Coder(OneRateCoder):
     return Coded(rans.encode_parts(parts), [z_hat, symbols], _latents(symbols, means))
 
   def decode(
-    self, section: bytes, shape: tuple[int, int], rate_level: int = 0, *_: Any
+    self, section: bytes, shape: tuple[int, int], *_: Any
   ) -> tuple[list[np.ndarray], np.ndarray]:
     """Decodes what `encode` has written; raises BitstreamError."""
-    del rate_level
     decoder = rans.Decoder(section)
     z_shape = (*(-(-side // _HYPER) for side in shape), self.model.hidden_channels)
     z_hat = decoder.decode(channel_indexes(z_shape), self._prior)
@@ -81,14 +70,6 @@ class Coder(OneRateCoder):
     symbols = decoder.decode(indexes, self._gaussians)
     decoder.finish()
     return [z_hat, symbols], _latents(symbols, means)
-
-  def synthesise(self, y_hat: np.ndarray, rate_level: int = 0, *_: Any) -> np.ndarray:
-    """Synthesises y_hat [h, w, M]: uint8 [16h, 16w, 3]."""
-    del rate_level
-    height, width = (self.stride * side for side in y_hat.shape[:2])
-    y_hat = pad_to_multiple(y_hat, _HYPER)
-    x = programs.synthesise(self.model, self._params, y_hat, programs.ONE_RATE)
-    return np.asarray(x)[:height, :width]
 
   def _means_and_indexes(self, z_hat, shape) -> tuple[np.ndarray, np.ndarray]:
     """For h x w latents: means in sixteenths, int32, and indexes of the scale tables."""

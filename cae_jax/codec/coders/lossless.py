@@ -25,7 +25,7 @@ def calibrate(model: LosslessModel, params: Any, images: Iterable[np.ndarray]) -
     images: uint8 [H, W, 3], a few typical ones, with more than 4 rows or columns.
   Returns:
     {"distribution"}: the arrays of `tile.make_arrays`; {"linear"}: of grey ("1") and of colours
-    ("3") int16 [levels, phases, channels, K], zero behind.
+    ("3") int16 [levels, phases, channels, K], padded with zeros.
   Raises:
     UsageError: the networks' sums could pass what float32 holds exactly.
   """

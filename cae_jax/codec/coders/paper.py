@@ -7,7 +7,8 @@ import numpy as np
 
 from cae_jax.codec.coders import programs
 from cae_jax.codec.coders.arrays import channel_indexes
-from cae_jax.codec.coders.base import Coded, OneRateCoder
+from cae_jax.codec.coders.base import Coded
+from cae_jax.codec.coders.one_rate import OneRateCoder
 from cae_jax.coding import huffman
 from cae_jax.coding.tables import CodingTables, tables_from_counts
 from cae_jax.images.tiling import pad_to_multiple
@@ -28,46 +29,27 @@ class Coder(OneRateCoder):
   def __init__(self, weights: Weights):
     model = build_model(weights.config)
     assert isinstance(model, PaperAutoencoder)
-    self.model = model
-    self.channels = model.latent_channels
-    self.stride, self.multiple = model.stride, model.multiple
+    super().__init__(model, weights, model.stride, model.latent_channels)
     # Each stage looks model.kernel_size // 2 pixels further at twice the stride of the one before,
     # less than two such radii of latents in all; the synthesis has up to two convolutions more.
     self.margin = 4 * (model.kernel_size // 2)
-    self._params = programs.on_device(weights.params)
     self._bits = model.file_bits
     self._low, self._high = weights.table("low"), weights.table("high")
     self._code = CodingTables.from_arrays(weights.table("code"))
 
-  def analyse(self, image: np.ndarray, *_: Any) -> np.ndarray:
-    """Analyses uint8 [H, W, 3]: y [h, w, M] float32, before rounding."""
-    height, width = (-(-side // self.stride) for side in image.shape[:2])
-    y = programs.analyse(self.model, self._params, pad_to_multiple(image, self.multiple))
-    return np.asarray(y)[:height, :width]
-
-  def encode(self, y: np.ndarray, rate_level: int, *_: Any) -> Coded:
+  def encode(self, y: np.ndarray, *_: Any) -> Coded:
     """Encodes rounded latents by Huffman's codes."""
-    del rate_level
     symbols = np.asarray(quantize_uniform(y, self._low, self._high, self._bits))
     section = huffman.encode(symbols, channel_indexes(symbols.shape), self._code)
     return Coded(section, [symbols], self._dequantize(symbols))
 
   def decode(
-    self, section: bytes, shape: tuple[int, int], rate_level: int, *_: Any
+    self, section: bytes, shape: tuple[int, int], *_: Any
   ) -> tuple[list[np.ndarray], np.ndarray]:
     """Decodes what `encode` has written; raises BitstreamError."""
-    del rate_level
     indexes = channel_indexes((*shape, self.model.latent_channels))
     symbols = huffman.decode(section, indexes, self._code)
     return [symbols], self._dequantize(symbols)
-
-  def synthesise(self, y_hat: np.ndarray, rate_level: int = 0, *_: Any) -> np.ndarray:
-    """Synthesises latents [h, w, M] float32: uint8 [h * stride, w * stride, 3]."""
-    del rate_level
-    height, width = (self.stride * side for side in y_hat.shape[:2])
-    y_hat = pad_to_multiple(y_hat, self.multiple // self.stride)
-    x = programs.synthesise(self.model, self._params, y_hat, programs.ONE_RATE)
-    return np.asarray(x)[:height, :width]
 
   def _dequantize(self, symbols: np.ndarray) -> np.ndarray:
     return np.asarray(dequantize_uniform(symbols, self._low, self._high, self._bits))

@@ -1,9 +1,9 @@
 """An image's tables, adjusted to what its samples are: means, scales and shapes.
 
-The networks know photographs, not this one: where its samples lie to one side of what they expect,
-or its errors are a little larger or smaller, or have longer tails, a file says by how much. For
-each level, phase and channel, samples fall into classes by the scale of their table; each class has
-an adjustment, of scale and shape, and may have a move, of the mean.
+The networks know photographs in general, not this one: where its samples lie to one side of what
+they expect, or its errors are a little larger or smaller, or have longer tails, a file says by how
+much. For each level, phase and channel, samples fall into classes by the scale of their table; each
+class has an adjustment, of scale and shape, and may have a move, of the mean.
 """
 
 import functools

@@ -17,7 +17,8 @@ from cae_jax.codec.small import PREVIEW, shrink
 from cae_jax.codec.tiles import Tile, coding_tiles
 from cae_jax.coding.bitstream import Container
 from cae_jax.coding.errors import BitstreamError
-from cae_jax.models.lossless.passes import Map, Precision
+from cae_jax.models.arrays import Map
+from cae_jax.models.lossless.passes import Precision
 from cae_jax.models.lossless.phases import level_shapes
 
 _PART = 1 << 13  # pixels of a tile that are worth a thread: one part of its largest phases

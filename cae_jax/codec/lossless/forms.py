@@ -62,7 +62,7 @@ def check(form: Form, shape: tuple[int, int, int], dtype: np.dtype) -> None:
 
 
 def byte_count(shape: tuple[int, int, int], dtype: np.dtype, form: Form) -> int:
-  """Counts the bytes of `to_bytes`: of the samples and, behind them, of the kinds of rows."""
+  """Counts the bytes of `to_bytes`: of the samples and, after them, of the kinds of rows."""
   rows, columns = (shape[1], shape[0]) if form.by_columns else shape[:2]
   kinds = rows if form.filter == filters.BY_ROW else 0
   return rows * -(-columns // (1 << form.packing)) * shape[2] * dtype.itemsize + kinds

@@ -25,7 +25,8 @@ from cae_jax.coding.bitstream import Container, Header, pack
 from cae_jax.coding.metadata import check_metadata
 from cae_jax.coding.varint import BytesLike
 from cae_jax.images import metrics
-from cae_jax.models.lossless.passes import Map, Precision
+from cae_jax.models.arrays import Map
+from cae_jax.models.lossless.passes import Precision
 from cae_jax.weights import Weights
 
 

@@ -121,7 +121,7 @@ class _Candidate(NamedTuple):
 
 
 def _smallest(images: Iterable[tuple[bytes, np.ndarray]]) -> bytes:
-  """Codes one of several images that stand for the same, each behind its head."""
+  """Codes one of several images that stand for the same, each after its head."""
   candidates = [_Candidate(head, x, form) for head, x in images for form in _forms(x)]
   ranked = sorted(candidates, key=_Candidate.trial_bytes)
   large = ranked[0].x.nbytes > _LARGE

@@ -10,10 +10,11 @@ from cae_jax.codec.lossless.side import flat, flat_tables
 from cae_jax.coding import rans
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.tables import CodingTables, tables_from_frequencies, tables_from_pmfs
+from cae_jax.models.arrays import Map
 from cae_jax.models.exact.products import check_products
 from cae_jax.models.lossless import distribution, linear, network, passes
 from cae_jax.models.lossless.linear import Coefficients
-from cae_jax.models.lossless.passes import Expected, Map, Place, Precision
+from cae_jax.models.lossless.passes import Expected, Place, Precision
 from cae_jax.models.lossless.phases import PARITIES, level_shapes
 from cae_jax.weights import Weights
 
@@ -197,7 +198,7 @@ def tables_from_arrays(arrays: dict[str, np.ndarray]) -> CodingTables:
 
 
 def coefficients_from_arrays(array: np.ndarray, channels: int) -> Coefficients:
-  """Reads coefficients of the linear stage, int16 [levels, phases, channels, K], zero behind.
+  """Reads coefficients of the linear stage, int16 [levels, phases, channels, K], padded with zeros.
 
   Their constants are 0.
   """
