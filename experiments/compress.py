@@ -1,6 +1,8 @@
 """Compresses an image file; `cae compress` by another name.
 
-python -m experiments.compress IN OUT.cae [--quality=Q | --bpp=X | --psnr=X | --bytes=N]
+python -m experiments.compress IN OUT.cae \
+  [--quality=Q | --bpp=X | --psnr=X | --ssimulacra2=X | --bytes=N] [--tune=psnr|eye]
+python -m experiments.compress IN OUT.cae --lossless | --near_lossless=T
 """
 
 import sys

@@ -71,8 +71,9 @@ def main(args: Args, beam_options: Sequence[str] = ()) -> None:
   output_dir = places.place(args.output_dir)
   settings, start = (_decompression if args.decompress else _compression)(args, output_dir)
   options = _beam_options(args, beam_options)
-  results.begin(output_dir, settings)
-  result = start(options)
+  with places.locked(output_dir):
+    results.begin(output_dir, settings)
+    result = start(options)
   print(result.line)
   if result.failures:
     raise Error(
@@ -95,7 +96,7 @@ def _compression(args: Args, output_dir: Place) -> _Work:
     data_dir = None if args.data_dir is None else places.place(args.data_dir)
     find = functools.partial(parts.of_dataset, args.dataset, args.split, data_dir)
   settings = {
-    "images": parts.fingerprint(find()),
+    "images": parts.fingerprint(images.key() for images in find()),
     "images_per_shard": per_shard,
     "weights": _hashes(weights),
     "cae_jax": cae_jax.__version__,

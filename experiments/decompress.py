@@ -1,6 +1,6 @@
 """Decompresses a .cae file; `cae decompress` by another name.
 
-python -m experiments.decompress IN.cae OUT.png
+python -m experiments.decompress IN.cae OUT.png [--look=B]
 """
 
 import sys

@@ -15,7 +15,7 @@ from cae_jax.backend import BackendError
 from cae_jax.bulk import results
 from cae_jax.bulk.parts import Part
 from cae_jax.bulk.places import Place, at_hand, size_of, written
-from cae_jax.bulk.results import Failure, Result
+from cae_jax.bulk.results import Done, Failure, Result
 from cae_jax.codec.info import Info, info, info_of
 from cae_jax.codec.threads import use_one_core
 from cae_jax.coding.bitstream import unpack
@@ -33,6 +33,13 @@ class Attempt(NamedTuple):
   """What came of an image: its .cae file, none if it failed, and the result of it alone."""
 
   cae: bytes | None
+  result: Result
+
+
+class Picture(NamedTuple):
+  """What came of a record: the name of its image file, none if it failed, and the result."""
+
+  file: str | None
   result: Result
 
 
@@ -55,16 +62,17 @@ class Compression:
   options: Mapping[str, Any]
 
   def __call__(self, part: Part) -> Result:
-    """Writes the shard, and its result, unless that was done.
+    """Writes the shard, and its result, unless that was done and the images are the same.
 
     Raises:
       OSError: the shard cannot be written.
       BackendError: JAX cannot work here.
     """
     shard = self.output_dir / f"{part.name}{SUFFIX}"
+    state = part.images.state(part.start, part.stop)
     before = results.kept(self.output_dir, part.name)
-    if before is not None and size_of(shard) == before.shard_bytes:
-      return before
+    if before and before.state == state and size_of(shard) == before.result.shard_bytes:
+      return before.result
     found: list[Result] = []
 
     def files() -> Iterator[bytes]:
@@ -78,7 +86,7 @@ class Compression:
       write_shard(temporary, files())
       found.append(Result(shards=1, shard_bytes=temporary.stat().st_size))
     result = results.total(found)
-    results.keep(self.output_dir, part.name, result)
+    results.keep(self.output_dir, part.name, Done(result, state))
     return result
 
 
@@ -95,7 +103,7 @@ class Decompression:
   weights: str | None = None
 
   def __call__(self, shard: Place) -> Result:
-    """Writes the image files, and the result of the shard, unless that was done.
+    """Writes the image files, and the result of the shard, unless that was done and all are there.
 
     Raises:
       OSError: an image file cannot be written.
@@ -103,25 +111,27 @@ class Decompression:
     """
     name = shard.name.removesuffix(SUFFIX)
     before = results.kept(self.output_dir, name)
-    if before is not None:
-      return before
+    if before and all((self.output_dir / file).exists() for file in before.files):
+      return before.result
     with at_hand(shard) as path:
       found = Result(shards=1, shard_bytes=path.stat().st_size)
-      result = results.total([found, *self._attempts(path, name)])
-    results.keep(self.output_dir, name, result)
+      pictures = [*self._pictures(path, name)]
+    result = results.total([found, *(picture.result for picture in pictures)])
+    files = tuple(picture.file for picture in pictures if picture.file is not None)
+    results.keep(self.output_dir, name, Done(result, files=files))
     return result
 
-  def _attempts(self, path: pathlib.Path, name: str) -> Iterator[Result]:
+  def _pictures(self, path: pathlib.Path, name: str) -> Iterator[Picture]:
     try:
       for number, record in enumerate(read_shard(path)):
-        yield self._attempt(f"{name}-{number:06d}", record)
+        yield self._picture(f"{name}-{number:06d}", record)
     except ImageError as error:
-      yield _failure(name, error)
+      yield Picture(None, _failure(name, error))
 
-  def _attempt(self, name: str, record: bytes | ImageError) -> Result:
+  def _picture(self, name: str, record: bytes | ImageError) -> Picture:
     """Writes the image file of a record, which has the given name if it says no other."""
     if isinstance(record, ImageError):
-      return _failure(name, record)
+      return Picture(None, _failure(name, record))
     try:
       container = unpack(record)
       name = Label.read(container).name or name
@@ -130,12 +140,13 @@ class Decompression:
       data, _ = commands.image_file(pathlib.Path(target.name), decoded)
       self._write(target, data)
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
-      return _failure(name, error)  # an image has the name of another's folder
+      return Picture(None, _failure(name, error))  # an image has the name of another's folder
     except (BackendError, OSError):
       raise
     except Exception as error:  # damaged files bring bugs to light; the others are to be done
-      return _failure(name, error)
-    return _success(info_of(container.outline), len(data))
+      return Picture(None, _failure(name, error))
+    file = target.relative_to(self.output_dir).as_posix()
+    return Picture(file, _success(info_of(container.outline), len(data)))
 
   def _write(self, target: Place, data: bytes) -> None:
     """Writes an image file, unless that was done by a process that was killed."""

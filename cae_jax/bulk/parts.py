@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from cae_jax.bulk.places import Place
+from cae_jax.bulk.places import Place, stamp
 from cae_jax.data import listing
 from cae_jax.data.listing import Member
 from cae_jax.paths import shown
@@ -33,6 +33,14 @@ class Images(abc.ABC):
     Raises:
       Error, OSError: the file that they are in cannot be read, or no further.
     """
+
+  def key(self) -> str:
+    """Tells what the parts depend on: with another key they are those of another job."""
+    return repr(self)
+
+  def state(self, start: int, stop: int | None) -> str:
+    """Tells whether images by their numbers have changed, where the key does not."""
+    return ""
 
 
 class Part(NamedTuple):
@@ -68,6 +76,9 @@ class ImageFiles(Images):
     for name in self.names[start:stop]:
       yield from listing.read_members(self.source_dir / name, self.source_dir)
 
+  def state(self, start: int, stop: int | None) -> str:
+    return fingerprint(stamp(self.source_dir / name) for name in self.names[start:stop])
+
 
 @dataclasses.dataclass(frozen=True)
 class TarShard(Images):
@@ -85,6 +96,10 @@ class TarShard(Images):
 
   def read(self, start: int, stop: int | None) -> Iterator[Member]:
     return listing.read_members(self.path, self.source_dir, start, stop)
+
+  def key(self) -> str:
+    # A tar file that has changed may be one of fewer parts.
+    return f"{self!r} {stamp(self.path)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,11 +154,11 @@ def of_dataset(dataset: str, split: str, data_dir: Place | None) -> list[Images]
   return [Records(dataset, split, data_dir, len(_source(dataset, split, data_dir)))]
 
 
-def fingerprint(names: Iterable[object]) -> str:
-  """Makes a key of what a data set consists of: 16 hex digits, by the names and their order."""
+def fingerprint(lines: Iterable[str]) -> str:
+  """Makes 16 hex digits of what a data set consists of, in its order."""
   digest = hashlib.sha256()
-  for name in names:
-    digest.update(f"{name}\n".encode(errors="surrogateescape"))
+  for line in lines:
+    digest.update(f"{line}\n".encode(errors="surrogateescape"))
   return digest.hexdigest()[:16]
 
 

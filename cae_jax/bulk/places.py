@@ -3,16 +3,20 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from cae_jax import locks
 from cae_jax.atomic import TEMPORARY, replace_atomically
 from cae_jax.errors import MissingExtraError
 from cae_jax.paths import user_path
 
 _BUCKETS = ("gs://", "s3://", "az://")
+_LEFTOVER = re.compile(re.escape(TEMPORARY) + r"[0-9a-f]{16}(\.[^.]*)?")  # of replace_atomically
 
 # A path on a disk, or one of `etils.epath` in a bucket, which has the same methods.
 Place = pathlib.Path
@@ -78,8 +82,34 @@ def size_of(path: Place) -> int | None:
   return found.st_size if isinstance(path, pathlib.Path) else found.length
 
 
+def stamp(path: Place) -> str:
+  """Returns what is another when a file has changed: its size and time; "" if there is none."""
+  try:
+    found: Any = path.stat()
+  except OSError:
+    return ""
+  if isinstance(path, pathlib.Path):
+    return f"{found.st_size} {found.st_mtime_ns}"
+  return f"{found.length} {found.mtime}"
+
+
+@contextlib.contextmanager
+def locked(folder: Place) -> Iterator[None]:
+  """Keeps other jobs out of a folder on a disk until the block ends; one in a bucket is not locked.
+
+  Raises:
+    UsageError: one is at work there.
+  """
+  if not isinstance(folder, pathlib.Path):
+    yield
+    return
+  with locks.locked(folder, "job", "--output_dir", lambda line: print(line, file=sys.stderr)):
+    yield
+
+
 def remove_leftovers(folder: Place) -> None:
   """Removes what `written` has left in a folder, and in those in it, when it was killed."""
   if isinstance(folder, pathlib.Path):
-    for leftover in folder.rglob(f"{TEMPORARY}*"):
-      leftover.unlink(missing_ok=True)
+    for path in folder.rglob(f"{TEMPORARY}*"):
+      if _LEFTOVER.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+        path.unlink(missing_ok=True)

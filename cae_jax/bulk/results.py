@@ -11,6 +11,11 @@ from cae_jax.paths import shown
 
 DONE = "done"  # folder of the results of parts
 JOB, SUMMARY, FAILURES = "job.json", "summary.json", "failures.jsonl"
+# Settings whose values tell people nothing: what is said if one is another.
+_FINGERPRINTS = {
+  "images": "its images were others, or a tar file of them has changed since",
+  "shards": "its shards were others",
+}
 
 
 class Failure(NamedTuple):
@@ -62,6 +67,20 @@ class Result:
     return ", ".join([*words, f"{len(self.failures)} failed"])
 
 
+class Done(NamedTuple):
+  """A part that is done.
+
+  Attributes:
+    result: what came of it.
+    state: of its images, as `Images.state` tells.
+    files: the names of the image files that were made of it, from the output folder on.
+  """
+
+  result: Result
+  state: str = ""
+  files: tuple[str, ...] = ()
+
+
 def total(results: Iterable[Result]) -> Result:
   """Adds results up; failures come in the order of their names."""
   results = list(results)
@@ -74,19 +93,21 @@ def total(results: Iterable[Result]) -> Result:
   return Result(**sums, failures=tuple(failures))
 
 
-def keep(output_dir: Place, name: str, result: Result) -> None:
+def keep(output_dir: Place, name: str, done: Done) -> None:
   """Writes down that a part is done; from now on `kept` finds it."""
-  _write_json(_record(output_dir, name), dataclasses.asdict(result))
+  fields = {**dataclasses.asdict(done.result), "state": done.state, "files": done.files}
+  _write_json(_record(output_dir, name), fields)
 
 
-def kept(output_dir: Place, name: str) -> Result | None:
-  """Reads the result of a part that is done; None of one that is not."""
+def kept(output_dir: Place, name: str) -> Done | None:
+  """Reads what `keep` wrote of a part; None if it is not done."""
   record = _record(output_dir, name)
   if not record.exists():
     return None
   fields = json.loads(record.read_text())
+  state, files = fields.pop("state", ""), tuple(fields.pop("files", ()))
   failures = tuple(Failure(*failure) for failure in fields.pop("failures"))
-  return Result(**fields, failures=failures)
+  return Done(Result(**fields, failures=failures), state, files)
 
 
 def write_summary(output_dir: Place, result: Result) -> None:
@@ -120,7 +141,7 @@ def begin(output_dir: Place, settings: dict[str, Any]) -> None:
   if path.exists():
     before = json.loads(path.read_text())
     other = [
-      f"{key} was {before.get(key)}, is {settings.get(key)}"
+      _FINGERPRINTS.get(key) or f"{key} was {before.get(key)}, is {settings.get(key)}"
       for key in {**before, **settings}
       if before.get(key) != settings.get(key)
     ]
@@ -129,9 +150,9 @@ def begin(output_dir: Place, settings: dict[str, Any]) -> None:
         f"{shown(output_dir)} holds another job: {'; '.join(other)}; go on with the same settings, "
         "or give another --output_dir"
       )
+    remove_leftovers(output_dir)
   else:
     _write_json(path, settings)
-  remove_leftovers(output_dir)
 
 
 def _record(output_dir: Place, name: str) -> Place:
