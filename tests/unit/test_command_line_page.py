@@ -63,7 +63,8 @@ def test_the_fields_are_documented():
   fields = {
     *re.findall(r"`([a-z_]+)`", "".join(re.findall(r"^\| (`[^|]*) \|", PAGE, re.MULTILINE)))
   }
-  known = {"input", "output", "status", "error", "input_bytes", "output_bytes", "psnr_db", "notes"}
+  known = {"input", "output", "status", "error", "input_bytes", "psnr_db", "notes"}
+  known |= {"output_bytes", "output_width", "output_height"}
   known |= {"damage"}
   content = commands.describe_file(Path(__file__).parents[1] / "golden" / "context-rgb.cae").fields
   assert fields == known | content.keys()
