@@ -18,7 +18,6 @@ if TYPE_CHECKING:
   from cae_jax.codec.lossless.image import LosslessEncoded
   from cae_jax.codec.regions import Region
 
-LOSSLESS = "lossless2"  # name of the weights
 _lock = threading.Lock()
 
 
@@ -91,9 +90,8 @@ def encode(
   from cae_jax.codec import automatic
   from cae_jax.weights import shipped
 
-  of_tune = lambda tune: codec(shipped.tuned(tune))
-  lossy = [functools.partial(of_tune, each) for each in shipped.tunes_for(tune, asked)]
-  exact = functools.partial(codec, LOSSLESS)
+  lossy = shipped.lossy(tune, asked, codec)
+  exact = functools.partial(codec, shipped.LOSSLESS)
   return automatic.encode(_array_of(image), lossy, exact, exact=lossless, tune=tune, **asked)
 
 

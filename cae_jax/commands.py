@@ -22,7 +22,7 @@ from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image
 from cae_jax.images.metadata import orientation_note, read_exif
 from cae_jax.images.pixels import turn
 from cae_jax.streams import Place, name_of, read_bytes, write_bytes
-from cae_jax.weights import WeightsError
+from cae_jax.weights import WeightsError, shipped
 from cae_jax.weights.shipped import find_for_file, tuned, tunes_for
 
 if TYPE_CHECKING:
@@ -354,10 +354,9 @@ def _codecs(
   weights: str | None, tune: str | None, goal: Mapping[str, float | None], is_exact: bool
 ) -> tuple[Sequence[Callable], Callable]:
   """What makes the lossy codecs and the lossless one; some of the weights that are asked for."""
-  lossless = lambda: load_codec(api.LOSSLESS)
+  lossless = functools.partial(load_codec, shipped.LOSSLESS)
   if weights is None:
-    of_tune = lambda tune: load_codec(tuned(tune))
-    return [functools.partial(of_tune, each) for each in tunes_for(tune, goal)], lossless
+    return shipped.lossy(tune, goal, load_codec), lossless
   _check_one(weights, tune)
   given = functools.partial(load_codec, weights)
   if not isinstance(load_codec(weights), LosslessCodec):

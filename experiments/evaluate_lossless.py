@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cae_jax import api
 from cae_jax.atomic import write_text
 from cae_jax.codec import LosslessCodec
 from cae_jax.data.sources import pairs
@@ -20,10 +19,11 @@ from cae_jax.evaluation.names import LOSSLESS_LABELS
 from cae_jax.evaluation.records import Record
 from cae_jax.images.pixels import to_rgb
 from cae_jax.paths import user_path
+from cae_jax.weights import shipped
 from experiments import evaluation_flags
 from experiments.program_flags import Args, Flags
 
-_SHIPPED = Path(api.LOSSLESS)
+_SHIPPED = Path(shipped.LOSSLESS)
 
 
 def define_flags(flags: Flags) -> None:

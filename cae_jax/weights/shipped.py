@@ -1,7 +1,8 @@
 """The weights that come with the package, and how others are found."""
 
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from cae_jax.weights.look import SUFFIX as LOOK_SUFFIX
 
 DEFAULT = "context2"
 EYE = "eye3"  # tuned for how pictures look
+LOSSLESS = "lossless2"
 FOLDER = Path(__file__).parent
 
 
@@ -74,6 +76,19 @@ def tunes_for(tune: str | None, targets: Mapping[str, Any]) -> list[str]:
     targets: what else is asked for, by name.
   """
   return list(dict.fromkeys([default_tune(targets), "psnr"])) if tune is None else [tune]
+
+
+def lossy(
+  tune: str | None, targets: Mapping[str, Any], load: Callable[[str], Any]
+) -> list[Callable[[], Any]]:
+  """Returns what loads the codecs of `tunes_for`; weights are looked for only then.
+
+  Args:
+    tune, targets: see `tunes_for`.
+    load: makes a codec of a name of weights.
+  """
+  of_tune = lambda each: load(tuned(each))
+  return [functools.partial(of_tune, each) for each in tunes_for(tune, targets)]
 
 
 def tune_of(card: Mapping[str, Any]) -> str:

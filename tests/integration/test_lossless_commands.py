@@ -109,7 +109,7 @@ def weights(tmp_path_factory):
   """The tiny weights, as those that ship; the user's cache is left alone."""
   folder = tmp_path_factory.mktemp("weights")
   path = folder / "lossless.safetensors"
-  save_weights(path, dataclasses.replace(tiny_weights(biases=True), name=api.LOSSLESS))
+  save_weights(path, dataclasses.replace(tiny_weights(biases=True), name=shipped.LOSSLESS))
   api._codec.cache_clear()
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv(compile_cache.ENVIRONMENT, "")
@@ -228,7 +228,7 @@ def test_an_infinite_psnr_is_lossless(folder, tmp_path, capsys):
 def _lossy(monkeypatch):
   """A stand-in is the lossy codec: of at most 40 dB, and 100 bytes."""
   load = commands.load_codec
-  monkeypatch.setattr(commands, "tuned", lambda tune: "lossy")
+  monkeypatch.setattr(shipped, "tuned", lambda tune: "lossy")
   monkeypatch.setattr(
     commands, "load_codec", lambda name: LossyStandIn() if name == "lossy" else load(name)
   )

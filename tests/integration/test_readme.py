@@ -20,7 +20,6 @@ import cae_jax
 import experiments
 from cae_jax import cli as cae
 from cae_jax import compile_cache
-from cae_jax.api import LOSSLESS
 from cae_jax.cli.options import underscored
 from cae_jax.cli.parser import make_parser
 from cae_jax.data.shards import SUFFIX, write_shard
@@ -177,7 +176,7 @@ def reader(tmp_path, monkeypatch):
   for name in (shipped.DEFAULT, shipped.EYE):
     tiny = dataclasses.replace(context_weights(), name=name)
     save_weights(weights / f"{name}.safetensors", tiny)
-  exact = dataclasses.replace(tiny_weights(), name=LOSSLESS)
+  exact = dataclasses.replace(tiny_weights(), name=shipped.LOSSLESS)
   save_weights(weights / "exact.safetensors", exact)
   monkeypatch.setattr(shipped, "FOLDER", weights)
   monkeypatch.setattr(timing, "_cold", lambda *_: (1.0, 100.0))

@@ -10,7 +10,7 @@ import cae_jax
 from cae_jax import api
 from cae_jax.codec.lossless.image import LosslessCodec
 from cae_jax.images.pixels import from_pillow
-from cae_jax.weights import save_weights
+from cae_jax.weights import save_weights, shipped
 from tests.lossless import tiny_weights
 
 
@@ -20,7 +20,7 @@ def _tiny(tmp_path, monkeypatch):
   path = tmp_path / "lossless.safetensors"
   save_weights(path, tiny_weights())
   monkeypatch.setattr("cae_jax.weights.shipped.FOLDER", tmp_path)
-  monkeypatch.setattr(api, "LOSSLESS", tiny_weights().name)
+  monkeypatch.setattr(shipped, "LOSSLESS", tiny_weights().name)
   api._codec.cache_clear()
   yield
   api._codec.cache_clear()

@@ -17,7 +17,7 @@ import cae_jax
 from cae_jax import api
 from cae_jax.errors import UsageError
 from cae_jax.pillow import CaeImageFile
-from cae_jax.weights import save_weights
+from cae_jax.weights import save_weights, shipped
 from tests.golden import FOLDER
 from tests.lossless import tiny_weights
 from tests.models import context_codec
@@ -42,7 +42,7 @@ def _tiny(tmp_path_factory, monkeypatch):
   folder = tmp_path_factory.mktemp("weights")
   save_weights(folder / "lossless.safetensors", tiny_weights())
   monkeypatch.setattr("cae_jax.weights.shipped.FOLDER", folder)
-  monkeypatch.setattr(api, "LOSSLESS", tiny_weights().name)
+  monkeypatch.setattr(shipped, "LOSSLESS", tiny_weights().name)
   api._codec.cache_clear()
   yield
   api._codec.cache_clear()

@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch):
   save_weights(folder / "tiny.safetensors", context_weights())
   save_weights(folder / f"{shipped.EYE}.safetensors", _eye())
   save_weights(folder / "exact.safetensors", tiny_weights())
-  monkeypatch.setattr(api, "LOSSLESS", tiny_weights().name)
+  monkeypatch.setattr(shipped, "LOSSLESS", tiny_weights().name)
   monkeypatch.setattr(shipped, "FOLDER", folder)
   monkeypatch.setattr(shipped, "DEFAULT", "tiny")
   api._codec.cache_clear()
@@ -224,7 +224,7 @@ def test_files_of_one_command_are_decompressed_by_one(folder, tmp_path, capsys):
     assert run("compress", picture, tmp_path / f"{goal}.cae", goal, weights) == 0
   out = f"--output_dir={tmp_path / 'out'}"
   files = [tmp_path / f"{goal}.cae" for goal in ("--quality=50", "--psnr=80")]
-  assert [cae_jax.info(file.read_bytes()).model_id for file in files] == ["mine", api.LOSSLESS]
+  assert [cae_jax.info(file.read_bytes()).model_id for file in files] == ["mine", shipped.LOSSLESS]
   assert run("decompress", *files, out, weights) == 0
   assert run("decompress", *files, out, "--force") == 2
   assert capsys.readouterr().err.count("made with the weights 'mine'") == 1
