@@ -218,16 +218,33 @@ def decompress_file(
       container, max_pixels=max_pixels, region=region, salvage=salvage, look=look
     )
   name = target if isinstance(target, Path) else Path(f"{target.value}.{image_format}")
+  decoded, turned = upright(decoded)
   data, notes = image_file(name, decoded)
   write_bytes(target, data, overwrite=overwrite)
   height, width = decoded.image.shape[:2]
   what = f"{width} x {height} {_KINDS[decoded.info.kind]}"
   size = {"output_width": width, "output_height": height}
   damage = {"damage": [part._asdict() for part in decoded.damage]} if salvage else {}
-  said = [*map(str, decoded.damage), *notes]
+  said = [*map(str, decoded.damage), *turned, *notes]
   if look and isinstance(codec, LosslessCodec):
     said.append("look not used, that is of lossy files")
   return _result(source, target, what, said, decoded.info, output_bytes=len(data), **size, **damage)
+
+
+def upright(decoded: Decoded) -> tuple[Decoded, tuple[str, ...]]:
+  """Turns an image upright that was saved by Pillow, with its orientation in EXIF; notes that.
+
+  Not every format would keep the orientation, nor every reader apply it.
+  """
+  block = decoded.metadata.get("exif")
+  exif = None if block is None else read_exif(block)
+  if exif is None or exif.orientation in (None, 1):
+    return decoded, ()
+  others = {name: value for name, value in decoded.metadata.items() if name != "exif"}
+  metadata = {**others, "exif": exif.block} if exif.tags else others
+  image = turn(decoded.image, exif.orientation)
+  turned = dataclasses.replace(decoded, image=image, metadata=metadata)
+  return turned, (orientation_note(exif.orientation),)
 
 
 def image_file(name: Path, decoded: Decoded) -> tuple[bytes, tuple[str, ...]]:
@@ -236,19 +253,14 @@ def image_file(name: Path, decoded: Decoded) -> tuple[bytes, tuple[str, ...]]:
   Raises:
     Error: the format, by the suffix of the name, cannot hold the image.
   """
-  metadata, pixels = decoded.metadata, decoded.image
-  notes: list[str] = []
-  block = metadata.get("exif")
-  exif = None if block is None else read_exif(block)
-  if exif is not None and exif.orientation not in (None, 1):
-    # Saved by Pillow, which keeps it; not every format would, nor every reader.
-    pixels = turn(pixels, exif.orientation)
-    notes.append(orientation_note(exif.orientation))
-    block = exif.block if exif.tags else None
-  data, more = encode_image(
-    name, pixels, icc_profile=metadata.get("icc"), exif=block, xmp=metadata.get("xmp")
+  metadata = decoded.metadata
+  return encode_image(
+    name,
+    decoded.image,
+    icc_profile=metadata.get("icc"),
+    exif=metadata.get("exif"),
+    xmp=metadata.get("xmp"),
   )
-  return data, (*notes, *more)
 
 
 def describe_file(source: Place, _: None = None) -> Result:

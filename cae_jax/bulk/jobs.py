@@ -136,7 +136,8 @@ class Decompression:
       container = unpack(record)
       name = Label.read(container).name or name
       target = _target(self.output_dir, name)
-      decoded = commands.codec_for(container.header, self.weights).decode(container)
+      codec = commands.codec_for(container.header, self.weights)
+      decoded, _ = commands.upright(codec.decode(container))
       data, _ = commands.image_file(pathlib.Path(target.name), decoded)
       self._write(target, data)
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:

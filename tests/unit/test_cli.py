@@ -195,7 +195,7 @@ def test_what_pillow_did_not_turn_is_turned(tags, suffix, tmp_path, capsys):
   cae.write_bytes(data)
   assert run("decompress", cae, out) == 0
   said = capsys.readouterr().out
-  assert "EXIF orientation 6 applied" in said
+  assert f"a{suffix}: 90 x 120 RGB; EXIF orientation 6 applied" in said
   assert "unreadable" not in said
   read = read_image(out)
   assert read.pixels.shape == (120, 90, 3)
