@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from cae_jax.codec import threads
 from cae_jax.coding.bitstream import KIND_16, Kind
 from cae_jax.errors import UsageError
 from cae_jax.images import metrics
@@ -118,7 +119,8 @@ def visible_ssimulacra2(
   if has_alpha(kind_of(image, (np.uint8, np.uint16))):
     x_hat = np.where(image[..., -1:] > 0, x_hat, x)
   white = float(peak_of(image.dtype) if peak is None else peak)
-  return float(metrics.ssimulacra2(x, x_hat, white, recursive=False))
+  with threads.threads(x.shape[0]) as apply:
+    return float(metrics.ssimulacra2(x, x_hat, white, recursive=False, apply=apply))
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:

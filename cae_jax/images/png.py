@@ -130,7 +130,13 @@ def _filter(rows: np.ndarray, above: np.ndarray, step: int) -> np.ndarray:
   """
   x, a, b, c = rows[:, step:], rows[:, :-step], above[:, step:], above[:, :-step]
   wide = [part.astype(np.int16) for part in (a, b, c)]
-  predictions = [0, a, b, ((wide[0] + wide[1]) >> 1).astype(np.uint8), _paeth(*wide)]
+  predictions = [
+    0,
+    a,
+    b,
+    ((wide[0] + wide[1]) >> 1).astype(np.uint8),
+    paeth(*wide).astype(np.uint8),
+  ]
   residuals = np.stack([x - prediction for prediction in predictions])
   costs = np.minimum(residuals, -residuals).sum(axis=-1, dtype=np.int64)  # [5, N]
   best = costs.argmin(axis=0)
@@ -138,11 +144,17 @@ def _filter(rows: np.ndarray, above: np.ndarray, step: int) -> np.ndarray:
   return np.concatenate([best[:, None].astype(np.uint8), chosen], axis=1)
 
 
-def _paeth(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-  """Of left, upper and upper left bytes, int16, the nearest to a + b - c, as uint8."""
-  to_a, to_b, to_c = abs(b - c), abs(a - c), abs(a + b - 2 * c)
-  is_a, is_b = (to_a <= to_b) & (to_a <= to_c), to_b <= to_c
-  return np.where(is_a, a, np.where(is_b, b, c)).astype(np.uint8)
+def paeth(left: np.ndarray, up: np.ndarray, corner: np.ndarray) -> np.ndarray:
+  """Returns of the three the nearest to left + up - corner; of equally near ones the first.
+
+  Args:
+    left, up, corner: neighbours of samples, of one signed type with room for their differences.
+  """
+  from_left, from_up = up - corner, left - corner
+  from_corner = np.abs(from_left + from_up)
+  from_left, from_up = np.abs(from_left), np.abs(from_up)
+  other = np.where(from_up <= from_corner, up, corner)
+  return np.where((from_left <= from_up) & (from_left <= from_corner), left, other)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:

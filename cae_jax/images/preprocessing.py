@@ -36,22 +36,24 @@ def block_dct(x: jax.Array, block: int = DCT_BLOCK) -> jax.Array:
     Same shape. For x in [0, 1], the DC coefficient lies in [0, block] and all others in
     [-block/2, block/2].
   """
-  return _blockwise(x, _dct_matrix(block))
+  return _blockwise(x, dct_matrix(block))
 
 
 def block_idct(x: jax.Array, block: int = DCT_BLOCK) -> jax.Array:
   """Undoes `block_dct`."""
-  return _blockwise(x, _dct_matrix(block).T)
+  return _blockwise(x, dct_matrix(block).T)
 
 
-def _dct_matrix(block: int) -> np.ndarray:
+def dct_matrix(block: int) -> np.ndarray:
+  """Returns the orthonormal DCT-II, [frequency, position] float64."""
   frequency, position = np.mgrid[:block, :block]
   basis = np.cos(np.pi * (2 * position + 1) * frequency / (2 * block)) * np.sqrt(2 / block)
   basis[0] /= np.sqrt(2)
-  return basis.astype(np.float32)
+  return basis
 
 
 def _blockwise(x, matrix):
+  matrix = matrix.astype(np.float32)
   *batch, height, width, channels = x.shape
   block = len(matrix)
   if height % block or width % block:

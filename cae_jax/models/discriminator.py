@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cae_jax.images.preprocessing import dct_matrix
 from cae_jax.models.arrays import space_to_depth
 
 _SLOPE = 0.2  # of the leaky ReLUs, usual for discriminators
@@ -69,10 +70,7 @@ def whitened(x: jax.Array) -> jax.Array:
   Returns:
     [B, H/4, W/4, 48].
   """
-  n = np.arange(_BLOCK)
-  rows = (
-    np.cos(np.pi * np.outer(n, n + 0.5) / _BLOCK) * np.sqrt(np.where(n, 2, 1) / _BLOCK)[:, None]
-  )
+  n, rows = np.arange(_BLOCK), dct_matrix(_BLOCK)
   gains = np.maximum(1.5 * (n[:, None] + n), 0.25)
   basis = np.einsum("ij,ip,jq,cd->pqcijd", gains, rows, rows, np.eye(3))
   return space_to_depth(2 * x - 1, _BLOCK) @ basis.reshape(3 * _BLOCK**2, -1).astype(np.float32)

@@ -8,6 +8,7 @@ import numpy as np
 
 from cae_jax.images.color import rgb_to_ycbcr
 from cae_jax.images.metrics.texture import dists_of
+from cae_jax.images.preprocessing import dct_matrix
 
 # Measures decoded images against their originals: float32 [B, H, W, 3] each, in 0 to 255 -> [B].
 Texture = Callable[[jax.Array, jax.Array], jax.Array]
@@ -23,8 +24,7 @@ _CHANNELS = np.sqrt([3, 1.772**2 + 0.344**2, 1.402**2 + 0.714**2])
 
 def _cosines() -> np.ndarray:
   """[3, 3, 3, 27]: the nine orthonormal cosines of 3x3 pixels, of each scaled channel by itself."""
-  n = np.arange(3)
-  rows = np.cos(np.pi * np.outer(n, n + 0.5) / 3) * np.sqrt(np.where(n, 2, 1) / 3)[:, None]
+  rows = dct_matrix(3)
   basis = np.einsum("pi,qj->ijpq", rows, rows).reshape(3, 3, 9)
   filters = np.einsum("ijf,cd->ijcdf", basis, np.diag(_CHANNELS))
   return filters.reshape(3, 3, 3, 27).astype(np.float32)

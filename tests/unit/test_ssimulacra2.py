@@ -4,6 +4,8 @@ import functools
 import json
 import subprocess
 import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from cae_jax.images import metrics
+from cae_jax.images.metrics import ssimulacra
 from tests import picture_pairs
 
 
@@ -96,6 +99,24 @@ def test_scale_of_the_samples_is_a_matter_of_max_value():
 def test_samples_outside_of_the_range_are_clipped():
   x, x_hat = _patch(90.0)
   np.testing.assert_array_equal(_exact(x, x_hat), _exact(x, np.clip(x_hat, 0, 255)))
+
+
+@pytest.mark.parametrize("height", [64, 65, 131, 200])
+def test_bands_of_rows_give_the_score_of_the_whole_picture(height, monkeypatch):
+  x, x_hat = (part.astype(np.uint8) for part in _patch(9.0, (height, 90, 3)))
+  with ThreadPoolExecutor(2) as pool:
+    in_bands = _exact(x, x_hat, apply=pool.map)
+  monkeypatch.setattr(ssimulacra, "_BAND_ROWS", None)
+  assert in_bands == _exact(x, x_hat)
+
+
+def test_memory_does_not_grow_by_all_that_is_computed():
+  x = np.zeros((1024, 1024, 3), np.uint8)
+  tracemalloc.start()
+  _exact(x, x)
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert peak < 60 * x.shape[0] * x.shape[1]
 
 
 def test_exact_scores_of_numpy_arrays_need_no_jax():

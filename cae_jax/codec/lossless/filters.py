@@ -5,6 +5,8 @@ Samples are unsigned, and differences modulo their range. What lies outside of t
 
 import numpy as np
 
+from cae_jax.images.png import paeth
+
 # How all rows are predicted; or each as a list of one byte a row says, of the first four.
 NONE, LEFT, UP, PAETH, BY_ROW = range(5)
 MAX_SIDES = 1 << 15  # height plus width of images with PAETH or BY_ROW: steps of the decoder
@@ -50,16 +52,7 @@ def _differences(x: np.ndarray, kind: int) -> np.ndarray:
   if kind in (LEFT, UP):
     return np.diff(x, axis=1 if kind == LEFT else 0, prepend=x.dtype.type(0))
   wide: np.ndarray = np.pad(x, ((1, 0), (1, 0), (0, 0))).astype(_WIDE[x.dtype])
-  return x - _paeth(wide[1:, :-1], wide[:-1, 1:], wide[:-1, :-1]).astype(x.dtype)
-
-
-def _paeth(left: np.ndarray, up: np.ndarray, corner: np.ndarray) -> np.ndarray:
-  """Of the three the nearest to left + up - corner; of equally near ones the first."""
-  from_left, from_up = up - corner, left - corner
-  from_corner = np.abs(from_left + from_up)
-  from_left, from_up = np.abs(from_left), np.abs(from_up)
-  other = np.where(from_up <= from_corner, up, corner)
-  return np.where((from_left <= from_up) & (from_left <= from_corner), left, other)
+  return x - paeth(wide[1:, :-1], wide[:-1, 1:], wide[:-1, :-1]).astype(x.dtype)
 
 
 def _restore_by_diagonals(differences: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
@@ -75,7 +68,7 @@ def _restore_by_diagonals(differences: np.ndarray, rows: np.ndarray | None) -> n
     here, left, up, corner = (
       pixels[start - back :: width][: end - first] for back in (0, 1, width + 1, width + 2)
     )
-    prediction = _paeth(left, up, corner)
+    prediction = paeth(left, up, corner)
     if rows is not None:
       kinds = rows[first:end, None]
       prediction = np.choose(kinds, (np.zeros_like(left), left, up, prediction))

@@ -11,6 +11,7 @@ import numpy as np
 from cae_jax.images.metrics import filters
 
 _SIGMA, _RADIUS = 1.5, 5
+MARGIN = _RADIUS - 1  # rows and columns that a blurred pixel sees to every side
 _FREQUENCIES = np.array([1, 3, 5]) * np.pi / (2 * _RADIUS)
 # The program's horizontal pass makes four steps of the recursion in one, its vertical pass one.
 _STEPS_ALONG_ROWS, _STEPS_ALONG_COLUMNS = 4, 1
@@ -39,8 +40,7 @@ def blur(xp, x):
     xp: the namespace of `x`, NumPy or jax.numpy.
     x: [..., H, W] float.
   """
-  margin = _RADIUS - 1
-  return filters.blur(xp, xp.pad(x, [(0, 0)] * (x.ndim - 2) + [(margin, margin)] * 2), _WINDOW)
+  return filters.blur(xp, xp.pad(x, [(0, 0)] * (x.ndim - 2) + [(MARGIN, MARGIN)] * 2), _WINDOW)
 
 
 def blur_recursively(x):
@@ -65,7 +65,7 @@ def _recur(x, block):
   import jax
   import jax.numpy as jnp
 
-  lead = _RADIUS - 1  # steps before the first output
+  lead = MARGIN  # steps before the first output
   count = -(-(len(x) + lead) // block)
   padding = [(2 * _RADIUS, count * block)] + [(0, 0)] * (x.ndim - 1)
   padded = jnp.pad(x, padding)

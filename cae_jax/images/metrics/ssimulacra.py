@@ -15,6 +15,7 @@ from cae_jax.images.metrics.checks import check_shapes
 
 SSIMULACRA2_MIN_SIDE = 8
 _SCALES = 6
+_BAND_ROWS = 64  # rows at a time of NumPy arrays, which are not fused
 _C2 = 0.0009
 # XYB (JPEG XL, ISO/IEC 18181-1): light of red, green and blue to three mixtures, whose cube roots
 # are taken; the bias keeps them from zero.
@@ -54,7 +55,7 @@ _CUBIC = (2.326765642916932, -0.020884521182843837, 6.248496625763138e-05)
 _POWER = 0.6276336467831387
 
 
-def ssimulacra2(x, x_hat, max_value=255.0, *, recursive=True):
+def ssimulacra2(x, x_hat, max_value=255.0, *, recursive=True, apply=map):
   """Returns the SSIMULACRA2 score: 100 for equal pictures, about 90 for no visible difference.
 
   About 70 is high quality, 50 medium, 30 low; it has no lower end. Pictures with a side below 113
@@ -70,15 +71,18 @@ def ssimulacra2(x, x_hat, max_value=255.0, *, recursive=True):
     recursive: blurs as the program does, by a recursion in float32 with its rounding errors (see
       `gaussian`), in JAX also for NumPy arrays: for scores that compare. False is exact, on NumPy
       arrays without JAX, and a few times faster where gradients are asked for: for losses.
+    apply: what applies a function to bands of NumPy arrays where not recursive: `map`, or one that
+      has threads.
   Returns:
     [...] of the same kind; differentiable, and its gradient is finite everywhere.
   Raises:
     ValueError: the shapes differ, a side is too small, or the pictures are not RGB.
   """
   _check(x, x_hat)
+  on_numpy = x.__array_namespace__() is np
   if not recursive:
-    return _measure(x, x_hat, max_value, gaussian.blur)
-  if x.__array_namespace__() is np:
+    return _measure(x, x_hat, max_value, gaussian.blur, _BAND_ROWS if on_numpy else None, apply)
+  if on_numpy:
     return np.asarray(_compiled()(x, x_hat, max_value))
   return _measure(x, x_hat, max_value, _blur_recursively)
 
@@ -94,21 +98,54 @@ def _blur_recursively(xp, x):
   return gaussian.blur_recursively(x.astype(xp.float32))
 
 
-def _measure(x, x_hat, max_value, blur):
+def _measure(x, x_hat, max_value, blur, band=None, apply=map):
+  """Scores; with a band, so many rows at a time, which must be even: the same in less memory."""
   xp = x.__array_namespace__()
   dtype = xp.result_type(x.dtype, xp.float32)
-  pair = xp.moveaxis(xp.stack([x.astype(dtype), x_hat.astype(dtype)]), -1, -3)
-  light = srgb.light_of(xp.clip(pair / max_value, 0, 1))
+
+  def light_of_samples(rows):
+    pair = xp.stack([x[..., rows, :, :].astype(dtype), x_hat[..., rows, :, :].astype(dtype)])
+    return srgb.light_of(xp.clip(xp.moveaxis(pair, -1, -3) / max_value, 0, 1))
+
+  light_of, (height, width) = light_of_samples, x.shape[-3:-1]
   norms: list = []  # of each scale [..., 3 channels, 6]
   while len(norms) < _SCALES:
-    norms.append(_norms(xp, blur, *_xyb(xp, light)))
-    if min(light.shape[-2:]) < SSIMULACRA2_MIN_SIDE:
+    size = band or height
+    rows = [slice(start, min(start + size, height)) for start in range(0, height, size)]
+    of_band = functools.partial(_band, xp, blur, light_of)
+    *means, halves = zip(*apply(of_band, rows))
+    # By rows first: one sum over a whole image in float32 would be off.
+    first_powers, fourth_powers = (xp.concatenate(each, axis=-1).mean(axis=-1) for each in means)
+    norms.append(xp.concatenate([first_powers, _fourth_root(xp, fourth_powers)], axis=-1))
+    if min(height, width) < SSIMULACRA2_MIN_SIDE:
       break
-    light = _halve(xp, light)
+    light = xp.concatenate(halves, axis=-2)
+    light_of, (height, width) = functools.partial(_rows, light), light.shape[-2:]
   # The program goes through its weights from the first on, however many scales there are.
   weights = np.array(_WEIGHTS[: 3 * len(norms)]).reshape(3, len(norms), 6)
   total = (xp.stack(norms, axis=-2) * weights.astype(dtype)).sum(axis=(-3, -2, -1))
   return _score(xp, total)
+
+
+def _rows(light, rows):
+  return light[..., rows, :]
+
+
+def _band(xp, blur, light_of, rows):
+  """Means of the error maps, and of their fourth powers, along some rows; and these rows halved.
+
+  Args:
+    light_of: gives light [2, ..., 3, rows, W] of rows, as far as there are any.
+    rows: of one scale.
+  Returns:
+    Twice [..., 3 channels, 3, rows], and light of half the height and width.
+  """
+  first = max(rows.start - gaussian.MARGIN, 0)
+  light = light_of(slice(first, rows.stop + gaussian.MARGIN))
+  inner = slice(rows.start - first, rows.stop - first)
+  maps = _maps(xp, blur, *_xyb(xp, light))[..., inner, :]
+  fourth = xp.square(xp.square(maps))
+  return maps.mean(axis=-1), fourth.mean(axis=-1), _halve(xp, light[..., inner, :])
 
 
 def _check(x, x_hat):
@@ -140,8 +177,8 @@ def _xyb(xp, light):
   return xp.stack([14 * x + 0.42, y + 0.01, short - y + 0.55], axis=-3)
 
 
-def _norms(xp, blur, x, x_hat):
-  """[..., 3, 6] of one scale: the means of the three error maps, then their 4-norms."""
+def _maps(xp, blur, x, x_hat):
+  """[..., 3 channels, 3, H, W]: the error maps of one scale."""
   mean, mean_hat, *squares = blur(xp, xp.stack([x, x_hat, x * x, x_hat * x_hat, x * x_hat]))
   variances = (squares[0] - mean * mean) + (squares[1] - mean_hat * mean_hat)
   covariance = squares[2] - mean * mean_hat
@@ -149,13 +186,7 @@ def _norms(xp, blur, x, x_hat):
   luminance = 1 - xp.square(mean - mean_hat)
   lost = 1 - luminance * (2 * covariance + _C2) / (variances + _C2)
   edges = (1 + abs(x_hat - mean_hat)) / (1 + abs(x - mean)) - 1  # artefacts, or lost detail
-  maps = xp.maximum(xp.stack([lost, edges, -edges], axis=-3), 0)
-  return xp.concatenate([_mean(maps), _fourth_root(xp, _mean(xp.square(xp.square(maps))))], axis=-1)
-
-
-def _mean(maps):
-  # Row by row: one sum over a whole image in float32 would be off.
-  return maps.mean(axis=-1).mean(axis=-1)
+  return xp.maximum(xp.stack([lost, edges, -edges], axis=-3), 0)
 
 
 def _fourth_root(xp, values):
