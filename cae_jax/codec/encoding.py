@@ -14,7 +14,7 @@ from cae_jax.codec.info import TUNES, pack_rate
 from cae_jax.codec.kinds import put_together, take_apart, visible_psnr_db, visible_ssimulacra2
 from cae_jax.codec.lossless.sections import plain_section
 from cae_jax.codec.rate_search import largest_within
-from cae_jax.codec.targets import MAX_QUALITY, OutOfReach
+from cae_jax.codec.targets import MAX_QUALITY, MAX_SSIMULACRA2, OutOfReach
 from cae_jax.codec.threads import in_threads
 from cae_jax.codec.tiles import Tile, coding_tiles
 from cae_jax.coding.bitstream import Header, pack
@@ -30,7 +30,8 @@ _SSIMULACRA2_TOLERANCE = 0.2
 # From the lowest to the highest rate level of a photograph, for the first steps of a search.
 _LOG_SIZE_RANGE = math.log(30)
 _PSNR_RANGE_DB = 16.0
-_SSIMULACRA2_RANGE = 80.0
+_LOG_LOSS_RANGE = 2.2
+_LEAST_LOSS = 0.01  # points of SSIMULACRA2 below 100, in a search
 
 
 class Analysed:
@@ -218,8 +219,14 @@ def encode_ssimulacra2(source: Analysed, score: float, effort: int) -> Encoded:
     OutOfReach: the highest quality does not reach it.
     UsageError: the image is too small to have one.
   """
-  value_of = lambda trial: trial.ssimulacra2
-  found = _smallest(source, effort, value_of, score, _SSIMULACRA2_TOLERANCE, _SSIMULACRA2_RANGE)
+
+  def height(score: float) -> float:
+    # So the curve over the rate levels is nearly straight, and few trials find the level.
+    return -math.log(max(MAX_SSIMULACRA2 - score, _LEAST_LOSS))
+
+  value_of = lambda trial: height(trial.ssimulacra2)
+  tolerance = height(score + _SSIMULACRA2_TOLERANCE) - height(score)
+  found = _smallest(source, effort, value_of, height(score), tolerance, _LOG_LOSS_RANGE)
   if found is None:
     best = source.encode(source.coder.rate_levels, effort)
     raise OutOfReach(

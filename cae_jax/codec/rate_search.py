@@ -33,39 +33,22 @@ def largest_within(
   """
   aim = limit - tolerance / 2
   best: Trial | None = None
-  low: tuple[int, float] | None = None
-  high: tuple[int, float] | None = None
+  first, last = 0, levels  # of those that may still be the one, or better ones
   level, tried = levels // 2 if start is None else start, 0
   before: tuple[int, float] | None = None
   while True:
     trial = trial_at(level)
     value, tried = value_of(trial), tried + 1
+    if value <= limit:
+      best, first = trial, level + 1
+      if value >= limit - tolerance:
+        return best
+    else:
+      last = level - 1
+    if first > last:
+      return best
     if before and (value - before[1]) * (level - before[0]) > 0:
       slope = (value - before[1]) / (level - before[0])
     before = level, value
-    if value <= limit:
-      best, low = trial, (level, value)
-      if value >= limit - tolerance or level == levels:
-        return best
-    else:
-      high = (level, value)
-      if level == 0:
-        return None
-    if low and high and high[0] - low[0] <= 1:
-      return best
-    level = _next_level(low, high, aim, levels, slope, bisect=tried >= _SECANTS)
-
-
-def _next_level(low, high, aim: float, levels: int, slope: float, bisect: bool) -> int:
-  """A level strictly between those known to be below and above the limit."""
-  first = low[0] + 1 if low else 0
-  last = high[0] - 1 if high else levels
-  if bisect:
-    return (first + last) // 2
-  if low and high:
-    share = (aim - low[1]) / max(high[1] - low[1], 1e-12)
-    guess = low[0] + share * (high[0] - low[0])
-  else:
-    level, value = low or high
-    guess = level + (aim - value) / slope
-  return min(max(round(guess), first), last)
+    guess = level + (aim - value) / slope if tried < _SECANTS else (first + last) / 2
+    level = round(min(max(guess, first), last))

@@ -1,12 +1,14 @@
 """Weights tuned for PSNR and for the eye beside each other, and files of an SSIMULACRA2 score."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import cae_jax
 from cae_jax import api, codec, commands, compile_cache
+from cae_jax.codec import encoding
 from cae_jax.codec.coders import masking
 from cae_jax.codec.info import TUNES
 from cae_jax.codec.kinds import visible_ssimulacra2
@@ -149,6 +151,21 @@ def test_a_score_is_met():
     ours.encode(IMAGE, ssimulacra2=99.9)
   beyond = cae_jax.encode(IMAGE, ssimulacra2=99)
   assert beyond.how.startswith(("near-lossless", "lossless"))
+
+
+@pytest.mark.parametrize("wanted", [10, 30, 50, 60, 70, 78])
+def test_a_score_of_a_photograph_takes_few_trials(wanted):
+  scores = [-23.8, -5.9, 14.5, 33.6, 47.7, 59.7, 69.8, 75.6, 79.5]  # of a photograph, by `eye3`
+  asked = []
+
+  def encode(level, _):
+    asked.append(level)
+    return SimpleNamespace(ssimulacra2=np.interp(level, range(0, 4097, 512), scores))
+
+  source = SimpleNamespace(coder=SimpleNamespace(rate_levels=4096), encode=encode)
+  found = encoding.encode_ssimulacra2(source, wanted, effort=0)
+  assert wanted <= found.ssimulacra2 <= wanted + 0.2
+  assert len(asked) <= 4
 
 
 def test_scores_of_all_kinds():
