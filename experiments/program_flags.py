@@ -102,7 +102,7 @@ class Flags:
     number = absl_flags.FloatParser(lower_bound, upper_bound)
     self._define(_ListParser(number), name, default, words)
 
-  def choice(self, name: str, default: str, values: Iterable[str], words: str) -> None:
+  def choice(self, name: str, default: str | None, values: Iterable[str], words: str) -> None:
     """Defines a flag with one of several words."""
     absl_flags.DEFINE_enum(name, default, list(values), words, flag_values=self.args)
 

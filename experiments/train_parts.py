@@ -39,9 +39,7 @@ _OF_RATE_DISTORTION = "distortion", "cost_power", "halved_chroma"  # flags of th
 
 def config(args: Args) -> dict:
   """Returns the network's settings, as weights files keep them."""
-  defaults = setting_fields(model_class(args.model))
-  fields = {k: train_flags.model_setting(args, k, default) for k, default in defaults.items()}
-  return {"model": args.model, **fields}
+  return {"model": args.model, **train_flags.model_settings(args)}
 
 
 def model(args: Args) -> Model:

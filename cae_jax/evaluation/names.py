@@ -20,6 +20,7 @@ LABELS: Mapping[str, str] = {
   "avif_iq": "AVIF tune=iq",
   "avif_ssimulacra2": "AVIF tune=ssimulacra2",
   "bpg": "BPG",
+  "bpg_10bit": "BPG, 10 bits within",
 }
 
 # The lossless ones, likewise; some can be near-lossless.

@@ -1,5 +1,6 @@
 """The programs' flags: each run has its own, and what is wrong with one is said in one line."""
 
+import dataclasses
 import importlib
 import itertools
 import logging
@@ -14,6 +15,7 @@ from absl import logging as absl_logging
 
 import experiments
 from cae_jax.errors import Error, UsageError
+from cae_jax.models import MODELS, model_class, settings
 from experiments import cli, compare_runs, evaluate, timing, train_flags, train_parts, visit
 from experiments.program_flags import Args, Flags, parse
 
@@ -206,19 +208,80 @@ def test_a_run_is_resumed_with_the_flags_that_matter(tmp_path):
   def keep(*arguments):
     train_flags.keep_flags(parse(train_flags.define_flags, arguments), kept)
 
-  own = ["--channels=4,6", "--rescale=8,9", "--name=a"]
+  own = ["--channels=4,6", "--rescale=8,9", "--name=a", "--seed=3"]
   keep(*own)
   assert {*own} < {*kept.read_text().splitlines()}
   keep(*own, "--steps=7", "--carry_to=/b", "--export_only", "--debug")
   assert not re.search("export_only|debug|carry_to", kept.read_text())
   for changed, message in {
     "--channels=4": "with --channels=4,6, this one has --channels=4; resume it with the same",
-    "--nothing": "with --channels=4,6, this one has none; resume it with the same",
-    "--lmbda=0.1": "with no --lmbda, this one has --lmbda=0.1; resume it with the same",
+    "--channels=32,64,128": "with --channels=4,6, this one has --channels=32,64,128; resume it",
+    "--batch_size=3": "with --batch_size=8, this one has --batch_size=3; resume it with the same",
+    "--model=hyperprior": "with --model=paper, this one has --model=hyperprior; resume it with",
   }.items():
-    other = {"--channels=4": own[1:], "--nothing": own[1:], "--lmbda=0.1": own}[changed]
     with pytest.raises(UsageError, match=message):
-      keep(*other, *([changed] if changed != "--nothing" else []))
+      keep(*own, changed)
+  with pytest.raises(UsageError, match="with --channels=4,6, this one has --channels=32,64,128"):
+    keep(*own[1:])
+
+
+def test_runs_with_boolean_flags_are_resumed(tmp_path):
+  (tmp_path / "metrics.jsonl").touch()
+  args = parse(train_flags.define_flags, [])
+  for name in [
+    name for name in args if args[name].boolean and name not in ("debug", "export_only")
+  ]:
+    for flag in (f"--{name}", f"--no{name}"):
+      kept = tmp_path / f"{flag}.txt"
+      args = parse(train_flags.define_flags, ["--model=lossless", flag])
+      train_flags.keep_flags(args, kept)
+      assert f"{flag}\n" in kept.read_text()
+      train_flags.keep_flags(args, kept)
+  with pytest.raises(UsageError, match="with --nobiases, this one has --biases; resume it"):
+    train_flags.keep_flags(
+      parse(train_flags.define_flags, ["--model=lossless", "--biases"]), tmp_path / "--nobiases.txt"
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_settings_that_are_not_given_are_the_models_own(name):
+  args = parse(train_flags.define_flags, [f"--model={name}", "--seed=7", "--steps=9"])
+  expected = {"model": name, **settings(model_class(name)())}
+  assert train_parts.config(args) == expected
+  assert train_parts.config(parse(train_flags.define_flags, [*_kept(args)])) == expected
+
+
+def _kept(args: Args) -> list[str]:
+  return [*train_flags.resolved(args).values()]
+
+
+def test_a_field_of_a_model_is_not_any_flag_of_its_name(monkeypatch):
+  @dataclasses.dataclass
+  class Other:
+    steps: int = 4
+
+  monkeypatch.setattr(train_flags, "model_class", lambda _: Other)
+  args = parse(train_flags.define_flags, ["--steps=20"])
+  assert train_flags.model_settings(args) == {"steps": 4}
+  assert train_flags.resolved(args)["steps"] == "--steps=20"
+
+
+def test_settings_that_the_model_has_not_are_told_and_not_kept(tmp_path, capsys):
+  flags = ["--model=hyperprior", "--channels=8,8", "--blocks=1,1", "--latent_channels=9"]
+  args = parse(train_flags.define_flags, flags)
+  train_flags.keep_flags(args, tmp_path / "flags.txt")
+  said = "".join(capsys.readouterr())
+  assert "--channels=8,8 --blocks=1,1 not used: --model=hyperprior has no such setting" in said
+  lines = (tmp_path / "flags.txt").read_text().splitlines()
+  assert {"--latent_channels=9", "--hidden_channels=128", "--lmbda=0.013"} < {*lines}
+  assert not [line for line in lines if line.startswith(("--blocks", "--channels", "--bottleneck"))]
+
+
+def test_runs_of_before_settings_were_the_models_own_go_on(tmp_path):
+  (tmp_path / "metrics.jsonl").touch()
+  kept = tmp_path / "flags.txt"
+  kept.write_text("--model=context\n--kernel_size=3\n--bottleneck=0\n--upsampling=subpixel\n")
+  train_flags.keep_flags(parse(train_flags.define_flags, ["--model=context", "--name=paper"]), kept)
 
 
 def test_a_flag_newer_than_the_run_counts_as_its_default(tmp_path):

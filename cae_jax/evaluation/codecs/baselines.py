@@ -7,6 +7,7 @@ from cae_jax.evaluation.codecs import bpg, cwebp, library_codecs, pillow_codecs
 from cae_jax.evaluation.codecs.base import FileCodec, Folder, ImageCodec, Missing
 from cae_jax.evaluation.names import LABELS
 
+_BPG = {"bpg": 8, "bpg_10bit": 10}  # bits of a sample within
 _FACTORIES: Mapping[str, Callable[[], FileCodec | Missing]] = {
   "jpeg": pillow_codecs.jpeg,
   "jpeg_444": pillow_codecs.jpeg_444,
@@ -40,4 +41,6 @@ def baselines(
   unknown = [name for name in names if name not in LABELS]
   if unknown:
     raise UsageError(f"unknown codec {unknown[0]!r}; expected 'all' or some of {','.join(LABELS)}")
-  return [bpg.bpg(bpg_dir) if name == "bpg" else _FACTORIES[name]() for name in names]
+  return [
+    bpg.bpg(bpg_dir, bits=_BPG[name]) if name in _BPG else _FACTORIES[name]() for name in names
+  ]

@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,29 +19,32 @@ _HOW_TO_GET = (
 )
 
 
-def bpg(bpg_dir: Folder = None) -> FileCodec | Missing:
+def bpg(bpg_dir: Folder = None, *, bits: int = 8) -> FileCodec | Missing:
   """Sets up BPG 4:4:4, level 8; setting = QP. The encoder is x265, or JCTVC in a build without it.
 
   Args:
+    bits: of a sample within: 8, as in published curves, or 10, which rounds less.
     bpg_dir: the folder of the two programs; None looks on the PATH.
   """
+  name = "bpg" if bits == 8 else f"bpg_{bits}bit"
   place = None if bpg_dir is None else str(bpg_dir)
   programs = [shutil.which(name, path=place) for name in ("bpgenc", "bpgdec")]
   missing = [name for name, found in zip(("bpgenc", "bpgdec"), programs) if found is None]
   if missing:
     where = f"in {place}" if place else "on the PATH"
-    return Missing("bpg", f"no program {' or '.join(missing)} {where}", _HOW_TO_GET)
+    return Missing(name, f"no program {' or '.join(missing)} {where}", _HOW_TO_GET)
   encoder_program, decoder_program = map(str, programs)
   try:
     version, encoder = _version(encoder_program)
   except CodecError as error:
-    return Missing("bpg", str(error), _HOW_TO_GET)
+    return Missing(name, str(error), _HOW_TO_GET)
+  options = ["-e", encoder, "-f", "444", "-m", "8", *([] if bits == 8 else ["-b", str(bits)])]
   return FileCodec(
-    name="bpg",
-    version=f"libbpg {version}; {encoder}, 4:4:4, -m 8",
+    name=name,
+    version=f"libbpg {version}; {encoder}, 4:4:4, {' '.join(options[4:])}",
     settings=(51, 47, 44, 42, 37, 32, 27, 22, 19),
     search=tuple(range(51, -1, -1)),
-    encoder=functools.partial(_encode, encoder_program, encoder),
+    encoder=functools.partial(_encode, encoder_program, options),
     decoder=functools.partial(_decode, decoder_program),
   )
 
@@ -57,12 +61,11 @@ def _version(program: str) -> tuple[str, str]:
   return version[1], "x265" if "x265" in built_in else built_in[0]
 
 
-def _encode(program: str, encoder: str, x_uint8: np.ndarray, qp: int) -> bytes:
+def _encode(program: str, options: Sequence[str], x_uint8: np.ndarray, qp: int) -> bytes:
   with tempfile.TemporaryDirectory() as folder:
     source, target = pathlib.Path(folder, "in.png"), pathlib.Path(folder, "out.bpg")
     files.write_image(source, x_uint8)
-    options = ["-e", encoder, "-f", "444", "-m", "8", "-q", str(qp)]
-    programs.run([program, *options, "-o", str(target), str(source)])
+    programs.run([program, *options, "-q", str(qp), "-o", str(target), str(source)])
     return target.read_bytes()
 
 

@@ -65,8 +65,13 @@ def jpegli() -> FileCodec | Missing:
   )
 
 
+# libheif's default aims at SSIM. Without the other two x265 decides for the eye in spite of the
+# tune, and codes chroma of 4:4:4 six steps of QP coarser.
+_X265_FOR_PSNR = {"tune": "psnr", "x265:psy-rd": "0", "x265:psy-rdoq": "0"}
+
+
 def heic() -> FileCodec | Missing:
-  """Sets up HEVC intra by x265 in a HEIF file: 4:4:4, tuned for PSNR (its default aims at SSIM)."""
+  """Sets up HEVC intra by x265 in a HEIF file: 4:4:4, all of it for PSNR."""
   install = "pip install pillow-heif"
   try:
     pillow_heif = importlib.import_module("pillow_heif")
@@ -80,7 +85,7 @@ def heic() -> FileCodec | Missing:
     buffer = io.BytesIO()
     height, width, _ = x_uint8.shape
     image = pillow_heif.from_bytes("RGB", (width, height), x_uint8.tobytes())
-    image.save(buffer, quality=quality, chroma=444, enc_params={"tune": "psnr"}, tile_size=0)
+    image.save(buffer, quality=quality, chroma=444, enc_params=_X265_FOR_PSNR, tile_size=0)
     return buffer.getvalue()
 
   def decode(data):
@@ -89,7 +94,7 @@ def heic() -> FileCodec | Missing:
   return FileCodec(
     name="heic",
     version=f"pillow-heif {pillow_heif.__version__}, libheif {info['libheif']}, {info['HEIF']}; "
-    "4:4:4, tune=psnr, one tile",
+    "4:4:4, tune=psnr, psy-rd=0, psy-rdoq=0, one tile",
     settings=(0, 10, 20, 30, 40, 50, 60, 70),
     search=tuple(range(101)),
     encoder=encode,

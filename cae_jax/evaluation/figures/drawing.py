@@ -27,6 +27,7 @@ _STYLES: Mapping[str, tuple[str, str]] = {
   "avif_iq": ("#004C78", "h"),
   "avif_ssimulacra2": ("#6FA8D6", "d"),
   "bpg": ("#D55E00", ">"),
+  "bpg_10bit": ("#8F3F00", "4"),
   "png": ("#E69F00", "s"),
   "png_oxipng": ("#B8860B", "D"),
   "jpegls": ("#D55E00", ">"),

@@ -22,6 +22,7 @@ _SYMBOLS = {
   ">": "triangle-right",
   "p": "pentagon",
   "1": "y-down-open",
+  "4": "y-right-open",
   "h": "hexagon",
   "d": "diamond-tall",
 }
