@@ -146,7 +146,7 @@ Definer = Callable[[Flags], None]
 def defined(define_flags: Definer) -> Args:
   """Returns the flags of a program with their defaults, and --debug, which all have."""
   flags = Flags()
-  flags.boolean("debug", False, "Show the traceback of an error.")
+  flags.boolean("debug", False, "Show the traceback of an error, and what libraries log.")
   define_flags(flags)
   return flags.args
 

@@ -18,7 +18,6 @@ from cae_jax.models import Model, build_model
 from cae_jax.models.base import RandomBlocks
 from cae_jax.models.context import ContextModel
 from cae_jax.models.discriminator import PatchDiscriminator
-from cae_jax.training import distortions
 from cae_jax.training.look import DISCRIMINATOR, LOOK, LookConfig, LookGame
 from cae_jax.training.losses import LossFn
 from cae_jax.training.optimizers import make_optimizer
@@ -147,16 +146,12 @@ def _config(args: Args) -> LookConfig:
     args.adversarial_weight,
     fade,
     _texture(args.texture, args.inception),
-    _distortion(args.distortion, args.eye_share),
+    train_parts.distortion(args),
     args.repeat_weight,
   )
 
 
-# Made once, so that equal flags make equal configurations.
-_distortion = functools.cache(distortions.choose)
-
-
-@functools.cache
+@functools.cache  # so that equal flags make equal configurations
 def _texture(name: str, folder: Path | None) -> Texture:
   """What compares textures, by --texture and --inception."""
   if name == "filters":

@@ -86,6 +86,11 @@ def schedule(args: Args, learning_rate: float) -> optax.Schedule:
   return make_schedule(args.schedule, learning_rate, args.steps, args.warmup_steps)
 
 
+def distortion(args: Args) -> distortions.Measure:
+  """Returns what --distortion and its flags say."""
+  return distortions.choose(args.distortion, args.eye_share)
+
+
 def objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
   """Returns what training minimises and what validation measures, of a model that makes images.
 
@@ -105,7 +110,7 @@ def objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
     raise UsageError(
       f"--distortion=ms_ssim: expected patches of {MS_SSIM_MIN_SIDE} pixels or more, got {side}"
     )
-  measure = distortions.choose(args.distortion, args.eye_share)
+  measure = distortion(args)
   loss_fn = objective.loss(model, measure, args.cost_power, args.halved_chroma)
   return loss_fn, objective.errors(model, measure)
 

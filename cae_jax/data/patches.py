@@ -52,8 +52,8 @@ def training_patches(
   an image are kept near enough to each other that one decoding serves several (`order.visits`).
 
   Global batch number b (of all processes together) depends on the seed and on b alone, never on
-  threads or prefetching; shard s of n gets its rows s, s + n, … So the global batches are the same
-  for any number of processes.
+  threads or prefetching; shard s gets the s-th `batch_size` of its rows. So the global batches are
+  the same for any number of processes.
 
   Args:
     source: the images. One smaller than the patch is continued by reflection below and to the

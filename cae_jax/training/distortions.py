@@ -1,7 +1,7 @@
 """What lmbda weighs against the rate: distortions of images, all on about the scale of an MSE."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -55,11 +55,15 @@ def measure_for_the_eye(rgb: jax.Array, decoded: jax.Array, *, share: float) -> 
   return (1 - share) * mean_square(decoded - rgb) + share * of_score, {"ssimulacra2": score}
 
 
+DISTORTIONS: Mapping[str, Callable[..., Measured]] = {
+  "mse": measure_mse,
+  "ms_ssim": measure_ms_ssim,
+  "eye": measure_for_the_eye,
+}
+
+
+@functools.cache  # equal choices are one measure
 def choose(name: str, eye_share: float = 0.5) -> Measure:
   """Returns a distortion by its name in `DISTORTIONS`; `eye_share` is that of "eye"."""
-  if name == "eye":
-    return functools.partial(measure_for_the_eye, share=eye_share)
-  return {"mse": measure_mse, "ms_ssim": measure_ms_ssim}[name]
-
-
-DISTORTIONS = ("mse", "ms_ssim", "eye")
+  measure = DISTORTIONS[name]
+  return functools.partial(measure, share=eye_share) if name == "eye" else measure
