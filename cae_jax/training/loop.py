@@ -271,13 +271,17 @@ def _progress(start: int, steps: int) -> tqdm:
 
 
 class _Window:
-  """The figures of the steps since the last log line, fetched from the device only there."""
+  """The figures of the steps since the last log line, fetched from the device only there.
+
+  The first steps of a call compile their program, so they are not timed.
+  """
 
   def __init__(self):
     self.skipped_in_a_row = 0  # up to the last log line
     self._figures: list[Mapping[str, Any]] = []
     self._seconds: list[float] = []
     self._steps = 0
+    self._compiled = False
     self.restart_clock()
 
   def add(self, figures: Mapping[str, Any]) -> int:
@@ -285,6 +289,10 @@ class _Window:
     self._figures.append(figures)
     steps = np.size(figures["loss"])
     self._steps += steps
+    if not self._compiled:
+      self._compiled = True
+      jax.block_until_ready(figures)
+      self.restart_clock()
     return steps
 
   def restart_clock(self) -> None:
@@ -292,10 +300,16 @@ class _Window:
     self._clock, self._timed_from = time.perf_counter(), self._steps
 
   def close(self) -> dict[str, float]:
-    """Takes means over the window; skipped steps do not count, unless all were skipped."""
+    """Takes means over the window; skipped steps do not count, unless all were skipped.
+
+    The speed is left out where no step was timed.
+    """
     fetched = jax.device_get(self._figures)
-    seconds = (time.perf_counter() - self._clock) / (self._steps - self._timed_from)
-    self._seconds.append(seconds)
+    timed, speed = self._steps - self._timed_from, {}
+    if timed:
+      seconds = (time.perf_counter() - self._clock) / timed
+      self._seconds.append(seconds)
+      speed = {"steps_per_s": 1 / seconds}
     self._figures, self._steps = [], 0
     self.restart_clock()
     columns = {name: np.concatenate([np.ravel(f[name]) for f in fetched]) for name in fetched[0]}
@@ -304,7 +318,7 @@ class _Window:
       self.skipped_in_a_row = self.skipped_in_a_row + 1 if step_was_skipped else 0
     kept = ~skipped if not skipped.all() else skipped
     means = {name: float(values[kept].mean()) for name, values in columns.items()}
-    return {**means, "steps_per_s": 1 / seconds}
+    return means | speed
 
   @property
   def step_seconds(self) -> float:

@@ -1,0 +1,61 @@
+"""What the loop writes down of a run, whatever the steps are."""
+
+import time
+
+import numpy as np
+import optax
+
+from cae_jax.metrics_file import read_metrics
+from cae_jax.training import sharding
+from cae_jax.training.loop import LoopConfig, run_steps
+from cae_jax.training.state import create_state
+
+
+class Steps:
+  """Steps of no work, the first of which compiles for half a second."""
+
+  def __init__(self, at_once=1):
+    self._at_once, self._compiled = at_once, False
+
+  def advance(self, state, step, limit):
+    if not self._compiled:
+      time.sleep(0.5)
+      self._compiled = True
+    done = min(self._at_once, limit)
+    figures = {"loss": np.ones(done), "skipped": np.zeros(done, bool)}
+    return state.replace(step=state.step + done), figures
+
+  def finished(self, step):
+    return step >= 6
+
+  def get_state(self):
+    return None
+
+  def set_state(self, state):
+    pass
+
+
+def _lines(tmp_path, stepper):
+  result = run_steps(
+    LoopConfig(steps=6, log_every=2, validate_every=100),
+    stepper,
+    start=(create_state({"w": np.float32(0)}, optax.sgd(1.0)), None),
+    errors_fn=lambda params, batch: {"loss": np.ones(1)},
+    valid_batches=[{"mask": np.ones(1)}],
+    workdir=tmp_path,
+    mesh=sharding.data_mesh(),
+  )
+  lines = read_metrics(tmp_path / "metrics.jsonl")
+  return result, [line for line in lines if line["split"] == "train"]
+
+
+def test_compiling_is_no_step(tmp_path):
+  result, lines = _lines(tmp_path, Steps())
+  assert [line["step"] for line in lines] == [2, 4, 6]
+  assert min(line["steps_per_s"] for line in lines) > 10
+  assert result.step_seconds < 0.1
+
+
+def test_a_line_whose_steps_were_not_timed_has_no_speed(tmp_path):
+  _, lines = _lines(tmp_path, Steps(at_once=2))
+  assert ["steps_per_s" in line for line in lines] == [False, True, True]
