@@ -268,6 +268,13 @@ def test_charts_need_figures(function):
     function([Record("bpg", None, None, status="not run")])
 
 
+def test_without_a_codec_of_all_images_no_curve_is_drawn():
+  rows = [_record("jpeg", 1, "a"), _record("webp", 1, "b")]
+  [axes] = figures.rate_distortion(rows).axes
+  assert axes.get_ylabel() == "mean PSNR of RGB (dB)"
+  assert not axes.lines
+
+
 def test_notebooks_show_figures():
   figure = drawing.figure(4.0, 3.0)
   figure.subplots().plot([1, 2])

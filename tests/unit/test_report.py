@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from cae_jax.errors import MissingExtraError
-from cae_jax.evaluation import report
+from cae_jax.evaluation import figures, report
 from cae_jax.evaluation.codecs.base import FileCodec, Missing
 from cae_jax.evaluation.pictures import Picture, at_own_size, at_size
 from cae_jax.evaluation.rd import published
@@ -146,6 +146,30 @@ def test_points_of_the_mean_and_of_each_image():
   assert points["b"]["value"] == [26, 29, 32]
   assert points[report_data.MEAN]["value"] == [25.5, 28.5, 31.5]
   assert points["a"]["setting"] == ["0", "1", "2"]
+
+
+def test_means_over_fewer_images_are_drawn_by_neither_the_page_nor_the_figure():
+  rows = sweep("own") + sweep("jpeg") + sweep("webp", images=("a",))
+  curves = {curve["id"]: curve["points"]["psnr_db"] for curve in report_data.plots(rows)["curves"]}
+  assert {name: list(points) for name, points in curves.items()} == {
+    "own": [report_data.MEAN, "a", "b"],
+    "jpeg": [report_data.MEAN, "a", "b"],
+    "webp": ["a"],
+  }
+  for axes in figures.rate_distortion(rows).axes:
+    assert [line.get_label() for line in axes.lines] == ["own", "JPEG"]
+
+
+def test_the_page_and_the_figure_have_the_same_means():
+  rows = [dataclasses.replace(r, butteraugli_3norm=9.0 - r.setting) for r in sweep("jpeg", count=3)]
+  rows.append(record("jpeg", 3, "b", 9.0, 50.0, butteraugli_3norm=1.0))
+  points = report_data.plots(rows)["curves"][0]["points"]
+  for axes, metric in zip(figures.rate_distortion(rows).axes, points, strict=True):
+    mean = points[metric][report_data.MEAN]
+    [line] = axes.lines
+    np.testing.assert_allclose(line.get_xdata(), mean["rate_bpp"])
+    np.testing.assert_allclose(line.get_ydata(), mean["value"], rtol=1e-5)
+    assert mean["setting"] == ["0", "1", "2"]
 
 
 def test_axes_are_of_what_was_measured():

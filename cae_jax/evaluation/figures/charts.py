@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cae_jax.errors import UsageError
 from cae_jax.evaluation.figures import drawing
 from cae_jax.evaluation.names import image_stem, in_order, is_baseline, label
-from cae_jax.evaluation.rd.curves import METRICS, Curve, mean_point
+from cae_jax.evaluation.rd.curves import METRICS, Curve, mean_points
 from cae_jax.evaluation.records import Record
 from cae_jax.evaluation.tables import at_target
 from cae_jax.metrics_file import read_metrics
@@ -88,24 +87,27 @@ def rate_distortion(records: Sequence[Record], published: Sequence[Curve] = ()) 
   """Draws means of every metric against the mean rate, a curve for each codec that has it.
 
   Args:
-    records: at fixed settings; matched rows are left out, and so are settings measured on fewer
-      images than others, whose means do not compare.
+    records: at fixed settings; matched rows are left out, and so are settings and codecs that
+      were not measured on all images (`curves.mean_points`).
     published: curves of the literature of the same images, drawn dashed in the PSNR panel.
   Raises:
     UsageError: there is no record with figures.
   """
-  fixed = _complete([r for r in records if r.ok and r.image is not None and r.matched_to is None])
-  if not fixed:
+  if not any(r.ok and r.image is not None and r.matched_to is None for r in records):
     raise UsageError("expected records with figures at fixed settings, got none")
-  names = [n for n in METRICS if METRICS[n].axis and _has_point(fixed, n)]
+  found = {name: mean_points(records, name) for name in METRICS if METRICS[name].axis}
+  names = [name for name in found if found[name]] or ["psnr_db"]
   columns = min(len(names), 2)
   rows = -(-len(names) // columns)
   figure = drawing.figure(7.0 * columns, 5.2 * rows + 0.4)
   panels = figure.subplots(rows, columns, squeeze=False).ravel()
-  codecs = in_order(record.codec for record in fixed)
+  codecs = in_order(codec for name in names for codec in found[name])
   for axes, name in zip(panels, names):
-    for codec in codecs:
-      _rate_curve(axes, [r for r in fixed if r.codec == codec], name, drawing.style(codec, codecs))
+    for codec in in_order(found[name]):
+      xs, ys, _ = zip(*found[name][codec])
+      colour, marker = drawing.style(codec, codecs)
+      width = 1.4 if is_baseline(codec) else 2.4
+      axes.plot(xs, ys, marker=marker, color=colour, lw=width, ms=5, label=label(codec))
     axes.set_xscale("log")
     axes.set_xlabel("rate (bits per pixel, whole file)")
     axes.set_ylabel(f"mean {METRICS[name].axis}")
@@ -144,12 +146,6 @@ def _log_if_wide(axes: Axes, name: str, values: Sequence[float]) -> None:
     drawing.plain_ticks(axes.yaxis)
 
 
-def _complete(records: Sequence[Record]) -> list[Record]:
-  counts = collections.Counter((record.codec, record.setting) for record in records)
-  most = max(counts.values(), default=0)
-  return [record for record in records if counts[record.codec, record.setting] == most]
-
-
 def _one_rate(records: Sequence[Record]) -> list[Record]:
   """Our codec at one setting and the baselines at its sizes; or each baseline at its middle."""
   fixed = [record for record in records if record.matched_to is None]
@@ -167,37 +163,11 @@ def _one_rate(records: Sequence[Record]) -> list[Record]:
 
 def _middle(records: Sequence[Record]) -> tuple[str, Any]:
   """Codec and setting of the middle mean rate."""
-  groups = _groups(records)
-  ordered = sorted(
-    groups, key=lambda group: statistics.fmean(r.rate_bpp or 0 for r in groups[group])
-  )
-  return ordered[(len(ordered) - 1) // 2]
-
-
-def _groups(records: Sequence[Record]) -> dict[tuple[str, Any], list[Record]]:
-  groups: dict[tuple[str, Any], list[Record]] = {}
+  rates: dict[tuple[str, Any], list[float]] = {}
   for record in records:
-    groups.setdefault((record.codec, record.setting), []).append(record)
-  return groups
-
-
-def _has_point(records: Sequence[Record], name: str) -> bool:
-  """Says whether all images of some codec and setting were measured by a metric."""
-  of = METRICS[name].of
-  return any(all(of(r) is not None for r in rows) for rows in _groups(records).values())
-
-
-def _rate_curve(axes: Axes, records: Sequence[Record], name: str, style: tuple[str, str]) -> None:
-  points = sorted(mean_point(rows, name) for rows in _groups(records).values())
-  finite = [
-    (rate, METRICS[name].sign * quality) for rate, quality in points if np.isfinite(quality)
-  ]
-  if not finite:
-    return
-  xs, ys = zip(*finite)
-  codec = records[0].codec
-  width = 1.4 if is_baseline(codec) else 2.4
-  axes.plot(xs, ys, marker=style[1], color=style[0], lw=width, ms=5, label=label(codec))
+    rates.setdefault((record.codec, record.setting), []).append(record.rate_bpp or 0.0)
+  ordered = sorted(rates, key=lambda group: statistics.fmean(rates[group]))
+  return ordered[(len(ordered) - 1) // 2]
 
 
 def _image_words(records: Sequence[Record], images: Sequence[str]) -> list[str]:

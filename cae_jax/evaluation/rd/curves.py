@@ -5,6 +5,7 @@ import math
 import operator
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -158,6 +159,20 @@ class Points:
     return len(self.rate_bpp)
 
 
+class SettingPoint(NamedTuple):
+  """What one setting gives, of an image or in the mean; to be drawn, dominated or not.
+
+  Attributes:
+    rate_bpp: bits per pixel of whole files.
+    value: of the metric as it is, also where less is better.
+    setting: the codec's own.
+  """
+
+  rate_bpp: float
+  value: float
+  setting: Setting | None
+
+
 @dataclasses.dataclass(frozen=True)
 class Curve:
   """The rate-distortion curve of a codec.
@@ -239,6 +254,28 @@ def quality_at(points: Points, rate_bpp: float) -> float | None:
   if len(points) == 1:
     return points.quality[0]
   return float(PchipInterpolator(np.log(points.rate_bpp), points.quality)(math.log(rate_bpp)))
+
+
+def mean_points(records: Sequence[Record], metric: str) -> dict[str, list[SettingPoint]]:
+  """Averages the settings of all codecs over the images, to be drawn beside each other.
+
+  Args:
+    records: any; of each codec what `measured_curve` takes, but with dominated settings.
+    metric: one of `METRICS`.
+  Returns:
+    codec -> its points in order of rate. A codec that was not measured on all images, of those
+    that any was measured on, has none: its means are of other images, and do not compare.
+  """
+  codecs = dict.fromkeys(record.codec for record in records)
+  measured = {codec: complete_settings(records, codec, metric) for codec in codecs}
+  count = len({image for images, _ in measured.values() for image in images})
+  sign, result = METRICS[metric].sign, {}
+  for codec, (images, settings) in measured.items():
+    if settings and len(images) == count:
+      means = [(*mean_point(rows, metric), setting) for setting, rows in settings.items()]
+      points = [SettingPoint(rate_bpp, sign * quality, s) for rate_bpp, quality, s in means]
+      result[codec] = sorted(points, key=operator.itemgetter(0, 1))
+  return result
 
 
 def complete_settings(

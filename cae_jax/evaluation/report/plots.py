@@ -1,11 +1,18 @@
 """Rate-distortion points of records as the report's plots take them."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cae_jax.evaluation.figures import drawing
 from cae_jax.evaluation.names import in_order, is_baseline, label
-from cae_jax.evaluation.rd.curves import METRICS, Curve, complete_settings, mean_point
+from cae_jax.evaluation.rd.curves import (
+  METRICS,
+  Curve,
+  SettingPoint,
+  complete_settings,
+  mean_points,
+)
 from cae_jax.evaluation.records import Record
 
 DRAWN = {name: metric for name, metric in METRICS.items() if metric.axis}
@@ -47,7 +54,7 @@ def plots(records: Sequence[Record], published: Sequence[Curve] = ()) -> dict[st
   """Returns every curve under every metric, of the mean and of each image, ready for JSON.
 
   Args:
-    records: with figures.
+    records: with figures; of codecs that lack an image there is no mean (`curves.mean_points`).
     published: curves of the literature.
   Returns:
     axes: metric that some curve has -> title, unit, digits after the point, and whether it is
@@ -57,7 +64,8 @@ def plots(records: Sequence[Record], published: Sequence[Curve] = ()) -> dict[st
     length in order of rate.
   """
   codecs = in_order(record.codec for record in records)
-  measured = [_measured(records, codec, codecs) for codec in codecs]
+  means = {metric: mean_points(records, metric) for metric in DRAWN}
+  measured = [_measured(records, codec, codecs, means) for codec in codecs]
   curves = [curve for curve in measured if curve["points"]]
   curves += [_published(curve, index) for index, curve in enumerate(published)]
   images = sorted({record.image or "" for record in records})
@@ -74,11 +82,18 @@ def plots(records: Sequence[Record], published: Sequence[Curve] = ()) -> dict[st
   return {"axes": axes, "images": images, "curves": curves}
 
 
-def _measured(records: Sequence[Record], codec: str, codecs: Sequence[str]) -> dict[str, Any]:
+def _measured(
+  records: Sequence[Record],
+  codec: str,
+  codecs: Sequence[str],
+  means: Mapping[str, Mapping[str, Sequence[SettingPoint]]],
+) -> dict[str, Any]:
   own = sorted(name for name in codecs if not is_baseline(name))
   colour, marker = drawing.style(codec, codecs)
   symbol = _OWN_SYMBOLS[own.index(codec) % len(_OWN_SYMBOLS)] if codec in own else _SYMBOLS[marker]
-  points = {metric: _points(records, codec, metric) for metric in DRAWN}
+  points = {
+    metric: _points(records, codec, metric, means[metric].get(codec, ())) for metric in DRAWN
+  }
   return {
     "id": codec,
     "label": label(codec),
@@ -93,7 +108,8 @@ def _measured(records: Sequence[Record], codec: str, codecs: Sequence[str]) -> d
 
 
 def _published(curve: Curve, index: int) -> dict[str, Any]:
-  points = _columns([(x, y, "") for x, y in zip(curve.mean.rate_bpp, curve.mean.quality)])
+  pairs = zip(curve.mean.rate_bpp, curve.mean.quality)
+  points = _columns([SettingPoint(*pair, "") for pair in pairs])
   return {
     "id": f"published {curve.name}",
     "label": f"{curve.name} (published)",
@@ -107,31 +123,25 @@ def _published(curve: Curve, index: int) -> dict[str, Any]:
   }
 
 
-def _points(records: Sequence[Record], codec: str, metric: str) -> dict[str, dict[str, list]]:
+def _points(
+  records: Sequence[Record], codec: str, metric: str, means: Sequence[SettingPoint]
+) -> dict[str, dict[str, list]]:
   """Of the settings that are measured on all the codec's images; empty if there is none."""
-  if not any(r.codec == codec and r.matched_to is None and r.ok for r in records):
-    return {}
+  result = {MEAN: _columns(means)} if means else {}
+  if METRICS[metric].of_set:
+    return result
   images, settings = complete_settings(records, codec, metric)
-  if not settings:
-    return {}
-  result = {MEAN: _of_rows(settings, metric)}
-  for index, image in enumerate(() if METRICS[metric].of_set else images):
-    result[image] = _of_rows({s: [rows[index]] for s, rows in settings.items()}, metric)
+  value = METRICS[metric].of
+  for image, rows in zip(images, zip(*settings.values())):
+    points = [SettingPoint(row.rate_bpp or 0.0, value(row) or 0.0, row.setting) for row in rows]
+    result[image] = _columns(points)
   return result
 
 
-def _of_rows(settings: Mapping[Any, Sequence[Record]], metric: str) -> dict[str, list]:
-  sign, points = METRICS[metric].sign, []
-  for setting, rows in settings.items():
-    rate_bpp, quality = mean_point(rows, metric)
-    points.append((rate_bpp, sign * quality, str(setting)))
-  return _columns(points)
-
-
-def _columns(points: Sequence[tuple[float, float, str]]) -> dict[str, list]:
-  ordered = sorted(points)
+def _columns(points: Sequence[SettingPoint]) -> dict[str, list]:
+  ordered = sorted(points, key=operator.itemgetter(0, 1))
   return {
-    "rate_bpp": [round(rate, 5) for rate, _, _ in ordered],
-    "value": [round(value, 6) for _, value, _ in ordered],
-    "setting": [setting for _, _, setting in ordered],
+    "rate_bpp": [round(point.rate_bpp, 5) for point in ordered],
+    "value": [round(point.value, 6) for point in ordered],
+    "setting": [str(point.setting) for point in ordered],
   }
