@@ -154,7 +154,7 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
     workdir=workdir,
     mesh=sharding.data_mesh(),
     on_validation=lambda: figures.save(
-      figures.curves(workdir / "metrics.jsonl"), workdir / "curves.png"
+      figures.training_curves(workdir / "metrics.jsonl"), workdir / "curves.png"
     ),
     start=start,
     **task._asdict(),

@@ -166,7 +166,7 @@ def _check_figure(figure, path):
   _check_picture(path)
 
 
-def test_curves_read_what_a_run_wrote(tmp_path):
+def test_training_curves_read_what_a_run_wrote(tmp_path):
   lines = [
     {"step": s, "split": split, "loss": 9 / (s + 1), "psnr_db": 20 + s / 10}
     for s in range(0, 50, 5)
@@ -175,20 +175,20 @@ def test_curves_read_what_a_run_wrote(tmp_path):
   lines.append({"step": 50, "split": "train", "steps_per_s": 2.0})
   text = "\n".join(json.dumps(line) for line in lines) + '\n{"step": 55, "lo'
   (tmp_path / "metrics.jsonl").write_text(text)
-  _check_figure(figures.curves(tmp_path / "metrics.jsonl"), tmp_path / "new" / "curves.png")
+  _check_figure(figures.training_curves(tmp_path / "metrics.jsonl"), tmp_path / "new" / "curves.png")
 
 
-def test_curves_of_a_lossless_run_are_in_bits_per_sub_pixel(tmp_path):
+def test_training_curves_of_a_lossless_run_are_in_bits_per_sub_pixel(tmp_path):
   line = {"step": 1, "split": "train", "loss": 3.0, "bpsp": 3.0}
   (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-  [axes] = figures.curves(tmp_path / "metrics.jsonl").axes
+  [axes] = figures.training_curves(tmp_path / "metrics.jsonl").axes
   assert axes.get_ylabel() == "bits per sub-pixel"
 
 
-def test_curves_of_an_empty_run_say_so(tmp_path):
+def test_training_curves_of_an_empty_run_say_so(tmp_path):
   (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
   with pytest.raises(ValueError, match=r"metrics\.jsonl has no line with a loss"):
-    figures.curves(tmp_path / "metrics.jsonl")
+    figures.training_curves(tmp_path / "metrics.jsonl")
 
 
 def test_reconstructions_of_portraits_and_landscapes(tmp_path):

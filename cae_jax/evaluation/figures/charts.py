@@ -18,7 +18,7 @@ from cae_jax.evaluation.tables import at_target
 from cae_jax.metrics_file import read_metrics
 
 
-def curves(metrics_jsonl: str | PathLike) -> Figure:
+def training_curves(metrics_jsonl: str | PathLike) -> Figure:
   """Draws training and validation loss, and PSNR if it was logged, against the step (figure 6).
 
   Of a lossless model the loss is bits per sub-pixel; of a look there is a discriminator's, too.
