@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from cae_jax.evaluation.names import in_order, label
 from cae_jax.evaluation.records import Record, of_last_versions, summary
@@ -23,14 +23,24 @@ _GROUP_HEAD = (
   "bias²",
   "MS-SSIM",
 )
-# Columns that are there if some codec was measured by them, and their digits.
+
+
+class _Column(NamedTuple):
+  """A column of means: its title, digits after the point, and -1 where less is better, or 1."""
+
+  title: str
+  digits: int
+  sign: int
+
+
+# Columns that are there if some codec was measured by them, by the field of the records.
 _FURTHER = {
-  "ssimulacra2": ("SSIMULACRA2", 2),
-  "butteraugli_3norm": ("Butteraugli 3-norm", 3),
-  "butteraugli_max": ("Butteraugli max", 2),
-  "dists": ("DISTS", 4),
-  "wasserstein": ("Wasserstein", 4),
-  "kid": ("KID", 3),
+  "ssimulacra2": _Column("SSIMULACRA2", 2, 1),
+  "butteraugli_3norm": _Column("Butteraugli 3-norm", 3, -1),
+  "butteraugli_max": _Column("Butteraugli max", 2, -1),
+  "dists": _Column("DISTS", 4, -1),
+  "wasserstein": _Column("Wasserstein", 4, -1),
+  "kid": _Column("KID", 3, -1),
 }
 _SECONDS = ("encode s", "decode s")
 
@@ -45,15 +55,16 @@ def table(records: Sequence[Record]) -> str:
   """
   groups = _groups(summary(records))
   further = [n for n in _FURTHER if any(g.get(f"mean_{n}") is not None for _, g in groups)]
-  head = (*_GROUP_HEAD, *(_FURTHER[name][0] for name in further), *_SECONDS)
+  head = (*_GROUP_HEAD, *(_FURTHER[name].title for name in further), *_SECONDS)
   rows = [_group_row(codec, group, further, len(head)) for codec, group in groups]
   legend = (
     "Figures are means over the images; “PSNR of mean MSE” is the other "
     "way to average; “PSNR at the size” is interpolated to exactly the size to match. MSE = "
     "variance + bias² of the error. PSNR in dB, RGB unless Y is named."
   )
-  if further:
-    legend += " Of Butteraugli, DISTS, Wasserstein and KID less is better, of the others more."
+  for words, sign in (("less", -1), ("more", 1)):
+    titles = [_FURTHER[name].title for name in further if _FURTHER[name].sign == sign]
+    legend += f" Of {', '.join(titles)} {words} is better." if titles else ""
   parts = (markdown(head, rows), legend, notes(records))
   return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -91,7 +102,7 @@ def _group_row(
     number(group["mean_mse_variance"], 2),
     number(group["mean_mse_bias_squared"], 3),
     number(group["mean_ms_ssim"], 4),
-    *(number(group[f"mean_{name}"], _FURTHER[name][1]) for name in further),
+    *(number(group[f"mean_{name}"], _FURTHER[name].digits) for name in further),
     number(group["mean_encode_s"], 3),
     number(group["mean_decode_s"], 3),
   )

@@ -13,6 +13,7 @@ from cae_jax.evaluation.codecs import base as codecs
 from cae_jax.evaluation.figures import drawing, images
 from cae_jax.evaluation.paper import slip, table_1
 from cae_jax.evaluation.rd import published
+from cae_jax.evaluation.rd.curves import METRICS
 from cae_jax.evaluation.records import Record
 from cae_jax.evaluation.report import plots
 from cae_jax.images import files
@@ -141,6 +142,20 @@ def test_further_metrics_have_columns_and_panels_where_they_were_measured():
   assert [line.get_label() for line in third.lines] == ["WebP"]
 
 
+def test_the_table_of_means_says_of_every_further_column_which_way_is_better(monkeypatch):
+  assert "is better" not in tables.table(_at("jpeg"))
+  text = tables.table(_at("jpeg", butteraugli_max=2.0, kid=0.1))
+  assert " Of Butteraugli max, KID less is better.\n" in text
+  monkeypatch.setitem(tables._FURTHER, "bpsp", tables._Column("bits per sub-pixel", 2, -1))
+  text = tables.table(_at("jpeg", bpsp=2.0, ssimulacra2=70.0))
+  assert " Of bits per sub-pixel less is better. Of SSIMULACRA2 more is better.\n" in text
+
+
+def test_columns_and_curves_agree_on_which_way_is_better():
+  for name in METRICS.keys() & tables._FURTHER.keys():
+    assert tables._FURTHER[name].sign == METRICS[name].sign, name
+
+
 def _at(codec, **fields):
   return [_record(codec, q, "a", 0.1 * q, 25.0 + q, **fields) for q in (1, 2)]
 
@@ -175,7 +190,9 @@ def test_training_curves_read_what_a_run_wrote(tmp_path):
   lines.append({"step": 50, "split": "train", "steps_per_s": 2.0})
   text = "\n".join(json.dumps(line) for line in lines) + '\n{"step": 55, "lo'
   (tmp_path / "metrics.jsonl").write_text(text)
-  _check_figure(figures.training_curves(tmp_path / "metrics.jsonl"), tmp_path / "new" / "curves.png")
+  _check_figure(
+    figures.training_curves(tmp_path / "metrics.jsonl"), tmp_path / "new" / "curves.png"
+  )
 
 
 def test_training_curves_of_a_lossless_run_are_in_bits_per_sub_pixel(tmp_path):
