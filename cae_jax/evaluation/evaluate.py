@@ -1,7 +1,8 @@
 """Codecs over images: fixed settings, and baselines at the size of our own files."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tqdm
@@ -65,16 +66,18 @@ def run(
     if isinstance(codec, Missing):
       keep(Record(codec.name, None, None, status=codec.status))
   present = [codec for codec in codecs if not isinstance(codec, Missing)]
+  if match_codec is not None:
+    present = [match_codec, *present]
   for name, x_uint8 in tqdm.tqdm(images, desc="evaluate", unit="image", disable=not progress):
     _check_same(dataset, name, x_uint8, digests.get(name))
-    targets = []
-    if match_codec is not None:
-      _fixed(match_codec, settings, name, x_uint8, seen, keep, more)
-      targets = _targets(result.values(), match_codec, name)
+    targets: list[Record] = []
     for codec in present:
-      _fixed(codec, settings, name, x_uint8, seen, keep, more)
-      for target in targets:
-        _matched(codec, target, name, x_uint8, seen, keep, more)
+      fixed = settings.get(codec.name, codec.settings)
+      for key, measure in _measurements(codec, fixed, targets, name, x_uint8, more):
+        if key not in seen:
+          keep(measure())
+      if codec is match_codec:
+        targets = _targets(result.values(), codec, name)
   return list(result.values())
 
 
@@ -91,19 +94,25 @@ def _check_same(dataset: str, name: str, x_uint8: np.ndarray, digest: str | None
     )
 
 
-def _fixed(codec, settings, name, x_uint8, seen, keep, more) -> None:
-  for setting in settings.get(codec.name, codec.settings):
-    if (codec.name, setting, name, codec.version, None) not in seen:
-      keep(measuring.evaluate_image(codec, setting, name, x_uint8, more))
+def _measurements(
+  codec: ImageCodec,
+  settings: Sequence[Setting],
+  targets: Sequence[Record],
+  name: str,
+  x_uint8: np.ndarray,
+  more: Sequence[PerceptualMetric],
+) -> Iterator[tuple[tuple, Callable[[], Record]]]:
+  """What is to be measured of a codec on an image: `measurement_of` the record, what makes it."""
+  for setting in settings:
+    make = functools.partial(measuring.evaluate_image, codec, setting, name, x_uint8, more)
+    yield (codec.name, setting, name, codec.version, None), make
+  for target in targets:
+    goal = (target.codec, target.setting, target.size_bytes)
+    make = functools.partial(measuring.match_image, codec, name, x_uint8, target, more)
+    yield (codec.name, None, name, codec.version, goal), make
 
 
-def _matched(codec, target: Record, name, x_uint8, seen, keep, more) -> None:
-  goal = (target.codec, target.setting, target.size_bytes)
-  if (codec.name, None, name, codec.version, goal) not in seen:
-    keep(measuring.match_image(codec, name, x_uint8, target, more))
-
-
-def _targets(records, codec: ImageCodec, name: str) -> list[Record]:
+def _targets(records: Iterable[Record], codec: ImageCodec, name: str) -> list[Record]:
   return [
     record
     for record in records
