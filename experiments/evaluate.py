@@ -44,7 +44,7 @@ from cae_jax.evaluation import (
 from cae_jax.evaluation.codecs import baselines, own_codec
 from cae_jax.evaluation.codecs.base import Missing
 from cae_jax.evaluation.paper import table_1
-from cae_jax.evaluation.rd import bd_rates, curves, published
+from cae_jax.evaluation.rd import bd_rates, published
 from cae_jax.evaluation.rd import tables as rd_tables
 from cae_jax.evaluation.records import Record
 from experiments import cli, evaluate_lossless, evaluation_flags
@@ -127,8 +127,7 @@ def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) ->
   compared = bd_rates.compare(rows, literature)
   bd_rates_json = [bd_rates.to_json(result) for result in compared]
   records.write_summary(output / "summary.json", rows, {"bd_rates": bd_rates_json})
-  at_rates = [x for metric in curves.METRICS for x in bd_rates.at_own_rates(rows, metric)]
-  section = rd_tables.section(compared, at_rates)
+  section = rd_tables.section(compared, bd_rates.at_own_rates(rows))
   said = [tables.table(rows), section, *([left_out] if left_out else [])]
   write_text(output / "table.md", "\n".join([table_1.paper_table(rows), *said]) + "\n")
   folder = output / "figures"

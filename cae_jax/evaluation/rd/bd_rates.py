@@ -204,26 +204,15 @@ def bootstrap_interval(
   return float(low), float(high)
 
 
-def at_own_rates(records: Sequence[Record], metric: str = "psnr_db") -> list[AtRate]:
+def at_own_rates(records: Sequence[Record]) -> list[AtRate]:
   """Interpolates each baseline at the rates of every setting of our codecs, image by image.
 
   Args:
     records: any; at fixed settings.
-    metric: one of `METRICS`.
   Returns:
-    In order of codec and rate; baselines of other images are left out.
+    Under every metric, in order of codec and rate; baselines of other images are left out.
   """
-  own, baselines = _curves(records, metric)
-  result = []
-  for curve in own:
-    images, settings = complete_settings(records, curve.name, metric)
-    others = [other for other in baselines if other.convention.images == images]
-    for setting, rows in settings.items():
-      rate_bpp, quality = mean_point(rows, metric)
-      values = {other.name: _mean_at(other, rows) for other in others}
-      value = METRICS[metric].sign * quality
-      result.append(AtRate(curve.name, setting, metric, len(images), rate_bpp, value, values))
-  return sorted(result, key=lambda row: (row.codec, row.rate_bpp))
+  return [row for metric in METRICS for row in _at_own_rates(records, metric)]
 
 
 def compare(records: Sequence[Record], published: Sequence[Curve] = ()) -> list[BdRate | Refused]:
@@ -268,6 +257,20 @@ def to_json(result: BdRate | Refused) -> dict[str, Any]:
     "per_image_percent": dict(zip(names, result.per_image_percent)),
     "per_image_overlap_range": dict(zip(names, ranges)),
   }
+
+
+def _at_own_rates(records: Sequence[Record], metric: str) -> list[AtRate]:
+  own, baselines = _curves(records, metric)
+  result = []
+  for curve in own:
+    images, settings = complete_settings(records, curve.name, metric)
+    others = [other for other in baselines if other.convention.images == images]
+    for setting, rows in settings.items():
+      rate_bpp, quality = mean_point(rows, metric)
+      values = {other.name: _mean_at(other, rows) for other in others}
+      value = METRICS[metric].sign * quality
+      result.append(AtRate(curve.name, setting, metric, len(images), rate_bpp, value, values))
+  return sorted(result, key=lambda row: (row.codec, row.rate_bpp))
 
 
 def _mean_at(curve: Curve, rows: Sequence[Record]) -> float | None:

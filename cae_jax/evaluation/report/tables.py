@@ -11,7 +11,7 @@ from cae_jax.evaluation.lossless.standings import standings
 from cae_jax.evaluation.names import in_order, is_baseline, label
 from cae_jax.evaluation.rd import bd_rates
 from cae_jax.evaluation.rd import tables as rd_tables
-from cae_jax.evaluation.rd.curves import METRICS, Curve, ms_ssim_db
+from cae_jax.evaluation.rd.curves import Curve, ms_ssim_db
 from cae_jax.evaluation.records import Record
 
 _NUMBER = re.compile(r"[-+−]?[\d.]+( %)?|—|∞")
@@ -26,8 +26,7 @@ def rate_distortion_html(records: Sequence[Record], published: Sequence[Curve] =
     published: further anchors.
   """
   compared = bd_rates.compare(records, published)
-  at_rates = [row for metric in METRICS for row in bd_rates.at_own_rates(records, metric)]
-  first, *others = rd_tables.tables(compared, at_rates)
+  first, *others = rd_tables.tables(compared, bd_rates.at_own_rates(records))
   return "\n".join([_section(first, " open"), *map(_section, others)])
 
 
