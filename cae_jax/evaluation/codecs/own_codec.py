@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from cae_jax.errors import UsageError
 from cae_jax.evaluation.codecs.base import FileCodec
 from cae_jax.evaluation.codecs.lossless_codecs import bounded
 from cae_jax.evaluation.names import EFFORT, LOOK, is_baseline
+from cae_jax.models import model_class
 
+_Kind = TypeVar("_Kind", Codec, LosslessCodec)
 _SIDES = np.dtype("<u4")
 _QUALITIES = tuple(f"{quality:g}" for quality in np.linspace(0, 100, 9))
 # Finer than a percent of size from one to the next.
@@ -31,44 +33,45 @@ def load(weights: str | PathLike) -> Codec:
   Raises:
     UsageError: they are of a lossless model, or have the name of a baseline.
   """
-  codec = codecs.load(weights)
-  if isinstance(codec, LosslessCodec):
-    raise UsageError(
-      f"the weights {codec.weights.name!r} are of a lossless model, expected those of a lossy one; "
-      "lossless ones are measured by python -m experiments.evaluate --lossless"
-    )
-  _check_name(codec)
-  return codec
+  return _load(
+    weights,
+    Codec,
+    "of a lossless model, expected those of a lossy one; lossless ones are measured by python -m "
+    "experiments.evaluate --lossless",
+  )
 
 
 def load_lossless(weights: str | PathLike) -> LosslessCodec:
   """Loads a lossless codec of ours that is to be measured; as `load`."""
+  return _load(
+    weights,
+    LosslessCodec,
+    "of a lossy model, expected those of a lossless one; leave --lossless out",
+  )
+
+
+def _load(weights: str | PathLike, kind: type[_Kind], otherwise: str) -> _Kind:
+  """Loads a codec of a kind; the error for the other one says its weights are `otherwise`."""
   codec = codecs.load(weights)
-  if isinstance(codec, Codec):
-    raise UsageError(
-      f"the weights {codec.weights.name!r} are of a lossy model, expected those of a lossless one; "
-      "leave --lossless out"
-    )
-  _check_name(codec)
-  return codec
-
-
-def _check_name(codec: Codec | LosslessCodec) -> None:
+  if not isinstance(codec, kind):
+    raise UsageError(f"the weights {codec.weights.name!r} are {otherwise}")
   if is_baseline(codec.weights.name):
     raise UsageError(
       f"the weights are named {codec.weights.name!r}, as one of the classical codecs is, and their "
       "records could not be told from its; train them with another --name"
     )
+  return codec
 
 
 def file_codecs(
   codec: Codec, efforts: Sequence[int] = (), looks: Sequence[float] = ()
 ) -> list[FileCodec]:
-  """Lists the codec itself, also at efforts and with looks, and the paper's network alone.
+  """Lists the codec itself, also at efforts and with looks, and perhaps the network alone.
 
-  That one is measured as the paper does it.
+  That one of a model that was trained for its reconstruction alone: so the paper measures its own.
   """
-  alone = [uncoded(codec)] if codec.weights.config["model"] == "paper" else []
+  objective = model_class(codec.weights.config["model"]).objective
+  alone = [uncoded(codec)] if objective == "reconstruction" else []
   varied = [coded(codec, effort) for effort in efforts]
   varied += [coded(codec, look=look) for look in looks]
   return [coded(codec), *alone, *varied]
