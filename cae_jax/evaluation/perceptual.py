@@ -18,7 +18,7 @@ from cae_jax.evaluation import programs, set_metrics
 from cae_jax.evaluation.codecs.base import CodecError, Folder, Missing
 from cae_jax.images import files, metrics
 
-_BUTTERAUGLI, _SSIMULACRA2 = "butteraugli_main", "ssimulacra2"
+_BUTTERAUGLI = "butteraugli_main"
 _HOW_TO_GET = (
   "install libjxl's tools, version 0.11 or later (Debian 13: apt install libjxl-devtools), or put "
   "the program on the PATH"
@@ -63,21 +63,6 @@ def butteraugli(folder: Folder = None) -> PerceptualMetric | Missing:
     return Missing("butteraugli", f"no program {_BUTTERAUGLI} {where}", _HOW_TO_GET)
   fields = ("butteraugli_3norm", "butteraugli_max")
   return PerceptualMetric("butteraugli", fields, functools.partial(_butteraugli, program))
-
-
-def reference_ssimulacra2(x: np.ndarray, x_hat: np.ndarray, folder: Folder = None) -> float:
-  """Asks libjxl's own program `ssimulacra2`, to hold ours against it.
-
-  Args:
-    x, x_hat: uint8 [H, W, 3], the original and the decoded picture.
-    folder: where the program is; None looks on the PATH.
-  Raises:
-    CodecError: it is not there, or failed.
-  """
-  program = shutil.which(_SSIMULACRA2, path=None if folder is None else str(folder))
-  if program is None:
-    raise CodecError(f"no program {_SSIMULACRA2}; {_HOW_TO_GET}")
-  return float(_compare(program, x, x_hat))
 
 
 def texture() -> PerceptualMetric | Missing:
