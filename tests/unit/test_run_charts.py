@@ -26,6 +26,12 @@ def test_seconds_are_those_of_the_steps():
   np.testing.assert_allclose((valid.steps[0], valid.seconds[0], valid.values[0]), (20, 7.0, 2.5))
 
 
+def test_a_line_whose_steps_were_not_timed_went_as_fast_as_the_next():
+  lines = [{k: v for k, v in LINES[0].items() if k != "steps_per_s"}, *LINES[1:]]
+  np.testing.assert_allclose(runs.run_curve(lines, "train").seconds, [2.0, 4.0])
+  assert np.isnan(runs.run_curve(lines[:1], "train").seconds).all()
+
+
 def test_runs_are_drawn(tmp_path):
   figure = runs.compare({name: _run(tmp_path / name) for name in ("a", "b")})
   assert figure.axes[0].get_ylabel() == "validation loss"

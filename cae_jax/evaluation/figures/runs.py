@@ -43,12 +43,21 @@ def run_curve(lines: Sequence[Mapping], split: str, figure: str = "loss") -> Run
   """
   train = [line for line in lines if line["split"] == "train"]
   steps = np.array([0, *(line["step"] for line in train)])
-  speeds = np.array([line["steps_per_s"] for line in train])
-  seconds = np.concatenate([[0.0], np.cumsum(np.diff(steps) / speeds)])
+  seconds = np.concatenate([[0.0], np.cumsum(np.diff(steps) / _speeds(train))])
   chosen = [line for line in lines if line["split"] == split and line.get(figure) is not None]
   at = np.array([line["step"] for line in chosen], int)
   values = np.array([line[figure] for line in chosen], float)
   return RunCurve(at, np.interp(at, steps, seconds), values)
+
+
+def _speeds(train: Sequence[Mapping]) -> np.ndarray:
+  """Steps a second of lines; where compiling left none to be timed, those of the next line."""
+  speeds: list[float] = []
+  following = next((x["steps_per_s"] for x in reversed(train) if "steps_per_s" in x), math.nan)
+  for line in reversed(train):
+    following = line.get("steps_per_s", following)
+    speeds.append(following)
+  return np.array(speeds[::-1])
 
 
 def compare(runs: Mapping[str, str | PathLike], figure: str = "loss") -> Figure:
