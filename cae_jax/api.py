@@ -59,7 +59,7 @@ def compress(
     size_bytes: of the whole file, at most.
     tune: of lossy files, "eye" for how pictures look, which is meant if nothing is said but with a
       `psnr`, or "psnr" for small errors.
-    effort: 0 or 1, of the lossy codec: 1 % smaller files by longer work.
+    effort: 0 or 1, of lossy files for small errors: 1 % smaller ones by longer work.
     keep_hidden_colour: lossless keeps colours under full transparency, too.
     metadata: kept in the file by name, such as "icc" or "exif".
   Returns:

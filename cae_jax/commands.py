@@ -123,14 +123,15 @@ def compress_bytes(
     tune: as of `cae_jax.compress`, in the place of weights.
     strip: leaves out colour profile, EXIF and XMP.
     lossless, near_lossless, keep_hidden_colour: as of `cae_jax.compress`.
-    effort: of `Codec.encode`.
+    effort: as of `cae_jax.compress`.
     metadata: kept beside those of the image file.
     **goal: of `Codec.encode`, at most one that is not None.
   Raises:
     Error: the bytes are no image, or the goal cannot be met.
   """
   exact = lossless or near_lossless is not None or goal.get("psnr") == math.inf
-  lossy, closest = _codecs(weights, tune, goal, lossless or near_lossless is not None)
+  asked = {**goal, "effort": effort}
+  lossy, closest = _codecs(weights, tune, asked, lossless or near_lossless is not None)
   more = dict(metadata or {})
 
   def encode(image: ImageFile):

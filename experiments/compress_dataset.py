@@ -55,7 +55,7 @@ def define_flags(flags: Flags) -> None:
   flags.boolean("lossless", False, "Keep every sample.")
   flags.integer("near_lossless", None, "Let samples change by at most so much.", 0, 32767)
   flags.string("tune", None, "Of lossy files: psnr, for small errors, or eye.")
-  flags.integer("effort", 0, "0 or 1: files smaller by about 1 % by longer work.")
+  flags.integer("effort", 0, "0 or 1, for small errors: files smaller by about 1 % by longer work.")
   flags.boolean("keep_hidden_colour", False, "Keep colours under full transparency, too.")
   flags.boolean("strip", False, "Leave out colour profile, EXIF and XMP.")
   flags.string("weights", None, "Others than the shipped ones, by their file.")
@@ -131,12 +131,15 @@ def _codec_options(args: Args) -> dict[str, Any]:
     shipped.tuned(args.tune)
     if args.weights is not None:
       raise UsageError("--weights and --tune: expected one of them, got both")
+  effort = targets.checked_effort(args.effort)
+  if args.weights is None and not any(exact.values()):
+    shipped.check_effort(shipped.tunes_for(args.tune, goals)[0], effort)
   return {
     **goals,
     "lossless": args.lossless,
     "near_lossless": args.near_lossless,
     "tune": args.tune,
-    "effort": targets.checked_effort(args.effort),
+    "effort": effort,
     "keep_hidden_colour": args.keep_hidden_colour,
     "strip": args.strip,
   }

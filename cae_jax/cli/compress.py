@@ -28,7 +28,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     type=int,
     default=0,
     metavar="E",
-    help="0 or 1: files smaller by about 1 %% for some seconds of work on each (%(default)s)",
+    help="0 or 1, with --tune=psnr or --psnr: files smaller by about 1 %% for some seconds of work "
+    "on each (%(default)s)",
   )
   parser.add_argument(
     "--keep_hidden_colour",

@@ -83,8 +83,9 @@ class Codec(FileDecoder):
       psnr: dB of the decoded image, at least; the smallest such file, within 0.02 dB.
       ssimulacra2: score of the decoded image, at least; the smallest such file, within 0.2.
       size_bytes: of the whole file, at most; mostly within 1 % below, of small files 3.
-      effort: 0, or 1 to refine the latents for this image by a gradient step: smaller files, three
-        times the time, and a compilation of some 20 s the first time. Decoding is the same.
+      effort: 0, or 1 to refine the latents for this image by a step down its squared error and
+        bits: smaller files of weights for small errors (larger ones, at equal looks, of those for
+        the eye), three times the time, and a compilation of some 20 s the first time.
       metadata: kept in the file by name, such as "icc" or "exif".
     Returns:
       The bytes of a .cae file; if a size allows more than the highest quality takes, that one.

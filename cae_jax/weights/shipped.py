@@ -84,11 +84,24 @@ def lossy(
   """Returns what loads the codecs of `tunes_for`; weights are looked for only then.
 
   Args:
-    tune, targets: see `tunes_for`.
+    tune, targets: see `tunes_for`; beside the targets an effort may stand, see `check_effort`.
     load: makes a codec of a name of weights.
   """
-  of_tune = lambda each: load(tuned(each))
+
+  def of_tune(each: str) -> Any:
+    check_effort(each, targets.get("effort"))
+    return load(tuned(each))
+
   return [functools.partial(of_tune, each) for each in tunes_for(tune, targets)]
+
+
+def check_effort(tune: str, effort: Any) -> None:
+  """Raises UsageError for an effort of files for the eye, which need more bits by it."""
+  if effort and tune == "eye":
+    raise UsageError(
+      f"effort {effort} lowers squared errors, by which files for the eye need more bits to look "
+      "the same; leave effort out, or give tune psnr"
+    )
 
 
 def tune_of(card: Mapping[str, Any]) -> str:

@@ -129,6 +129,17 @@ def test_weights_and_tune_are_two_words_for_one_thing(tmp_path, capsys):
     commands.compress_bytes(picture.read_bytes(), "a.png", weights="tiny", tune="psnr")
 
 
+def test_an_effort_is_refused_for_the_eye():
+  words = "effort 1 lowers squared errors, .*; leave effort out, or give tune psnr"
+  for asked in ({}, {"bpp": 1}, {"tune": "eye"}, {"tune": "eye", "psnr": 30}):
+    with pytest.raises(cae_jax.UsageError, match=words):
+      cae_jax.compress(IMAGE, effort=1, **asked)
+    with pytest.raises(cae_jax.UsageError, match=words):
+      commands.compress_bytes(encode_image("a.png", IMAGE)[0], "a.png", effort=1, **asked)
+  with pytest.raises(cae_jax.UsageError, match="lossless has one effort only"):
+    cae_jax.compress(IMAGE, effort=1, lossless=True)
+
+
 def test_a_tune_that_is_not_used_is_told():
   deep = encode_image("a.png", IMAGE.astype(np.uint16) * 257)[0]
   found = commands.compress_bytes(deep, "a.png", psnr=60, tune="psnr")
