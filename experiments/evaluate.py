@@ -65,6 +65,13 @@ def define_flags(flags: Flags) -> None:
   )
   flags.numbers("looks", [], "Looks to measure our codec with besides 0.", 0, 1)
   flags.string("metrics", "none", f"Further metrics, which take time: all, none, or {_METRICS}.")
+  flags.numbers(
+    "bpp_range",
+    [],
+    "LOW,HIGH: BD-rates where both curves have these bits per pixel.",
+    0,
+    form="LOW,HIGH",
+  )
   flags.integer("jobs", 1, "Processes; with more than one no times are measured.", lower_bound=1)
   flags.path("output", None, "Folder to write to.", required=True)
   evaluate_lossless.define_flags(flags)
@@ -79,6 +86,8 @@ def main(args: Args) -> None:
 
 
 def _evaluate(args: Args) -> None:
+  if args.bpp_range and args.bpp_range[0] >= args.bpp_range[1]:
+    raise UsageError(f"{args['bpp_range'].serialize()}: expected the smaller rate first")
   weights = evaluation_flags.weights(args)
   codec = own_codec.load(weights)
   own_codec.file_codecs(codec, args.efforts, args.looks)  # fails now if it has no such ones
@@ -124,10 +133,13 @@ def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) ->
   left_out = tables.left_out(rows)
   rows = records.of_last_versions(rows)
   literature = published.load_for(args.dataset, image_names(source))
-  compared = bd_rates.compare(rows, literature)
+  bpp_range = tuple(args.bpp_range) or None
+  compared = bd_rates.compare(rows, literature, bpp_range)
   bd_rates_json = [bd_rates.to_json(result) for result in compared]
-  records.write_summary(output / "summary.json", rows, {"bd_rates": bd_rates_json})
-  section = rd_tables.section(compared, bd_rates.at_own_rates(rows))
+  records.write_summary(
+    output / "summary.json", rows, {"bd_rates": bd_rates_json, "bpp_range": bpp_range}
+  )
+  section = rd_tables.section(compared, bd_rates.at_own_rates(rows), bpp_range)
   said = [tables.table(rows), section, *([left_out] if left_out else [])]
   write_text(output / "table.md", "\n".join([table_1.paper_table(rows), *said]) + "\n")
   folder = output / "figures"

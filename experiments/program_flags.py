@@ -97,10 +97,12 @@ class Flags:
     words: str,
     lower_bound: float | None = None,
     upper_bound: float | None = None,
+    *,
+    form: str = "",
   ) -> None:
-    """Defines a flag with numbers, with commas between them, each from one bound to the other."""
+    """Defines a flag with numbers, with commas between them; arguments as of `integers`."""
     number = absl_flags.FloatParser(lower_bound, upper_bound)
-    self._define(_ListParser(number), name, default, words)
+    self._define(_ListParser(number, form), name, default, words)
 
   def choice(self, name: str, default: str | None, values: Iterable[str], words: str) -> None:
     """Defines a flag with one of several words."""

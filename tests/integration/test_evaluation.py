@@ -176,6 +176,8 @@ def test_weights_whose_card_does_not_list_all(
     (["--weights=context"], "--workdir and --weights: expected one of them, got both"),
     (["--workdir={tmp_path}"], "weights.safetensors is not there; finish the run"),
     (["--codecs=gif"], "unknown codec 'gif'"),
+    (["--bpp_range=1,0.1"], "--bpp_range=1.0,0.1: expected the smaller rate first"),
+    (["--bpp_range=1"], "flag --bpp_range=1: expected LOW,HIGH, got 1 values"),
     (["--source_dir=/nowhere"], "/nowhere: no such folder or tar file of images"),
   ],
 )

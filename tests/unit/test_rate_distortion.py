@@ -106,6 +106,31 @@ def test_less_is_better_where_it_is():
     bd_rate(_curve("cae", metric="ssimulacra2"), too_far)
 
 
+def test_between_rates_a_curve_is_what_it_was_and_ends_there():
+  curve = _curve()
+  part = curves.between(curve, 0.3, 1.5)
+  for cut, points in zip((part.mean, *part.per_image), (curve.mean, *curve.per_image)):
+    assert (cut.rate_bpp[0], cut.rate_bpp[-1]) == (0.3, 1.5)
+    inner = [pair for pair in zip(points.rate_bpp, points.quality) if 0.3 < pair[0] < 1.5]
+    assert [*zip(cut.rate_bpp, cut.quality)][1:-1] == inner
+    assert cut.quality[0] == curves.quality_at(points, 0.3)
+  assert curves.between(curve, 1e-9, 1e9) == curve
+  with pytest.raises(NotComparable, match="cae has nothing from 1000 to 2000 bits per pixel"):
+    curves.between(_curve("cae"), 1000, 2000)
+
+
+def test_bd_rates_of_a_range_are_of_that_range():
+  """Where `bpg` takes less than a bit per pixel, `cae` takes half of it, else as many."""
+  bpg = _rows("bpg", rates=[0.05 * 2**i for i in range(10)])
+  rows = bpg + [
+    dataclasses.replace(row, codec="cae", rate_bpp=row.rate_bpp / (2 if row.rate_bpp < 1 else 1))
+    for row in bpg
+  ]
+  for bpp_range, expected in {(0.05, 0.4): -50, (3.2, 25.6): 0}.items():
+    [found] = [r for r in bd_rates.compare(rows, (), bpp_range) if r.convention.metric == "psnr_db"]
+    assert found.headline_percent == pytest.approx(expected, abs=0.5)
+
+
 @pytest.mark.parametrize("method", ["pchip", "akima", "cubic"])
 def test_methods_by_the_names_of_the_package(method):
   result = bd_rate(_curve(factors=(1.5,) * 3), _curve(), method)

@@ -28,6 +28,7 @@ from cae_jax.evaluation.rd.curves import (
   Metric,
   NotComparable,
   Points,
+  between,
   complete_settings,
   mean_point,
   measured_curve,
@@ -215,7 +216,11 @@ def at_own_rates(records: Sequence[Record]) -> list[AtRate]:
   return [row for metric in METRICS for row in _at_own_rates(records, metric)]
 
 
-def compare(records: Sequence[Record], published: Sequence[Curve] = ()) -> list[BdRate | Refused]:
+def compare(
+  records: Sequence[Record],
+  published: Sequence[Curve] = (),
+  bpp_range: tuple[float, float] | None = None,
+) -> list[BdRate | Refused]:
   """Compares every codec of ours with every baseline, under every metric, by BD-rates.
 
   Weights of ours are also compared with each other, every two once: the one whose name comes later
@@ -224,6 +229,7 @@ def compare(records: Sequence[Record], published: Sequence[Curve] = ()) -> list[
   Args:
     records: any; codecs with fewer than `MIN_POINTS` points at fixed settings are passed over.
     published: further anchors, compared in the metric they have.
+    bpp_range: both curves count between these rates alone; all of them if None.
   Returns:
     A result for each pair, by metric; a pair that cannot be compared is a `Refused`.
   """
@@ -234,7 +240,8 @@ def compare(records: Sequence[Record], published: Sequence[Curve] = ()) -> list[
     plain = [curve for curve in own if is_plain(curve.name)]
     for test in own:
       earlier = plain[: plain.index(test)] if test in plain else []
-      result += [_try(test, anchor) for anchor in (*earlier, *measured, *literature)]
+      others = (*earlier, *measured, *literature)
+      result += [_try(test, anchor, bpp_range) for anchor in others]
   return result
 
 
@@ -301,8 +308,10 @@ def _long_enough(curves: Sequence[Curve]) -> list[Curve]:
   return [curve for curve in curves if len(curve.mean) >= MIN_POINTS]
 
 
-def _try(test: Curve, anchor: Curve) -> BdRate | Refused:
+def _try(test: Curve, anchor: Curve, bpp_range: tuple[float, float] | None) -> BdRate | Refused:
   try:
+    if bpp_range is not None:
+      test, anchor = (between(curve, *bpp_range) for curve in (test, anchor))
     return bd_rate(test, anchor)
   except NotComparable as error:
     return Refused(test.name, anchor.name, test.convention.metric, str(error), anchor.source)

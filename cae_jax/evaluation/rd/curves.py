@@ -278,6 +278,27 @@ def mean_points(records: Sequence[Record], metric: str) -> dict[str, list[Settin
   return result
 
 
+def between(curve: Curve, low_bpp: float, high_bpp: float) -> Curve:
+  """Cuts a curve to the part between two rates, whose ends are interpolated as `quality_at` does.
+
+  Raises:
+    NotComparable: nothing of it, or of one of its images, lies there.
+  """
+  cut = lambda points: _cut(points, low_bpp, high_bpp, curve.name)
+  return dataclasses.replace(
+    curve, mean=cut(curve.mean), per_image=tuple(map(cut, curve.per_image))
+  )
+
+
+def _cut(points: Points, low_bpp: float, high_bpp: float, name: str) -> Points:
+  within = [pair for pair in zip(points.rate_bpp, points.quality) if low_bpp < pair[0] < high_bpp]
+  ends = [(rate, quality_at(points, rate)) for rate in (low_bpp, high_bpp)]
+  kept = [*within, *((rate, value) for rate, value in ends if value is not None)]
+  if not kept:
+    raise NotComparable(f"{name} has nothing from {low_bpp:g} to {high_bpp:g} bits per pixel")
+  return dataclasses.replace(rising_points(kept), n_dominated=points.n_dominated)
+
+
 def complete_settings(
   records: Sequence[Record], codec: str, metric: str
 ) -> tuple[tuple[str, ...], dict[Setting | None, list[Record]]]:

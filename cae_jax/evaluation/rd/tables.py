@@ -40,32 +40,44 @@ class Table(NamedTuple):
   rows: list[tuple[str, ...]]
 
 
-def section(results: Sequence[BdRate | Refused], rows: Sequence[AtRate]) -> str:
+def section(
+  results: Sequence[BdRate | Refused],
+  rows: Sequence[AtRate],
+  bpp_range: tuple[float, float] | None = None,
+) -> str:
   """Writes the part of table.md on rate-distortion; arguments as in `tables`.
 
   Returns:
     Markdown; with no results it says what they need.
   """
   parts = []
-  for table in tables(results, rows):
+  for table in tables(results, rows, bpp_range):
     parts += [f"### {table.title}", table.words]
     parts += [markdown(table.head, table.rows)] if table.rows else []
   return "\n\n".join(parts) + "\n"
 
 
-def tables(results: Sequence[BdRate | Refused], rows: Sequence[AtRate]) -> list[Table]:
+def tables(
+  results: Sequence[BdRate | Refused],
+  rows: Sequence[AtRate],
+  bpp_range: tuple[float, float] | None = None,
+) -> list[Table]:
   """Builds three tables: BD-rates, baselines at our rates, BD-rates against published curves.
 
   Args:
     results: of `bd_rates.compare`.
     rows: of `bd_rates.at_own_rates`.
+    bpp_range: as `bd_rates.compare` was given it.
   """
   measured = [_row(result) for result in results if not result.anchor_source]
   published = [_row(result) for result in results if result.anchor_source]
-  result = [Table("BD-rates", _legend() if results else _needs(), _HEAD, measured)]
+  title = "BD-rates"
+  if bpp_range is not None:
+    title += " from {:g} to {:g} bits per pixel".format(*bpp_range)
+  result = [Table(title, _legend() if results else _needs(), _HEAD, measured)]
   result += _at_rates(rows)
   if published:
-    result.append(Table("BD-rates against published curves", _PUBLISHED_WORDS, _HEAD, published))
+    result.append(Table(f"{title} against published curves", _PUBLISHED_WORDS, _HEAD, published))
   return result
 
 
