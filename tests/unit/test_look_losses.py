@@ -1,6 +1,7 @@
 """The losses of a look's players: whose gradient is whose, and what weighs how much."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -128,3 +129,73 @@ def test_latents_are_those_of_all_passes():
   latents = functools.partial(model.apply, {"params": weights.params}, method="decoded_latents")
   shape = jax.eval_shape(latents, jnp.zeros((2, 64, 128, 3)), jnp.zeros(2)).shape
   assert shape == (2, 4, 8, model.latent_channels)
+
+
+# ---- What they come to, by hand ----
+
+
+class Adding:
+  """In the place of a model: its latents are the picture, and its synthesis adds a bias."""
+
+  tradeoff_range = valid_tradeoffs = (0.0, 1.0)
+
+  def lmbda(self, tradeoff):
+    return jnp.where(tradeoff < 0.9, 0.036, 1.0)  # at the last there is no look any more
+
+  def apply(self, variables, x, tradeoff, *, method):
+    del tradeoff
+    return x if method == "decoded_latents" else x + variables["params"]["synthesis"]["bias"]
+
+
+def _told(variables, picture, y_hat, conditions):
+  """Logits of a discriminator that is right: 2 of photographs, -1 of others."""
+  del variables, conditions
+  is_photograph = (picture == y_hat).all(axis=(1, 2, 3), keepdims=True)
+  return jnp.where(is_photograph, 2.0, -1.0)[..., 0]
+
+
+SOFTPLUS_1 = np.log1p(np.e)
+STRIPES = jnp.zeros((64, 64, 3)).at[::2].set(2 / 255)
+STRIPED = {LOOK: {"synthesis": {"bias": STRIPES}}, DISCRIMINATOR: {}}
+
+
+@pytest.fixture
+def by_hand():
+  """A game of pictures a level too bright, to which the look adds stripes of two; textures cost 5.
+
+  So at a strength of 1 the MSE is 5, and what repeats 16.
+  """
+  texture = lambda rgb, decoded: jnp.full(len(rgb), 5.0)
+  return LookGame(
+    Adding(),
+    {"synthesis": {"bias": 1 / 255}},
+    types.SimpleNamespace(apply=_told),
+    LookConfig(texture=texture),
+  )
+
+
+def test_what_the_full_look_costs(by_hand):
+  """At the one trade-off at which it counts in full; 0.018 is the root of 0.036 * 0.009."""
+  costs = by_hand.errors(STRIPED, BATCH)["loss"]
+  expected = 0.018 * (5 + 0.5 * 16 + 5) + 0.1 * SOFTPLUS_1
+  np.testing.assert_allclose(costs, [expected] * 2, rtol=1e-5)
+
+
+def test_strength_weighs_what_asks_for_realism(by_hand):
+  cost, figures = by_hand.look_loss(STRIPED, BATCH, key=KEY)
+  strength = figures["strength"]
+  mse, repeated = ((1 + 2 * strength) ** 2 + 1) / 2, 16 * strength**2
+  realism = 0.018 * 5 + 0.1 * SOFTPLUS_1
+  expected = 0.018 * (mse + 0.5 * repeated) + strength * realism
+  np.testing.assert_allclose(cost, expected, rtol=1e-4)
+
+
+def test_a_discriminator_that_is_right_has_a_small_loss(by_hand):
+  loss, figures = by_hand.discriminator_loss(STRIPED, BATCH, key=KEY)
+  assert loss == pytest.approx(np.log1p(np.exp(-2)) + np.log1p(np.exp(-1)))
+  assert figures["right"] == 1
+
+
+def test_errors_that_the_look_adds_are_a_loss_of_psnr(by_hand):
+  loss_db = by_hand.errors(STRIPED, BATCH)["psnr_loss_db"]
+  np.testing.assert_allclose(loss_db, [10 * np.log10(5)] * 2, rtol=1e-4)

@@ -5,7 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.models.context import CodedOutput
-from cae_jax.training.losses import rate_distortion_loss, spread_evenly
+from cae_jax.training.losses import (
+  rate_distortion_errors,
+  rate_distortion_loss,
+  spread_evenly,
+)
 
 SIDE = 8
 
@@ -48,6 +52,45 @@ def test_reported_loss_is_the_mean_of_costs_whatever_is_minimised():
   (minimised, figures), _ = loss_of(rates, cost_power=0.5)
   np.testing.assert_allclose(minimised, 2 * (0.5 + 1 + 2) / 3, rtol=1e-6)
   np.testing.assert_allclose(figures["loss"], 1.75, rtol=1e-6)
+
+
+def validated(levels, error=0.0):
+  """Figures of flat images of these levels, decoded to others by an error.
+
+  Their y are a bit a pixel for each level, and ten at a trade-off of 1; their z a quarter of a bit.
+  """
+
+  def apply(variables, x, tradeoff, *, method):
+    assert method == "rounded"
+    bits = jnp.array([255 * x[:, 0, 0, 0] + 10 * tradeoff, jnp.full(len(x), 0.25)])
+    return CodedOutput(x + error / 255, *(SIDE**2 * bits))
+
+  lmbda = lambda tradeoff: 0.009 * 4**tradeoff
+  model = types.SimpleNamespace(apply=apply, lmbda=lmbda, valid_tradeoffs=(0.0, 1.0))
+  images = np.broadcast_to(np.uint8(levels)[:, None, None, None], (len(levels), SIDE, SIDE, 3))
+  return rate_distortion_errors(model)({}, {"image": images})
+
+
+def test_rates_are_of_both_latents():
+  figures = validated([1, 2, 3])
+  np.testing.assert_allclose(figures["z_bpp"], [0.25] * 3)
+  np.testing.assert_allclose(figures["rate_bpp"], [6.25, 7.25, 8.25], rtol=1e-6)
+
+
+def test_every_image_is_validated_at_every_tradeoff():
+  figures = validated([1, 2, 3])
+  np.testing.assert_allclose(figures["rate_bpp@0"], [1.25, 2.25, 3.25], rtol=1e-6)
+  np.testing.assert_allclose(figures["rate_bpp@1"], [11.25, 12.25, 13.25], rtol=1e-6)
+
+
+def test_a_cost_is_rate_and_weighed_error_over_the_root_of_lmbda():
+  costs = validated([1, 2], error=10)["loss"]
+  at_0, at_1 = np.array([1.25, 2.25]) + 0.009 * 100, np.array([11.25, 12.25]) + 0.036 * 100
+  np.testing.assert_allclose(costs, (at_0 + at_1 / 2) / 2, rtol=1e-5)
+
+
+def test_validation_rounds_as_a_file_does():
+  assert np.isinf(validated([1, 2], error=0.4)["psnr_db"]).all()
 
 
 def test_tradeoffs_fill_the_range_in_an_order_of_their_own():
