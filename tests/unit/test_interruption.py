@@ -37,6 +37,13 @@ def test_a_second_ctrl_c_raises():
       os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_a_second_signal_of_another_kind_only_asks_again():
+  with Interruption() as interruption:
+    os.kill(os.getpid(), signal.SIGUSR1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert interruption.requested
+
+
 def test_under_nohup_a_closed_terminal_stays_ignored():
   signal.signal(signal.SIGHUP, signal.SIG_IGN)
   with Interruption() as interruption:

@@ -35,18 +35,25 @@ class Steps:
     pass
 
 
-def _lines(tmp_path, stepper):
+def _lines(tmp_path, stepper, split="train"):
+  """The result, and the lines of a split, of a run of parameters 1 whose average is 3."""
+  state = create_state({"w": np.float32(1)}, optax.sgd(1.0))
   result = run_steps(
     LoopConfig(steps=6, log_every=2, validate_every=100),
     stepper,
-    start=(create_state({"w": np.float32(0)}, optax.sgd(1.0)), None),
-    errors_fn=lambda params, batch: {"loss": np.ones(1)},
+    start=(state.replace(ema_params={"w": np.float32(3)}), None),
+    errors_fn=lambda params, batch: {"loss": params["w"] * np.ones(1)},
     valid_batches=[{"mask": np.ones(1)}],
     workdir=tmp_path,
     mesh=sharding.data_mesh(),
   )
   lines = read_metrics(tmp_path / "metrics.jsonl")
-  return result, [line for line in lines if line["split"] == "train"]
+  return result, [line for line in lines if line["split"] == split]
+
+
+def test_the_average_of_the_parameters_is_validated(tmp_path):
+  _, [line] = _lines(tmp_path, Steps(), split="valid")
+  assert line["loss"] == 3
 
 
 def test_compiling_is_no_step(tmp_path):

@@ -31,6 +31,27 @@ def test_every_optimizer_descends(name):
   assert loss_fn(fitted) < 0.05 * loss_fn(params)
 
 
+@pytest.mark.parametrize(
+  ("name", "expected"),
+  [
+    ("sgd", optax.sgd(0.1, momentum=0.9, nesterov=True)),
+    ("adam", optax.adam(0.1, b1=0.9, b2=0.99)),
+    ("adamw", optax.adamw(0.1, b1=0.9, b2=0.99, weight_decay=1e-4)),
+  ],
+)
+def test_constants_are_these(name, expected):
+  params = {"a": jnp.float32(3.0)}
+
+  def updates(optimizer):
+    state = optimizer.init(params)
+    for gradient in (1.0, -0.5, 2.0):
+      update, state = optimizer.update({"a": jnp.float32(gradient)}, state, params)
+      yield float(update["a"])
+
+  found = list(updates(optimizers.make_optimizer(name, 0.1)))
+  np.testing.assert_allclose(found, list(updates(expected)), rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", optimizers.SCHEDULES)
 def test_schedules_rise_and_decay(name):
   schedule = optimizers.make_schedule(name, 1e-2, 100, warmup_steps=10)

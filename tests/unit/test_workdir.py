@@ -4,7 +4,7 @@ import errno
 import fcntl
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -58,25 +58,28 @@ def test_it_is_free_after_an_error(tmp_path):
     pass
 
 
+def enter(folder):
+  with locked(folder):
+    pass
+
+
+def enter_in_another_thread(folder):
+  with ThreadPoolExecutor(1) as threads:
+    threads.submit(enter, folder).result()
+
+
 def test_the_same_thread_may_enter_again_and_no_other(tmp_path):
-  outcomes = []
-
-  def enter():
-    try:
-      with locked(tmp_path):
-        outcomes.append("entered")
-    except UsageError as error:
-      outcomes.append(str(error))
-
   with locked(tmp_path):
-    with locked(tmp_path / ".." / tmp_path.name):
-      pass
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-  assert "another run is at work here" in outcomes[0]
-  enter()
-  assert outcomes[1:] == ["entered"]
+    enter(tmp_path / ".." / tmp_path.name)
+    with pytest.raises(UsageError, match="another run is at work here"):
+      enter_in_another_thread(tmp_path)
+  enter_in_another_thread(tmp_path)
+
+
+def test_a_folder_that_is_entered_once_more_is_kept_from_others_too(tmp_path):
+  enter(tmp_path)
+  with locked(tmp_path), pytest.raises(UsageError, match="another run is at work here"):
+    enter_in_another_thread(tmp_path)
 
 
 def test_where_nothing_can_be_locked_a_run_goes_on_with_a_word(tmp_path, monkeypatch, capsys):
