@@ -41,6 +41,10 @@ def _bytes_codec(sizes, name="stub"):
   )
 
 
+def _broken(data):
+  raise codecs.CodecError("cannot be decoded")
+
+
 @pytest.mark.parametrize("codec", _INSTALLED, ids=lambda codec: codec.name)
 def test_codec_gives_smaller_and_better_files_along_its_settings(codec):
   x = _photo()
@@ -256,6 +260,12 @@ def test_match_size_takes_the_largest_file_not_above_the_target(target, setting,
   assert (match.setting, len(match.data), match.status) == (setting, 10 * (setting + 1), status)
 
 
+@pytest.mark.parametrize("target", [10, 25, 39, 59])
+def test_match_size_tells_the_next_larger_file(target):
+  match = measuring.match_size(_bytes_codec([10, 20, 30, 40, 50, 60]), _photo(), target)
+  assert len(match.next_data) == len(match.data) + 10
+
+
 def test_match_size_with_a_real_codec_comes_close():
   (codec,) = baselines.baselines("jpeg2000")
   x = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -286,6 +296,30 @@ def test_run_measures_fixed_settings_and_matches_sizes():
   ]
   assert of_a[3].target_bytes == 25
   assert [record.status for record in of_a[3:]] == ["ok", measuring.TOO_SMALL]
+
+
+def test_a_codec_without_settings_is_not_measured():
+  assert evaluate.run([_bytes_codec([10])], [("a", _photo())], {"stub": []}, progress=False) == []
+
+
+def _sizes_to_match(ours, done=()):
+  other = _bytes_codec([10, 20, 30, 40])
+  images, settings = [("a", _photo())], {"stub": []}
+  rows = evaluate.run([other], images, settings, ours, done=done, progress=False)
+  return [row.target_bytes for row in rows if row.matched_to]
+
+
+def test_only_sizes_of_our_present_version_are_matched():
+  before = evaluate.run([_bytes_codec([25, 45], "cae")], [("a", _photo())], progress=False)
+  newer = dataclasses.replace(_bytes_codec([15, 35], "cae"), version="2")
+  assert _sizes_to_match(newer, before) == [15, 35]
+
+
+def test_a_file_of_ours_that_failed_has_no_size_to_match():
+  decoders = iter([lambda data: _photo(), _broken])
+  ours = _bytes_codec([25, 45], "cae")
+  decoder = lambda data: next(decoders)(data)
+  assert _sizes_to_match(dataclasses.replace(ours, decoder=decoder)) == [25]
 
 
 def test_run_does_not_repeat_what_is_done():
@@ -351,3 +385,10 @@ def test_matched_row_is_interpolated_to_exactly_the_size():
   assert exact.psnr_db_at_target == exact.psnr_db == low
   above_all = measuring.match_image(other, "a", x, dataclasses.replace(target, size_bytes=99))
   assert above_all.psnr_db_at_target is None
+
+
+def test_a_matched_file_that_cannot_be_decoded_is_a_failed_record():
+  other, x = _bytes_codec([10, 20, 30]), _photo()
+  target = dataclasses.replace(measuring.evaluate_image(other, 0, "a", x), size_bytes=25)
+  row = measuring.match_image(dataclasses.replace(other, decoder=_broken), "a", x, target)
+  assert row.status == "failed: stub could not decode its own file: cannot be decoded"

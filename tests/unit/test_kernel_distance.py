@@ -1,5 +1,6 @@
 """KID: the estimate, the patches, the network's file, and how the evaluation comes to it."""
 
+import dataclasses
 import importlib.util
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from cae_jax.errors import Error, MissingExtraError
-from cae_jax.evaluation import evaluate, perceptual, set_metrics
+from cae_jax.evaluation import evaluate, measuring, perceptual, set_metrics
 from cae_jax.evaluation.codecs.base import FileCodec, Missing
 from cae_jax.evaluation.rd import bd_rates, curves
 from cae_jax.evaluation.records import Record
@@ -244,6 +245,33 @@ def test_a_setting_that_failed_somewhere_has_no_distance(tmp_path):
   rows[0] = Record("jpeg", rows[0].setting, "a", version="1", status="failed: no")
   rows = set_metrics.with_kid([*rows, Record("bpg", None, None, status="not run")], tmp_path)
   assert [row.kid is None for row in rows] == [True, False, False, True, False, False, True]
+
+
+@pytest.fixture
+def features(tmp_path):
+  """A folder of the features of three pictures, by their digests."""
+  rng = np.random.default_rng(0)
+  for digest, shift in (("original", 0), ("near", 0.1), ("far", 1)):
+    np.save(tmp_path / f"{digest}.npy", rng.normal(shift, 1, (9, 4)).astype(np.float16))
+  return tmp_path
+
+
+_NEAR = Record("jpeg", 30, "a", version="1", digest="original", decoded_digest="near")
+
+
+@pytest.mark.parametrize("other", [{"version": "2"}, {"dataset": "y"}], ids=str)
+def test_versions_and_data_sets_have_distances_of_their_own(features, other):
+  rows = [_NEAR, dataclasses.replace(_NEAR, decoded_digest="far", **other)]
+  alone = [set_metrics.with_kid([row], features)[0] for row in rows]
+  assert alone[0].kid < alone[1].kid
+  assert set_metrics.with_kid(rows, features) == alone
+
+
+def test_a_size_that_was_not_met_has_no_distance(features):
+  row = dataclasses.replace(_NEAR, matched_to="cae", matched_setting=1, target_bytes=9)
+  rows = [row, dataclasses.replace(row, image="b", status=measuring.TOO_SMALL)]
+  assert set_metrics.with_kid([row], features)[0].kid is not None
+  assert [row.kid for row in set_metrics.with_kid(rows, features)] == [None, None]
 
 
 @pytest.mark.parametrize(

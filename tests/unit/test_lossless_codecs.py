@@ -168,6 +168,14 @@ def test_kinds_are_changed_only_without_loss(channels):
     assert (changed[..., -1] == 255).all()
 
 
+def test_colours_do_not_become_grey():
+  grey = np.zeros((2, 3), np.uint8)
+  coloured = np.zeros((2, 3, 3), np.uint8)
+  assert samples.of_kind(coloured, grey).shape == (2, 3)
+  coloured[0, 0, 1] = 1
+  assert samples.of_kind(coloured, grey).shape == (2, 3, 3)
+
+
 def test_digests_tell_images_apart():
   x = _RAMP[..., 0]
   others = [x[:, ::-1], x.reshape(30, 20), x[..., None], x.astype(np.uint16)]

@@ -61,7 +61,7 @@ def test_standings_compare_what_both_codecs_take():
   assert ours.bpsp == pytest.approx(2.55)
   assert ours.percent == pytest.approx(100 * (5.1 / 5.5 - 1))
   assert (ours.n_images, ours.n_compared, ours.n_smaller, ours.n_smallest) == (2, 2, 1, 1)
-  assert (reference.percent, reference.n_smallest) == (0.0, 1)
+  assert (reference.percent, reference.n_smaller, reference.n_smallest) == (0.0, 0, 1)
   assert (png.n_images, png.n_left_out, png.n_compared) == (1, 1, 1)
   assert png.percent == pytest.approx(60)
   assert ours.psnr_db is None
@@ -123,6 +123,14 @@ def test_every_set_is_measured_and_nothing_twice():
   again = measuring.run([raw("jxl_e9", calls=calls), raw(calls=calls)], _SETS, done=done)
   assert len(calls) == 2 * count
   assert {r.codec for r in again if r.ok} == {"png", "jxl_e9"}
+
+
+def test_the_version_that_is_there_now_counts_though_another_was_measured_later():
+  sets = {"photos": _SETS["photos"]}
+  present = measuring.run([raw()], sets)
+  later = [dataclasses.replace(r, version="2", bpsp=99.0) for r in present]
+  found = measuring.run([raw()], sets, done=[*present, *later])
+  assert {s.bpsp for s in standings.standings(found)} == {8.0}
 
 
 def test_a_set_that_is_not_measured_now_keeps_its_records():

@@ -138,6 +138,17 @@ def test_methods_by_the_names_of_the_package(method):
   assert result.headline_percent == pytest.approx(50)
 
 
+@pytest.mark.parametrize("method", ["pchip", "akima", "cubic"])
+def test_the_method_is_that_of_every_image(method):
+  """Of a single image the mean curve is its own."""
+  bent = [
+    dataclasses.replace(row, psnr_db=row.psnr_db + row.setting % 2)
+    for row in _rows("cae", images=("a",))
+  ]
+  result = bd_rate(measured_curve(bent, "cae"), _curve("bpg", images=("a",)), method)
+  assert result.per_image_percent == pytest.approx((result.mean_curve_percent,))
+
+
 def test_an_unknown_metric_is_named():
   with pytest.raises(ValueError, match=r"expected a metric of .* got 'vmaf'"):
     curves.Convention("vmaf", _IMAGES)
@@ -209,6 +220,7 @@ def test_dominated_points_are_left_out_and_counted():
   result = bd_rate(measured_curve(rows, "cae"), _curve())
   assert (result.headline_percent, result.n_dominated) == (0, 4)
   assert "4 dominated points left out" in rd_tables.section([result], [])
+  assert bd_rate(_curve(), measured_curve(rows, "cae")).n_dominated == 4
 
 
 @pytest.mark.parametrize(

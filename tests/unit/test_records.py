@@ -98,8 +98,17 @@ def test_of_what_was_measured_twice_the_last_is_kept(tmp_path):
 def test_metrics_of_an_earlier_record_of_the_same_file_are_kept():
   earlier, new = _changed(dists=0.1, kid=0.2), _changed(ssimulacra2=70.0, kid=0.3)
   assert records.with_earlier(new, earlier) == _changed(ssimulacra2=70.0, dists=0.1, kid=0.3)
-  assert records.with_earlier(new, dataclasses.replace(earlier, size_bytes=9)) == new
   assert records.with_earlier(new, None) == new
+
+
+@pytest.mark.parametrize(
+  "other",
+  [{"setting": 31}, {"version": "2"}, {"size_bytes": 9}, {"digest": "0"}, {"mse": 1.0}],
+  ids=str,
+)
+def test_metrics_of_another_file_are_not_kept(other):
+  earlier = _changed(dists=0.1, **other)
+  assert records.with_earlier(_RECORD, earlier) == _RECORD
 
 
 def test_summary_names_both_ways_to_average_psnr():
