@@ -22,6 +22,7 @@ from cae_jax.coding import (
   tables_from_frequencies,
   unpack,
 )
+from cae_jax.coding.metadata import MAX_METADATA_BYTES
 from cae_jax.coding.varint import write_varint
 
 HEADER = Header("demo", bytes(range(1, 9)), Kind.RGB, 512, 768, b"\x2a")
@@ -155,7 +156,8 @@ NEW = pack(HEADER, [b"first", b"second"])  # sizes 26 and 27, checksum of the he
       4,
       "this program reads versions 1 to 2;",
     ),
-    (PLAIN[:-1], "checksum", len(PLAIN) - 5, "changed, cut off or added"),
+    (PLAIN[:-1], "checksum", len(PLAIN) - 5, r"changed, cut off or added \(section"),
+    (NEW[:-1], "checksum", len(NEW) - 5, "added; `cae decompress --salvage` writes what is left"),
     (PLAIN + b"\0", "checksum", len(PLAIN) - 3, "changed, cut off or added"),
     (PLAIN[:40] + b"!" + PLAIN[41:], "checksum", len(PLAIN) - 4, "changed"),
     (with_bytes(PLAIN, 5, b"\x07"), "header", 5, "unknown kind of image 7"),
@@ -193,6 +195,12 @@ def test_unpack_rejects(data, section, offset, message):
 
 
 METADATA = pack(FIRST, [], {"icc": bytes(1000)})  # count 29, name 30, size 34, deflated 36
+DEFLATED = METADATA[37:-5]
+_MOST = write_varint(MAX_METADATA_BYTES - 999)  # beside 999
+
+
+def with_deflated(new):
+  return with_bytes(METADATA, 36, bytes([len(new)]) + new, 1 + len(DEFLATED))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +211,13 @@ METADATA = pack(FIRST, [], {"icc": bytes(1000)})  # count 29, name 30, size 34, 
     (with_bytes(METADATA, 34, b"\xe9\x07"), "'icc' does not inflate: expected 1001 bytes"),
     (with_bytes(METADATA, 34, b"\x81\x80\x80\x08", 2), "size of metadata 'icc' is 16777217"),
     (with_bytes(METADATA, 37, b"\xff\xff"), "'icc' does not inflate"),
+    (with_deflated(DEFLATED + b"x"), "'icc' does not inflate: expected 1000 bytes and the end"),
+    (with_deflated(DEFLATED[:-1]), "'icc' does not inflate: expected 1000 bytes and the end"),
     (with_bytes(METADATA, 29, b"\x02\x01a\x00\x02\x03\x00\x01a", 1), "'a' occurs twice"),
+    (
+      with_bytes(METADATA, 29, b"\x02\x01a" + _MOST + b"\x02\x03\x00", 1),
+      "size of metadata 'icc' is 1000",
+    ),
   ],
 )
 def test_unpack_rejects_metadata(data, message):

@@ -12,15 +12,16 @@ SHAPES = st.tuples(st.integers(0, 40), st.integers(0, 12))
 SELDOM, ALWAYS = 0, 2  # tables of symbols that are seldom, or nearly always, not zero
 
 
-def _squares(targets):
-  return lambda place, size: (targets.ravel()[place] - size) ** 2
+def _squares(targets, weights=1.0):
+  weights = np.broadcast_to(weights, targets.shape).ravel()
+  return lambda place, size: weights[place] * (targets.ravel()[place] - size) ** 2
 
 
-def _hidden(targets, indexes):
+def _hidden(targets, indexes, weights=1.0):
   """Rounded targets with their signs hidden, and their groups."""
   groups = sign_hiding.group_numbers(indexes, TABLES)
   symbols = np.rint(targets).astype(np.int32)
-  hidden = sign_hiding.hide_signs(symbols, groups, targets, _squares(np.abs(targets)))
+  hidden = sign_hiding.hide_signs(symbols, groups, targets, _squares(np.abs(targets), weights))
   return symbols, hidden, groups
 
 
@@ -99,9 +100,9 @@ def test_groups_have_as_many_nonzeros_as_their_tables_say():
 def test_one_group_changes_what_is_cheapest(seed):
   """Against all ways to change one symbol by one that leave something to tell."""
   rng = np.random.default_rng(seed)
-  targets = rng.laplace(0, 1.5, 12)
+  targets, weights = rng.laplace(0, 1.5, 12), rng.uniform(0.1, 10, 12)
   indexes = np.full(targets.size, SELDOM)
-  symbols, hidden, groups = _hidden(targets, indexes)
+  symbols, hidden, groups = _hidden(targets, indexes, weights)
   assert (groups == 0).all()
 
   def tells(symbols):
@@ -111,7 +112,7 @@ def test_one_group_changes_what_is_cheapest(seed):
     np.testing.assert_array_equal(hidden, symbols)
     return
   ways = [symbols + change * (np.arange(12) == i) for i in range(12) for change in (-1, 1)]
-  cost = lambda symbols: np.sum((targets - symbols) ** 2)
+  cost = lambda symbols: np.sum(weights * (targets - symbols) ** 2)
   assert tells(hidden)
   assert cost(hidden) == pytest.approx(min(cost(way) for way in ways if tells(way)))
 
