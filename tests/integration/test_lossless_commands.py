@@ -280,6 +280,13 @@ def test_what_the_lossy_codec_meets_has_8_bits_as_ever(folder, tmp_path, capsys)
 
 
 @pytest.mark.usefixtures("_lossy")
+def test_a_drawing_of_16_bits_at_a_quality_has_8(tmp_path, capsys):
+  write_image(tmp_path / "in.png", np.full((21, 30), 300, np.uint16))
+  assert run("compress", tmp_path / "in.png", tmp_path / "a.cae", "--quality=99") == 0
+  assert "lossless; 16-bit reduced to 8" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_lossy")
 def test_what_cannot_be_read_exactly_is_met_as_it_was_read(tmp_path, capsys):
   Image.fromarray(_values(8, 3)).convert("CMYK").save(tmp_path / "in.tif")
   assert run("compress", tmp_path / "in.tif", tmp_path / "a.cae", "--psnr=60") == 0

@@ -370,6 +370,9 @@ def test_colours_become_a_profile_that_says_the_same(channels, colours):
     make.png(inside, 8, chunk), inside, notes=(f"{colours.name} described by an ICC profile",)
   )
   source = ImageCms.ImageCmsProfile(io.BytesIO(read.icc_profile))
+  white = np.array([0.3127, 0.329, 0.3583]) / 0.329  # D65, which becomes D50
+  to_d50 = np.array(source.profile.chromatic_adaptation[0])
+  np.testing.assert_allclose(to_d50 @ white, [0.9642, 1, 0.8249], atol=1e-3)
   seen = ImageCms.profileToProfile(
     Image.fromarray(inside), source, ImageCms.createProfile("sRGB"), outputMode="RGB"
   )

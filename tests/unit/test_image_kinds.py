@@ -67,6 +67,13 @@ def test_psnr_is_of_what_can_be_seen():
   assert visible_psnr_db(planes._replace(alpha=np.zeros((20, 37), np.uint8)), spoilt) == np.inf
 
 
+def test_psnr_of_many_rows_is_that_of_all():
+  image = np.zeros((600, 2, 3), np.uint8)  # more rows than are measured at a time
+  spoilt = image.copy()
+  spoilt[:300] = 1
+  assert visible_psnr_db(take_apart(image), spoilt) == pytest.approx(psnr_db(image, spoilt))
+
+
 @pytest.mark.parametrize(
   ("image", "way_out"),
   [

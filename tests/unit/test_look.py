@@ -51,6 +51,15 @@ def test_file_keeps_everything(tmp_path):
     load_look(path)
 
 
+def test_the_hash_is_of_all_that_changes_pictures():
+  look = context_look()
+  doubled = jax.tree.map(lambda a: 2 * a, look.difference)
+  changes = {"fade": (45.0, 81.0)}, {"weights_hash": "11" * 8}, {"difference": doubled}
+  others = [dataclasses.replace(look, **change) for change in changes]
+  assert len({each.hash() for each in (look, *others)}) == 4
+  assert dataclasses.replace(look, card={"a": 1}, weights_name="b").hash() == look.hash()
+
+
 def test_a_look_fades_where_the_quality_is_high():
   assert [context_look().strength(0.5, q) for q in (0, 45, 62.5, 80, 100)] == [0.5, 0.5, 0.25, 0, 0]
 
