@@ -19,9 +19,8 @@ from cae_jax.images.metrics import psnr_from_mse
 from cae_jax.models.context import ContextModel
 from cae_jax.models.context.look import changed_part, moved
 from cae_jax.models.discriminator import PatchDiscriminator
-from cae_jax.models.units import LMBDA_UNIT
 from cae_jax.training.distortions import Measure, mean_square, measure_mse
-from cae_jax.training.losses import Batch, LossFn, spread_evenly
+from cae_jax.training.losses import Batch, LossFn, rate_balance, spread_evenly
 from cae_jax.training.texture import Texture, filter_wasserstein, repeated_error
 
 LOOK, DISCRIMINATOR = "look", "discriminator"  # the players
@@ -199,8 +198,8 @@ class LookGame:
     mse = mean_square(seen.decoded - seen.rgb)
     distortion, measured = config.distortion(seen.rgb, seen.decoded)
     texture = config.texture(seen.rgb, seen.decoded)
-    # lmbda / sqrt(lmbda / LMBDA_UNIT), as all distortions are weighed.
-    weight = jnp.sqrt(self.model.lmbda(seen.tradeoff) * LMBDA_UNIT)
+    lmbda = self.model.lmbda(seen.tradeoff)
+    weight = lmbda * rate_balance(lmbda)
     repeated = repeated_error(seen.decoded - seen.rgb)
     near = distortion + config.repeat_weight * repeated
     costs = weight * (near + strength * config.texture_weight * texture)

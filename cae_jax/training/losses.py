@@ -72,8 +72,8 @@ def rate_distortion_loss(
 ) -> LossFn:
   """Makes the loss rate plus lmbda times distortion, of every image at a random trade-off.
 
-  The images of a batch share out the range of the trade-off evenly. The cost of an image is
-  J / sqrt(lmbda / 0.009): J grows about like the root of lmbda, so all rates weigh the same.
+  The images of a batch share out the range of the trade-off evenly, and costs are balanced over it
+  (`rate_balance`).
 
   Args:
     model: with a rate, see `models.base.Model`.
@@ -139,12 +139,20 @@ def _costs(model, output, rgb, decoded, tradeoff, measure) -> dict[str, jax.Arra
   lmbda = model.lmbda(tradeoff)
   distortion, figures = measure(rgb, decoded)
   return {
-    "loss": (rate_bpp + lmbda * distortion) * jax.lax.rsqrt(lmbda / LMBDA_UNIT),
+    "loss": rate_balance(lmbda) * (rate_bpp + lmbda * distortion),
     "psnr_db": psnr_from_mse(mean_square(decoded - rgb)),
     "rate_bpp": rate_bpp,
     "z_bpp": output.z_bits / pixels,
     **figures,
   }
+
+
+def rate_balance(lmbda: jax.Array) -> jax.Array:
+  """Returns what costs are multiplied by, 1 at a typical lmbda, so that all rates weigh the same.
+
+  The cost rate + lmbda * distortion grows about like the root of lmbda.
+  """
+  return jax.lax.rsqrt(lmbda / LMBDA_UNIT)
 
 
 def spread_evenly(key: jax.Array, count: int, low: Any, high: Any) -> jax.Array:
