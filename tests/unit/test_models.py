@@ -16,6 +16,7 @@ from cae_jax.models import MODELS, build_model, init_params, model_class, settin
 from cae_jax.models.configuration import setting_fields
 from cae_jax.training.distortions import measure_mse
 from cae_jax.training.losses import OBJECTIVES
+from cae_jax.training.optimizers import OPTIMIZERS
 from cae_jax.weights import Weights, WeightsError
 from tests.models import PAPER, context_weights, paper_codec, photo
 from tests.trained import CONFIGS
@@ -56,6 +57,16 @@ def test_an_unknown_setting_is_named(name):
     UsageError, match=f"the model '{name}' has no setting colour; expected some of"
   ):
     build_model({**TINY[name], "colour": 1})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_training_starts_from_has_types_of_its_own(name):
+  """A weakly typed array would become another one in the first step, and the second be compiled."""
+  params = jax.eval_shape(build_model(TINY[name]).random_params, jax.random.key(0))
+  states = {k: jax.eval_shape(optimizer(1e-3).init, params) for k, optimizer in OPTIMIZERS.items()}
+  leaves = jax.tree.leaves_with_path((params, states))
+  assert [jax.tree_util.keystr(path) for path, leaf in leaves if leaf.weak_type] == []
+  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
 
 
 @pytest.mark.parametrize("name", _OF_IMAGES)

@@ -26,7 +26,7 @@ class GDN(nn.Module):
   @nn.compact
   def __call__(self, x):
     channels = x.shape[-1]
-    beta = self.param("beta", lambda _: jnp.full(channels, _to_root(1.0)))
+    beta = self.param("beta", lambda _: jnp.full(channels, _to_root(1.0), jnp.float32))
     gamma = self.param("gamma", lambda _: jnp.sqrt(_GAMMA_START * jnp.eye(channels) + _PEDESTAL))
     return normalise(x, squared(beta, _BETA_MIN), squared(gamma), self.inverse)
 
