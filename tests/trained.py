@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from cae_jax.models import Model, build_model, init_params
-from cae_jax.models.context import CodedOutput
+from cae_jax.models.base import CodedOutput
 from cae_jax.training.losses import rate_distortion_loss
 from cae_jax.training.state import create_state
 from cae_jax.training.step import make_train_step

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cae_jax.models.context import ContextModel
-from cae_jax.models.context.growth import _model_of, grown
+from cae_jax.models.context.growth import _predecessor, grown
 
 SMALL = ContextModel(
   channels=(8, 8), blocks=(1, 1), groups=(2, 2), group_steps=(4, 1), pass_kernel_size=3, width=6,
@@ -90,7 +90,7 @@ def test_all_that_is_new_can_learn(few_trained):
 def test_more_steps_start_as_those_that_knew_as_much():
   larger = SMALL.clone(**STEPS)
   models = [
-    [_model_of(p, old) for p in level.passes.values()]
+    [_predecessor(p, old) for p in level.passes.values()]
     for level, old in zip(larger.levels, SMALL.levels, strict=True)
   ]
   # Groups of 4 -> 7 and 1 -> 4 steps; of 2 -> 4 and 1 -> 2.

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.context import CodedOutput
+from cae_jax.models.base import CodedOutput
 from cae_jax.training.losses import (
   rate_distortion_errors,
   rate_distortion_loss,

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 from cae_jax.models.context.settings import ContextSettings
 
 if TYPE_CHECKING:
-  from cae_jax.models.base import CodedOutput
   from cae_jax.models.context.model import ContextModel, log_magnitude, start_from_klt
 
-__all__ = ["CodedOutput", "ContextModel", "ContextSettings", "log_magnitude", "start_from_klt"]
+__all__ = ["ContextModel", "ContextSettings", "log_magnitude", "start_from_klt"]
 
 
 def __getattr__(name: str) -> Any:

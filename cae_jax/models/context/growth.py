@@ -45,7 +45,7 @@ def grown(model: Any, params: Any, smaller: Any, trained: Any) -> Any:
     )
   for level, old_level in zip(model.levels, smaller.levels, strict=True):
     for number, p in level.passes.items():
-      old_number = _model_of(p, old_level)
+      old_number = _predecessor(p, old_level)
       known = p.known, old_level.passes[old_number].known
       result[f"context_{number}"] = _larger_stack(
         params[f"context_{number}"],
@@ -116,7 +116,7 @@ def _places_of_inputs(level: Level, old: Level, known: int, old_known: int) -> n
   return np.concatenate([np.arange(level.features + values), sizes_at + np.arange(old_known)])
 
 
-def _model_of(p: Pass, old: Level) -> int:
+def _predecessor(p: Pass, old: Level) -> int:
   """Number of the last pass of the same channels that knew no more of its surroundings."""
   around = _known_around(p)
   same = {n: q for n, q in old.passes.items() if (q.start, q.stop) == (p.start, p.stop)}

@@ -274,11 +274,10 @@ class HyperAnalysis(nn.Module):
   """y [B, h, w, M] in steps -> z [B, h/4, w/4, C]."""
 
   features: int
-  width: int = 128
 
   @nn.compact
   def __call__(self, y):
-    sizes = self.width // 2, self.width, self.features
+    sizes = 64, 128, self.features
     return analyse_latents(y, [nn.Conv(size, (1, 1)) for size in sizes])
 
 

@@ -91,8 +91,8 @@ class BlockAnalysis(nn.Module):
 
   coarse: int
   fine: int
-  channels: Sequence[int] = (128, 192)
-  blocks: Sequence[int] = (2, 2)
+  channels: Sequence[int]
+  blocks: Sequence[int]
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
@@ -124,8 +124,8 @@ class BlockSynthesis(nn.Module):
   """
 
   coarse: int
-  channels: Sequence[int] = (128, 192)
-  blocks: Sequence[int] = (2, 2)
+  channels: Sequence[int]
+  blocks: Sequence[int]
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
