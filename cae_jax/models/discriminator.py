@@ -9,6 +9,7 @@ import numpy as np
 
 from cae_jax.images.preprocessing import dct_matrix
 from cae_jax.models.arrays import space_to_depth
+from cae_jax.nhwc import convolve
 
 _SLOPE = 0.2  # of the leaky ReLUs, usual for discriminators
 _ITERATIONS = 8
@@ -90,10 +91,7 @@ class SpectralConv(nn.Module):
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
     kernel = kernel / largest_singular_value(kernel.reshape(-1, self.features))
     x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
-    y = jax.lax.conv_general_dilated(
-      x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return y + bias
+    return convolve(x, kernel) + bias
 
 
 def largest_singular_value(matrix: jax.Array) -> jax.Array:

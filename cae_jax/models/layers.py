@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.models.arrays import check_multiple, depth_to_space
+from cae_jax.nhwc import convolve
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
@@ -92,13 +93,7 @@ class UpsampleConv(nn.Module):
     shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
     kernel = self.param("kernel", zero_sum_init, shape)
     bias = self.param("bias", self.bias_init, (self.features,))
-    phases = jax.lax.conv_general_dilated(
-      x.astype(self.dtype),
-      upsample_kernel(kernel).astype(self.dtype),
-      window_strides=(1, 1),
-      padding="SAME",
-      dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    phases = convolve(x.astype(self.dtype), upsample_kernel(kernel).astype(self.dtype))
     return depth_to_space(phases, 2) + bias.astype(self.dtype)[None, None, None, :]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from cae_jax.images.color import rgb_to_ycbcr
 from cae_jax.images.metrics.texture import dists_of
 from cae_jax.images.preprocessing import dct_matrix
+from cae_jax.nhwc import convolve
 
 # Measures decoded images against their originals: float32 [B, H, W, 3] each, in 0 to 255 -> [B].
 Texture = Callable[[jax.Array, jax.Array], jax.Array]
@@ -58,9 +59,7 @@ def filter_wasserstein(x: jax.Array, x_hat: jax.Array) -> jax.Array:
   for scale in range(_SCALES):
     if scale:
       pair = _means(pair, 2)
-    responses = jax.lax.conv_general_dilated(
-      pair, jnp.asarray(_FILTERS), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    responses = convolve(pair, jnp.asarray(_FILTERS))
     ours, theirs = jnp.split(responses, 2)
     total += _squared_distance(ours, theirs, _WINDOW, _LEAST_DEVIATION)
   return total / _SCALES

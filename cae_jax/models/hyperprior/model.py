@@ -20,9 +20,9 @@ import jax.numpy as jnp
 from cae_jax.models.base import CodedOutput, Model
 from cae_jax.models.entropy import FactorizedPrior, bits_per_image, gaussian_bits
 from cae_jax.models.exact.layers import SLOPE_SHIFT, Layer
-from cae_jax.models.hyperprior.gdn import GDN
-from cae_jax.models.hyperprior.strided import StridedConv, TransposedConv
+from cae_jax.models.gdn import GDN
 from cae_jax.models.quantization import straight_through, unit_noise
+from cae_jax.models.strided import StridedConv, TransposedConv
 
 _STAGES = 4
 # Latents start with a spread of some steps, or rounding would silence them; what follows them

@@ -4,21 +4,18 @@ The two are each other's adjoint, so each is the other's gradient. Written by ha
 CPU takes 20 to 80 times as long for the gradients of a convolution with a dilated input.
 """
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from cae_jax.models.arrays import depth_to_space
+from cae_jax.nhwc import convolve
 
 SIZE = 5  # side of all kernels here
-_RADIUS = SIZE // 2
+_AROUND = ((SIZE // 2, SIZE // 2),) * 2
 # A 3x3 kernel at the lower resolution has 36 taps for each output cell of 2x2, 25 of them used. By
 # phases nothing is wasted, but with few output channels four small products are slower.
 _FEW_CHANNELS = 32
-
-_conv = functools.partial(jax.lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 @jax.custom_vjp
@@ -31,7 +28,7 @@ def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   Returns:
     [B, H/2, W/2, F].
   """
-  return _conv(x, kernel, (2, 2), ((_RADIUS, _RADIUS),) * 2)
+  return convolve(x, kernel, 2, _AROUND)
 
 
 def _strided_fwd(x, kernel):
@@ -57,7 +54,7 @@ def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     [B, 2h, 2w, F].
   """
   if kernel.shape[-1] < _FEW_CHANNELS:
-    return depth_to_space(_conv(x, fold_transposed(kernel), (1, 1), "SAME"), 2)
+    return depth_to_space(convolve(x, fold_transposed(kernel)), 2)
   phases = [_phase(x, kernel, row, column) for row in (0, 1) for column in (0, 1)]
   return depth_to_space(jnp.concatenate(phases, axis=-1), 2)
 
@@ -78,14 +75,14 @@ transposed_conv.defvjp(_transposed_fwd, _transposed_bwd)
 
 def _kernel_gradient(x, kernel, dy):
   """The gradient of sum(dy * strided_conv(x, kernel)) in the kernel."""
-  _, pull_back = jax.vjp(lambda k: _conv(x, k, (2, 2), ((_RADIUS, _RADIUS),) * 2), kernel)
+  _, pull_back = jax.vjp(lambda k: convolve(x, k, 2, _AROUND), kernel)
   return pull_back(dy)[0]
 
 
 def _phase(x, kernel, row, column):
   """What a transposed convolution gives at (2i + row, 2j + column): [B, h, w, F]."""
   taps = kernel[row::2, column::2][::-1, ::-1]
-  return _conv(x, taps, (1, 1), ((1 - row, 1), (1 - column, 1)))
+  return convolve(x, taps, padding=((1 - row, 1), (1 - column, 1)))
 
 
 def fold_transposed(kernel: jax.Array) -> jax.Array:
