@@ -215,15 +215,15 @@ def check(reference: dict[str, np.ndarray]) -> None:
   out = {name[4:]: value for name, value in reference.items() if name.startswith("out/")}
   model = HyperpriorModel(_HIDDEN.value, _LATENT.value, slope=0.01)
   params = from_compressai(net)
-  run = lambda method, x: jax.jit(functools.partial(model.apply, method=method))(
-    {"params": params}, x
+  run = lambda method, *of: jax.jit(functools.partial(model.apply, method=method))(
+    {"params": params}, *of
   )
   means, log_scales = run("conditional", out["z_hat"])
   ours = {
-    "y": run("encode", out["x"]),
+    "y": run("analyse", out["x"]),
     "z": run("hyper_analyse", out["y"]),
     "params": jnp.concatenate([log_scales, means], -1),  # scales come first there
-    "x_hat": run("decode", out["y_hat"]),
+    "x_hat": run("synthesise", out["y_hat"], np.zeros(1)),
   }
   rows, worst = [], 0.0
   for name, value in ours.items():
