@@ -36,7 +36,7 @@ from cae_jax.data.trained_on import TrainedOn
 from cae_jax.data.views import image_digests
 from cae_jax.errors import UsageError
 from cae_jax.evaluation import figures, names, run_report
-from cae_jax.models import Model
+from cae_jax.models import Network
 from cae_jax.training import portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import LoopConfig, Result, train
@@ -175,7 +175,7 @@ def _carried(workdir: Path, batches: Any, start: tuple[TrainState, Any]) -> tupl
   return state, None if differences else place
 
 
-def _initial_params(args: Args, model: Model, params: Any, source: ImageSource) -> Any:
+def _initial_params(args: Args, model: Network, params: Any, source: ImageSource) -> Any:
   blocks = lambda count, side: random_blocks(source, count, side, args.seed)
   return train_subject.parts(args).initial_params(args, model, params, blocks)
 

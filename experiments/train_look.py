@@ -14,7 +14,7 @@ from cae_jax.data.trained_on import TrainedOn
 from cae_jax.data.views import ImageSource
 from cae_jax.errors import UsageError
 from cae_jax.images.metrics import inception, vgg
-from cae_jax.models import Model, build_model
+from cae_jax.models import Network, build_model
 from cae_jax.models.base import RandomBlocks
 from cae_jax.models.context import ContextModel
 from cae_jax.models.discriminator import PatchDiscriminator
@@ -29,7 +29,7 @@ from experiments import train_parts
 from experiments.program_flags import Args
 
 
-def model(args: Args) -> Model:
+def model(args: Args) -> Network:
   """Returns the model of --start_weights; raises as `network`."""
   return _game(args).model
 
@@ -39,7 +39,7 @@ def random_params(args: Args) -> Callable[[jax.Array], Any]:
   return _game(args).random_params
 
 
-def network(args: Args) -> tuple[Model, Any]:
+def network(args: Args) -> tuple[Network, Any]:
   """Returns the model of --start_weights, and what both players start from.
 
   Raises:
@@ -53,7 +53,7 @@ def network(args: Args) -> tuple[Model, Any]:
   return game.model, jax.jit(random_params(args))(jax.random.key(args.seed))
 
 
-def initial_params(args: Args, model: Model, params: Any, blocks: RandomBlocks) -> Any:
+def initial_params(args: Args, model: Network, params: Any, blocks: RandomBlocks) -> Any:
   """Returns what to start from: no difference, or that of --start_look, as `network` has made it.
 
   Raises:
@@ -104,7 +104,7 @@ def _optimizers(args: Args, of_look: Any, of_discriminator: Any) -> Optimizer:
   return optimizers
 
 
-def objectives(args: Args, model: Model) -> tuple[Mapping[str, LossFn], Callable]:
+def objectives(args: Args, model: Network) -> tuple[Mapping[str, LossFn], Callable]:
   """Returns what the players minimise, and what validation measures."""
   del model  # that of the game
   game = _game(args)

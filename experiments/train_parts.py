@@ -20,7 +20,7 @@ from cae_jax.data.trained_on import TrainedOn
 from cae_jax.data.views import ImageSource, image_digests
 from cae_jax.errors import UsageError
 from cae_jax.images.metrics import MS_SSIM_MIN_SIDE
-from cae_jax.models import Model, build_model, init_params, model_class, settings
+from cae_jax.models import Model, Network, build_model, init_params, model_class, settings
 from cae_jax.models.base import RandomBlocks
 from cae_jax.models.configuration import setting_fields
 from cae_jax.training import distortions, losses, variations
@@ -42,7 +42,7 @@ def config(args: Args) -> dict:
   return {"model": args.model, **train_flags.model_settings(args)}
 
 
-def model(args: Args) -> Model:
+def model(args: Args) -> Network:
   """Builds the network that the flags describe."""
   return build_model(config(args), jnp.dtype(args.compute_dtype))
 
@@ -52,7 +52,7 @@ def random_params(args: Args) -> Callable[[jax.Array], Any]:
   return model(args).random_params
 
 
-def network(args: Args) -> tuple[Model, Any]:
+def network(args: Args) -> tuple[Network, Any]:
   """Builds the network that the flags describe, and random parameters of it.
 
   Raises:
@@ -91,13 +91,13 @@ def distortion(args: Args) -> distortions.Measure:
   return distortions.choose(args.distortion, args.eye_share)
 
 
-def objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
+def objectives(args: Args, model: Network) -> tuple[losses.LossFn, Callable]:
   """Returns what training minimises and what validation measures, of a model that makes images.
 
   Raises:
     UsageError: the model is none of those, or the patches are too small for the distortion.
   """
-  if model.objective not in losses.OBJECTIVES:
+  if not isinstance(model, Model):
     raise UsageError(f"--model={args.model} makes no images; train it with experiments.train")
   objective = losses.OBJECTIVES[model.objective]
   given = [args[name].serialize() for name in _OF_RATE_DISTORTION if args[name].present]
@@ -115,7 +115,7 @@ def objectives(args: Args, model: Model) -> tuple[losses.LossFn, Callable]:
   return loss_fn, objective.errors(model, measure)
 
 
-def initial_params(args: Args, model: Model, params: Any, blocks: RandomBlocks) -> Any:
+def initial_params(args: Args, model: Network, params: Any, blocks: RandomBlocks) -> Any:
   """Returns what to start from: --start_weights, or what the model makes of random parameters."""
   if args.start_weights:
     return _trained_params(args, model, params)
@@ -138,7 +138,7 @@ def whole_weights(name: str | Path) -> Weights:
   return weights
 
 
-def _trained_params(args: Args, model: Model, params: Any) -> Any:
+def _trained_params(args: Args, model: Network, params: Any) -> Any:
   """Returns the parameters of --start_weights, of this network or of one that can grow into it."""
   weights = start_weights(args)
   trained, smaller = weights.params, build_model(weights.config)
@@ -201,7 +201,7 @@ def variation(args: Args) -> variations.Variation:
 
 
 def calibration_images(
-  model: Model, source: ImageSource, varied: variations.Variation
+  model: Network, source: ImageSource, varied: variations.Variation
 ) -> Iterator[np.ndarray]:
   """Yields all images for the paper's model, which counts latents; for others some, cut to size."""
   side = -(-CALIBRATION_SIDE // model.multiple) * model.multiple

@@ -8,7 +8,7 @@ import jax
 
 from cae_jax.data.patches import PatchIterator, center_patches, training_patches
 from cae_jax.data.sources import ImageSource, cached
-from cae_jax.models import Model
+from cae_jax.models import Network
 from cae_jax.training import lossless_blocks, sharding
 from cae_jax.training.code_length import code_length_loss, code_lengths
 from cae_jax.training.losses import LossFn
@@ -34,7 +34,7 @@ class Task(NamedTuple):
   errors_fn: Callable
 
 
-def make(args: Args, model: Model, workdir: Path, train: ImageSource, valid: ImageSource) -> Task:
+def make(args: Args, model: Network, workdir: Path, train: ImageSource, valid: ImageSource) -> Task:
   """Makes what a run of the model needs.
 
   Args:
@@ -71,7 +71,7 @@ def _patches(
 
 
 def _blocks(
-  args: Args, model: Model, workdir: Path, train: ImageSource, valid: ImageSource
+  args: Args, model: Network, workdir: Path, train: ImageSource, valid: ImageSource
 ) -> Task:
   """Of a model that says how probable samples are: blocks of prepared photographs."""
   sharding.process_batch_size(args.batch_size)  # raises

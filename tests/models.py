@@ -8,6 +8,7 @@ import numpy as np
 
 from cae_jax.codec import Codec, calibrate_weights, from_weights
 from cae_jax.models import build_model, init_params
+from cae_jax.models.base import CodedOutput
 from cae_jax.models.context import ContextModel
 from cae_jax.models.context.look import changed_part
 from cae_jax.weights import Weights, load_weights
@@ -59,9 +60,11 @@ def looking_codec() -> Codec:
   return from_weights(context_weights(), context_look())
 
 
-def hasty_latents(model: ContextModel, x, tradeoff):
-  """Rounds in the place of `ContextModel.decoded_latents`, whose passes take long to compile."""
-  return jnp.round(model.analysis(x) * model.gain(tradeoff))
+def hasty_pass(model: ContextModel, x, tradeoff) -> CodedOutput:
+  """Rounds in the place of `ContextModel.rounded`, whose passes take long to compile."""
+  y_hat = jnp.round(model.scaled_latents(model.analyse(x), tradeoff))
+  no_bits = jnp.zeros(len(x))
+  return CodedOutput(model.synthesise(y_hat, tradeoff), y_hat, no_bits, no_bits)
 
 
 @functools.cache

@@ -34,7 +34,7 @@ from cae_jax.evaluation.names import is_baseline, label
 from cae_jax.evaluation.rd.tables import Table
 from cae_jax.evaluation.records import OK, Setting
 from cae_jax.evaluation.tables import markdown
-from cae_jax.models import build_model
+from cae_jax.models import Model, build_model
 from cae_jax.models.macs import macs_per_pixel
 
 _HEAD = (
@@ -88,7 +88,9 @@ def measure(
   codec = comparison.own(what)
   files = _files(codec, comparison.others(what), x_uint8)
   warm = _warm(files, x_uint8, repeats)
-  encoder, decoder = macs_per_pixel(build_model(codec.weights.config))
+  network = build_model(codec.weights.config)
+  assert isinstance(network, Model)
+  encoder, decoder = macs_per_pixel(network)
   height, width, _ = x_uint8.shape
   result = [Timing(_NOTHING, **_cold_pair(what, _NOTHING, (None,), (None,), cold_repeats))]
   for each, setting, data in tqdm.tqdm(files, desc="cold", unit="codec"):

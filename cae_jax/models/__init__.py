@@ -8,9 +8,9 @@ from cae_jax.errors import UsageError
 from cae_jax.models.configuration import configured, settings
 
 if TYPE_CHECKING:
-  from cae_jax.models.base import Model, init_params
+  from cae_jax.models.base import Model, Network, init_params
 
-__all__ = ["MODELS", "Model", "build_model", "init_params", "model_class", "settings"]
+__all__ = ["MODELS", "Model", "Network", "build_model", "init_params", "model_class", "settings"]
 
 # Name, as in weights files -> module and class. The coder of a name is `codec.coders.NAME`.
 MODELS: Mapping[str, str] = {
@@ -23,7 +23,7 @@ MODELS: Mapping[str, str] = {
 
 
 def model_class(name: Any) -> Any:
-  """Returns the class of a model, a `Model`, imported when asked for.
+  """Returns the class of a model, a `Network`, imported when asked for.
 
   Raises:
     UsageError: an unknown model.
@@ -34,7 +34,7 @@ def model_class(name: Any) -> Any:
   return getattr(importlib.import_module(module), attribute)
 
 
-def build_model(config: Mapping[str, Any], dtype: Any = None) -> "Model":
+def build_model(config: Mapping[str, Any], dtype: Any = None) -> "Network":
   """Returns the network that a configuration describes.
 
   Args:

@@ -7,15 +7,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cae_jax.models.base import CodedOutput, Model
+from cae_jax.models.base import CodedOutput, OneRateModel
 from cae_jax.models.entropy import FactorizedPrior, bits_per_image
-from cae_jax.models.paper_transforms import PaperAnalysis, PaperSynthesis
+from cae_jax.models.paper_transforms import PaperAnalysis, PaperShape, PaperSynthesis
 from cae_jax.models.quantization import straight_through, unit_noise
 
 # The paper's latents start about as large as pixels of unit range; with this they are rounded to
@@ -25,34 +24,20 @@ _START_GAIN = 6.0
 _START_SPREAD = 1.5  # of the prior, in steps
 
 
-class FactorizedModel(Model):
+class FactorizedModel(PaperShape, OneRateModel):
   """See the module's docstring.
 
   Attributes:
     channels, kernel_size, bottleneck, upsampling: of the transforms, see `PaperAnalysis`; a
       bottleneck of 0 leaves the paper's 128 channels.
-    fixed_lmbda: of rate_bpp + lmbda * MSE (0-255), the one trade-off.
     dtype: of the transforms; all that concerns probabilities is float32.
   """
-
-  of_no_parameter: ClassVar[frozenset[str]] = frozenset({"fixed_lmbda"})
 
   channels: Sequence[int] = (32, 64, 128)
   kernel_size: int = 3
   bottleneck: int = 48
   upsampling: str = "subpixel"
-  fixed_lmbda: float = 0.013
   dtype: jnp.dtype = jnp.float32
-
-  @property
-  def multiple(self) -> int:
-    """Height and width have to be multiples of this."""
-    return 2 ** (len(self.channels) - 1)
-
-  @property
-  def latent_channels(self) -> int:
-    """M, the channels of the latents."""
-    return self.bottleneck or self.channels[-1]
 
   def setup(self):
     shape = (tuple(self.channels), self.kernel_size, self.bottleneck)
@@ -71,28 +56,22 @@ class FactorizedModel(Model):
       tradeoff: not used.
       key: for the noise.
     """
-    del tradeoff
     y = self.analyse(x)
     y_bits = bits_per_image(self.prior(y + unit_noise(key, y)))
-    x_hat = self.synthesise(straight_through(y, jnp.round(y)))
-    return CodedOutput(x_hat, y_bits, jnp.zeros_like(y_bits))
+    y_hat = straight_through(y, jnp.round(y))
+    return CodedOutput(self.synthesise(y_hat, tradeoff), y_hat, y_bits, jnp.zeros_like(y_bits))
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
     """Passes images through with everything rounded, as in a file."""
-    del tradeoff
     y_hat = jnp.round(self.analyse(x))
     y_bits = bits_per_image(self.prior(y_hat))
-    return CodedOutput(self.synthesise(y_hat), y_bits, jnp.zeros_like(y_bits))
-
-  def lmbda(self, tradeoff: jax.Array) -> jax.Array:
-    """Returns the one lmbda there is: [B] -> [B]."""
-    return jnp.full_like(tradeoff, self.fixed_lmbda)
+    return CodedOutput(self.synthesise(y_hat, tradeoff), y_hat, y_bits, jnp.zeros_like(y_bits))
 
   def analyse(self, x: jax.Array) -> jax.Array:
     """Turns x [B, H, W, 3] in [0, 1] into y [B, H/4, W/4, M] in steps, not rounded."""
     return self.analysis(x) * jnp.exp(self.log_gain)
 
-  def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array | None = None) -> jax.Array:
+  def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
     """Turns y_hat [B, h, w, M] in steps into x_hat [B, 4h, 4w, 3] near [0, 1], not clipped."""
     del tradeoff
     return self.synthesis(y_hat * jnp.exp(-self.log_inverse_gain))

@@ -9,7 +9,7 @@ import numpy as np
 
 from cae_jax.images.preprocessing import PREPROCESSINGS, Preprocessing
 from cae_jax.models.base import Model
-from cae_jax.models.paper_transforms import PaperAnalysis, PaperSynthesis
+from cae_jax.models.paper_transforms import PaperAnalysis, PaperShape, PaperSynthesis
 from cae_jax.models.quantization import (
   clip_inward,
   dequantize_uniform,
@@ -35,7 +35,7 @@ class PaperOutput(NamedTuple):
   seen_hat: jax.Array
 
 
-class PaperAutoencoder(Model):
+class PaperAutoencoder(PaperShape, Model):
   """Autoencoder of "Convolution Neural Network Based Autoencoder model for Lossless Image
   Compression", with two things the paper lacks, both off by default.
 
@@ -79,19 +79,9 @@ class PaperAutoencoder(Model):
     return PREPROCESSINGS[self.preprocessing]
 
   @property
-  def stride(self) -> int:
-    """Pixels that a latent position stands for, across and down."""
-    return 2 ** (len(self.channels) - 1)
-
-  @property
   def multiple(self) -> int:
     """Height and width have to be multiples of this."""
     return int(np.lcm(self.stride, self.steps.multiple))
-
-  @property
-  def latent_channels(self) -> int:
-    """M, the channels of the latents."""
-    return self.bottleneck or self.channels[-1]
 
   @property
   def file_bits(self) -> int:
@@ -102,7 +92,7 @@ class PaperAutoencoder(Model):
     """Turns x [B, H, W, 3] into latents y [B, H/4, W/4, M], not quantised."""
     return self.analysis(self.steps.forward(255 * x))
 
-  def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array | None = None) -> jax.Array:
+  def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
     """Turns y_hat [B, h, w, M] into x_hat [B, 4h, 4w, 3], near [0, 1], not clipped."""
     del tradeoff
     return self.steps.inverse(self.synthesis(y_hat)) / 255

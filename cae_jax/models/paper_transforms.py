@@ -11,6 +11,35 @@ from cae_jax.models.layers import UPSAMPLINGS, max_pool_2x2, zero_sum_init
 LEVEL_SHIFT = 0.5
 
 
+class PaperShape:
+  """What follows from the settings of a model with these transforms, for its `Model`.
+
+  Attributes:
+    channels, kernel_size, bottleneck: see `PaperAnalysis`.
+  """
+
+  channels: Sequence[int]
+  kernel_size: int
+  bottleneck: int
+
+  @property
+  def stride(self) -> int:
+    """Pixels that a latent position stands for, across and down."""
+    return 2 ** (len(self.channels) - 1)
+
+  @property
+  def latent_channels(self) -> int:
+    """M, the channels of the latents."""
+    return self.bottleneck or self.channels[-1]
+
+  @property
+  def margin(self) -> int:
+    """Latent positions that analysis and synthesis look around, or more."""
+    # Each stage looks kernel_size // 2 pixels further at twice the stride of the one before, less
+    # than two such radii of latents in all; the synthesis has up to two convolutions more.
+    return 4 * (self.kernel_size // 2)
+
+
 class PaperAnalysis(nn.Module):
   """The paper's encoder: convolution, ReLU and 2x2 max-pooling, three times, the last not pooled.
 

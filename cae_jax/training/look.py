@@ -166,10 +166,8 @@ class LookGame:
 
   def _decoded(self, params, batch, tradeoff, strength) -> _Seen:
     rgb = batch["image"].astype(jnp.float32)
-    y_hat: Any = self.model.apply(
-      {"params": self._frozen}, rgb / 255, tradeoff, method="decoded_latents"
-    )
-    y_hat = jax.lax.stop_gradient(y_hat)
+    coded: Any = self.model.apply({"params": self._frozen}, rgb / 255, tradeoff, method="rounded")
+    y_hat = jax.lax.stop_gradient(coded.y_hat)
     changed = moved(self._frozen, params[LOOK], strength)
     conditions = jnp.stack([tradeoff, jnp.full_like(tradeoff, strength)], axis=-1)
     return _Seen(rgb, self._synthesised(changed, y_hat, tradeoff), y_hat, tradeoff, conditions)

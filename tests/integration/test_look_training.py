@@ -24,7 +24,7 @@ from cae_jax.weights.look import load_look
 from experiments import train, train_look
 from experiments.program_flags import parse
 from tests.golden import FOLDER
-from tests.models import context_codec, context_weights, hasty_latents, photo
+from tests.models import context_codec, context_weights, hasty_pass, photo
 
 OWN = (
   "--task=look",
@@ -59,7 +59,7 @@ def _last_state(tiny_training, workdir):
 @pytest.fixture(scope="module", autouse=True)
 def _hasty():
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(ContextModel, "decoded_latents", hasty_latents)
+    patch.setattr(ContextModel, "rounded", hasty_pass)
     yield
 
 

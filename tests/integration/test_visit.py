@@ -16,7 +16,7 @@ from cae_jax.training.span import Steps
 from experiments import pack, visit
 from experiments.program_flags import parse
 from tests.golden import FOLDER
-from tests.models import hasty_latents, photo
+from tests.models import hasty_pass, photo
 
 _MODEL = (
   "--model=factorized", "--name=tiny", "--lmbda=0.05", "--channels=4,6,8", "--bottleneck=6",
@@ -101,7 +101,7 @@ def test_a_visit_trains_a_look(tmp_path, monkeypatch):
   """Both players, from photographs on the device to a look that weights can be shown with."""
   monkeypatch.setattr(visit, "Minutes", lambda minutes: Steps(4))
   monkeypatch.setattr(visit.speed, "matrix_flops_per_s", lambda dtype, side: 1e9)
-  monkeypatch.setattr(ContextModel, "decoded_latents", hasty_latents)
+  monkeypatch.setattr(ContextModel, "rounded", hasty_pass)
   photos = tmp_path / "photos"
   photos.mkdir()
   for seed, name in enumerate(("a", "b", "valid")):

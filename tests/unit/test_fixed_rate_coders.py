@@ -1,17 +1,23 @@
 import functools
+import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cae_jax.codec import calibrate_weights, from_weights
 from cae_jax.codec.coders import factorized, hyperprior
 from cae_jax.codec.coders.arrays import channel_indexes
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.symbols import information_bits
 from cae_jax.images.tiling import pad_to_multiple
-from cae_jax.models.entropy import scale_levels
+from cae_jax.models import MODELS, build_model, init_params
+from cae_jax.models.base import CodedOutput, OneRateModel
+from cae_jax.models.entropy import FactorizedPrior, bits_per_image, scale_levels
 from cae_jax.models.hyperprior import HyperpriorModel
 from cae_jax.models.hyperprior.exact import quantize_hyper_synthesis
+from cae_jax.models.hyperprior.model import Analysis, Synthesis
 from cae_jax.weights import load_weights
 from tests.golden import FOLDER
 from tests.trained import pictures
@@ -32,6 +38,41 @@ def _rounded(name, images):
   ours, x = coder(name), images / np.float32(255)
   run = lambda p: ours.model.apply({"params": p}, x, np.zeros(len(x)), method="rounded")
   return jax.jit(run)(ours._params)
+
+
+class Strided(OneRateModel):
+  """A pair of transforms that the package has no model of, with a factorized prior."""
+
+  latent_channels: int = 6
+  stride, margin = 16, 2
+
+  def setup(self):
+    self.analysis, self.synthesis = Analysis(4, self.latent_channels), Synthesis(4)
+    self.prior = FactorizedPrior(self.latent_channels)
+
+  def analyse(self, x):
+    return self.analysis(x)
+
+  def synthesise(self, y_hat, tradeoff):
+    return self.synthesis(y_hat)
+
+  def rounded(self, x, tradeoff):
+    y_hat = jnp.round(self.analyse(x))
+    bits = bits_per_image(self.prior(y_hat))
+    return CodedOutput(self.synthesise(y_hat, tradeoff), y_hat, bits, jnp.zeros_like(bits))
+
+
+def test_new_transforms_with_a_factorized_prior_need_no_coder_of_their_own(monkeypatch):
+  monkeypatch.setitem(MODELS, "strided", f"{__name__}:Strided")
+  monkeypatch.setitem(sys.modules, "cae_jax.codec.coders.strided", factorized)
+  config = {"model": "strided", "latent_channels": 5}
+  params = init_params(build_model(config), 0)
+  codec = from_weights(calibrate_weights("tiny", config, params, []))
+  data = codec.compress(IMAGE[:70, :90])
+  assert codec.decompress(data).shape == (70, 90, 3)
+  output = build_model(config).apply({"params": params}, IMAGE[None] / np.float32(255), np.zeros(1))
+  expected = np.clip(np.rint(255 * output.x_hat[0]), 0, 255)
+  assert np.abs(codec.decompress(codec.compress(IMAGE)) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from cae_jax.codec.coders.programs import on_device
-from cae_jax.models import build_model
+from cae_jax.models.base import CodedOutput
 from cae_jax.models.context import ContextModel
 from cae_jax.models.context.look import changed_part
 from cae_jax.models.discriminator import PatchDiscriminator
 from cae_jax.training.look import DISCRIMINATOR, LOOK, LookConfig, LookGame
-from tests.models import context_weights, hasty_latents, photo
+from tests.models import context_weights, hasty_pass, photo
 
 BATCH = {"image": np.stack([photo(64, 64, seed) for seed in range(2)])}
 KEY = jax.random.key(4)  # of a strength in the middle
@@ -23,7 +23,7 @@ KEY = jax.random.key(4)  # of a strength in the middle
 class Hasty(ContextModel):
   """Rounds without the passes, which take most of the time to compile."""
 
-  decoded_latents = hasty_latents
+  rounded = hasty_pass
 
 
 @functools.cache
@@ -122,15 +122,6 @@ def test_validation_is_of_the_full_look(params):
   assert (np.abs(with_look["psnr_loss_db"]) > 0).all()
 
 
-def test_latents_are_those_of_all_passes():
-  """Shapes alone; `coded` has tests of its own."""
-  weights = context_weights()
-  model = build_model(weights.config)
-  latents = functools.partial(model.apply, {"params": weights.params}, method="decoded_latents")
-  shape = jax.eval_shape(latents, jnp.zeros((2, 64, 128, 3)), jnp.zeros(2)).shape
-  assert shape == (2, 4, 8, model.latent_channels)
-
-
 # ---- What they come to, by hand ----
 
 
@@ -144,7 +135,9 @@ class Adding:
 
   def apply(self, variables, x, tradeoff, *, method):
     del tradeoff
-    return x if method == "decoded_latents" else x + variables["params"]["synthesis"]["bias"]
+    x_hat = x + variables["params"]["synthesis"]["bias"]
+    no_bits = jnp.zeros(len(x))
+    return CodedOutput(x_hat, x, no_bits, no_bits) if method == "rounded" else x_hat
 
 
 def _told(variables, picture, y_hat, conditions):

@@ -20,7 +20,7 @@ def make_model():
   def apply(variables, x, tradeoff, *, key, method):
     assert method == "noisy"
     del tradeoff, key
-    return CodedOutput(x, variables["params"] * SIDE**2, jnp.zeros(len(x)))
+    return CodedOutput(x, x, variables["params"] * SIDE**2, jnp.zeros(len(x)))
 
   lmbda = lambda tradeoff: jnp.full_like(tradeoff, 0.009)
   return types.SimpleNamespace(apply=apply, lmbda=lmbda, tradeoff_range=(-1.0, 1.0))
@@ -63,7 +63,7 @@ def validated(levels, error=0.0):
   def apply(variables, x, tradeoff, *, method):
     assert method == "rounded"
     bits = jnp.array([255 * x[:, 0, 0, 0] + 10 * tradeoff, jnp.full(len(x), 0.25)])
-    return CodedOutput(x + error / 255, *(SIDE**2 * bits))
+    return CodedOutput(x + error / 255, x, *(SIDE**2 * bits))
 
   lmbda = lambda tradeoff: 0.009 * 4**tradeoff
   model = types.SimpleNamespace(apply=apply, lmbda=lmbda, valid_tradeoffs=(0.0, 1.0))

@@ -1,5 +1,6 @@
 """The contract of `models.base.Model`, for every model there is."""
 
+import functools
 import gc
 import weakref
 
@@ -17,7 +18,8 @@ from cae_jax.models.configuration import setting_fields
 from cae_jax.training.distortions import measure_mse
 from cae_jax.training.losses import OBJECTIVES
 from cae_jax.training.optimizers import OPTIMIZERS
-from cae_jax.weights import Weights, WeightsError
+from cae_jax.weights import Weights, WeightsError, load_weights
+from tests.golden import FOLDER
 from tests.models import PAPER, context_weights, paper_codec, photo
 from tests.trained import CONFIGS
 
@@ -79,8 +81,33 @@ def test_transforms_have_the_shapes_of_the_contract(name):
     lambda p, *a: programs.apply(model, p, method, *a), params, *args
   )
   y = call("analyse", x)
+  assert y.shape == (2, side // model.stride, side // model.stride, model.latent_channels)
+  assert call("scaled_latents", y, _U).shape == y.shape
   assert call("synthesise", y, _U).shape == x.shape
-  assert call("__call__", x, _U).x_hat.shape == x.shape
+  output = call("__call__", x, _U)
+  assert (output.x_hat.shape, output.y_hat.shape) == (x.shape, y.shape)
+
+
+@pytest.mark.parametrize("name", _OF_IMAGES)
+def test_scaled_latents_are_what_is_rounded(name):
+  """Without the rounding pictures are no worse, and what is rounded is no more than a step away."""
+  weights = load_weights(FOLDER / f"{name}.safetensors")
+  model, x = build_model(weights.config), photo(64, 64)[None] / np.float32(255)
+  tradeoff = jnp.full(1, np.mean(model.tradeoff_range), jnp.float32)
+  apply = functools.partial(programs.apply, model, programs.on_device(weights.params))
+
+  @jax.jit
+  def errors():
+    y = apply("scaled_latents", apply("analyse", x), tradeoff)
+    output, unrounded = apply("__call__", x, tradeoff), apply("synthesise", y, tradeoff)
+    again = apply("synthesise", output.y_hat, tradeoff)
+    mse = [jnp.mean(jnp.square(255 * (x_hat - x))) for x_hat in (unrounded, output.x_hat)]
+    return *mse, jnp.max(jnp.abs(output.y_hat - y)), jnp.max(jnp.abs(again - output.x_hat))
+
+  unrounded, rounded, away, difference = map(float, errors())
+  assert unrounded < 1.02 * rounded
+  assert away < 1
+  assert difference < 1e-4
 
 
 @pytest.mark.parametrize("name", _OF_IMAGES)

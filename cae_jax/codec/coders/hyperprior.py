@@ -36,13 +36,10 @@ class Coder(OneRateCoder):
             y -> rounded around the means -> coded by the scales
   """
 
-  # Four 5x5 convolutions of stride 2 look 30 pixels far, their transposes 15/8 of a latent.
-  margin = 2
-
   def __init__(self, weights: Weights):
     model = build_model(weights.config)
     assert isinstance(model, HyperpriorModel)
-    super().__init__(model, weights, model.multiple // _HYPER, model.latent_channels)
+    super().__init__(model, weights)
     self._layers = networks_from_arrays(weights.table("networks"))["hyper_synthesis"]
     self._gaussians = CodingTables.from_arrays(weights.table("gaussian"))
     self._prior = CodingTables.from_arrays(weights.table("prior"))

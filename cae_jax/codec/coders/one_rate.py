@@ -14,18 +14,17 @@ class OneRateCoder:
   """Half of a `LatentCoder`: the transforms, and what such models are not asked for.
 
   Attributes:
-    model: a `Model` of the class that the coder is for.
-    channels, multiple: of the model.
-    stride: pixels of a latent position, across and down.
+    model: a `Model` of one rate, with what the coder asks of it beside.
+    stride, multiple, channels, margin: of the model.
   """
 
   rate_levels = 0
   coarse_parts = 0
   works_on_host = False
 
-  def __init__(self, model: Any, weights: Weights, stride: int, channels: int):
-    self.model, self.channels = model, channels
-    self.stride, self.multiple = stride, model.multiple
+  def __init__(self, model: Any, weights: Weights):
+    self.model, self.channels = model, model.latent_channels
+    self.stride, self.multiple, self.margin = model.stride, model.multiple, model.margin
     self._params = programs.on_device(weights.params)
 
   def analyse(self, image: np.ndarray, *_: Any) -> np.ndarray:

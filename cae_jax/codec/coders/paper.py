@@ -29,10 +29,7 @@ class Coder(OneRateCoder):
   def __init__(self, weights: Weights):
     model = build_model(weights.config)
     assert isinstance(model, PaperAutoencoder)
-    super().__init__(model, weights, model.stride, model.latent_channels)
-    # Each stage looks model.kernel_size // 2 pixels further at twice the stride of the one before,
-    # less than two such radii of latents in all; the synthesis has up to two convolutions more.
-    self.margin = 4 * (model.kernel_size // 2)
+    super().__init__(model, weights)
     self._bits = model.file_bits
     self._low, self._high = weights.table("low"), weights.table("high")
     self._code = CodingTables.from_arrays(weights.table("code"))

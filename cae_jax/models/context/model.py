@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.base import CodedOutput, Model, RandomBlocks
+from cae_jax.models.base import CodedOutput, Model, Network, RandomBlocks
 from cae_jax.models.context.analysis import analyse_latents, curvatures, gains
 from cae_jax.models.context.growth import grown
 from cae_jax.models.context.passes import Level
@@ -116,28 +116,22 @@ class ContextModel(ContextSettings, Model):
 
     y_hat, y_bits = self._code(y, z_hat, tradeoff, quantize)
     bits = jnp.sum(y_bits, axis=(1, 2)), bits_per_image(z_bits)
-    return CodedOutput(self.synthesise(y_hat, tradeoff), *bits)
+    return CodedOutput(self.synthesise(y_hat, tradeoff), y_hat, *bits)
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
-    """Passes images through with everything rounded, as in a file."""
+    """Passes images through with everything rounded, as in a file but for hidden signs."""
     y, _ = self.quantizable(self.analysis(x), tradeoff)
     return self.coded(y, tradeoff)[0]
 
-  def decoded_latents(self, x: jax.Array, tradeoff: jax.Array) -> jax.Array:
-    """Returns y_hat [B, h, w, M] in steps, as files of images hold it, but for hidden signs."""
-    y, _ = self.quantizable(self.analysis(x), tradeoff)
-    return self.coded(y, tradeoff)[1]
-
-  def coded(self, y: jax.Array, tradeoff: jax.Array) -> tuple[CodedOutput, jax.Array, jax.Array]:
+  def coded(self, y: jax.Array, tradeoff: jax.Array) -> tuple[CodedOutput, jax.Array]:
     """Makes of latents what a file does.
 
     Args:
       y: [B, h, w, M] in steps.
       tradeoff: [B] in `tradeoff_range`.
     Returns:
-      The output; y_hat [B, h, w, M], with the gradient of y, straight through, where the bits of a
-      latent's own symbol have none; and all bits by regions of `multiple` pixels a side,
-      [B, h / 4, w / 4].
+      The output, whose y_hat has the gradient of y, straight through, where the bits of a latent's
+      own symbol have none; and all bits by regions of `multiple` pixels a side, [B, h / 4, w / 4].
     """
     to_symbols = self._rounding(tradeoff)
 
@@ -149,8 +143,8 @@ class ContextModel(ContextSettings, Model):
     y_hat, y_bits = self._code(y, z_hat, tradeoff, quantize)
     z_bits = jnp.sum(self.prior(z_hat), axis=-1)
     bits = [jnp.sum(part, axis=(1, 2)) for part in (y_bits, z_bits)]
-    output = CodedOutput(self.synthesise(y_hat, tradeoff), *bits)
-    return output, y_hat, y_bits + z_bits
+    output = CodedOutput(self.synthesise(y_hat, tradeoff), y_hat, *bits)
+    return output, y_bits + z_bits
 
   def analyse(self, x: jax.Array) -> jax.Array:
     """Turns x [B, H, W, 3] into y [B, H/16, W/16, M] in grey levels, for all trade-offs."""
@@ -158,8 +152,12 @@ class ContextModel(ContextSettings, Model):
 
   def quantizable(self, y: jax.Array, tradeoff: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns what is to be rounded: y in grey levels, [B] -> y in steps, z [B, H/64, W/64, C]."""
-    y = y * self.gain(tradeoff)
+    y = self.scaled_latents(y, tradeoff)
     return y, self.hyper_analysis(y)
+
+  def scaled_latents(self, y: jax.Array, tradeoff: jax.Array) -> jax.Array:
+    """Turns y [B, h, w, M] in grey levels into y in the steps of trade-offs [B]."""
+    return y * self.gain(tradeoff)
 
   def gain(self, tradeoff: jax.Array) -> jax.Array:
     """Returns the encoder's quantisation steps in a grey level: [B] -> [B, 1, 1, M]."""
@@ -186,7 +184,7 @@ class ContextModel(ContextSettings, Model):
     blocks = random_blocks(_KLT_BLOCKS, BLOCK)
     return start_from_klt(self, params, *klt(blocks, sum(self.groups), sum(self.fine_groups)))
 
-  def grow(self, params: Any, smaller: Model, trained: Any) -> Any:
+  def grow(self, params: Any, smaller: Network, trained: Any) -> Any:
     """Returns parameters that compute what those of a smaller network do; see `growth`."""
     if not isinstance(smaller, ContextModel):
       return super().grow(params, smaller, trained)

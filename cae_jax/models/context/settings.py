@@ -62,6 +62,11 @@ class ContextSettings:
     return round(256 * low) / 256, round(256 * high) / 256
 
   @property
+  def stride(self) -> int:
+    """Pixels that a latent position stands for, across and down."""
+    return BLOCK
+
+  @property
   def multiple(self) -> int:
     """Height and width have to be multiples of this."""
     return 4 * BLOCK

@@ -11,13 +11,12 @@ straight through, not noisy ones; kernels start larger where latents are made (`
 """
 
 import math
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cae_jax.models.base import CodedOutput, Model
+from cae_jax.models.base import CodedOutput, OneRateModel
 from cae_jax.models.entropy import FactorizedPrior, bits_per_image, gaussian_bits
 from cae_jax.models.exact.layers import SLOPE_SHIFT, Layer
 from cae_jax.models.gdn import GDN
@@ -30,29 +29,36 @@ _STAGES = 4
 _LATENT_GAIN = 8.0
 
 
-class HyperpriorModel(Model):
+class HyperpriorModel(OneRateModel):
   """See the module's docstring.
 
   Attributes:
     hidden_channels: N, of the transforms and of z.
     latent_channels: M. CompressAI has N, M = 128, 192 for low rates and 192, 320 for high ones.
     slope: of the leaky ReLUs. CompressAI has 0.01; files need 2^-3, what `models.exact` evaluates.
-    fixed_lmbda: of rate_bpp + lmbda * MSE (0-255), the one trade-off.
     dtype: of analysis and synthesis; all that concerns probabilities is float32.
   """
-
-  of_no_parameter: ClassVar[frozenset[str]] = frozenset({"fixed_lmbda"})
 
   hidden_channels: int = 128
   latent_channels: int = 192
   slope: float = 2.0**-SLOPE_SHIFT
-  fixed_lmbda: float = 0.013
   dtype: jnp.dtype = jnp.float32
+
+  @property
+  def stride(self) -> int:
+    """Pixels that a latent position stands for, across and down."""
+    return 2**_STAGES
 
   @property
   def multiple(self) -> int:
     """Height and width have to be multiples of this."""
-    return 2**_STAGES * 4
+    return 4 * self.stride
+
+  @property
+  def margin(self) -> int:
+    """Latent positions that analysis and synthesis look around."""
+    # Four 5x5 convolutions of stride 2 look 30 pixels far, their transposes 15/8 of a latent.
+    return 2
 
   @property
   def hyper_layers(self) -> tuple[Layer, ...]:
@@ -75,7 +81,6 @@ class HyperpriorModel(Model):
       tradeoff: not used.
       key: for the noise.
     """
-    del tradeoff
     key_y, key_z = jax.random.split(key)
     y = self.analyse(x)
     z = self.hyper_analysis(y)
@@ -83,25 +88,21 @@ class HyperpriorModel(Model):
     means, log_scales = self.conditional(straight_through(z, jnp.round(z)))
     y_hat = straight_through(y, jnp.round(y - means) + means)
     y_bits = gaussian_bits(y + unit_noise(key_y, y), means, jnp.exp(log_scales))
-    return CodedOutput(self.synthesise(y_hat), bits_per_image(y_bits), bits_per_image(z_bits))
+    bits = bits_per_image(y_bits), bits_per_image(z_bits)
+    return CodedOutput(self.synthesise(y_hat, tradeoff), y_hat, *bits)
 
   def rounded(self, x: jax.Array, tradeoff: jax.Array) -> CodedOutput:
     """Passes images through with everything rounded, as in a file."""
-    del tradeoff
     y = self.analyse(x)
     z_hat = jnp.round(self.hyper_analysis(y))
     means, log_scales = self.conditional(z_hat)
     y_hat = jnp.round(y - means) + means
     y_bits = gaussian_bits(y_hat, means, jnp.exp(log_scales))
-    z_bits = self.prior(z_hat)
-    return CodedOutput(self.synthesise(y_hat), bits_per_image(y_bits), bits_per_image(z_bits))
-
-  def lmbda(self, tradeoff: jax.Array) -> jax.Array:
-    """Returns the one lmbda there is: [B] -> [B]."""
-    return jnp.full_like(tradeoff, self.fixed_lmbda)
+    bits = bits_per_image(y_bits), bits_per_image(self.prior(z_hat))
+    return CodedOutput(self.synthesise(y_hat, tradeoff), y_hat, *bits)
 
   def analyse(self, x: jax.Array) -> jax.Array:
-    """Turns x [B, H, W, 3] in [0, 1] into latents y [B, H/16, W/16, M], not rounded."""
+    """Turns x [B, H, W, 3] in [0, 1] into latents y [B, H/16, W/16, M] in steps, not rounded."""
     return self.analysis(x)
 
   def hyper_analyse(self, y: jax.Array) -> jax.Array:
@@ -113,8 +114,8 @@ class HyperpriorModel(Model):
     means, log_scales = jnp.split(self.hyper_synthesis(z_hat), 2, axis=-1)
     return means, log_scales
 
-  def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array | None = None) -> jax.Array:
-    """Turns y_hat [B, h, w, M] into x_hat [B, 16h, 16w, 3] near [0, 1], not clipped."""
+  def synthesise(self, y_hat: jax.Array, tradeoff: jax.Array) -> jax.Array:
+    """Turns y_hat [B, h, w, M] in steps into x_hat [B, 16h, 16w, 3] near [0, 1], not clipped."""
     del tradeoff
     return self.synthesis(y_hat)
 

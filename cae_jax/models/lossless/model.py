@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cae_jax.models.base import Model
+from cae_jax.models.base import Network
 from cae_jax.models.lossless import likelihood, network
 from cae_jax.models.lossless.network import Layer
 from cae_jax.models.lossless.phases import MARGIN, PHASES, Phase
@@ -62,11 +62,10 @@ class PhaseNetwork(nn.Module):
     )
 
 
-class LosslessModel(Model):
+class LosslessModel(Network):
   """Networks for each of the three phases: of the finest level, and of all others.
 
-  It says how probable samples are, and makes no images: of what a `Model` may be asked, it has a
-  call on blocks, its settings and its parameters. Its codec is `codec.lossless`.
+  It says how probable samples are, and makes no images. Its codec is `codec.lossless`.
 
   Attributes:
     trunk_widths: features of the trunk's layers.

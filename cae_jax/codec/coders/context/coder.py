@@ -36,14 +36,13 @@ class Coder:
   All but `refine` is done by NumPy where there is no accelerator.
   """
 
-  stride = BLOCK
   rate_levels = RATE_LEVELS
 
   def __init__(self, weights: Weights, dtype: Any = None):
     """`dtype` is of the transforms; what is coded and decoded does not depend on it."""
     settings = configured(ContextSettings, weights.config)
     self.channels = settings.latent_channels
-    self.multiple = settings.multiple
+    self.stride, self.multiple = settings.stride, settings.multiple
     self.margin = settings.margin
     coarse, *fine = settings.levels
     self.coarse_parts = 1 + len(coarse.passes) if fine else 0

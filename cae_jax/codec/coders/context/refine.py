@@ -81,10 +81,10 @@ def _newton(model, params, area, tradeoff, y) -> tuple[jax.Array, jax.Array]:
   bits_of_error = model.lmbda(tradeoff)[0] * 255**2 / 3
 
   def cost_fn(y):
-    output, y_hat, bits = apply(y * inside, tradeoff, method="coded")
+    output, bits = apply(y * inside, tradeoff, method="coded")
     errors = pixels * jnp.square(jnp.clip(output.x_hat, 0, 1) - x)
     cost = bits + bits_of_error * _by_region(jnp.sum(errors, axis=-1), model.multiple)
-    return jnp.sum(cost), (cost, y_hat)
+    return jnp.sum(cost), (cost, output.y_hat)
 
   (_, (cost, y_hat)), gradient = jax.value_and_grad(cost_fn, has_aux=True)(y)
   return cost, y_hat - gradient / model.in_cells(curvature)
