@@ -1,11 +1,11 @@
 """Nested arrays with what they say of themselves, as safetensors files."""
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,24 +47,36 @@ def read_file(path: str | os.PathLike, kind: str, file_format: str) -> tuple[dic
   Raises:
     WeightsError: no such file, or not one of this kind.
   """
-  path = Path(path)
-  if not path.is_file():
-    raise WeightsError(f"{path}: no such {kind} file; expected a .safetensors of cae_jax")
-  try:
-    metadata = read_metadata(path)
-    arrays = load_file(path)
-  except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
+  metadata = read_metadata(path, kind)
   if metadata.get("format") != file_format:
     found = metadata.get("format", "no format entry")
     raise WeightsError(f"{path}: expected {file_format!r}, got {found!r}")
-  return _nested(arrays), metadata
+  with _readable(path, kind):
+    return _nested(load_file(path)), metadata
 
 
-def read_metadata(path: str | os.PathLike) -> dict[str, str]:
-  """Reads what a file says of itself, "name" and "hash" among it, without its arrays."""
-  with safe_open(path, framework="numpy") as file:
+def read_metadata(path: str | os.PathLike, kind: str = "weights") -> dict[str, str]:
+  """Reads what a file says of itself, "name" and "hash" among it, without its arrays.
+
+  Args:
+    path: of the file.
+    kind: of what is expected, for errors.
+  Raises:
+    WeightsError: no such file, or no safetensors file.
+  """
+  with _readable(path, kind), safe_open(path, framework="numpy") as file:
     return file.metadata() or {}
+
+
+@contextlib.contextmanager
+def _readable(path: str | os.PathLike, kind: str) -> Iterator[None]:
+  """Makes what safetensors raises of a file a WeightsError that names it."""
+  if not os.path.isfile(path):
+    raise WeightsError(f"{path}: no such {kind} file; expected a .safetensors of cae_jax")
+  try:
+    yield
+  except (SafetensorError, OSError) as error:
+    raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
 
 
 def check_hash(path: str | os.PathLike, found: bytes, said: str | None) -> None:

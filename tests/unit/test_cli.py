@@ -27,6 +27,7 @@ from cae_jax.images.metrics import psnr_db
 from cae_jax.weights import save_weights, shipped
 from tests.command_line import one_error, run
 from tests.models import context_codec, context_weights, photo
+from tests.no_weights import NO_WEIGHTS, no_weights
 
 IMAGE = photo(90, 120, seed=2)
 
@@ -74,6 +75,15 @@ def test_there_and_back(picture, tmp_path, capsys):
 def test_sizes(picture, tmp_path, goal):
   assert run("compress", picture, tmp_path / "a.cae", goal) == 0
   assert 0.99 * 499 <= (tmp_path / "a.cae").stat().st_size <= 500
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+@pytest.mark.parametrize("name", NO_WEIGHTS)
+def test_what_is_no_weights_file_is_told_before_the_work(picture, tmp_path, capsys, command, name):
+  weights = no_weights(tmp_path, name)
+  out = tmp_path / ("a.cae" if command == "compress" else "a.png")
+  assert run(command, picture, out, f"--weights={weights}") == 2
+  assert one_error(capsys).startswith(f"error: {weights}: n")
 
 
 def test_psnr(picture, tmp_path, capsys):

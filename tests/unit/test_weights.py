@@ -1,10 +1,12 @@
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from cae_jax.weights import Weights, WeightsError, load_weights, save_weights
+from cae_jax.weights import Weights, WeightsError, load_weights, read_metadata, save_weights
+from tests.no_weights import NO_WEIGHTS, no_weights
 
 
 def _weights():
@@ -43,14 +45,18 @@ def test_missing_file(tmp_path):
 
 
 def test_file_of_another_kind(tmp_path):
-  garbage = tmp_path / "garbage.safetensors"
-  garbage.write_bytes(b"not safetensors at all")
-  with pytest.raises(WeightsError, match="not a readable safetensors file"):
-    load_weights(garbage)
   foreign = tmp_path / "foreign.safetensors"
   save_file({"x": np.zeros(3)}, foreign)
   with pytest.raises(WeightsError, match="expected 'cae_jax weights 1', got 'no format entry'"):
     load_weights(foreign)
+
+
+@pytest.mark.parametrize("read", [load_weights, read_metadata])
+@pytest.mark.parametrize("name", NO_WEIGHTS)
+def test_what_is_no_readable_file_is_named(tmp_path, name, read):
+  path = no_weights(tmp_path, name)
+  with pytest.raises(WeightsError, match=rf"^{re.escape(str(path))}: n.*safetensors"):
+    read(path)
 
 
 def test_changed_content_is_noticed(tmp_path):
