@@ -26,7 +26,7 @@ class Facts:
     is_grey: there are no colours.
     is_ycc: colours are YCbCr, which Pillow makes RGB.
     is_cropped: a part of the decoded picture is to be shown.
-    lost: what else there is, in words.
+    lost: what else there is, in words, each as often as it is there.
   """
 
   bits: int = 8

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image
@@ -32,6 +32,7 @@ _JPEG_SEGMENTS = {
   b"http://ns.adobe.com/xmp/extension/\0": "the rest of a long XMP",
   b"Photoshop 3.0\0": "Photoshop's data",
 }
+_NAMED = 8  # of many that are lost
 _USUAL_DPI = (72, 96)  # what programs write where nobody has asked
 _OPENJPEG = b"Created by OpenJPEG"
 # Formats that are not read: Pillow can only call other programs for them, or cannot show them.
@@ -81,7 +82,7 @@ class Contents:
     is_premultiplied: colours are multiplied by alpha.
     xmp_turns: the orientation is that of XMP where EXIF says none.
     cuts: what of the pixels is lost; exact reading refuses them.
-    lost: names of what of the rest the result will not hold.
+    lost: names of what of the rest the result will not hold, each as often as it is there.
     notes: what else to say.
   """
 
@@ -100,6 +101,13 @@ class Contents:
   cuts: list[Cut] = dataclasses.field(default_factory=list)
   lost: list[str] = dataclasses.field(default_factory=list)
   notes: list[str] = dataclasses.field(default_factory=list)
+
+
+def listed(words: Iterable[str]) -> str:
+  """Puts words into a list, each once, of which no more than the first few are named."""
+  different = list(dict.fromkeys(words))
+  more = len(different) - _NAMED
+  return ", ".join(different[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def of_png(chunks: png.Png) -> Contents:
@@ -171,7 +179,7 @@ def _jpeg(contents: Contents, image: Any, data: bytes) -> None:
     contents.lost.append("incomplete ICC profile")
   for name, segment in image.applist:
     word = next((w for start, w in _JPEG_SEGMENTS.items() if segment.startswith(start)), name)
-    if word is not None and word != "COM" and word not in contents.lost:
+    if word is not None and word != "COM":
       contents.lost.append(word)
   _lose_resolution(contents, image.info.get("dpi"))
 
@@ -225,7 +233,7 @@ def read_tiff_tags(
   if others & _COLOUR_TAGS and contents.icc_profile is None:
     contents.lost.append("colours as TIFF tags")
   if others - _COLOUR_TAGS:
-    contents.lost.append(f"TIFF tags {', '.join(map(str, sorted(others - _COLOUR_TAGS)))}")
+    contents.lost.append(f"TIFF tags {listed(map(str, sorted(others - _COLOUR_TAGS)))}")
 
 
 def orientation_of_tiff(contents: Contents, tags: Mapping[int, Any]) -> int:

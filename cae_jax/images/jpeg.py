@@ -21,13 +21,14 @@ def split(data: bytes) -> tuple[bytes, bytes | None]:
   Returns:
     The file with another name on its EXIF segments, and the EXIF block; None if there is none.
   """
-  changed, block = bytearray(data), b""
+  changed, parts = bytearray(data), []
   for marker, start, end in _segments(data):
     if marker == _SCAN:
       break
     if marker == _APP1 and data.startswith(_EXIF, start):
-      block += data[start + len(_EXIF) : end]
+      parts.append(data[start + len(_EXIF) : end])
       changed[start : start + len(_EXIF)] = HIDDEN_EXIF
+  block = b"".join(parts)
   return (bytes(changed), block) if block else (data, None)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from cae_jax.paths import shown
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_INFLATED_BYTES = 1 << 24  # as much metadata as a .cae file holds
 _XMP = b"XML:com.adobe.xmp"
@@ -41,7 +43,7 @@ class Png:
     is_srgb: there is an sRGB chunk.
     dpi: pixels an inch across and down, of pHYs.
     frames: of the animation; 1 if there is none.
-    lost: what else there is, in words.
+    lost: what else there is, in words, each as often as it is there.
   """
 
   pixels: bytes
@@ -185,15 +187,15 @@ def _transparent(content: bytes, colour_type: int, bits: int) -> tuple[int, ...]
 
 def _read_ancillary(png: Png, kind: bytes, content: bytes, whole: bool) -> None:
   if not whole:
-    _add(png.lost, f"damaged chunk {_name(kind)}")
+    png.lost.append(f"damaged chunk {_name(kind)}")
   elif kind == b"sRGB":
     png.is_srgb = True
   elif kind == b"iCCP":
-    png.icc_profile = _inflate(content.partition(b"\0")[2][1:])
-    if png.icc_profile is None:
-      _add(png.lost, "unreadable ICC profile")
+    png.icc_profile = _block(
+      png, "ICC profile", _inflate(content.partition(b"\0")[2][1:]), png.icc_profile
+    )
   elif kind == b"eXIf":
-    png.exif = content
+    png.exif = _block(png, "EXIF", content, png.exif)
   elif kind == b"gAMA" and len(content) == 4:
     png.gamma = int.from_bytes(content, "big") / 100_000
   elif kind == b"cHRM" and len(content) == 32:
@@ -209,21 +211,35 @@ def _read_ancillary(png: Png, kind: bytes, content: bytes, whole: bool) -> None:
     if unit == _METRE:
       png.dpi = a_unit[0] * _INCH, a_unit[1] * _INCH
     elif a_unit[0] != a_unit[1]:
-      _add(png.lost, "shape of pixels")
+      png.lost.append("shape of pixels")
   elif kind not in (b"fcTL", b"fdAT"):  # frames
-    _add(png.lost, f"chunk {_name(kind)}")
+    png.lost.append(f"chunk {_name(kind)}")
 
 
 def _read_text(png: Png, kind: bytes, content: bytes) -> None:
   """Takes XMP, and EXIF as ImageMagick hides it; other text is lost."""
   keyword, _, rest = content.partition(b"\0")
   if kind == b"iTXt" and keyword == _XMP:
-    _, _, text = rest[2:].split(b"\0", 2) if rest.count(b"\0", 2) >= 2 else (b"", b"", b"")
-    png.xmp = _inflate(text) if rest[:1] == b"\1" else text
+    png.xmp = _block(png, "XMP", _international(rest), png.xmp)
   elif keyword in (b"Raw profile type exif", b"Raw profile type APP1") and png.exif is None:
-    png.exif = _raw_profile(_inflate(rest[1:]) if kind == b"zTXt" else rest)
+    png.exif = _block(png, "EXIF", _raw_profile(_inflate(rest[1:]) if kind == b"zTXt" else rest))
   else:
-    _add(png.lost, "text")
+    png.lost.append("text")
+
+
+def _block(png: Png, name: str, block: bytes | None, before: bytes | None = None) -> bytes | None:
+  """The block of a chunk; if that cannot be read, which is said, or is empty, the one before."""
+  if block is None:
+    png.lost.append(f"unreadable {name}")
+  return block or before
+
+
+def _international(text: bytes) -> bytes | None:
+  """The text of an iTXt chunk, behind its keyword."""
+  parts = text[2:].split(b"\0", 2)  # language, keyword in that, text
+  if len(parts) < 3:
+    return None
+  return _inflate(parts[2]) if text[0] else parts[2]
 
 
 def _raw_profile(text: bytes | None) -> bytes | None:
@@ -243,9 +259,4 @@ def _inflate(data: bytes) -> bytes | None:
 
 
 def _name(kind: bytes) -> str:
-  return kind.decode("ascii", "replace")
-
-
-def _add(words: list[str], word: str) -> None:
-  if word not in words:
-    words.append(word)
+  return shown(kind.decode("latin-1"))

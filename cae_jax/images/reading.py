@@ -204,7 +204,7 @@ def _decode(data: bytes, exact: bool) -> ImageFile:
       holds.icc_profile = None
       holds.lost.append(fault)
   if holds.lost:
-    notes.append(f"left out: {', '.join(holds.lost)}")
+    notes.append(f"left out: {contents.listed(holds.lost)}")
   pixels = turn(samples if exact else to_8_bits(samples), orientation)
   return ImageFile(
     pixels=pixels,

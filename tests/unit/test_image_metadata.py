@@ -1,5 +1,7 @@
 """Metadata, however broken, ends neither reading nor writing."""
 
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from PIL import ExifTags, Image
 
 from cae_jax import commands
 from cae_jax.coding.bitstream import pack, unpack
-from cae_jax.images import files, metadata, writing
+from cae_jax.images import files, jpeg, metadata, writing
 from tests import image_files as make
 from tests.models import context_codec, photo
 
@@ -72,6 +74,73 @@ def test_a_batch_does_not_end_at_broken_metadata(tmp_path, monkeypatch, suffix):
   assert "unreadable EXIF left out" in line
   assert "unreadable ICC profile, left out" in line
   assert files.read_image(target).pixels.shape == (30, 40, 3)
+
+
+def international(text, *, flag=b"\0", separators=b"\0\0"):
+  return make.png_chunk(b"iTXt", b"XML:com.adobe.xmp\0" + flag + b"\0" + separators + text)
+
+
+def hidden_exif(text, kind=b"tEXt"):
+  return make.png_chunk(kind, b"Raw profile type exif\0" + text)
+
+
+UNREADABLE = {
+  "XMP that does not inflate": (international(b"garbage", flag=b"\1"), "XMP"),
+  "XMP that is cut off": (international(zlib.compress(b"<x/>" * 99)[:-9], flag=b"\1"), "XMP"),
+  "XMP of 17 MiB": (international(zlib.compress(bytes(17 << 20)), flag=b"\1"), "XMP"),
+  "XMP without a language": (international(b"<x/>", separators=b""), "XMP"),
+  "XMP without anything": (make.png_chunk(b"iTXt", b"XML:com.adobe.xmp"), "XMP"),
+  "EXIF that does not inflate": (hidden_exif(b"\0garbage", b"zTXt"), "EXIF"),
+  "EXIF that is not hexadecimal": (hidden_exif(b"\nexif\n 9\nzzzz"), "EXIF"),
+  "profile": (make.png_chunk(b"iCCP", b"a\0\0garbage"), "ICC profile"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_unreadable_chunks_of_png_are_told(name):
+  chunk, label = UNREADABLE[name]
+  read = files.read_image(make.png(RGB, 8, chunk, chunk))
+  assert read.metadata == {}
+  assert read.notes == (f"left out: unreadable {label}",)
+
+
+def test_an_unreadable_chunk_of_png_leaves_what_was_read_before():
+  xmp, text = b"<x/>", b"\nexif\n 8\n" + make.exif_block(Artist="a").hex().encode()
+  profile = make.png_chunk(b"iCCP", b"a\0\0" + zlib.compress(SRGB))
+  whole = [hidden_exif(text), profile, international(xmp)]
+  damaged = [chunk for chunk, _ in UNREADABLE.values()]
+  read = files.read_image(make.png(RGB, 8, *whole, *damaged))
+  assert (read.xmp, read.icc_profile) == (xmp, SRGB)
+  assert b"a" in read.exif
+  assert read.notes == ("left out: unreadable XMP, text, unreadable ICC profile",)
+
+
+def test_empty_xmp_is_none():
+  assert files.read_image(make.png(RGB, 8, international(b""))).xmp is None
+
+
+def test_of_much_that_is_left_out_the_first_is_named():
+  chunks = [make.png_chunk(bytes([97 + i // 26, 97 + i % 26, 88, 120]), b"") for i in range(300)]
+  (note,) = files.read_image(make.png(RGB, 8, *chunks, *chunks)).notes
+  assert note.startswith("left out: chunk aaXx, chunk abXx, ")
+  assert note.endswith(", chunk ahXx and 292 more")
+
+
+def test_names_of_chunks_are_printable():
+  (note,) = files.read_image(make.png(RGB, 8, make.png_chunk(b"a\x1bcX", b""))).notes
+  assert note == r"left out: chunk a\x1bcX"
+
+
+def test_boxes_of_a_kind_are_named_once():
+  boxes = make.box(b"xml ", b"<gml/>") * 3
+  assert files.read_image(make.jp2(RGB, None, boxes)).notes == ("left out: boxes of metadata",)
+
+
+def test_many_segments_of_exif_are_read_in_one_go():
+  part, count = b"II" * 1000, 20_000  # adding each to those before would take minutes
+  data = jpeg.START + make.jpeg_segment(0xE1, b"Exif\0\0" + part) * count
+  hidden, block = jpeg.split(data)
+  assert (len(hidden), block) == (len(data), part * count)
 
 
 def test_what_does_not_fit_a_format_is_said(tmp_path):

@@ -604,6 +604,11 @@ def _(name):
   return Sample(data, np.rot90(RGB, -1), tolerance=LOSSY.get(name, 0))
 
 
+@sample("broken XMP", "PNG")
+def _(name):
+  return Sample(make.png(RGB, 8, make.png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0?")), RGB)
+
+
 def with_xmp(name, xmp):
   if name == "PNG":
     return make.png(RGB, 8, make.png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))
