@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from cae_jax.codec.lossless import filters, forms, plain
 from cae_jax.codec.lossless.plain import decode_plain, encode_plain, estimate_plain
 from cae_jax.coding.errors import BitstreamError
+from cae_jax.images.png import paeth
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8)
@@ -157,9 +158,13 @@ def is_undone(byte: int) -> bool:
 
 
 @pytest.mark.parametrize("kind", [filters.PAETH, filters.BY_ROW])
-@pytest.mark.parametrize("shape", [(1, 9, 1), (9, 1, 2), (7, 12, 3), (12, 7, 4)])
+@pytest.mark.parametrize(
+  "shape", [(1, 9, 1), (9, 1, 2), (2, 11, 1), (9, 3, 3), (7, 12, 3), (12, 7, 4)]
+)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_diagonals_are_the_rows_of_png(kind, shape, dtype):
+@pytest.mark.parametrize("long", [0, 1 << 20], ids=["diagonals", "samples"])
+def test_rows_are_restored_as_those_of_png(kind, shape, dtype, long, monkeypatch):
+  monkeypatch.setattr(filters, "_LONG", long)
   differences = RNG.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
   rows = RNG.integers(0, 4, shape[0]) if kind == filters.BY_ROW else np.full(shape[0], kind)
   expected = np.zeros((shape[0] + 1, shape[1] + 1, shape[2]), int)
@@ -170,6 +175,17 @@ def test_diagonals_are_the_rows_of_png(kind, shape, dtype):
     expected[i + 1, j + 1, c] = (int(differences[i, j, c]) + prediction) & np.iinfo(dtype).max
   restored = filters.restore(differences, kind, rows.astype(np.uint8))
   np.testing.assert_array_equal(restored, expected[1:, 1:])
+
+
+@pytest.mark.parametrize("kind", [filters.PAETH, filters.BY_ROW])
+@pytest.mark.parametrize("shape", [(1, 3000, 1), (2, 3000, 3), (3000, 1, 2), (3000, 3, 1)])
+def test_strips_take_no_step_for_every_short_diagonal(kind, shape, monkeypatch):
+  image = RNG.integers(0, 256, shape, dtype=np.uint8)
+  differences, rows = filters.predict(image, kind)
+  steps = []
+  monkeypatch.setattr(filters, "paeth", lambda *given: steps.append(given) or paeth(*given))
+  np.testing.assert_array_equal(filters.restore(differences, kind, rows), image)
+  assert 50 * len(steps) <= image.size
 
 
 DAMAGED = ["one row", "black", "noise", "two colours", "drawing", "disc", "16 bits, colours"]

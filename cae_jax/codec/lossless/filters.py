@@ -10,6 +10,7 @@ from cae_jax.images.png import paeth
 # How all rows are predicted; or each as a list of one byte a row says, of the first four.
 NONE, LEFT, UP, PAETH, BY_ROW = range(5)
 MAX_SIDES = 1 << 15  # height plus width of images with PAETH or BY_ROW: steps of the decoder
+_LONG = 64  # samples of a diagonal that take as long by an array as one by one
 _WIDE: dict[np.dtype, type] = {np.dtype(np.uint8): np.int16, np.dtype(np.uint16): np.int32}
 
 
@@ -32,7 +33,7 @@ def predict(x: np.ndarray, kind: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def restore(differences: np.ndarray, kind: int, rows: np.ndarray) -> np.ndarray:
-  """Undoes `predict`; for PAETH and BY_ROW in height + width - 1 steps.
+  """Undoes `predict`; for PAETH and BY_ROW by diagonals, where they are long enough for arrays.
 
   Args:
     differences: uint8 or uint16 [H, W, C].
@@ -43,6 +44,10 @@ def restore(differences: np.ndarray, kind: int, rows: np.ndarray) -> np.ndarray:
     return differences
   if kind in (LEFT, UP):
     return np.cumsum(differences, axis=1 if kind == LEFT else 0, dtype=differences.dtype)
+  height, width, _ = differences.shape
+  if differences.size < _LONG * (height + width):
+    rows = rows if kind == BY_ROW else np.full(height, kind)
+    return _restore_by_samples(differences, rows)
   return _restore_by_diagonals(differences, rows if kind == BY_ROW else None)
 
 
@@ -53,6 +58,31 @@ def _differences(x: np.ndarray, kind: int) -> np.ndarray:
     return np.diff(x, axis=1 if kind == LEFT else 0, prepend=x.dtype.type(0))
   wide: np.ndarray = np.pad(x, ((1, 0), (1, 0), (0, 0))).astype(_WIDE[x.dtype])
   return x - paeth(wide[1:, :-1], wide[:-1, 1:], wide[:-1, :-1]).astype(x.dtype)
+
+
+def _restore_by_samples(differences: np.ndarray, rows: np.ndarray) -> np.ndarray:
+  """One sample after the other, row by row, each row by its kind."""
+  channels = differences.shape[2]
+  top = int(np.iinfo(differences.dtype).max)
+  x = np.empty_like(differences)
+  above = [0] * (channels + differences[0].size)  # with the pixel left of the image
+  for kind, of_row, given in zip(rows.tolist(), x, differences):
+    here = [0] * channels  # grows behind what `zip` reads of it
+    for left, up, corner, difference in zip(here, above[channels:], above, given.ravel().tolist()):
+      nearest = _nearest(left, up, corner) if kind == PAETH else (0, left, up)[kind]
+      here.append((difference + nearest) & top)
+    of_row[...] = np.reshape(here[channels:], of_row.shape)
+    above = here
+  return x
+
+
+def _nearest(left: int, up: int, corner: int) -> int:
+  """As `paeth`, of one sample."""
+  from_left, from_up = abs(up - corner), abs(left - corner)
+  from_corner = abs(left + up - 2 * corner)
+  if from_left <= from_up and from_left <= from_corner:
+    return left
+  return up if from_up <= from_corner else corner
 
 
 def _restore_by_diagonals(differences: np.ndarray, rows: np.ndarray | None) -> np.ndarray:

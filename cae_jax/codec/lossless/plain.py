@@ -146,7 +146,7 @@ def _forms(x: np.ndarray) -> list[Form]:
 
 
 def _is_strip(x: np.ndarray) -> bool:
-  """Whether diagonals are so short that a decoder would take too long."""
+  """Whether diagonals are so short that decoders up to version 1.4 would take too long."""
   return sum(x.shape[:2]) > max(2048, x.shape[0] * x.shape[1] // 128)
 
 
