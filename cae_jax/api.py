@@ -109,7 +109,8 @@ def decompress(
 
   Args:
     data: the bytes of a .cae file.
-    max_pixels: larger images are refused.
+    max_pixels: larger images are refused, as are narrow ones of far more pixels with their padding
+      (`FileDecoder.decompress` says when).
     region: top, left, height and width in pixels, to decode only that; it is what would be cut out
       of the whole image, to the last bit.
     look: from 0, the picture closest to the original, to 1, one that looks most real, for weights
@@ -151,7 +152,8 @@ def preview(data: BytesLike | Container, *, max_pixels: int = DEFAULT_MAX_PIXELS
 
   Args:
     data: the bytes of a .cae file, or what `coding.unpack` makes of them.
-    max_pixels: larger images are refused.
+    max_pixels: larger images are refused, as are narrow ones of far more pixels with their padding
+      (`FileDecoder.decompress` says when).
   Returns:
     uint8 or uint16 [ceil(H / 8), ceil(W / 8)] or [..., channels].
   Raises:

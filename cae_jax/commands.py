@@ -191,7 +191,8 @@ def decompress_file(
     source: the .cae file.
     target: the image file to write.
     weights: a shipped name or a file; if None, the shipped ones that the file was made with.
-    max_pixels: larger images are refused.
+    max_pixels: larger images are refused, as are narrow ones of far more pixels with their padding
+      (`FileDecoder.decompress` says when).
     region: top, left, height and width, to write only that.
     preview: writes a small picture of an eighth of the size.
     salvage: writes what is left of a damaged file.

@@ -11,6 +11,7 @@ Pillow; only options that make no sense are a UsageError, which is a ValueError.
 """
 
 import contextlib
+import math
 import threading
 from collections.abc import Iterator
 from typing import IO, Any, SupportsFloat
@@ -20,6 +21,7 @@ from PIL import Image, ImageFile
 
 from cae_jax import api
 from cae_jax.codec.small import PREVIEW
+from cae_jax.codec.targets import TooManyPixels
 from cae_jax.coding.bitstream import MAGIC, Container, unpack
 from cae_jax.errors import Error, UsageError
 from cae_jax.images.pixels import from_pillow, to_8_bits
@@ -103,7 +105,6 @@ class CaeImageFile(ImageFile.ImageFile):
       if self._container is None and look is not None:
         raise UsageError("the pixels are there already; give a look to the first load")
       if self._container is not None:
-        # Pillow's own limit has been held against the size.
         with _as_os_errors():
           pixels = self._decode(self._container, 0 if look is None else look)
         samples = pixels.astype("<u2") if self.mode == "I;16" else to_8_bits(pixels)
@@ -115,7 +116,9 @@ class CaeImageFile(ImageFile.ImageFile):
       return super().load()
 
   def _decode(self, container: Container, look: SupportsFloat) -> np.ndarray:
-    most = container.header.height * container.header.width
+    limit = math.inf if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS
+    # Opening has held it against the size; here it bounds how far a narrow image is padded.
+    most = max(container.header.height * container.header.width, limit)
     if self._is_preview:
       if look:
         raise UsageError("a preview has no look; load the image before a draft or thumbnail")
@@ -168,6 +171,8 @@ def _metadata(given: dict[str, Any], image: Image.Image) -> dict[str, bytes]:
 def _as_os_errors() -> Iterator[None]:
   try:
     yield
+  except TooManyPixels as error:
+    raise OSError(f"{error} (twice Image.MAX_IMAGE_PIXELS)") from error
   except UsageError:
     raise
   except Error as error:

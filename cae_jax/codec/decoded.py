@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import NamedTuple, SupportsFloat
 
@@ -9,12 +10,15 @@ import numpy as np
 
 from cae_jax.codec.info import DEFAULT_MAX_PIXELS, Info, info
 from cae_jax.codec.regions import Region
-from cae_jax.codec.targets import checked_look, checked_max_pixels
-from cae_jax.coding.bitstream import Container, unpack
+from cae_jax.codec.targets import TooManyPixels, checked_look, checked_max_pixels
+from cae_jax.coding.bitstream import Container, Header, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.varint import BytesLike
-from cae_jax.errors import UsageError
 from cae_jax.weights import Weights
+
+# Rounding up makes no more of an image that is as high and as wide as what it is rounded up to.
+_MOST_PADDING = 4
+_FEW_PIXELS = 1 << 18  # that many, and their padding, are always decoded
 
 
 class Damage(NamedTuple):
@@ -80,7 +84,9 @@ class FileDecoder(abc.ABC):
     Args:
       data: the bytes of a .cae file.
       max_pixels: larger images are refused: a few hundred bytes can stand for a large, empty one,
-        and decoding takes some 8 bytes of memory a pixel.
+        and decoding takes some 8 bytes of memory a pixel. So are narrow ones that, with sides
+        rounded up to whole blocks of the lossy model (64 pixels), have more than four times as
+        many, unless that is no more than 2^20.
       region: (top, left, height, width) in pixels, to decode only that, and what it needs; all if
         not given.
       look: from 0, the picture closest to the original, to 1, one that looks most real: texture
@@ -133,6 +139,11 @@ class FileDecoder(abc.ABC):
     """
     return self._preview(self._checked(data, max_pixels))
 
+  @property
+  def _multiple(self) -> int:
+    """What an image's sides are rounded up to, in pixels, where it is decoded."""
+    return 1
+
   @abc.abstractmethod
   def _decode(
     self, container: Container, region: Region | None, salvage: bool, look: float
@@ -153,9 +164,20 @@ class FileDecoder(abc.ABC):
         f"the file was made with the weights {header.model_id!r} ({header.model_hash.hex()}); "
         f"these are {self.weights.name!r} ({self._hash.hex()})",
       )
-    if header.height * header.width > checked_max_pixels(max_pixels):
-      raise UsageError(
-        f"the image has {header.width} x {header.height} pixels, more than max_pixels = "
-        f"{max_pixels}; if you trust the file, raise that"
-      )
+    self._check_size(header, checked_max_pixels(max_pixels))
     return container
+
+  def _check_size(self, header: Header, most: float) -> None:
+    """Raises TooManyPixels if an image has more than that, or is padded to many more."""
+    size = header.height, header.width
+    if math.prod(size) > most:
+      what = "pixels, more than"
+    else:
+      height, width = (-(-side // self._multiple) * self._multiple for side in size)
+      if height * width <= _MOST_PADDING * max(most, _FEW_PIXELS):
+        return
+      what = f"pixels and is decoded as {width} x {height}, more than {_MOST_PADDING} times"
+    raise TooManyPixels(
+      f"the image has {header.width} x {header.height} {what} max_pixels = {most:.15g}; if you "
+      "trust the file, raise that"
+    )

@@ -130,6 +130,10 @@ class Codec(FileDecoder):
     source = Analysed(self.coder, self.weights.name, self._hash, image, metadata, tune)
     return _TARGETS[asked_for](source, target, effort)
 
+  @property
+  def _multiple(self) -> int:
+    return self._decoder().multiple
+
   def _decode(
     self, container: Container, region: Region | None, salvage: bool, look: float
   ) -> Decoded:

@@ -22,6 +22,10 @@ class OutOfReach(UsageError):
   """A target that this codec cannot meet, though another might."""
 
 
+class TooManyPixels(UsageError):
+  """An image that is larger than is allowed to be decoded."""
+
+
 def one_target(asked: Mapping[str, Any]) -> dict[str, Any]:
   """Returns what was asked for, one thing at most; None stands for nothing.
 

@@ -568,3 +568,25 @@ def test_images_beyond_a_limit_are_not_decoded(ours):
   for wrong in (None, "9", float("nan")):
     with pytest.raises(UsageError, match=r"max_pixels .*: expected a number"):
       ours.decompress(data, max_pixels=wrong)
+
+
+@pytest.mark.parametrize("read", ["decompress", "decode", "preview"])
+def test_narrow_images_count_as_they_are_padded(ours, read):
+  """A row of pixels takes as long as 64 of them."""
+  container = unpack(ours.compress(photo(20, 30)))
+
+  def opened(height, width, **limit):
+    header = dataclasses.replace(container.header, height=height, width=width)
+    getattr(ours, read)(pack(header, []), **limit)
+
+  few = 1 << 20
+  with pytest.raises(UsageError, match=r"1048576 x 1 pixels and is decoded as 1048576 x 64, more"):
+    opened(1, few, max_pixels=few)
+  with pytest.raises(UsageError, match=r"more than 4 times max_pixels = 134217728; if you trust"):
+    opened(1 << 24, 1)
+  # On to what is wrong with them besides.
+  for height, width, limit in [
+    (1024, 1024, few), (1, 1 << 14, 1 << 14), (65, 9000, 65 * 9000), (1, few, math.inf)
+  ]:  # fmt: skip
+    with pytest.raises(BitstreamError, match="0 sections"):
+      opened(height, width, max_pixels=limit)

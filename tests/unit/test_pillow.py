@@ -1,6 +1,7 @@
 """The real Pillow reads and writes .cae files."""
 
 import copy
+import dataclasses
 import io
 import pickle
 import re
@@ -15,6 +16,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 import cae_jax
 from cae_jax import api
+from cae_jax.coding.bitstream import pack, unpack
 from cae_jax.errors import UsageError
 from cae_jax.pillow import CaeImageFile
 from cae_jax.weights import save_weights, shipped
@@ -264,6 +266,16 @@ def test_the_limit_against_bombs_is_that_of_pillow(path, monkeypatch):
   monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20 * 30 - 1)
   with pytest.warns(Image.DecompressionBombWarning), Image.open(path) as image:
     image.load()
+
+
+def test_narrow_images_are_held_against_that_limit_as_they_are_padded(monkeypatch):
+  monkeypatch.setattr(api, "_codec_of", lambda container: context_codec())
+  container = unpack(context_codec().compress(PIXELS[..., :3]))
+  narrow = dataclasses.replace(container.header, height=1 << 24, width=1)
+  with Image.open(io.BytesIO(pack(narrow, container.sections))) as image:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1 << 24)
+    with pytest.raises(OSError, match=r"64 x 16777216, more than .* = 33554432; .*MAX_IMAGE_PIX"):
+      image.load()
 
 
 def test_verified_copied_pickled(path):
