@@ -37,30 +37,52 @@ def replace_atomically(
       known by then, else at its end.
     FileNotFoundError: the folder does not exist.
     IsADirectoryError: `path` is a folder.
+    OSError: any other of the system, within the block, too; it names `path`, if it named no file or
+      the temporary one.
   """
-  target = _follow_links(pathlib.Path(path))
-  mode = _mode(target)
-  if mode is not None and (not stat.S_ISREG(mode) or _is_open_file(target)):
-    with _pour_into(target, mode) as temporary:
+  with _named(path):
+    target = _follow_links(pathlib.Path(path))
+    mode = _mode(target)
+    if _is_poured_into(target, mode):
+      with _pour_into(target) as temporary:
+        yield temporary
+      return
+    if mode is not None and not overwrite:
+      raise _system_error(errno.EEXIST, path)
+    if not target.parent.is_dir():
+      raise _system_error(errno.ENOENT, target.parent)
+    # No more of the name than its suffix: a long name must not become too long.
+    temporary = target.with_name(f"{TEMPORARY}{secrets.token_hex(8)}{target.suffix}")
+    try:
+      _create(temporary, mode)
       yield temporary
-    return
-  if mode is not None and not overwrite:
-    raise _system_error(errno.EEXIST, path)
-  if not target.parent.is_dir():
-    raise _system_error(errno.ENOENT, target.parent)
-  # No more of the name than its suffix: a long name must not become too long.
-  temporary = target.with_name(f"{TEMPORARY}{secrets.token_hex(8)}{target.suffix}")
+      if mode is not None:
+        temporary.chmod(mode & 0o777)
+      if overwrite:
+        os.replace(temporary, target)
+      else:
+        _put_if_absent(temporary, target)
+    finally:
+      temporary.unlink(missing_ok=True)
+
+
+def check_allowed(path: str | os.PathLike) -> None:
+  """Raises PermissionError if `replace_atomically` may not write there, before what takes long."""
+  target = _follow_links(pathlib.Path(path))
+  folder = target.parent
+  if not _is_poured_into(target, _mode(target)) and not os.access(folder, os.W_OK | os.X_OK):
+    raise _system_error(errno.EACCES, path)
+
+
+@contextlib.contextmanager
+def _named(path: str | os.PathLike) -> Iterator[None]:
+  """Gives the system's errors that name no file, or an unfinished one, the name of `path`."""
   try:
-    _create(temporary, mode)
-    yield temporary
-    if mode is not None:
-      temporary.chmod(mode & 0o777)
-    if overwrite:
-      os.replace(temporary, target)
-    else:
-      _put_if_absent(temporary, target)
-  finally:
-    temporary.unlink(missing_ok=True)
+    yield
+  except OSError as error:
+    if error.errno is not None and (error.filename is None or TEMPORARY in str(error.filename)):
+      error.filename, error.filename2 = os.fspath(path), None
+    raise
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -100,12 +122,16 @@ def _mode(path: pathlib.Path) -> int | None:
     return None
 
 
+def _is_poured_into(target: pathlib.Path, mode: int | None) -> bool:
+  return mode is not None and (not stat.S_ISREG(mode) or _is_open_file(target))
+
+
 @contextlib.contextmanager
-def _pour_into(target: pathlib.Path, mode: int) -> Iterator[pathlib.Path]:
+def _pour_into(target: pathlib.Path) -> Iterator[pathlib.Path]:
   """Gives a temporary path whose bytes are written into a pipe, a device or an open file."""
-  if stat.S_ISDIR(mode):
+  if target.is_dir():
     raise _system_error(errno.EISDIR, target)
-  with tempfile.TemporaryDirectory() as folder:
+  with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
     temporary = pathlib.Path(folder, f"file{target.suffix}")
     yield temporary
     with temporary.open("rb") as source, target.open("wb") as sink:

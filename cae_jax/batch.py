@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cae_jax import console
+from cae_jax.atomic import check_allowed
 from cae_jax.backend import BackendError
 from cae_jax.commands import Command, Result
 from cae_jax.console import Complaint
@@ -177,6 +178,8 @@ class Work:
       # Seen before the work, if it can be; what is no regular file holds nothing to be lost.
       if isinstance(job.target, Path) and job.target.is_file() and not self.overwrite:
         raise FileExistsError
+      if isinstance(job.target, Path):
+        check_allowed(job.target)
       return Outcome(job, self.command(*job))
     except FileExistsError as error:
       if self.skip_existing:

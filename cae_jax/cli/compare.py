@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from cae_jax import commands
+from cae_jax.atomic import check_allowed
 from cae_jax.cli import options
 from cae_jax.errors import UsageError
 from cae_jax.paths import shown
@@ -44,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
   exists = UsageError(f"{shown(target)} exists; --force overwrites it")
   if target.is_file() and not arguments.force:
     raise exists
+  check_allowed(target)
   lines = commands.compare_file(
     source,
     target,

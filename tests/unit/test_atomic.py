@@ -70,6 +70,57 @@ def test_a_folder_is_not_replaced(tmp_path):
     write(tmp_path, "new")
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_errors_of_the_system_name_the_file_and_not_the_temporary_one(tmp_path, exists):
+  path = tmp_path / "file.txt"
+  if exists:
+    path.write_text("old")
+
+  def fail(*more):
+    with replace_atomically(path) as temporary:
+      raise OSError(errno.ENOSPC, "No space left on device", *[get(temporary) for get in more])
+
+  for more in ([], [str], [lambda path: os.fsencode(path)], [str, lambda _: None, str]):
+    with pytest.raises(OSError, match="No space") as caught:
+      fail(*more)
+    assert (caught.value.filename, caught.value.filename2) == (str(path), None)
+  with pytest.raises(OSError, match="No space") as caught:
+    fail(lambda _: "another file")
+  assert caught.value.filename == "another file"
+  assert os.listdir(tmp_path) == ["file.txt"] * exists
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_full_device_is_named():
+  with pytest.raises(OSError, match="No space left") as caught:
+    write("/dev/full", "new" * 100_000)
+  assert caught.value.filename == "/dev/full"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_told_before_the_block(tmp_path):
+  tmp_path.chmod(0o555)
+  path = tmp_path / "file"
+  with pytest.raises(PermissionError) as caught:
+    atomic.check_allowed(path)
+  assert caught.value.filename == str(path)
+  with pytest.raises(PermissionError) as caught, replace_atomically(path):
+    pytest.fail("the block must not run")
+  assert caught.value.filename == str(path)
+
+
+def test_where_files_may_be_written(tmp_path, monkeypatch):
+  asked = []
+  monkeypatch.setattr(atomic.os, "access", lambda folder, mode: asked.append(folder) or False)
+  (tmp_path / "folder").mkdir()
+  (tmp_path / "link").symlink_to(os.path.join("folder", "file"))
+  with pytest.raises(PermissionError, match="denied") as caught:
+    atomic.check_allowed(tmp_path / "link")
+  assert caught.value.filename == str(tmp_path / "link")
+  assert asked == [tmp_path / "folder"]
+  atomic.check_allowed(os.devnull)  # nothing is created beside it
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o664, 0o444])
 def test_the_mode_of_a_file_is_kept(tmp_path, umask, mode):
   path = tmp_path / "file"

@@ -212,3 +212,27 @@ def _is_gone(group):
       return True
     time.sleep(0.1)
   return False
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path, weights, capfd):
+  """A limit on the size of files stands for a full disk."""
+  write_image(tmp_path / "a.png", _image(0))
+  code = (
+    "import resource, signal, sys; from cae_jax import cli; "
+    "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50)); sys.exit(cli.main())"
+  )
+  command = [sys.executable, "-c", code, "compress", "a.png", "b.cae", "--lossless", weights]
+  assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 2
+  assert capfd.readouterr().err == "error: a.png: b.cae: File too large\n"
+  assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_the_work(
+  tmp_path, monkeypatch, weights, capsys
+):
+  write_image(tmp_path / "a.png", _image(0))
+  monkeypatch.setattr("cae_jax.atomic.os.access", lambda folder, mode: False)
+  monkeypatch.setattr(commands, "read_bytes", lambda place: pytest.fail("nothing is read"))
+  assert run("compress", tmp_path / "a.png", tmp_path / "b.cae", "--lossless", weights) == 2
+  assert one_error(capsys).endswith("b.cae: Permission denied")
