@@ -146,7 +146,8 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
 
 def _save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
   """Saves an image of one frame, as programs ask for that save all frames of every format."""
-  frames = getattr(image, "n_frames", 1) + len(image.encoderinfo.get("append_images", ()))
+  more = image.encoderinfo.get("append_images") or ()
+  frames = getattr(image, "n_frames", 1) + sum(1 for _ in more)
   if frames > 1:
     raise UsageError(f"a .cae file holds one picture, got {frames}; save them one by one")
   _save(image, fp, filename)
@@ -161,7 +162,10 @@ def _metadata(given: dict[str, Any], image: Image.Image) -> dict[str, bytes]:
     if isinstance(block, Image.Exif):
       block = block.tobytes()
     elif isinstance(block, str):
-      block = block.encode("utf-8")
+      try:
+        block = block.encode("utf-8")
+      except UnicodeEncodeError as error:
+        raise UsageError(f"{name} {block!r}: expected text of Unicode, or bytes") from error
     if block:
       kept[key] = block
   return kept

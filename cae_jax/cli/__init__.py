@@ -15,13 +15,12 @@ cae completion SHELL
 The exit status is 0, 2 after errors that a user can mend, 1 after a bug, 130 after Ctrl-C.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
 
 from cae_jax import console
-from cae_jax.cli import options
-from cae_jax.cli.parser import make_parser
 
 BROKEN_PIPE_STATUS = 141  # as of a program that the signal ends
 
@@ -29,11 +28,11 @@ BROKEN_PIPE_STATUS = 141  # as of a program that the signal ends
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command and returns its exit status."""
   console.prepare_streams()
-  given = options.underscored(sys.argv[1:] if argv is None else argv)
-  arguments = make_parser().parse_args(given)
-  if not arguments.debug:
-    console.silence_libraries()
+  arguments = argparse.Namespace(debug=False)
   try:
+    arguments = _parsed(sys.argv[1:] if argv is None else argv)
+    if not arguments.debug:
+      console.silence_libraries()
     with console.few_collections():
       status = arguments.run(arguments)
     if sys.stdout is not None:  # as it is if it was closed
@@ -45,6 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
   except (Exception, KeyboardInterrupt) as error:
     _drop_output()
     return console.report(error, debug=arguments.debug)
+
+
+def _parsed(given: Sequence[str]) -> argparse.Namespace:
+  # Imported under the eyes of `main`: it takes a while, in which somebody may press Ctrl-C.
+  from cae_jax.cli import options
+  from cae_jax.cli.parser import make_parser
+
+  return make_parser().parse_args(options.underscored(given))
 
 
 def _drop_output() -> None:

@@ -86,6 +86,21 @@ def test_what_is_no_weights_file_is_told_before_the_work(picture, tmp_path, caps
   assert one_error(capsys).startswith(f"error: {weights}: n")
 
 
+def test_an_interruption_while_modules_are_imported_is_told_in_a_line():
+  code = """
+import sys
+class Interrupted:
+  def find_spec(self, name, *_):
+    if name in ("numpy", "PIL"):
+      raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from cae_jax.cli import main
+sys.exit(main(["info", "a.cae"]))
+"""
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+  assert (done.returncode, done.stderr) == (130, b"error: interrupted\n")
+
+
 def test_psnr(picture, tmp_path, capsys):
   assert run("compress", picture, tmp_path / "a.cae", "--psnr=24") == 0
   assert re.search(r" 24\.0[0-2] dB", capsys.readouterr().out)

@@ -164,6 +164,11 @@ def test_options_that_make_no_sense(tmp_path):
   assert list(tmp_path.iterdir()) == []
 
 
+def test_text_that_is_no_text():
+  with pytest.raises(UsageError, match=r"xmp '\\udc80': expected text of Unicode, or bytes"):
+    saved(Image.new("L", (3, 2)), xmp="\udc80")
+
+
 def test_errors_stay_small():
   image = Image.fromarray(KINDS["RGB"])
   again = np.asarray(opened(saved(image, near_lossless=2))).astype(int)
@@ -217,6 +222,9 @@ def test_a_file_holds_one_frame(path):
   assert opened(file.getvalue()).size == (9, 5)
   with pytest.raises(UsageError, match=r"a \.cae file holds one picture, got 2"):
     image.save(io.BytesIO(), "CAE", save_all=True, append_images=[image])
+  with pytest.raises(UsageError, match="got 3"):
+    image.save(io.BytesIO(), "CAE", save_all=True, append_images=(image for _ in range(2)))
+  image.save(file, "CAE", save_all=True, append_images=None, lossless=True)
 
 
 def test_thumbnails_are_made_of_previews(monkeypatch):
