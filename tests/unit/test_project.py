@@ -1,5 +1,6 @@
 """What stands in several files of the project says the same."""
 
+import fnmatch
 import os
 import re
 import subprocess
@@ -43,6 +44,17 @@ def test_every_python_that_is_promised_is_tried():
   lists = re.findall(r"python: \[(.*)\]", workflow)
   assert len(lists) == 2
   assert all(versions.split(", ")[0] == f'"{oldest}"' for versions in lists)
+  said = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+  assert all(versions.split(", ") == [f'"{version}"' for version in said] for versions in lists)
+
+
+def test_every_file_of_the_package_is_installed():
+  tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+  patterns = ["*.py", *tool["setuptools"]["package-data"]["*"]]
+  names = [path.name for path in (ROOT / "cae_jax").rglob("*") if path.is_file()]
+  kept = [name for name in names if not name.endswith(".pyc")]
+  assert [name for name in kept if not any(fnmatch.fnmatch(name, p) for p in patterns)] == []
+  assert "py.typed" in kept  # PEP 561
 
 
 def test_files_are_fit_to_be_committed():

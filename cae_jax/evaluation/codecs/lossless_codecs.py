@@ -75,7 +75,8 @@ def _png_oxipng(name: str, bounds) -> FileCodec | Missing:
   try:
     oxipng = importlib.import_module("oxipng")
   except ImportError as error:
-    return Missing(name, f"oxipng cannot be imported ({error})", "pip install pyoxipng")
+    way_out = "pip install pyoxipng; from Python 3.14 on that builds it, by Rust"
+    return Missing(name, f"oxipng cannot be imported ({error})", way_out)
   version = f"pyoxipng {importlib.metadata.version('pyoxipng')}; level 6, threads of the machine"
   return _by_imagecodecs(
     name,
