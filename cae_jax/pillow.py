@@ -11,7 +11,7 @@ Pillow; only options that make no sense are a UsageError, which is a ValueError.
 """
 
 import contextlib
-import math
+import sys
 import threading
 from collections.abc import Iterator
 from typing import IO, Any, SupportsFloat
@@ -116,7 +116,7 @@ class CaeImageFile(ImageFile.ImageFile):
       return super().load()
 
   def _decode(self, container: Container, look: SupportsFloat) -> np.ndarray:
-    limit = math.inf if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS
+    limit = sys.maxsize if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS
     # Opening has held it against the size; here it bounds how far a narrow image is padded.
     most = max(container.header.height * container.header.width, limit)
     if self._is_preview:
