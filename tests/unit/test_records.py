@@ -107,8 +107,8 @@ def test_metrics_of_an_earlier_record_of_the_same_file_are_kept():
   ids=str,
 )
 def test_metrics_of_another_file_are_not_kept(other):
-  earlier = _changed(dists=0.1, **other)
-  assert records.with_earlier(_RECORD, earlier) == _RECORD
+  new = _changed(matched_to="cae", matched_setting=1, target_bytes=9)
+  assert records.with_earlier(new, dataclasses.replace(new, dists=0.1, **other)) == new
 
 
 def test_summary_names_both_ways_to_average_psnr():
