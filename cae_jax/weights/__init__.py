@@ -96,13 +96,14 @@ def load_weights(path: str | os.PathLike) -> Weights:
     WeightsError: no such file, not a weights file, or its content does not match its hash.
   """
   arrays, metadata = files.read_file(path, "weights", FORMAT)
-  weights = Weights(
-    name=metadata["name"],
-    config=json.loads(metadata["config"]),
-    params=arrays.get("params", {}),
-    tables=arrays.get("tables", {}),
-    card=json.loads(metadata["card"]),
-    whole_hash=metadata["hash"] if "part_hash" in metadata else "",
-  )
+  with files.entries_of(path, "weights"):
+    weights = Weights(
+      name=metadata["name"],
+      config=json.loads(metadata["config"]),
+      params=arrays.get("params", {}),
+      tables=arrays.get("tables", {}),
+      card=json.loads(metadata["card"]),
+      whole_hash=metadata["hash"] if "part_hash" in metadata else "",
+    )
   files.check_hash(path, weights._content_hash, metadata.get("part_hash", metadata.get("hash")))
   return weights

@@ -79,6 +79,15 @@ def _readable(path: str | os.PathLike, kind: str) -> Iterator[None]:
     raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
 
 
+@contextlib.contextmanager
+def entries_of(path: str | os.PathLike, kind: str) -> Iterator[None]:
+  """Makes a WeightsError that names the file of metadata that lack an entry, or are no JSON."""
+  try:
+    yield
+  except (KeyError, TypeError, ValueError) as error:
+    raise WeightsError(f"{path}: a damaged {kind} file ({error}); get the file again") from error
+
+
 def check_hash(path: str | os.PathLike, found: bytes, said: str | None) -> None:
   """Raises WeightsError unless the content of a file has the hash that it says."""
   if found.hex() != said:

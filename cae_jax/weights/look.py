@@ -64,9 +64,10 @@ def load_look(path: str | os.PathLike) -> Look:
     WeightsError: no such file, not a look, or its content does not match its hash.
   """
   difference, metadata = files.read_file(path, "look", FORMAT)
-  full, gone = json.loads(metadata["fade"])
-  card = json.loads(metadata["card"])
-  look = Look(metadata["name"], metadata["weights"], difference, (full, gone), card)
+  with files.entries_of(path, "look"):
+    full, gone = json.loads(metadata["fade"])
+    card = json.loads(metadata["card"])
+    look = Look(metadata["name"], metadata["weights"], difference, (full, gone), card)
   files.check_hash(path, look.hash(), metadata.get("hash"))
   return look
 

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from cae_jax.weights import Weights, WeightsError, load_weights, read_metadata, save_weights
+from cae_jax.weights import (
+  FORMAT,
+  Weights,
+  WeightsError,
+  load_weights,
+  look,
+  read_metadata,
+  save_weights,
+)
 from tests.no_weights import NO_WEIGHTS, no_weights
 
 
@@ -57,6 +65,30 @@ def test_what_is_no_readable_file_is_named(tmp_path, name, read):
   path = no_weights(tmp_path, name)
   with pytest.raises(WeightsError, match=rf"^{re.escape(str(path))}: n.*safetensors"):
     read(path)
+
+
+@pytest.mark.parametrize(
+  ("metadata", "words"),
+  [
+    ({}, "'name'"),
+    ({"name": "a", "config": "{"}, "Expecting property name"),
+    ({"name": "a", "config": "{}", "card": "{}", "part_hash": "0"}, "'hash'"),
+  ],
+)
+def test_a_file_that_says_too_little_is_named(tmp_path, metadata, words):
+  path = tmp_path / "some.safetensors"
+  save_file({"a": np.zeros(3)}, path, metadata={"format": FORMAT, **metadata})
+  with pytest.raises(WeightsError, match=rf"some\.safetensors: a damaged weights file \({words}"):
+    load_weights(path)
+
+
+def test_a_look_that_says_too_little_is_named(tmp_path):
+  path = tmp_path / "some.look.safetensors"
+  for fade in ("[1]", "2", "{"):
+    metadata = {"format": look.FORMAT, "fade": fade, "card": "{}", "name": "a", "weights": "b"}
+    save_file({"a": np.zeros(3)}, path, metadata=metadata)
+    with pytest.raises(WeightsError, match=r"look\.safetensors: a damaged look file"):
+      look.load_look(path)
 
 
 def test_changed_content_is_noticed(tmp_path):
