@@ -1,6 +1,7 @@
 """The codec that meets a target: lossy, near-lossless, or lossless where it asks for that."""
 
 import contextlib
+import functools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
   from cae_jax.codec.image import Codec
 
 _HIGHEST = {"psnr": math.inf, "ssimulacra2": MAX_SSIMULACRA2}  # met without a loss alone
+_SIZES = "bpp", "size_bytes"
 _psnr_db = operator.attrgetter("psnr_db")
 # Files this much smaller than asked for leave room for a closer codec.
 _ROOM = 0.97
@@ -95,10 +97,6 @@ def encode(
       bits=bits,
     )
 
-  def score_of(found: LosslessEncoded) -> float:
-    decoded = lossless().decompress(found.data, max_pixels=found.pixels)
-    return visible_ssimulacra2(image, decoded, peak_of(image.dtype, bits))
-
   [(name, value)] = given.items() or {"quality": DEFAULT_QUALITY}.items()
   if name in _HIGHEST and np.ndim(value) == 0 and value == _HIGHEST[name]:
     name = "lossless"
@@ -109,30 +107,54 @@ def encode(
       raise UsageError(f"{name} leaves nothing to be tuned; leave tune out")
     return near(value if name == "near_lossless" else 0)
   image = as_array(image)
-
-  def closest(target: float, least_db: float = 0) -> LosslessEncoded:
-    peak = peak_of(image.dtype, bits)
-    most = min(peak // 4, _error_of(least_db, peak) + 1)
-    if name in ("bpp", "size_bytes"):
-      return _of_most_bytes(near, _limit_bytes(name, target, image), image, most)
-    if name == "psnr":
-      start = _error_of(target, peak)
-      return _finest(near, start, most, lambda found: found.psnr_db < target)
-    return _finest(near, 1, most, lambda found: score_of(found) < target)
-
+  target = checked_target(name, value)
+  closest = functools.partial(
+    _closest, near, lossless, image, peak_of(image.dtype, bits), name, target
+  )
   if image.dtype == np.uint16 and name != "quality":
-    return closest(checked_target(name, value))
-  limit = None
-  if name in ("bpp", "size_bytes"):
-    limit = _limit_bytes(name, checked_target(name, value), image)
+    return closest()
+  limit = _limit_bytes(name, target, image) if name in _SIZES else None
   encoded = _lossy_file(lossy, limit, image, effort=effort, metadata=metadata, **given)
   if encoded is None:
-    encoded = closest(checked_target(name, value))
+    encoded = closest()
   elif _has_room(encoded, limit):
     with contextlib.suppress(OutOfReach):
-      closer = closest(checked_target(name, value), encoded.psnr_db)
-      encoded = max(encoded, closer, key=_psnr_db)
+      encoded = max(encoded, closest(encoded.psnr_db), key=_psnr_db)
   return _exact_if_drawn(encoded, near, image, limit or len(encoded.data))
+
+
+def _closest(
+  near: Callable[[int], LosslessEncoded],
+  lossless: Callable[[], LosslessCodec],
+  image: np.ndarray,
+  peak: int,
+  name: str,
+  target: float,
+  least_db: float = 0,
+) -> LosslessEncoded:
+  """The near-lossless file that meets a target: the smallest, or of most bytes the closest.
+
+  Args:
+    near: encodes the image with an error.
+    lossless: makes the codec.
+    image: of any kind.
+    peak: the largest value of its samples.
+    name, target: what is asked for; no quality.
+    least_db: PSNR of a file at hand; coarser ones are not looked for.
+  Raises:
+    OutOfReach: no such file is as small.
+  """
+
+  def score_of(found: LosslessEncoded) -> float:
+    decoded = lossless().decompress(found.data, max_pixels=found.pixels)
+    return visible_ssimulacra2(image, decoded, peak)
+
+  most = min(peak // 4, _error_of(least_db, peak) + 1)
+  if name in _SIZES:
+    return _of_most_bytes(near, _limit_bytes(name, target, image), image, most)
+  if name == "psnr":
+    return _finest(near, _error_of(target, peak), most, lambda found: found.psnr_db < target)
+  return _finest(near, 1, most, lambda found: score_of(found) < target)
 
 
 def _lossy_file(
