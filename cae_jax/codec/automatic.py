@@ -108,9 +108,7 @@ def encode(
     return near(value if name == "near_lossless" else 0)
   image = as_array(image)
   target = checked_target(name, value)
-  closest = functools.partial(
-    _closest, near, lossless, image, peak_of(image.dtype, bits), name, target
-  )
+  closest = functools.partial(_closest, near, lossless, image, bits, name, target)
   if image.dtype == np.uint16 and name != "quality":
     return closest()
   limit = _limit_bytes(name, target, image) if name in _SIZES else None
@@ -127,7 +125,7 @@ def _closest(
   near: Callable[[int], LosslessEncoded],
   lossless: Callable[[], LosslessCodec],
   image: np.ndarray,
-  peak: int,
+  bits: int | None,
   name: str,
   target: float,
   least_db: float = 0,
@@ -138,12 +136,13 @@ def _closest(
     near: encodes the image with an error.
     lossless: makes the codec.
     image: of any kind.
-    peak: the largest value of its samples.
+    bits: as of `encode`.
     name, target: what is asked for; no quality.
     least_db: PSNR of a file at hand; coarser ones are not looked for.
   Raises:
     OutOfReach: no such file is as small.
   """
+  peak = peak_of(image.dtype, bits)
 
   def score_of(found: LosslessEncoded) -> float:
     decoded = lossless().decompress(found.data, max_pixels=found.pixels)

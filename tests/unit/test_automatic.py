@@ -269,3 +269,10 @@ def test_an_effort_of_the_lossless_codec_is_refused(name):
 def test_what_makes_no_sense_is_refused(asked, message):
   with pytest.raises(UsageError, match=message):
     encode(DEEP, **asked)
+
+
+@pytest.mark.parametrize("asked", [{}, {"bpp": 1}, {"psnr": 40}, {"exact": True}])
+@pytest.mark.parametrize("dtype", [float, bool, np.int64])
+def test_arrays_of_other_types_are_refused(dtype, asked):
+  with pytest.raises(UsageError, match="expected uint8"):
+    encode(IMAGE.astype(dtype), **asked)
