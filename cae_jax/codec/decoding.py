@@ -207,7 +207,7 @@ def _rate_level(coder: LatentCoder, header: Header) -> int:
   if not coder.rate_levels and not header.parameters:
     return 0
   level, _ = unpack_rate(header.parameters) or (None, None)
-  if level is None or level > coder.rate_levels or not coder.rate_levels:
+  if level is None or level > coder.finest_level or not coder.rate_levels:
     raise BitstreamError(
       "header", 0, f"parameters {header.parameters.hex()!r} are no rate level of this model"
     )

@@ -112,14 +112,19 @@ class Encoded:
 
   @property
   def quality(self) -> float | None:
-    """The rate level on the scale of 0 to 100; None where the model has one rate only."""
+    """The rate level on the scale of 0 to 175; None where the model has one rate only."""
     levels = self._source.coder.rate_levels
     return MAX_QUALITY * self.rate_level / levels if levels else None
 
   @property
   def is_best(self) -> bool:
     """Whether the model has no higher quality."""
-    return self.rate_level == self._source.coder.rate_levels
+    return self.rate_level == self._source.coder.finest_level
+
+  @property
+  def is_finer(self) -> bool:
+    """Whether steps are finer than the model was trained with."""
+    return self.rate_level > self._source.coder.rate_levels
 
   @property
   def how(self) -> str:
@@ -151,7 +156,7 @@ class Encoded:
 
 
 def encode_quality(source: Analysed, quality: float, effort: int) -> Encoded:
-  """Encodes at a quality from 0 to 100."""
+  """Encodes at a quality from 0 to 175."""
   return source.encode(round(quality / MAX_QUALITY * source.coder.rate_levels), effort)
 
 
@@ -168,20 +173,20 @@ def encode_bytes(source: Analysed, limit_bytes: float, effort: int) -> Encoded:
   Raises:
     UsageError: even the smallest file is larger.
   """
-  levels = source.coder.rate_levels
+  coder = source.coder
 
-  def search(effort: int, start: int | None) -> Encoded | None:
+  def search(effort: int, start: int) -> Encoded | None:
     return largest_within(
       lambda level: source.encode(level, effort),
       lambda trial: math.log(len(trial.data)),
       math.log(max(limit_bytes, 1)),
       tolerance=-math.log(1 - _SIZE_TOLERANCE),
-      levels=levels,
-      slope=_LOG_SIZE_RANGE / levels,
+      levels=coder.finest_level,
+      slope=_LOG_SIZE_RANGE / coder.rate_levels,
       start=start,
     )
 
-  found = search(0, None)
+  found = search(0, coder.rate_levels // 2)
   if effort:
     found = search(effort, found.rate_level if found else 0)
   if found is None:
@@ -205,7 +210,7 @@ def encode_psnr(source: Analysed, psnr_db: float, effort: int) -> Encoded:
   value_of = lambda trial: min(trial.psnr_db, _PSNR_CEILING_DB)
   found = _smallest(source, effort, value_of, psnr_db, _PSNR_TOLERANCE_DB, _PSNR_RANGE_DB)
   if found is None:
-    best = source.encode(source.coder.rate_levels, effort)
+    best = source.encode(source.coder.finest_level, effort)
     raise OutOfReach(
       f"{psnr_db:g} dB cannot be met: this image has {best.psnr_db:.2f} dB at the highest quality"
     )
@@ -228,7 +233,7 @@ def encode_ssimulacra2(source: Analysed, score: float, effort: int) -> Encoded:
   tolerance = height(score + _SSIMULACRA2_TOLERANCE) - height(score)
   found = _smallest(source, effort, value_of, height(score), tolerance, _LOG_LOSS_RANGE)
   if found is None:
-    best = source.encode(source.coder.rate_levels, effort)
+    best = source.encode(source.coder.finest_level, effort)
     raise OutOfReach(
       f"an SSIMULACRA2 score of {score:g} cannot be met: this image has {best.ssimulacra2:.2f} at "
       "the highest quality"
@@ -251,11 +256,11 @@ def _smallest(
     value_of: of a trial, rising with the rate level.
     least: what the value must reach; the search ends within a tolerance above it.
     tolerance: of the value.
-    rise: of the value from the lowest to the highest level, for the first steps.
+    rise: of the value from the lowest to the highest level that is trained for, for the first steps.
   """
-  levels = source.coder.rate_levels
+  coder, levels = source.coder, source.coder.finest_level
 
-  def search(effort: int, start: int | None) -> Encoded | None:
+  def search(effort: int, start: int) -> Encoded | None:
     # The mirror image of the largest file within a limit.
     return largest_within(
       lambda level: source.encode(levels - level, effort),
@@ -263,11 +268,11 @@ def _smallest(
       -least,
       tolerance=tolerance,
       levels=levels,
-      slope=rise / levels,
-      start=start,
+      slope=rise / coder.rate_levels,
+      start=levels - start,
     )
 
-  found = search(0, None)
+  found = search(0, coder.rate_levels // 2)
   if effort:
-    found = search(effort, levels - found.rate_level if found else 0)
+    found = search(effort, found.rate_level if found else levels)
   return found

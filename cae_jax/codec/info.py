@@ -3,7 +3,7 @@
 import dataclasses
 
 from cae_jax.codec.lossless.layout import Layout
-from cae_jax.codec.targets import MAX_QUALITY
+from cae_jax.codec.targets import FINEST_QUALITY, MAX_QUALITY
 from cae_jax.coding.bitstream import Kind, Outline, outline
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.varint import BytesLike
@@ -11,6 +11,7 @@ from cae_jax.coding.varint import BytesLike
 DEFAULT_MAX_PIXELS = 1 << 27  # of an image to be decoded
 TUNES = "psnr", "eye"  # what files can be tuned for, by their number
 RATE_LEVELS = 4096  # evenly from one end of the trade-off to the other, of models of many rates
+FINEST_LEVEL = int(RATE_LEVELS * FINEST_QUALITY / MAX_QUALITY)
 _RATE_BYTES = 2
 _RATE_BITS = 13  # of the two bytes; the others are the number of the tune
 
@@ -24,7 +25,7 @@ class Info:
     height, width: pixels.
     size_bytes: of the whole file.
     model_id, model_hash: of the weights it was made with; the hash in hexadecimal digits.
-    rate_level: 0 to 4096; None where the model has one rate only.
+    rate_level: 0 to 7168; None where the model has one rate only.
     tune: what the file was tuned for, "psnr" or "eye"; None where the model has one rate only.
     largest_error: of samples, of a near-lossless file; 0 of a lossless, None of a lossy one.
     section_bytes: size of each section.
@@ -45,7 +46,7 @@ class Info:
 
   @property
   def quality(self) -> float | None:
-    """What makes a file of this rate of this image again, 0 to 100; None as the rate level."""
+    """What makes a file of this rate of this image again, 0 to 175; None as the rate level."""
     return None if self.rate_level is None else MAX_QUALITY * self.rate_level / RATE_LEVELS
 
   @property

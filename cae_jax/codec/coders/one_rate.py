@@ -18,7 +18,7 @@ class OneRateCoder:
     stride, multiple, channels, margin: of the model.
   """
 
-  rate_levels = 0
+  rate_levels = finest_level = 0
   coarse_parts = 0
   works_on_host = False
 

@@ -11,8 +11,8 @@ from cae_jax.models.units import SCALE_CEILING, SCALE_FLOOR, SCALE_LEVELS
 FRACTION_BITS = 4  # of means and decoded latents: they count in sixteenths of a step
 HEADROOM = 2.0  # of activations, over the largest that calibration saw
 MEAN_UNIT = 2.0**-FRACTION_BITS
-_INDEX_BITS = 8  # below an index of the scale tables
-LOG_SCALE_UNIT = np.log(SCALE_CEILING / SCALE_FLOOR) / (SCALE_LEVELS - 1) / 2**_INDEX_BITS
+INDEX_BITS = 8  # below an index of the scale tables
+LOG_SCALE_UNIT = np.log(SCALE_CEILING / SCALE_FLOOR) / (SCALE_LEVELS - 1) / 2**INDEX_BITS
 
 # name of the stack ("hyper_synthesis", "context_0", ...) -> its layers
 Networks = dict[str, list[IntegerLayer]]
@@ -33,15 +33,16 @@ def scales_from_floor(params: Mapping[str, Any], channels: int) -> dict[str, np.
   return params
 
 
-def means_and_indexes(outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def means_and_indexes(outputs: np.ndarray, wider: int = 0) -> tuple[np.ndarray, np.ndarray]:
   """Reads what a stack of `scales_from_floor` says of its channels.
 
   Args:
     outputs: [..., 2C] integers, the last C in units of `LOG_SCALE_UNIT`.
+    wider: what is added to these.
   Returns:
     means [..., C] int32 in the network's unit, and uint8 indexes of the scale tables.
   """
   means, scales = np.split(outputs.astype(np.int32), 2, axis=-1)
-  half = 1 << (_INDEX_BITS - 1)
-  indexes = np.clip((scales + half) >> _INDEX_BITS, 0, SCALE_LEVELS - 1)
+  half = 1 << (INDEX_BITS - 1)
+  indexes = np.clip((scales + (wider + half)) >> INDEX_BITS, 0, SCALE_LEVELS - 1)
   return means, indexes.astype(np.uint8)

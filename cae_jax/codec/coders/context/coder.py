@@ -14,7 +14,7 @@ from cae_jax.codec.coders.base import Coded
 from cae_jax.codec.coders.context.encoding import Encoder
 from cae_jax.codec.coders.context.passes import Here, Passes
 from cae_jax.codec.coders.context.sides import hyper_side, padded_side
-from cae_jax.codec.info import RATE_LEVELS
+from cae_jax.codec.info import FINEST_LEVEL, RATE_LEVELS
 from cae_jax.coding import rans, sign_hiding
 from cae_jax.images.color import to_uint8
 from cae_jax.images.tiling import pad_to
@@ -37,6 +37,7 @@ class Coder:
   """
 
   rate_levels = RATE_LEVELS
+  finest_level = FINEST_LEVEL
 
   def __init__(self, weights: Weights, dtype: Any = None):
     """`dtype` is of the transforms; what is coded and decoded does not depend on it."""
@@ -88,7 +89,12 @@ class Coder:
   def refine(
     self, image: np.ndarray, y: np.ndarray, rate_level: int
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Makes latents of `analyse` better for a rate level, and finds their aims; see `refine`."""
+    """Makes latents of `analyse` better for a rate level, and finds their aims; see `refine`.
+
+    Not where steps are finer than the model's: there they are returned as they are.
+    """
+    if rate_level > self.rate_levels:
+      return y, y
     gain = self.encoder.gain(rate_level)
     refined, aim = self.compiled.refine(image, y * gain, rate_level)
     return refined / gain, aim / gain
@@ -101,7 +107,7 @@ class Coder:
     masks: np.ndarray | None = None,
     in_parallel: Map = map,
   ) -> Coded:
-    """Encodes latents at a rate level from 0 to 4096; see `Encoder.encode`."""
+    """Encodes latents at a rate level from 0 to 7168; see `Encoder.encode`."""
     return self.encoder.encode(y, rate_level, aim, masks, in_parallel)
 
   def decode(

@@ -8,6 +8,7 @@ import numpy as np
 from cae_jax.codec.coders import masking
 from cae_jax.codec.coders.arrays import channel_indexes
 from cae_jax.codec.coders.base import Coded
+from cae_jax.codec.coders.context import finer
 from cae_jax.codec.coders.context.passes import Here, Passes
 from cae_jax.codec.coders.context.sides import HYPER
 from cae_jax.coding import rans, sign_hiding
@@ -39,7 +40,7 @@ class Encoder:
     self._magnitude_bits = passes.magnitudes.slot_bits()
 
   def gain(self, rate_level: int) -> np.ndarray:
-    """Returns the quantisation steps in a grey level: float32 [1, 1, M]."""
+    """Returns the model's quantisation steps in a grey level: float32 [1, 1, M]."""
     return self._analysis.gain(self._passes.tradeoffs(rate_level))[0]
 
   def encode(
@@ -50,7 +51,7 @@ class Encoder:
     masks: np.ndarray | None = None,
     in_parallel: Map = map,
   ) -> Coded:
-    """Encodes latents at a rate level from 0 to 4096.
+    """Encodes latents at a rate level from 0 to 7168.
 
     Args:
       y: of `analyse`, or of `refine`.
@@ -79,9 +80,10 @@ class Encoder:
     # z looks at 4 x 4 positions; beyond the border there is nothing.
     y = np.pad(y, [*((0, -side % HYPER) for side in (height, width)), (0, 0)])
     in_steps, z = (found[0] for found in self._analysis.quantizable(y[None], tradeoff))
-    steps = levels(in_steps[:height, :width])
+    files_steps = np.float32(finer.fineness(rate_level) / 2**finer.FINENESS_BITS)  # of one step
+    steps = levels(files_steps * in_steps[:height, :width])
     if aim is not None:
-      aims = levels(aim * self.gain(rate_level))
+      aims = levels(files_steps * aim * self.gain(rate_level))
     weights = _EVEN if masks is None else masking.WEIGHTS
     dead_zones, curvatures = self._rounding(tradeoff, weights.astype(np.float32))
     if masks is not None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cae_jax.codec.coders.arrays import networks_from_arrays
+from cae_jax.codec.coders.context import finer
 from cae_jax.codec.info import RATE_LEVELS
 from cae_jax.coding.tables import CodingTables
 from cae_jax.models.arrays import Map, depth_to_space
@@ -89,6 +90,7 @@ class Passes:
   def tradeoff(self, rate_level: int) -> float:
     """Returns the trade-off of a rate level."""
     low, high = self._tradeoff_range
+    rate_level = min(rate_level, RATE_LEVELS)
     return low + (high - low) * rate_level / RATE_LEVELS  # no rounding: these are short binaries
 
   def tradeoffs(self, rate_level: int) -> np.ndarray:
@@ -112,31 +114,34 @@ class Passes:
       code_pass: codes or decodes the symbols of a pass.
       in_parallel: applies a function to parts of a pass.
     Yields:
-      y_hat of each level in steps, [h, w, C] and [2h, 2w, F] float32.
+      y_hat of each level in the model's steps, [h, w, C] and [2h, 2w, F] float32.
     """
-    tradeoff = self.tradeoff(rate_level)
+    tradeoff, fineness = self.tradeoff(rate_level), finer.fineness(rate_level)
     features = integers.evaluate(self._hyper_synthesis, self._hyper_layers, tradeoff, z_hat)
     for depth, level in enumerate(self._levels):
       inputs = LevelInputs(level, features, tradeoff, in_parallel)
-      y_hat = self._run_level(depth, inputs, shape, code_pass)
-      yield y_hat * np.float32(2.0**-FRACTION_BITS)
+      y_hat = self._run_level(depth, inputs, shape, fineness, code_pass)
+      yield y_hat * np.float32(2.0 ** (finer.FINENESS_BITS - FRACTION_BITS) / fineness)
       if level is not self._levels[-1]:
         features = inputs.evaluate(self._bridge, np.indices(shape).reshape(2, -1))
         features = depth_to_space(features.reshape(*shape, -1), 2)
         shape = features.shape[:2]
 
-  def _run_level(self, depth, inputs: LevelInputs, shape, code_pass) -> np.ndarray:
-    """The passes of one level: int32 [h, w, C] in sixteenths of a step."""
+  def _run_level(self, depth, inputs: LevelInputs, shape, fineness, code_pass) -> np.ndarray:
+    """The passes of one level: int32 [h, w, C] in sixteenths of a step of the file's."""
     level, (height, width) = self._levels[depth], shape
     y_hat = np.zeros((height, width, level.channels), np.int32)
+    wider, least_table = finer.wider(fineness), finer.wider_table(_LEAST_TABLE, fineness)
     for number, p in level.passes.items():
       positions = np.stack(np.nonzero(cells_mask(height, width, p.cells)))
-      latents, indexes = means_and_indexes(inputs.evaluate(self._passes[number], positions))
+      outputs = inputs.evaluate(self._passes[number], positions)
+      latents, indexes = means_and_indexes(outputs, wider)
       large = np.abs(latents) >= _LARGE_MEAN
-      indexes[large] = np.maximum(indexes[large], _LEAST_TABLE)
+      indexes[large] = np.maximum(indexes[large], least_table)
+      latents = finer.in_files_steps(latents, fineness)
       coded = indexes >= _SILENT_TABLES
       here = Here(depth, slice(p.start, p.stop), positions, coded, level.first + p.start)
       latents[coded] += code_pass(here, indexes[coded], latents[coded]) << FRACTION_BITS
-      inputs.write(p, positions, latents)
+      inputs.write(p, positions, finer.in_models_steps(latents, fineness))
       y_hat[positions[0], positions[1], here.channels] = latents
     return y_hat
