@@ -285,6 +285,25 @@ def test_charts_need_figures(function):
     function([Record("bpg", None, None, status="not run")])
 
 
+def test_the_legend_names_what_any_panel_shows_once():
+  """A codec whose files are exact has no PSNR to be drawn at, but a curve of another metric."""
+  records = [_record("jpeg", 30, "a", ssimulacra2=50.0), _record("jpeg", 60, "a", 0.9, 33.0)]
+  exact = {"psnr_db": math.inf, "mse": 0.0, "ssimulacra2": 100.0}
+  records += [dataclasses.replace(_record("webp", 90, "a", 2.0), **exact)]
+  figure = figures.rate_distortion(records, published.load(["vtm"]))
+  [legend] = figure.legends
+  names = [text.get_text() for text in legend.get_texts()]
+  assert sorted(names) == ["JPEG", "VVC intra (VTM 9.1) (published)", "WebP"]
+
+
+def test_published_curves_are_drawn_in_the_panel_of_their_metric():
+  records = [_record("webp", quality, "a", quality / 50) for quality in (50, 90)]
+  exact = [dataclasses.replace(r, psnr_db=math.inf, psnr_y_db=math.inf, mse=0.0) for r in records]
+  figure = figures.rate_distortion(exact, published.load(["vtm"]))
+  labels = {axes.get_ylabel(): len(axes.lines) for axes in figure.axes}
+  assert labels == {"mean MS-SSIM (dB)": 1}
+
+
 def test_without_a_codec_of_all_images_no_curve_is_drawn():
   rows = [_record("jpeg", 1, "a"), _record("webp", 1, "b")]
   [axes] = figures.rate_distortion(rows).axes

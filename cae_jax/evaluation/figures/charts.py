@@ -79,7 +79,7 @@ def psnr_per_image(records: Sequence[Record]) -> Figure:
   axes.set_xticks(range(len(images)), _image_words(chosen, images))
   axes.set_ylabel("PSNR of RGB (dB)")
   axes.grid(axis="y", color="#EEEEEE")
-  drawing.legend(figure, axes)
+  drawing.legend(figure, [axes])
   return figure
 
 
@@ -89,7 +89,7 @@ def rate_distortion(records: Sequence[Record], published: Sequence[Curve] = ()) 
   Args:
     records: at fixed settings; matched rows are left out, and so are settings and codecs that
       were not measured on all images (`curves.mean_points`).
-    published: curves of the literature of the same images, drawn dashed in the PSNR panel.
+    published: curves of the literature of the same images, drawn dashed in their metric's panel.
   Raises:
     UsageError: there is no record with figures.
   """
@@ -100,7 +100,7 @@ def rate_distortion(records: Sequence[Record], published: Sequence[Curve] = ()) 
   columns = min(len(names), 2)
   rows = -(-len(names) // columns)
   figure = drawing.figure(7.0 * columns, 5.2 * rows + 0.4)
-  panels = figure.subplots(rows, columns, squeeze=False).ravel()
+  panels = list(figure.subplots(rows, columns, squeeze=False).flat)
   codecs = in_order(codec for name in names for codec in found[name])
   for axes, name in zip(panels, names):
     for codec in in_order(found[name]):
@@ -117,10 +117,12 @@ def rate_distortion(records: Sequence[Record], published: Sequence[Curve] = ()) 
     drawing.plain_ticks(axes.xaxis)
   for curve, (grey, dash) in zip(published, drawing.dashed_styles(len(published))):
     style = {"color": grey, "ls": dash, "lw": 1.3, "label": f"{curve.name} (published)"}
-    panels[0].plot(curve.mean.rate_bpp, curve.mean.quality, **style)
+    for axes, name in zip(panels, names):
+      if name == curve.convention.metric:
+        axes.plot(curve.mean.rate_bpp, curve.mean.quality, **style)
   for axes in panels[len(names) :]:
     axes.remove()
-  drawing.legend(figure, panels[0])
+  drawing.legend(figure, panels[: len(names)])
   return figure
 
 

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from os import PathLike
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -75,12 +76,17 @@ def save(figure: Figure, path: str | PathLike) -> None:
     figure.savefig(temporary)
 
 
-def legend(figure: Figure, axes: Axes) -> None:
-  """Draws the legend of one panel below the figure."""
-  handles, names = axes.get_legend_handles_labels()
-  width = max(1.6, 0.7 + 0.09 * max(map(len, names), default=0))
+def legend(figure: Figure, panels: Sequence[Axes]) -> None:
+  """Draws one legend of all panels below the figure; what several of them show is named once."""
+  handles: dict[str, Artist] = {}
+  for axes in panels:
+    for handle, name in zip(*axes.get_legend_handles_labels()):
+      handles.setdefault(name, handle)
+  width = max(1.6, 0.7 + 0.09 * max(map(len, handles), default=0))
   columns = max(1, int(figure.get_figwidth() // width))
-  figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
+  figure.legend(
+    list(handles.values()), list(handles), loc="outside lower center", ncols=columns, frameon=False
+  )
 
 
 def plain_ticks(axis: Axis) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -91,7 +90,7 @@ def image_by_image(records: Sequence[Record], reference: str) -> Figure | None:
     axes.set_xlabel(f"images, by size as {label(reference)}", fontsize=9)
     axes.grid(axis="y", color="#EEEEEE")
   grid[0].set_ylabel(f"size against {label(reference)} (%)")
-  _legend_of_all(figure, grid)
+  drawing.legend(figure, grid)
   return figure
 
 
@@ -124,7 +123,7 @@ def near_lossless(rows: Sequence[Standing]) -> Figure | None:
     axes.set_ylim(bottom=0)
     axes.grid(color="#EEEEEE")
   grid[0].set_ylabel("bits per sub-pixel")
-  _legend_of_all(figure, grid)
+  drawing.legend(figure, grid)
   return figure
 
 
@@ -167,14 +166,3 @@ def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
   for axes in grid[count:]:
     axes.set_visible(False)
   return figure, grid[:count]
-
-
-def _legend_of_all(figure: Figure, grid: Sequence[Axes]) -> None:
-  """A legend of what any panel shows."""
-  found: dict[str, Artist] = {}
-  for axes in grid:
-    for handle, name in zip(*axes.get_legend_handles_labels()):
-      found.setdefault(name, handle)
-  handles, names = list(found.values()), list(found)
-  columns = min(6, len(found))
-  figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)

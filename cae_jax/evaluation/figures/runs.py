@@ -89,7 +89,7 @@ def compare(runs: Mapping[str, str | PathLike], figure: str = "loss") -> Figure:
     if figure == "loss" and highest > 3 * lowest:
       axes.set_yscale("log")
       drawing.plain_ticks(axes.yaxis)
-  drawing.legend(picture, panels[0])
+  drawing.legend(picture, panels[:1])
   return picture
 
 

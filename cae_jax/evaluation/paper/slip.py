@@ -118,7 +118,7 @@ def slip_figure(slips: Sequence[Slip]) -> Figure:
   for axes, slip in zip(panels, slips):
     _panel(axes, slip)
   panels[0].set_ylabel("PSNR (dB)")
-  drawing.legend(figure, panels[0])
+  drawing.legend(figure, panels)
   return figure
 
 
