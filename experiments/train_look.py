@@ -19,7 +19,7 @@ from cae_jax.models.base import RandomBlocks
 from cae_jax.models.context import ContextModel
 from cae_jax.models.discriminator import PatchDiscriminator
 from cae_jax.training.look import DISCRIMINATOR, LOOK, LookConfig, LookGame
-from cae_jax.training.losses import LossFn
+from cae_jax.training.losses import ErrorsFn, LossFn
 from cae_jax.training.optimizers import make_optimizer
 from cae_jax.training.state import Optimizer, TrainState
 from cae_jax.training.texture import Texture, feature_texture, filter_wasserstein
@@ -104,7 +104,7 @@ def _optimizers(args: Args, of_look: Any, of_discriminator: Any) -> Optimizer:
   return optimizers
 
 
-def objectives(args: Args, model: Network) -> tuple[Mapping[str, LossFn], Callable]:
+def objectives(args: Args, model: Network) -> tuple[Mapping[str, LossFn], ErrorsFn]:
   """Returns what the players minimise, and what validation measures."""
   del model  # that of the game
   game = _game(args)

@@ -91,7 +91,7 @@ def distortion(args: Args) -> distortions.Measure:
   return distortions.choose(args.distortion, args.eye_share)
 
 
-def objectives(args: Args, model: Network) -> tuple[losses.LossFn, Callable]:
+def objectives(args: Args, model: Network) -> tuple[losses.LossFn, losses.ErrorsFn]:
   """Returns what training minimises and what validation measures, of a model that makes images.
 
   Raises:
@@ -110,9 +110,8 @@ def objectives(args: Args, model: Network) -> tuple[losses.LossFn, Callable]:
     raise UsageError(
       f"--distortion=ms_ssim: expected patches of {MS_SSIM_MIN_SIDE} pixels or more, got {side}"
     )
-  measure = distortion(args)
-  loss_fn = objective.loss(model, measure, args.cost_power, args.halved_chroma)
-  return loss_fn, objective.errors(model, measure)
+  config = losses.RateDistortionConfig(distortion(args), args.cost_power, args.halved_chroma)
+  return objective.loss(model, config), objective.errors(model, config)
 
 
 def initial_params(args: Args, model: Network, params: Any, blocks: RandomBlocks) -> Any:

@@ -1,6 +1,6 @@
 """What a training run learns from and what for, by the objective of its model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +10,8 @@ from cae_jax.data.patches import PatchIterator, center_patches, training_patches
 from cae_jax.data.sources import ImageSource, cached
 from cae_jax.models import Network
 from cae_jax.training import lossless_blocks, sharding
-from cae_jax.training.code_length import code_length_loss, code_lengths
-from cae_jax.training.losses import LossFn
+from cae_jax.training.code_length import code_length_errors, code_length_loss
+from cae_jax.training.losses import ErrorsFn, LossFn
 from experiments import train_look, train_parts
 from experiments.program_flags import Args
 
@@ -31,7 +31,7 @@ class Task(NamedTuple):
   batches: PatchIterator | lossless_blocks.BlockIterator
   valid_batches: Sequence[Any]
   loss_fn: LossFn | Mapping[str, LossFn]
-  errors_fn: Callable
+  errors_fn: ErrorsFn
 
 
 def make(args: Args, model: Network, workdir: Path, train: ImageSource, valid: ImageSource) -> Task:
@@ -54,7 +54,7 @@ def make(args: Args, model: Network, workdir: Path, train: ImageSource, valid: I
 
 
 def _patches(
-  args: Args, objectives: tuple[Any, Callable], train: ImageSource, valid: ImageSource
+  args: Args, objectives: tuple[Any, ErrorsFn], train: ImageSource, valid: ImageSource
 ) -> Task:
   """Of a model that makes images: patches of photographs."""
   batches = training_patches(
@@ -94,5 +94,5 @@ def _blocks(
       stores[1], _VALID_BLOCKS // _VALID_BATCH, _VALID_BATCH, side
     ),
     code_length_loss(model),
-    code_lengths(model),
+    code_length_errors(model),
   )

@@ -1,17 +1,16 @@
 """The objective of lossless models: how long the code is."""
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cae_jax.training.losses import Batch, LossFn
+from cae_jax.training.losses import Batch, ErrorsFn, LossFn
 
 
 def code_length_loss(model: nn.Module) -> LossFn:
-  """Returns the loss of a `LosslessModel`: bits per sub-pixel.
+  """Makes the loss of a `LosslessModel`: bits per sub-pixel.
 
   Returns:
     loss_fn(params, batch, *, key) -> (bits, {"bpsp"}), the same.
@@ -31,8 +30,8 @@ def _coded(batch: Batch) -> Any:
   return jnp.broadcast_to(batch["coded"].T, (3, *batch["coded"].T.shape))
 
 
-def code_lengths(model: nn.Module) -> Callable:
-  """Measures blocks for validation: bits per sub-pixel as coded.
+def code_length_errors(model: nn.Module) -> ErrorsFn:
+  """Makes what validation measures for `code_length_loss`, block by block, as coded.
 
   Returns:
     errors_fn(params, batch) -> {"loss": [B], "bpsp": [B]}, the same.

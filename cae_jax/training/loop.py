@@ -17,7 +17,7 @@ from cae_jax.errors import Error
 from cae_jax.training import sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.interruption import Interruption
-from cae_jax.training.losses import Batch, LossFn
+from cae_jax.training.losses import ErrorsFn, LossFn
 from cae_jax.training.reporting import MetricsLog, say
 from cae_jax.training.state import Optimizer, TrainState, create_state
 from cae_jax.training.step import StepFn, make_train_step
@@ -25,7 +25,6 @@ from cae_jax.training.workdir import locked
 
 # By the progress bar; the loss's own figures are.
 _NOT_SHOWN = ("grad_norm", "discriminator_grad_norm", "steps_per_s")
-ErrorsFn = Callable[[Any, Batch], dict[str, jax.Array]]
 
 
 class Batches(Protocol):

@@ -1,5 +1,9 @@
-"""Objectives: (params, batch, key) -> (loss, named figures)."""
+"""What training minimises, loss_fn(params, batch, *, key), and what validation measures.
 
+A loss comes with figures by name, means over the batch; validation has them image by image.
+"""
+
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,12 +19,13 @@ from cae_jax.training.distortions import Measure, mean_square, measure_mse
 
 Batch = Mapping[str, jax.Array]
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+ErrorsFn = Callable[[Any, Batch], dict[str, jax.Array]]
 
 _CHROMA_KEY = 2**32 - 1  # beside the keys that a step's is split into
 
 
-def mse_loss(model: Model) -> LossFn:
-  """Makes the paper's loss: mean squared error of what the network sees, normalised to [0, 1].
+def reconstruction_loss(model: Model) -> LossFn:
+  """Makes the paper's loss: the mean squared error of what the network sees, in [0, 1].
 
   Args:
     model: whose output has `seen` and `seen_hat`, see `models.paper.PaperOutput`.
@@ -40,8 +45,8 @@ def mse_loss(model: Model) -> LossFn:
   return loss_fn
 
 
-def image_errors(model: Model) -> Callable:
-  """Returns what validation measures for `mse_loss`, image by image.
+def reconstruction_errors(model: Model) -> ErrorsFn:
+  """Makes what validation measures for `reconstruction_loss`, image by image.
 
   Returns:
     errors_fn(params, batch) -> {"loss": [B], "psnr_db": [B]}: the loss, and the PSNR of RGB after
@@ -64,12 +69,26 @@ def _through(model: Model, params: Any, x: jax.Array) -> Any:
   return model.apply({"params": params}, x, jnp.zeros(x.shape[0]))
 
 
-def rate_distortion_loss(
-  model: Model,
-  measure: Measure = measure_mse,
-  cost_power: float = 1.0,
-  halved_chroma: float = 0.0,
-) -> LossFn:
+@dataclasses.dataclass(frozen=True)
+class RateDistortionConfig:
+  """What a loss of rate and distortion depends on besides its model.
+
+  Attributes:
+    distortion: what lmbda weighs against the rate, see `distortions`.
+    cost_power: p; what is minimised is the mean of cost^p / p. With 1 smooth images hardly count,
+      as they cost little; the closer to 0, the more a per cent of every image counts the same.
+    halved_chroma: share of the images that get chroma of half the resolution first.
+  """
+
+  distortion: Measure = measure_mse
+  cost_power: float = 1.0
+  halved_chroma: float = 0.0
+
+
+_RATE_AND_MSE = RateDistortionConfig()
+
+
+def rate_distortion_loss(model: Model, config: RateDistortionConfig = _RATE_AND_MSE) -> LossFn:
   """Makes the loss rate plus lmbda times distortion, of every image at a random trade-off.
 
   The images of a batch share out the range of the trade-off evenly, and costs are balanced over it
@@ -77,41 +96,38 @@ def rate_distortion_loss(
 
   Args:
     model: with a rate, see `models.base.Model`.
-    measure: of the distortion, see `distortions`.
-    cost_power: what is minimised is the mean of cost^p / p. With 1 smooth images hardly count, as
-      they cost little; the closer to 0, the more a per cent of every image counts the same.
-    halved_chroma: share of the images that get chroma of half the resolution first.
+    config: see there.
   Returns:
     loss_fn(params, batch, *, key) -> (what is minimised, {"loss", "psnr_db", "rate_bpp", "z_bpp",
-    and what the measure says}), means over images ("loss" of the costs, whatever the power: what
-    validation measures too), with batch["image"] uint8 [B, H, W, 3].
+    and what the distortion reports}), means over images ("loss" of the costs, whatever the power:
+    what validation measures too), with batch["image"] uint8 [B, H, W, 3].
   """
 
   def loss_fn(params: Any, batch: Batch, *, key: jax.Array):
     rgb = batch["image"].astype(jnp.float32)
     key_tradeoff, key_noise = jax.random.split(key)
-    if halved_chroma:
-      rgb = halve_chroma(rgb, jax.random.fold_in(key, _CHROMA_KEY), halved_chroma)
+    if config.halved_chroma:
+      rgb = halve_chroma(rgb, jax.random.fold_in(key, _CHROMA_KEY), config.halved_chroma)
     tradeoff = spread_evenly(key_tradeoff, rgb.shape[0], *model.tradeoff_range)
     output: Any = model.apply(
       {"params": params}, rgb / 255, tradeoff, key=key_noise, method="noisy"
     )
-    figures = _costs(model, output, rgb, output.x_hat * 255, tradeoff, measure)
-    objective = jnp.mean(figures["loss"] ** cost_power) / cost_power
+    figures = _costs(model, output, rgb, output.x_hat * 255, tradeoff, config.distortion)
+    objective = jnp.mean(figures["loss"] ** config.cost_power) / config.cost_power
     return objective, {name: jnp.mean(v) for name, v in figures.items()}
 
   return loss_fn
 
 
-def rate_distortion_errors(model: Model, measure: Measure = measure_mse) -> Callable:
-  """Returns what validation measures for `rate_distortion_loss`, image by image.
+def rate_distortion_errors(model: Model, config: RateDistortionConfig = _RATE_AND_MSE) -> ErrorsFn:
+  """Makes what validation measures for `rate_distortion_loss`, image by image.
 
-  Means over the model's `valid_tradeoffs`.
+  Means over the model's `valid_tradeoffs`, of the images as they are.
 
   Returns:
-    errors_fn(params, batch) -> {"loss", "psnr_db", "rate_bpp", "z_bpp", and what the measure says},
-    and all but the loss again for each trade-off, as in "psnr_db@0.5"; [B] each. Everything is
-    rounded as in a file; the rate is the information content.
+    errors_fn(params, batch) -> {"loss", "psnr_db", "rate_bpp", "z_bpp", and what the distortion
+    reports}, and all but the loss again for each trade-off, as in "psnr_db@0.5"; [B] each.
+    Everything is rounded as in a file; the rate is the information content.
   """
   tradeoffs = model.valid_tradeoffs
 
@@ -122,7 +138,8 @@ def rate_distortion_errors(model: Model, measure: Measure = measure_mse) -> Call
     tradeoff = jnp.repeat(jnp.asarray(tradeoffs, jnp.float32), images)
     output: Any = model.apply({"params": params}, rgb / 255, tradeoff, method="rounded")
     decoded = to_uint8(output.x_hat * 255).astype(jnp.float32)
-    for name, values in _costs(model, output, rgb, decoded, tradeoff, measure).items():
+    costs = _costs(model, output, rgb, decoded, tradeoff, config.distortion)
+    for name, values in costs.items():
       rows = values.reshape(len(tradeoffs), images)
       figures[name] = jnp.mean(rows, axis=0)
       if name != "loss" and len(tradeoffs) > 1:
@@ -165,19 +182,17 @@ def spread_evenly(key: jax.Array, count: int, low: Any, high: Any) -> jax.Array:
 
 
 class Objective(NamedTuple):
-  """What training minimises, for (model, measure, cost_power, halved_chroma), and what validation
-  measures, for (model, measure).
-  """
+  """Makes what training minimises, and what validation measures, of a model and a configuration."""
 
-  loss: Callable[[Model, Measure, float, float], LossFn]
-  errors: Callable[[Model, Measure], Callable]
+  loss: Callable[[Model, RateDistortionConfig], LossFn]
+  errors: Callable[[Model, RateDistortionConfig], ErrorsFn]
 
 
 # By `Model.objective`.
 OBJECTIVES: Mapping[str, Objective] = {
   "rate_distortion": Objective(rate_distortion_loss, rate_distortion_errors),
   "reconstruction": Objective(
-    lambda model, measure, cost_power, halved_chroma: mse_loss(model),
-    lambda model, measure: image_errors(model),
+    lambda model, _: reconstruction_loss(model),
+    lambda model, _: reconstruction_errors(model),
   ),
 }

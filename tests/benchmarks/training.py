@@ -231,7 +231,7 @@ def step_and_inputs(dtype, batch_size: int) -> tuple[Any, Any, Any]:
   params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *shape[1:])))["params"]
   optimizer = optax.adam(1e-4)
   mesh = one_device()
-  step_fn = make_train_step(losses.mse_loss(model), optimizer, mesh)
+  step_fn = make_train_step(losses.reconstruction_loss(model), optimizer, mesh)
   state = jax.device_put(create_state(params, optimizer), sharding.replicated(mesh))
   image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
   return step_fn, state, sharding.to_global({"image": image}, mesh)

@@ -45,7 +45,7 @@ class Noise:
 def dispatches():
   """Compiled once for all runs here."""
   photos = ResidentPhotos(Noise(), sharding.data_mesh())
-  recipe = Recipe(losses.mse_loss(MODEL), optax.adam, min_scale=0.5, seed=1)
+  recipe = Recipe(losses.reconstruction_loss(MODEL), optax.adam, min_scale=0.5, seed=1)
   return [Dispatch(recipe, photos, stage) for stage in STAGES]
 
 
@@ -60,7 +60,7 @@ def _train(workdir, dispatches, span=None, stop_after=None, settings=None, **opt
     LoopConfig(steps=STEPS, log_every=3, validate_every=6),
     stepper,
     start=(create_state(init_params(MODEL, 0), optax.adam(1.0)), None),
-    errors_fn=jax.jit(losses.image_errors(MODEL)),
+    errors_fn=jax.jit(losses.reconstruction_errors(MODEL)),
     valid_batches=center_patches(Noise(), patch_size=32, batch_size=2),
     workdir=workdir,
     mesh=sharding.data_mesh(),
@@ -216,7 +216,7 @@ for share, indexes in enumerate(data.share_out(photos.sizes, 8)):
 for leaf in jax.tree.leaves(photos.photos):
   assert {s.data.shape[0] for s in leaf.addressable_shards} == {1}
 
-recipe = Recipe(losses.mse_loss(MODEL), optax.sgd, seed=5)
+recipe = Recipe(losses.reconstruction_loss(MODEL), optax.sgd, seed=5)
 dispatch = Dispatch(recipe, photos, Stage(0.0, 16, 16))
 state = create_state(init_params(MODEL, 0), optax.sgd(1.0))
 state, figures = dispatch(jax.device_put(state, sharding.replicated(mesh)), 1e-2, 3)

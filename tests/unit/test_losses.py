@@ -6,6 +6,7 @@ import numpy as np
 
 from cae_jax.models.base import CodedOutput
 from cae_jax.training.losses import (
+  RateDistortionConfig,
   rate_distortion_errors,
   rate_distortion_loss,
   spread_evenly,
@@ -29,7 +30,7 @@ def make_model():
 def loss_of(rates, **options):
   """((what is minimised, figures), gradient) of images of these rates, without any error."""
   batch = {"image": jnp.zeros((len(rates), SIDE, SIDE, 3), jnp.uint8)}
-  loss_fn = rate_distortion_loss(make_model(), **options)
+  loss_fn = rate_distortion_loss(make_model(), RateDistortionConfig(**options))
   return jax.value_and_grad(loss_fn, has_aux=True)(rates, batch, key=jax.random.key(0))
 
 

@@ -15,8 +15,7 @@ from cae_jax.errors import UsageError
 from cae_jax.images.tiling import Window
 from cae_jax.models import MODELS, build_model, init_params, model_class, settings
 from cae_jax.models.configuration import setting_fields
-from cae_jax.training.distortions import measure_mse
-from cae_jax.training.losses import OBJECTIVES
+from cae_jax.training.losses import OBJECTIVES, RateDistortionConfig
 from cae_jax.training.optimizers import OPTIMIZERS
 from cae_jax.weights import Weights, WeightsError, load_weights
 from tests.golden import FOLDER
@@ -114,8 +113,8 @@ def test_scaled_latents_are_what_is_rounded(name):
 def test_objectives_measure_every_image_and_have_gradients(name):
   model = build_model(TINY[name])
   objective = OBJECTIVES[model.objective]
-  loss_fn = objective.loss(model, measure_mse, 1.0, 0.5)
-  errors_fn = objective.errors(model, measure_mse)
+  config = RateDistortionConfig(halved_chroma=0.5)
+  loss_fn, errors_fn = objective.loss(model, config), objective.errors(model, config)
   params, batch = init_params(model, 0), {"image": photo(64, 64)[None].repeat(2, axis=0)}
 
   def both(params):
