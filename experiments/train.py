@@ -137,6 +137,7 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
     ema_decay=args.ema_decay,
     max_minutes=args.max_minutes,
     max_skipped=args.max_skipped,
+    validate_start=args.start_weights is not None,
   )
   warmup_steps = fitting_warmup(args.warmup_steps, args.steps)
   if warmup_steps != args.warmup_steps:

@@ -64,6 +64,8 @@ class LoopConfig:
     max_minutes: after which a call stops at its next log line, as if interrupted.
     max_skipped: so many skipped steps in a row, or as many as half the run, at a log line: the run
       has diverged.
+    validate_start: validates before the first step, too: what a run that goes on from trained
+      weights has to beat. No checkpoint goes with that.
   """
 
   steps: int
@@ -73,6 +75,7 @@ class LoopConfig:
   ema_decay: float = 0.999
   max_minutes: float = math.inf
   max_skipped: int = 20
+  validate_start: bool = False
 
 
 class DivergedError(Error):
@@ -174,6 +177,17 @@ def run_steps(
     window = _Window()
     end = time.monotonic() + 60 * config.max_minutes
     with MetricsLog(Path(workdir), first) as log, _progress(first, config.steps) as bar:
+
+      def validated() -> float:
+        """Validates the state, writes a line of it, and returns the loss."""
+        means = validate(errors_fn, state.ema_params, valid_batches)
+        log.write(step, "valid", {**means, "skipped": int(state.skipped)})
+        if jax.process_index() == 0:
+          on_validation()
+        return means["loss"]
+
+      if config.validate_start and not step:
+        validated()
       final = stepper.finished(step)
       while not final:
         limit = min(every - step % every for every in (config.log_every, config.validate_every))
@@ -187,26 +201,19 @@ def run_steps(
         if log_now:
           means = window.close()
           log.write(step, "train", means)
-          shown = {k: f"{v:.4g}" for k, v in means.items() if k not in _NOT_SHOWN}
-          bar.set_postfix(shown, refresh=False)
+          bar.set_postfix(_shown(means), refresh=False)
           if window.skipped_in_a_row >= min(config.max_skipped, max(config.steps // 2, 1)):
             raise DivergedError(_advice(step, window.skipped_in_a_row, checkpoints))
         # Steps are queued ahead of the device; a log line waits for them.
         interruption.requested |= log_now and time.monotonic() > end
         stop_now = interruption.agreed(log_now)
-        valid_loss = None
-        if validate_now:
-          means = validate(errors_fn, state.ema_params, valid_batches)
-          valid_loss = means["loss"]
-          log.write(step, "valid", {**means, "skipped": int(state.skipped)})
-          if jax.process_index() == 0:
-            on_validation()
+        valid_loss = validated() if validate_now else None
         if validate_now or stop_now:
           checkpoints.save(state, stepper.get_state(), valid_loss)
           window.restart_clock()
         if stop_now:
           break
-    return Result(state, stepper.finished(step), window.step_seconds)
+    return Result(state, final, window.step_seconds)
 
 
 class _FedSteps:
@@ -257,6 +264,11 @@ def _advice(step: int, skipped: int, checkpoints: Checkpoints) -> str:
     f"steps up to step {step}; start again with a lower learning rate in another workdir"
     + ("" if best is None else f", or export the best checkpoint, of step {best} (--export_only)")
   )
+
+
+def _shown(means: Mapping[str, float]) -> dict[str, str]:
+  """The figures of a log line that stand by the progress bar."""
+  return {name: f"{value:.4g}" for name, value in means.items() if name not in _NOT_SHOWN}
 
 
 def _progress(start: int, steps: int) -> tqdm:

@@ -16,7 +16,7 @@ class MetricsLog:
   """Appends figures to workdir/metrics.jsonl and to TensorBoard's events, on the first process.
 
   A line is {"step", "split", figures...}. Lines beyond the step that a run resumes from are
-  dropped at the start: the steps they tell of are done again.
+  dropped at the start, since the steps they tell of are done again; at step 0 all are.
   """
 
   def __init__(self, workdir: Path, resume_step: int):
@@ -27,7 +27,7 @@ class MetricsLog:
     workdir.mkdir(parents=True, exist_ok=True)
     if self._path.exists():
       _drop_later(self._path, resume_step)
-    self._events = SummaryWriter(str(workdir), purge_step=resume_step + 1)
+    self._events = SummaryWriter(str(workdir), purge_step=resume_step + 1 if resume_step else 0)
 
   def __enter__(self) -> "MetricsLog":
     return self
@@ -54,5 +54,5 @@ def say(message: str) -> None:
 
 
 def _drop_later(path: Path, step: int) -> None:
-  kept = [line for line in read_metrics(path) if line["step"] <= step]
+  kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
   write_text(path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cae_jax import locks
+from cae_jax.metrics_file import read_metrics
 from cae_jax.training import sharding
 from cae_jax.training.reporting import say
 
@@ -14,10 +15,16 @@ _holders: dict[Path, int] = {}
 
 
 def holds_run(workdir: str | Path) -> bool:
-  """Says whether a run has left anything there: a checkpoint, a log line, weights."""
+  """Says whether a run has left anything of its steps there: a log line, a checkpoint, weights."""
   workdir = Path(workdir)
-  written = any((workdir / name).exists() for name in ("metrics.jsonl", "weights.safetensors"))
-  return written or any(path.name.isdecimal() for path in workdir.glob("checkpoints/*"))
+  if (workdir / "weights.safetensors").exists() or _has_logged_steps(workdir / "metrics.jsonl"):
+    return True
+  return any(path.name.isdecimal() for path in workdir.glob("checkpoints/*"))
+
+
+def _has_logged_steps(path: Path) -> bool:
+  # At step 0 only what the run starts from has been validated.
+  return path.exists() and any(line["step"] > 0 for line in read_metrics(path))
 
 
 @contextlib.contextmanager

@@ -98,7 +98,10 @@ def test_export_only_and_going_on_from_weights(tiny_training, finished, tmp_path
   start = (f"--start_weights={workdir / 'weights.safetensors'}", "--steps=4", "--max_minutes=0")
   tuned, data = tmp_path / "tuned", tmp_path / "data"
   assert tiny_training.run_here(tuned, *OWN, *start, f"--data_dir={data}", "--test_split=") == 0
-  assert _figures(tuned)[0]["loss"] < _figures(finished)[0]["loss"]
+  before, *steps = _figures(tuned)
+  assert (before["step"], before["split"]) == (0, "valid")
+  assert before["loss"] == pytest.approx(_figures(finished)[-1]["loss"])
+  assert steps[0]["loss"] < _figures(finished)[0]["loss"]
   assert list((data / "blocks").iterdir())
   assert not (tuned / "blocks").exists()
   capsys.readouterr()

@@ -191,7 +191,7 @@ def test_a_flag_newer_than_the_run_counts_as_its_default(fails, cut, tmp_path):
   lines = (cut / "flags.txt").read_text().splitlines()
   older = [line for line in lines if "latent_bits" not in line]
   (tmp_path / "flags.txt").write_text("\n".join(older) + "\n")
-  (tmp_path / "metrics.jsonl").touch()
+  (tmp_path / "metrics.jsonl").write_text('{"step": 1, "split": "train"}\n')
   error = fails("--steps=12", "--latent_bits=4")
   assert "holds a run with --latent_bits=0, this one has --latent_bits=4" in error
   # what comes next is found to be wrong

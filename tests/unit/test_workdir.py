@@ -92,18 +92,19 @@ def test_where_nothing_can_be_locked_a_run_goes_on_with_a_word(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-  ("file", "expected"),
+  ("file", "content", "expected"),
   [
-    ("flags.txt", False),
-    (".lock", False),
-    ("checkpoints/8.damaged/_CHECKPOINT_METADATA", False),
-    ("checkpoints/8/_CHECKPOINT_METADATA", True),
-    ("metrics.jsonl", True),
-    ("weights.safetensors", True),
+    ("flags.txt", "", False),
+    (".lock", "", False),
+    ("checkpoints/8.damaged/_CHECKPOINT_METADATA", "", False),
+    ("checkpoints/8/_CHECKPOINT_METADATA", "", True),
+    ("metrics.jsonl", '{"step": 0, "split": "valid"}\n', False),
+    ("metrics.jsonl", '{"step": 1, "split": "train"}\n', True),
+    ("weights.safetensors", "", True),
   ],
 )
-def test_only_what_a_run_has_done_makes_a_run(tmp_path, file, expected):
+def test_only_what_a_run_has_done_makes_a_run(tmp_path, file, content, expected):
   path = tmp_path / file
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.touch()
+  path.write_text(content)
   assert holds_run(tmp_path) == expected
