@@ -203,7 +203,7 @@ def test_flagfiles_and_the_flags_kept_of_a_run(path, tmp_path, monkeypatch):
 
 def test_a_run_is_resumed_with_the_flags_that_matter(tmp_path):
   kept = tmp_path / "flags.txt"
-  (tmp_path / "metrics.jsonl").touch()
+  (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
 
   def keep(*arguments):
     train_flags.keep_flags(parse(train_flags.define_flags, arguments), kept)
@@ -226,7 +226,7 @@ def test_a_run_is_resumed_with_the_flags_that_matter(tmp_path):
 
 
 def test_runs_with_boolean_flags_are_resumed(tmp_path):
-  (tmp_path / "metrics.jsonl").touch()
+  (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
   args = parse(train_flags.define_flags, [])
   for name in [
     name for name in args if args[name].boolean and name not in ("debug", "export_only")
@@ -278,7 +278,7 @@ def test_settings_that_the_model_has_not_are_told_and_not_kept(tmp_path, capsys)
 
 
 def test_runs_of_before_settings_were_the_models_own_go_on(tmp_path):
-  (tmp_path / "metrics.jsonl").touch()
+  (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
   kept = tmp_path / "flags.txt"
   kept.write_text("--model=context\n--kernel_size=3\n--bottleneck=0\n--upsampling=subpixel\n")
   train_flags.keep_flags(parse(train_flags.define_flags, ["--model=context", "--name=paper"]), kept)
@@ -286,7 +286,7 @@ def test_runs_of_before_settings_were_the_models_own_go_on(tmp_path):
 
 def test_a_flag_newer_than_the_run_counts_as_its_default(tmp_path):
   kept = tmp_path / "flags.txt"
-  (tmp_path / "metrics.jsonl").touch()
+  (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
   kept.write_text("--name=paper\n")
   train_flags.keep_flags(parse(train_flags.define_flags, []), kept)
   kept.write_text("--name=paper\n")
