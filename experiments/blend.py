@@ -20,7 +20,6 @@ from cae_jax.codec.calibration import calibrate_weights
 from cae_jax.data.sources import load_source
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.errors import UsageError
-from cae_jax.evaluation import names
 from cae_jax.models import build_model
 from cae_jax.training.variations import Variation
 from cae_jax.weights import Weights, save_weights, shipped
@@ -49,12 +48,12 @@ def main(args: Args) -> None:
       f"--weights={args.weights}: expected the network of --start_weights, {start.name}, got "
       f"{end.name}"
     )
-  if names.is_baseline(args.name or end.name):
-    raise UsageError(f"--name={args.name or end.name} is that of a baseline; expected another")
+  name = args.name or end.name
+  train_parts.check_name(name)
   source = load_source(args.dataset, args.split, source_dir=args.source_dir, data_dir=args.data_dir)
   images = train_parts.calibration_images(build_model(end.config), source, Variation())
   params = blended(start.params, end.params, args.share)
-  name, card = args.name or end.name, _card(start, end, args.share)
+  card = _card(start, end, args.share)
   save_weights(args.output, calibrate_weights(name, end.config, params, images, card))
   print(f"{args.output}: {args.share:g} of the way from {start.name} to {end.name}")
 

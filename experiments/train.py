@@ -9,7 +9,6 @@ reconstructions.png. --task=look trains the look of --start_weights instead, and
 weights.look.safetensors (experiments/flags/look.flags).
 """
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -23,7 +22,6 @@ from absl import logging
 import cae_jax
 from cae_jax import backend, codec
 from cae_jax.atomic import write_json, write_text
-from cae_jax.coding.names import is_name
 from cae_jax.data.patches import random_blocks
 from cae_jax.data.shards import ShardSource
 from cae_jax.data.sources import (
@@ -33,9 +31,8 @@ from cae_jax.data.sources import (
   rescaled,
 )
 from cae_jax.data.trained_on import TrainedOn
-from cae_jax.data.views import image_digests
 from cae_jax.errors import UsageError
-from cae_jax.evaluation import figures, names, run_report
+from cae_jax.evaluation import figures, run_report
 from cae_jax.models import Network
 from cae_jax.training import portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
@@ -44,21 +41,17 @@ from cae_jax.training.optimizers import fitting_warmup
 from cae_jax.training.reporting import say
 from cae_jax.training.state import TrainState, create_state
 from cae_jax.training.workdir import holds_run, locked
-from experiments import cli, train_flags, train_subject, train_tasks
+from experiments import cli, train_flags, train_parts, train_subject, train_tasks
 from experiments.program_flags import Args
 from experiments.train_flags import define_flags
 
 SHARDS = "cae_shards"  # of --dataset: what experiments.compress_dataset writes
 _CARRIED = "trained_on_before.json"
-_PHOTOGRAPHS = "photographs.sha256"  # over their digests
 
 
 def main(args: Args) -> None:
   """Runs the program."""
-  if not is_name(args.name):
-    raise UsageError(f"--name={args.name}: expected 1 to 32 printable ASCII characters, no spaces")
-  if names.is_baseline(args.name):
-    raise UsageError(f"--name={args.name} is that of a baseline; expected another")
+  train_parts.check_name(args.name)
   if args.coordinator_address:
     jax.distributed.initialize(args.coordinator_address, args.num_processes, args.process_id)
   backend.require()
@@ -77,7 +70,9 @@ def _open(args: Args, workdir: Path) -> None:
 
 def _run(args: Args, workdir: Path) -> None:
   source = _source(args, "train")
-  sharding.on_first_process(lambda: _keep_photographs(args, workdir, source))
+  sharding.on_first_process(lambda: train_parts.check_photographs(args, workdir, source))
+  if not args.export_only:
+    sharding.on_first_process(lambda: train_parts.keep_photographs(workdir, source))
   # Opened before training: a split that is not there is no news for the end of it.
   test = _source(args, "test") if args.test_split else None
   result = None if args.export_only else _train(args, workdir, source)
@@ -87,21 +82,8 @@ def _run(args: Args, workdir: Path) -> None:
   best = _best_state(args, workdir)  # every process takes part in reading a checkpoint
   if jax.process_index() == 0:
     path, seen = workdir / "weights.safetensors", _trained_on(args, workdir, source)
-    card = train_subject.parts(args).export(args, path, best, source, seen)
+    card = train_subject.of(args).export(args, path, best, source, seen)
     _report(args, workdir, card, test, best, result)
-
-
-def _keep_photographs(args: Args, workdir: Path, source: ImageSource) -> None:
-  """Writes down which photographs a run learns from; raises UsageError if they were others."""
-  path = workdir / _PHOTOGRAPHS
-  digest = hashlib.sha256(b"".join(image_digests(source))).hexdigest()
-  if path.exists() and holds_run(workdir) and path.read_text().strip() != digest:
-    raise UsageError(
-      f"{workdir} holds a run that learns from other photographs than --dataset={args.dataset} "
-      f"--source_dir={args.source_dir}; give the same ones, or another --workdir"
-    )
-  if not args.export_only:
-    write_text(path, f"{digest}\n")
 
 
 def _source(args: Args, use: str) -> ImageSource:
@@ -127,7 +109,7 @@ def _shards(args: Args, dataset: str, split: str) -> ImageSource:
 
 
 def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
-  model, params = train_subject.parts(args).network(args)
+  model, params = train_subject.of(args).network(args)
   task = train_tasks.make(args, model, workdir, source, _source(args, "valid"))
   config = LoopConfig(
     steps=args.steps,
@@ -144,7 +126,7 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
     say(
       f"--warmup_steps={args.warmup_steps} is longer than half of the run: {warmup_steps} instead"
     )
-  optimizer = train_subject.parts(args).optimizer(args)
+  optimizer = train_subject.of(args).optimizer(args)
   params, start = _initial_params(args, model, params, source), None
   if args.carry_from:
     start = _carried(workdir, task.batches, portable.read_parts(args.carry_from, params, optimizer))
@@ -178,7 +160,7 @@ def _carried(workdir: Path, batches: Any, start: tuple[TrainState, Any]) -> tupl
 
 def _initial_params(args: Args, model: Network, params: Any, source: ImageSource) -> Any:
   blocks = lambda count, side: random_blocks(source, count, side, args.seed)
-  return train_subject.parts(args).initial_params(args, model, params, blocks)
+  return train_subject.of(args).initial_params(args, model, params, blocks)
 
 
 def _best_state(args: Args, workdir: Path) -> TrainState:
@@ -186,8 +168,8 @@ def _best_state(args: Args, workdir: Path) -> TrainState:
 
   Of a look the last one: its loss is of a discriminator that learns, too.
   """
-  parts = train_subject.parts(args)
-  (_, params), optimizer = parts.network(args), parts.optimizer(args)
+  subject = train_subject.of(args)
+  (_, params), optimizer = subject.network(args), subject.optimizer(args)
   with Checkpoints(workdir / "checkpoints") as checkpoints:
     if args.carry_from and checkpoints.last_step is None:
       state, place = portable.read_parts(args.carry_from, params, optimizer)
@@ -208,7 +190,7 @@ def _keep_trained_on(workdir: Path, place: Mapping[str, Any]) -> None:
 
 def _trained_on(args: Args, workdir: Path, source: ImageSource) -> TrainedOn:
   """Lists the images of this run, and those of the weights or the state that it started from."""
-  seen = train_subject.parts(args).trained_on(args, source)
+  seen = train_subject.of(args).trained_on(args, source)
   if (workdir / _CARRIED).exists():
     seen |= TrainedOn.from_card(json.loads((workdir / _CARRIED).read_text()))
   return seen

@@ -4,6 +4,7 @@ No data set is named here, so that a program that reads its photographs by itsel
 nor Grain.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ import numpy as np
 import optax
 
 import cae_jax
+from cae_jax.atomic import write_text
 from cae_jax.codec.calibration import calibrate_weights
+from cae_jax.coding.names import is_name
 from cae_jax.data.crops import center_crop
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.data.views import ImageSource, image_digests
 from cae_jax.errors import UsageError
+from cae_jax.evaluation import names
 from cae_jax.images.metrics import MS_SSIM_MIN_SIDE
 from cae_jax.models import Model, Network, build_model, init_params, model_class, settings
 from cae_jax.models.base import RandomBlocks
@@ -27,6 +31,7 @@ from cae_jax.training import distortions, losses, variations
 from cae_jax.training.optimizers import make_optimizer, make_schedule
 from cae_jax.training.reporting import say
 from cae_jax.training.state import TrainState
+from cae_jax.training.workdir import holds_run
 from cae_jax.weights import Weights, load_weights, save_weights, shipped
 from experiments import train_flags
 from experiments.program_flags import Args
@@ -34,7 +39,37 @@ from experiments.program_flags import Args
 # What shows how large a codec model's activations get, or fits a lossless one's coefficients.
 CALIBRATION_IMAGES = 48
 CALIBRATION_SIDE = 256
+_PHOTOGRAPHS = "photographs.sha256"  # of a run, over their digests
 _OF_RATE_DISTORTION = "distortion", "cost_power", "halved_chroma"  # flags of that objective alone
+
+
+def check_name(name: str) -> None:
+  """Raises UsageError unless weights can have a name: files carry it, and tables know others."""
+  if not is_name(name):
+    raise UsageError(f"--name={name}: expected 1 to 32 printable ASCII characters, no spaces")
+  if names.is_baseline(name):
+    raise UsageError(f"--name={name} is that of a baseline; expected another")
+
+
+def check_photographs(args: Args, workdir: Path, source: ImageSource) -> None:
+  """Raises UsageError if a run in this folder learns from other photographs than these."""
+  path = workdir / _PHOTOGRAPHS
+  if not (path.exists() and holds_run(workdir)) or path.read_text().strip() == _digest_of(source):
+    return
+  given = " ".join(args[name].serialize() for name in ("dataset", "source_dir") if args[name].value)
+  raise UsageError(
+    f"{workdir} holds a run that learns from other photographs than {given}; give the same ones, "
+    "or another --workdir"
+  )
+
+
+def keep_photographs(workdir: Path, source: ImageSource) -> None:
+  """Writes down which photographs a run learns from, for `check_photographs`."""
+  write_text(workdir / _PHOTOGRAPHS, f"{_digest_of(source)}\n")
+
+
+def _digest_of(source: ImageSource) -> str:
+  return hashlib.sha256(b"".join(image_digests(source))).hexdigest()
 
 
 def config(args: Args) -> dict:
@@ -62,8 +97,9 @@ def network(args: Args) -> tuple[Network, Any]:
     built = model(args)
     multiple, params = built.multiple, init_params(built, args.seed)
   except (TypeError, ValueError) as error:
-    names = [name for name in ("model", *setting_fields(model_class(args.model))) if name in args]
-    given = " ".join(args[name].serialize() for name in names if args[name].present)
+    fields = ("model", *setting_fields(model_class(args.model)))
+    flags = [args[name] for name in fields if name in args]
+    given = " ".join(flag.serialize() for flag in flags if flag.present)
     raise UsageError(f"no such network: {given} ({error})") from error
   for flag in (args["patch_size"], args["valid_patch_size"]):
     if int(flag.value or 0) % multiple:

@@ -1,11 +1,58 @@
-"""Which module makes what --task names."""
+"""What a program trains, by --task: a model (`train_parts`), or the look of one (`train_look`)."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
+import jax
+
+from cae_jax.data.trained_on import TrainedOn
+from cae_jax.data.views import ImageSource
+from cae_jax.models import Network
+from cae_jax.models.base import RandomBlocks
+from cae_jax.training.losses import ErrorsFn, LossFn
+from cae_jax.training.state import Optimizer, TrainState
 from experiments import train_look, train_parts
 from experiments.program_flags import Args
 
 
-def parts(args: Args) -> Any:
-  """Returns the module that makes network, optimiser and weights of what is trained."""
-  return train_look if args.task == "look" else train_parts
+class Subject(Protocol):
+  """The functions that the module of a --task has, each of the flags of a run."""
+
+  def model(self, args: Args) -> Network:
+    """Returns the network that is trained, or whose look is."""
+
+  def random_params(self, args: Args) -> Callable[[jax.Array], Any]:
+    """Returns what makes random parameters of a key."""
+
+  def network(self, args: Args) -> tuple[Network, Any]:
+    """Returns `model` and random parameters; raises UsageError if patches do not fit it."""
+
+  def initial_params(self, args: Args, model: Network, params: Any, blocks: RandomBlocks) -> Any:
+    """Returns what training starts from, given random parameters."""
+
+  def optimizer(self, args: Args) -> Optimizer:
+    """Returns the optimiser with the schedule of the flags, in steps."""
+
+  def optimizer_at(self, args: Args, rate: Any) -> Optimizer:
+    """Returns the optimiser at a learning rate, which may be traced."""
+
+  def objectives(
+    self, args: Args, model: Network
+  ) -> tuple[LossFn | Mapping[str, LossFn], ErrorsFn]:
+    """Returns what training minimises, and what validation measures."""
+
+  def trained_on(self, args: Args, source: ImageSource) -> TrainedOn:
+    """Lists the photographs of this run, and of all weights that it starts from."""
+
+  def export(
+    self, args: Args, path: Path, state: TrainState, source: ImageSource, seen: TrainedOn
+  ) -> dict[str, Any]:
+    """Writes the weights of a state beside what goes with them; returns their card."""
+
+
+def of(args: Args) -> Subject:
+  """Returns the module of --task."""
+  if args.task == "look":
+    return train_look
+  return train_parts

@@ -50,7 +50,8 @@ from cae_jax.training.resident import (
 )
 from cae_jax.training.span import Minutes
 from cae_jax.training.state import TrainState, create_state
-from experiments import cli, train_flags, train_subject
+from cae_jax.training.workdir import locked
+from experiments import cli, train_flags, train_parts, train_subject, visit_flags
 from experiments.program_flags import Args
 from experiments.visit_flags import define_flags
 
@@ -66,7 +67,14 @@ _BLOCK_PATCH = 128
 
 def main(args: Args) -> None:
   """Runs the program."""
+  visit_flags.check(args)
+  train_parts.check_name(args.name)
   backend.require()
+  with locked(train_flags.workdir(args)):
+    _run(args)
+
+
+def _run(args: Args) -> None:
   visit = _Visit(args)
   visit.read()
   visit.choose()
@@ -91,9 +99,9 @@ class _Visit:
     self.report: dict[str, Any] = {"phases": {}}
     self._keep_programs()
     self.mesh = sharding.data_mesh()
-    self.parts = train_subject.parts(args)
-    self.model = self.parts.model(args)
-    self.loss_fn, errors_fn = self.parts.objectives(args, self.model)
+    self.subject = train_subject.of(args)
+    self.model = self.subject.model(args)
+    self.loss_fn, errors_fn = self.subject.objectives(args, self.model)
     self.errors_fn = jax.jit(errors_fn)
 
   def read(self) -> None:
@@ -103,6 +111,7 @@ class _Visit:
       raise UsageError("give --source_dir, a folder of images or tar shards")
     with self._phase("photographs"):
       self.source = FolderSource(args.source_dir, args.train_split)
+      train_parts.check_photographs(args, self.workdir, self.source)
       valid = FolderSource(args.source_dir, args.valid_split)
       self.valid_batches = center_patches(
         valid, patch_size=args.valid_patch_size, batch_size=_VALID_BATCH
@@ -115,9 +124,10 @@ class _Visit:
     """The initial state, on the host: there, small programs are compiled in no time."""
     args = self.args
     with self._phase("parameters"), _on_host():
-      self.trained_on = self.parts.trained_on(args, self.source)
-      _, params = self.parts.network(args)
-      params = self.parts.initial_params(args, self.model, params, self._random_blocks)
+      self.trained_on = self.subject.trained_on(args, self.source)
+      train_parts.keep_photographs(self.workdir, self.source)
+      _, params = self.subject.network(args)
+      params = self.subject.initial_params(args, self.model, params, self._random_blocks)
       if args.carry_from:
         self.state, about = portable.read_parts(args.carry_from, params, self._optimizer(1.0))
         self.trained_on |= TrainedOn.from_card(about or {})
@@ -226,14 +236,14 @@ class _Visit:
     self._write_report()
 
   def _export(self, path: Path, state: TrainState) -> None:
-    self.parts.export(self.args, path, state, self.source, self.trained_on)
+    self.subject.export(self.args, path, state, self.source, self.trained_on)
 
   def _create_state(self, params: Any) -> TrainState:
     return jax.jit(functools.partial(create_state, optimizer=self._optimizer(1.0)))(params)
 
   def _like(self) -> TrainState:
     """Shapes and types of the state."""
-    params = jax.eval_shape(self.parts.random_params(self.args), jax.random.key(0))
+    params = jax.eval_shape(self.subject.random_params(self.args), jax.random.key(0))
     return jax.eval_shape(self._create_state, params)
 
   def _fresh(self) -> TrainState:
@@ -241,7 +251,7 @@ class _Visit:
     return jax.device_put(self.state, sharding.replicated(self.mesh), may_alias=False)
 
   def _optimizer(self, rate):
-    return self.parts.optimizer_at(self.args, rate)
+    return self.subject.optimizer_at(self.args, rate)
 
   def _dispatch(self, begin: float, patch_size: int, batch_size: int) -> Dispatch:
     return Dispatch(self.recipe, self.photos, Stage(begin, patch_size, batch_size))

@@ -1,7 +1,20 @@
 """The flags of `experiments.visit`."""
 
+from cae_jax.errors import UsageError
+from cae_jax.training.reporting import say
 from experiments import train_flags
-from experiments.program_flags import Flags
+from experiments.program_flags import Args, Flags
+
+# Of the flags of `experiments.train`: what a visit cannot do, and what it has no use for. Flagfiles
+# for both programs have the latter.
+_REFUSED = (
+  "rescale", "max_minutes", "carry_to", "export_only", "coordinator_address", "num_processes",
+  "process_id",
+)  # fmt: skip
+_UNUSED = (
+  "dataset", "data_dir", "valid_dataset", "test_split", "cache_gib", "steps", "warmup_steps",
+  "validate_every",
+)  # fmt: skip
 
 
 def define_flags(flags: Flags) -> None:
@@ -29,3 +42,18 @@ def define_flags(flags: Flags) -> None:
   flags.integer("validations", 6, "In the course of the run, about.", 1)
   flags.path("cache_from", None, "A cache.tar of an earlier visit.")
   flags.boolean("trace", True, "Trace some steps at the end, if there is time.")
+
+
+def check(args: Args) -> None:
+  """Says which flags of `experiments.train` are not used.
+
+  Raises:
+    UsageError: one asks for what a visit cannot do.
+  """
+  given = lambda names: [f"--{name}" for name in names if args[name].present and args[name].value]
+  if refused := given(_REFUSED):
+    raise UsageError(
+      f"{refused[0]}: a visit cannot do that; leave it out, or use experiments.train"
+    )
+  if unused := given(_UNUSED):
+    say(f"{' '.join(unused)} not used: a visit reads --source_dir, and its schedule is of minutes")

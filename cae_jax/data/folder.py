@@ -5,6 +5,7 @@ preparation, but holds the encoded files in memory.
 """
 
 import concurrent.futures
+import functools
 import os
 import pathlib
 
@@ -57,6 +58,11 @@ class FolderSource(ImageSource):
     return [name for name, _ in self._files]
 
   def digests(self) -> list[bytes]:
+    return self._digests
+
+  @functools.cached_property
+  def _digests(self) -> list[bytes]:
+    """Decodes all photographs, on all cores."""
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
       return list(pool.map(lambda i: pixel_digest(self[i]["image"]), range(len(self))))
 

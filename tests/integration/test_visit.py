@@ -13,7 +13,7 @@ from cae_jax.images.files import read_rgb, write_image
 from cae_jax.metrics_file import read_metrics
 from cae_jax.models.context import ContextModel
 from cae_jax.training.span import Steps
-from experiments import pack, visit
+from experiments import pack, train_parts, visit
 from experiments.program_flags import parse
 from tests.golden import FOLDER
 from tests.models import hasty_pass, photo
@@ -176,6 +176,31 @@ def test_a_visit_does_not_take_an_earlier_ones_workdir(tiny_training, tmp_path):
   (workdir / "plan.json").write_text('{"carry_from": null, "chosen": {"batch_size": 2}}')
   with pytest.raises(UsageError, match="run1 holds a visit that began with --carry_from=None"):
     _visit(tmp_path, parcel, 1, *_carried(parcel)[:1])
+
+
+def test_a_visit_goes_on_with_the_same_photographs_only(tiny_training, tmp_path):
+  parcel = _pack(tmp_path, tiny_training.source_dir)
+  workdir = tmp_path / "run1"
+  workdir.mkdir()
+  train_parts.keep_photographs(workdir, FolderSource(parcel / "photos", "train"))
+  (workdir / "metrics.jsonl").write_text('{"step": 2, "split": "train"}\n')
+  others = tmp_path / "others"
+  others.mkdir()
+  for seed, name in enumerate(("a", "b", "c", "valid"), start=9):  # of the same sizes
+    write_image(others / f"{name}.png", photo(48, 64, seed))
+  with pytest.raises(UsageError, match="run1 holds a run that learns from other photographs than"):
+    _visit(tmp_path, parcel, 1, f"--source_dir={others}")
+
+
+def test_what_a_visit_does_not_do_is_said(tmp_path, capsys):
+  own = [f"--output={tmp_path / 'out'}", f"--workdir={tmp_path / 'run'}"]
+  for flag in ("--export_only", "--rescale=64,96", "--carry_to=there", "--max_minutes=3"):
+    with pytest.raises(UsageError, match=f"{flag.partition('=')[0]}: a visit cannot do that"):
+      visit.main(parse(visit.define_flags, [*own, flag]))
+  with pytest.raises(UsageError, match="--name=a b: expected 1 to 32 printable ASCII characters"):
+    visit.main(parse(visit.define_flags, [*own, "--name=a b", "--steps=9"]))
+  assert "--steps not used: a visit reads --source_dir" in capsys.readouterr().out
+  assert not (tmp_path / "run").exists()
 
 
 def test_a_visit_without_time_says_so(tiny_training, tmp_path, monkeypatch):
