@@ -1,0 +1,136 @@
+"""The near-lossless file of an image that meets a target, by a search over the largest error."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cae_jax.codec.kinds import as_array, peak_of, visible_ssimulacra2
+from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
+from cae_jax.codec.targets import OutOfReach
+from cae_jax.coding.varint import BytesLike
+
+_MOST_BELS = 30  # here errors are 0
+_CLOSE = 32  # an error is searched for to this part of it
+
+
+class NearLosslessFiles:
+  """The files of an image by their largest error, from 0, which is lossless, to a quarter of white.
+
+  Args:
+    image: of any kind; looked at when a file is asked for.
+    codec: makes the codec when it is needed.
+    keep_hidden_colour, metadata: as of `LosslessCodec.compress`.
+    bits: of a sample of uint16, for PSNRs and scores; 16 if not given.
+  """
+
+  def __init__(
+    self,
+    image: Any,
+    codec: Callable[[], LosslessCodec],
+    *,
+    keep_hidden_colour: bool,
+    metadata: Mapping[str, BytesLike] | None,
+    bits: int | None,
+  ):
+    self._image = image
+    self._codec = codec
+    self._keep_hidden_colour = keep_hidden_colour
+    self._metadata = metadata
+    self._bits = bits
+
+  def encode(self, largest_error: Any) -> LosslessEncoded:
+    """Returns the file whose samples are off by at most so much."""
+    return self._codec().encode(
+      self._image,
+      near_lossless=largest_error,
+      keep_hidden_colour=self._keep_hidden_colour,
+      metadata=self._metadata,
+      bits=self._bits,
+    )
+
+  def of_psnr(self, target_db: float) -> LosslessEncoded:
+    """Returns the smallest file of at least a PSNR."""
+    start = _error_of(target_db, self._peak)
+    return self._smallest(start, lambda file: file.psnr_db < target_db)
+
+  def of_ssimulacra2(self, score: float) -> LosslessEncoded:
+    """Returns the smallest file of at least an SSIMULACRA 2 score."""
+
+    def is_coarse(file: LosslessEncoded) -> bool:
+      decoded = self._codec().decompress(file.data, max_pixels=file.pixels)
+      return visible_ssimulacra2(as_array(self._image), decoded, self._peak) < score
+
+    return self._smallest(1, is_coarse)
+
+  def closest(self, limit_bytes: float, least_db: float = 0) -> LosslessEncoded:
+    """Returns the file of the smallest error that has at most so many bytes.
+
+    Args:
+      limit_bytes: the most bytes.
+      least_db: PSNR of a file at hand; coarser ones are not looked for.
+    Raises:
+      OutOfReach: none is as small.
+    """
+    exact, image = self.encode(0), as_array(self._image)
+    if len(exact.data) <= limit_bytes:
+      return exact
+    most = min(self._largest, _error_of(least_db, self._peak) + 1)
+    bits = min(8 * (len(exact.data) - limit_bytes) / image.size, 8 * image.itemsize)
+    start = min(max(1, round((2**bits - 1) / 2)), most)
+    larger, found = self._search(start, most, lambda file: len(file.data) <= limit_bytes)
+    if found is None:
+      assert larger is not None
+      raise OutOfReach(
+        f"{limit_bytes:.4g} bytes cannot be met: this image takes {len(larger.data)} bytes with "
+        f"errors of at most {larger.largest_error}"
+      )
+    return found
+
+  @property
+  def _peak(self) -> int:
+    return peak_of(as_array(self._image).dtype, self._bits)
+
+  @property
+  def _largest(self) -> int:
+    return self._peak // 4
+
+  def _smallest(self, start: int, is_coarse: Callable[[LosslessEncoded], bool]) -> LosslessEncoded:
+    """The file of the largest error that is not too coarse."""
+    most = self._largest
+    found, _ = self._search(min(start, most), most, is_coarse)
+    assert found is not None, "the image itself is never too coarse"
+    return found
+
+  def _search(
+    self, start: int, most: int, is_coarse: Callable[[LosslessEncoded], bool]
+  ) -> tuple[LosslessEncoded | None, LosslessEncoded | None]:
+    """The largest error that is not coarse, and the smallest that is, to some hundredths.
+
+    From `start` in growing steps until there is one of both, then by halves.
+
+    Args:
+      start: where to begin.
+      most: errors are 0 to this.
+      is_coarse: holds from some error on.
+    """
+    fine, coarse = None, None
+    low, high, error, width = -1, most + 1, start, max(1, start // 16)
+    while high - low > max(1, low // _CLOSE):
+      found = self.encode(error)
+      if is_coarse(found):
+        coarse, high = found, error
+      else:
+        fine, low = found, error
+      if fine is None:
+        error, width = max(0, high - width), 2 * width
+      elif coarse is None:
+        error, width = min(most, low + width), 2 * width
+      else:
+        error = (low + high) // 2
+    return fine, coarse
+
+
+def _error_of(psnr_db: float, peak: int) -> int:
+  """The largest error of files of about a PSNR; errors are about uniform."""
+  mse = peak**2 / 10.0 ** min(psnr_db / 10, _MOST_BELS)
+  return int((math.sqrt(12 * mse + 1) - 1) / 2)
