@@ -154,18 +154,19 @@ def compress_bytes(
   read = functools.partial(read_image, data, name=name)
   image = read(exact=exact)
   encoded, notes = encode(image)
-  is_met = goal.get("quality") is None and any(value is not None for value in goal.values())
-  if isinstance(encoded, LosslessEncoded) and not exact and is_met:
+  has_target = goal.get("quality") is None and any(value is not None for value in goal.values())
+  if isinstance(encoded, LosslessEncoded) and not exact and has_target:
     exact = True
     with contextlib.suppress(ImageError, MissingExtraError, OutOfReach):
       # That codec knows 16 bits: the file's own, not what was made of them for the lossy one.
       deep = read(exact=True)
       if deep.bits > 8:
         (encoded, notes), image = encode(deep), deep
-  unused = [name for name, value in (("effort", effort), ("tune", tune)) if value]
-  if unused and isinstance(encoded, LosslessEncoded):
-    notes.append(f"{' and '.join(unused)} not used, that is of lossy files")
-  if keep_hidden_colour and not isinstance(encoded, LosslessEncoded):
+  if isinstance(encoded, LosslessEncoded):
+    unused = [name for name, value in (("effort", effort), ("tune", tune)) if value]
+    if unused:
+      notes.append(f"{' and '.join(unused)} not used, that is of lossy files")
+  elif keep_hidden_colour:
     notes.append("keep_hidden_colour not used, that is of lossless files")
   if exact and not keep_hidden_colour and hides_colours(image.pixels):
     notes.append("colours under full transparency dropped; --keep_hidden_colour keeps them")

@@ -224,7 +224,7 @@ def read_tiff_tags(
     contents.cuts.append(EXTRA_CHANNELS)
   contents.is_premultiplied = 1 in extra
   if (orientation := orientation_of_tiff(contents, tags)) != 1:
-    contents.notes.append(f"EXIF orientation {orientation} applied")
+    contents.notes.append(metadata.orientation_note(orientation))
   try:
     contents.exif = metadata.exif_of_tiff(exif())
   except Exception:  # Pillow's parsers raise nearly every type of exception

@@ -41,11 +41,11 @@ class Network(nn.Module):
   Attributes:
     objective: what it is trained for: "reconstruction" or "rate_distortion", of a `Model`, or
       "code_length", of a network that says how probable samples are.
-    of_no_parameter: settings that no parameter depends on: whatever they are, training can go on.
+    free_settings: settings that no parameter depends on: whatever they are, training can go on.
   """
 
   objective: ClassVar[str]
-  of_no_parameter: ClassVar[frozenset[str]] = frozenset()
+  free_settings: ClassVar[frozenset[str]] = frozenset()
 
   @property
   def multiple(self) -> int:
@@ -79,7 +79,7 @@ class Network(nn.Module):
     del params
     ours, theirs = settings(self), settings(smaller)
     different = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k)]
-    if type(self) is type(smaller) and self.of_no_parameter.issuperset(different):
+    if type(self) is type(smaller) and self.free_settings.issuperset(different):
       return trained
     values = ", ".join(f"{k} {theirs.get(k)} instead of {ours.get(k)}" for k in different)
     raise UsageError(f"the weights are of another network ({values}); give the flags of its run")
@@ -172,7 +172,7 @@ class OneRateModel(Model):
     fixed_lmbda: of rate_bpp + lmbda * MSE (0-255), the one trade-off.
   """
 
-  of_no_parameter: ClassVar[frozenset[str]] = frozenset({"fixed_lmbda"})
+  free_settings: ClassVar[frozenset[str]] = frozenset({"fixed_lmbda"})
 
   fixed_lmbda: float = dataclasses.field(default=0.013, kw_only=True)
 

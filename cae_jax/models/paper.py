@@ -57,7 +57,7 @@ class PaperAutoencoder(PaperShape, Model):
   """
 
   objective: ClassVar[str] = "reconstruction"
-  of_no_parameter: ClassVar[frozenset[str]] = frozenset({"latent_bits", "coding_bits"})
+  free_settings: ClassVar[frozenset[str]] = frozenset({"latent_bits", "coding_bits"})
 
   channels: Sequence[int] = (32, 64, 128)
   kernel_size: int = 3

@@ -24,7 +24,8 @@ def load(wanted: Sequence[str] = DRAWN) -> tuple[Curve, ...]:
   """Reads published curves by name, in the order given.
 
   Raises:
-    UsageError: there is no such curve, or its file does not state its source and convention.
+    UsageError: there is no such curve.
+    ValueError: the file of one does not state its source and convention.
   """
   files = {file.name: file for file in _folder()}
   unknown = [name for name in wanted if f"{name}.json" not in files]
