@@ -24,6 +24,7 @@ from experiments.program_flags import Args, Flags
 
 # What a machine with JAX, Flax, Optax and Orbax lacks, of what a visit imports.
 _WHEELS = "constriction", "platformdirs", "tensorboardX"
+_PROGRAMS = "cache.tar.*"  # parts of an archive that an earlier visit has brought back
 _GLIBC = "2_28", "2_27", "2_17"
 _MIB = 1 << 20
 
@@ -53,6 +54,8 @@ def main(args: Args) -> None:
   further = [output.with_name(f"{output.name}-{n}") for n in range(2, args.parcels + 1)]
   photos, valid = _members(args)
   _check_outputs(args, (output, *further))
+  if args.visit and args.programs and not any(args.visit.glob(_PROGRAMS)):
+    raise UsageError(f"--programs: {args.visit} holds no compiled programs; leave the flag out")
   for folder in (output, *further):
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "photos").mkdir(parents=True)
@@ -66,6 +69,27 @@ def main(args: Args) -> None:
   tree = _tree_bytes(args.tree, (output, *further))
   shards = [output / "photos" / "train.tar"]
   shards += [f / "photos" / f"train-{n}.tar" for n, f in enumerate(further, 2)]
+  packed, pixels = _pack_photographs(args, shards, photos, tree)
+  print(f"working tree {tree / _MIB:.1f} MiB")
+  for path in (*sorted(output.iterdir()), *further):
+    print(f"{path} {_folder_bytes(path) / _MIB:.1f} MiB")
+  print(
+    f"{packed} of {len(photos)} photographs, {pixels / 1e6:.1f} megapixels; "
+    f"{packed_valid.photographs} to validate on"
+  )
+  for folder in further:
+    print(f"first there: cp {folder}/photos/* {output}/photos/")
+  print(f"run there: bash experiments/visit.sh {output} OUTPUT 9.3")
+
+
+def _pack_photographs(
+  args: Args, shards: Sequence[Path], photos: Sequence[tuple[str, bytes]], tree: int
+) -> tuple[int, int]:
+  """Shares the photographs out over shards, as many as fit beside a tree of so many bytes.
+
+  Returns:
+    How many photographs were packed, and their pixels.
+  """
   left, pixels, quality = photos, 0, args.quality
   for shard in shards:
     room = int(args.limit_mib * _MIB) - tree - _folder_bytes(shard.parents[1])
@@ -75,19 +99,11 @@ def main(args: Args) -> None:
         f"{tree / _MIB:.1f} MiB; move large files out of it for the time being"
       )
     packed = packing.pack(shard, left, room, seed=args.seed, quality=quality)
-    left, pixels, quality = packed.left, pixels + packed.pixels, None
+    left, pixels = packed.left, pixels + packed.pixels
+    quality = None  # what did not fit has been encoded again already
   if len(left) == len(photos):
     raise UsageError(f"--limit_mib={args.limit_mib:g}: not one photograph fits")
-  print(f"working tree {tree / _MIB:.1f} MiB")
-  for path in (*sorted(output.iterdir()), *further):
-    print(f"{path} {_folder_bytes(path) / _MIB:.1f} MiB")
-  print(
-    f"{len(photos) - len(left)} of {len(photos)} photographs, {pixels / 1e6:.1f} megapixels; "
-    f"{packed_valid.photographs} to validate on"
-  )
-  for folder in further:
-    print(f"first there: cp {folder}/photos/* {output}/photos/")
-  print(f"run there: bash experiments/visit.sh {output} OUTPUT 9.3")
+  return len(photos) - len(left), pixels
 
 
 def _check_outputs(args: Args, folders: Sequence[Path]) -> None:
@@ -132,7 +148,7 @@ def _take_along(visit: Path, output: Path, programs: bool) -> None:
   """The undecayed state of an earlier visit, and its compiled programs."""
   shutil.copytree(visit / "undecayed", output / "state")
   if programs:
-    parts = sorted(visit.glob("cache.tar.*"))
+    parts = sorted(visit.glob(_PROGRAMS))
     (output / "cache.tar").write_bytes(b"".join(part.read_bytes() for part in parts))
 
 
@@ -150,8 +166,10 @@ def _download(packages: list[str], python_version: str, folder: Path) -> None:
 def _tree_bytes(tree: Path, outputs: Sequence[Path]) -> int:
   """The files of a git working tree, tracked or not, that are not ignored, less the outputs."""
   command = ["git", "-C", str(tree), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-  names = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-  paths = {tree / name for name in names.split("\0") if name}
+  done = subprocess.run(command, capture_output=True, text=True)
+  if done.returncode:
+    raise UsageError(f"--tree={tree}: expected a git working tree ({done.stderr.strip()})")
+  paths = {tree / name for name in done.stdout.split("\0") if name}
   inside = lambda path: any(path.resolve().is_relative_to(output.resolve()) for output in outputs)
   return sum(path.stat().st_size for path in paths if path.is_file() and not inside(path))
 

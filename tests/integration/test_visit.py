@@ -169,6 +169,16 @@ def test_a_parcel_takes_the_place_of_a_parcel_only(tiny_training, tmp_path):
   assert (mine / "photos" / "train.tar").exists()
 
 
+def test_what_cannot_be_packed_is_said_before_a_parcel_goes(tiny_training, tmp_path):
+  parcel, visited = _pack(tmp_path, tiny_training.source_dir), tmp_path / "visited"
+  (visited / "undecayed").mkdir(parents=True)
+  with pytest.raises(UsageError, match=r"--programs: \S+ holds no compiled programs"):
+    _pack(tmp_path, tiny_training.source_dir, f"--visit={visited}", "--programs")
+  assert (parcel / "photos" / "train.tar").exists()
+  with pytest.raises(UsageError, match=r"--tree=\S+: expected a git working tree"):
+    _pack(tmp_path, tiny_training.source_dir, f"--tree={visited}")
+
+
 def test_a_visit_does_not_take_an_earlier_ones_workdir(tiny_training, tmp_path):
   parcel = _pack(tmp_path, tiny_training.source_dir)
   workdir = tmp_path / "run1"
