@@ -107,11 +107,9 @@ def complaint(
   return Complaint(" ".join(filter(None, lines)), _status(error), trace)
 
 
-def report(
-  error: BaseException, *, debug: bool = False, source: str | os.PathLike[str] | None = None
-) -> int:
+def report(error: BaseException, *, debug: bool = False) -> int:
   """Says on standard error what went wrong; returns the exit status. Arguments as `complaint`."""
-  return complaint(error, debug=debug, source=source).show()
+  return complaint(error, debug=debug).show()
 
 
 def _text(error: BaseException) -> str:

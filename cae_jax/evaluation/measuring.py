@@ -80,18 +80,10 @@ def measure(
       error than the setting allows.
   """
   started = time.perf_counter()
-  x_hat = codec.decode(data)
+  decoded = codec.decode(data)
   decode_s = time.perf_counter() - started
   bound = _bound(codec, setting)
-  if bound is not None:
-    x_hat = samples.of_kind(x_hat, x)
-  if x_hat.shape != x.shape or x_hat.dtype != x.dtype:
-    raise CodecError(
-      f"{codec.name} decoded {name} to {x_hat.dtype} {x_hat.shape}, expected {x.dtype} {x.shape}"
-    )
-  max_error = samples.largest_error(x, x_hat)
-  if bound is not None and max_error > bound:
-    raise CodecError(f"{codec.name} decoded {name} with an error of {max_error}, allowed {bound}")
+  x_hat, max_error = _checked(decoded, x, bound, f"{codec.name} decoded {name}")
   height, width = x.shape[:2]
   bits = samples.depth(x)
   split = metrics.mse_split(np.atleast_3d(x), np.atleast_3d(x_hat))
@@ -122,6 +114,23 @@ def measure(
   )
   figures: dict[str, Any] = perceptual.measure(more, x, x_hat)
   return dataclasses.replace(record, **figures)
+
+
+def _checked(
+  decoded: np.ndarray, x: np.ndarray, bound: int | None, what: str
+) -> tuple[np.ndarray, int]:
+  """The decoded image as one of the kind of `x`, and its largest error.
+
+  Raises:
+    CodecError: another shape or type, or an error beyond the bound; begins with `what`.
+  """
+  x_hat = decoded if bound is None else samples.of_kind(decoded, x)
+  if x_hat.shape != x.shape or x_hat.dtype != x.dtype:
+    raise CodecError(f"{what} to {x_hat.dtype} {x_hat.shape}, expected {x.dtype} {x.shape}")
+  max_error = samples.largest_error(x, x_hat)
+  if bound is not None and max_error > bound:
+    raise CodecError(f"{what} with an error of {max_error}, allowed {bound}")
+  return x_hat, max_error
 
 
 def _bound(codec: ImageCodec, setting: Setting) -> int | None:

@@ -42,7 +42,7 @@ def test_what_a_user_can_mend_is_one_line(error, line, status, capsys):
 )
 def test_anything_else_is_a_bug(error, capsys):
   assert not console.is_users_fault(error)
-  assert console.report(error, source="a.png") == 1
+  assert console.complaint(error, source="a.png").show() == 1
   first, *_, last = capsys.readouterr().err.splitlines()
   assert type(error).__name__ in first
   assert last.startswith(f"error: a.png: internal error ({type(error).__name__}: ")
@@ -67,7 +67,7 @@ def test_the_traceback_is_shown_if_asked_for(capsys):
   ],
 )
 def test_the_file_at_work_is_named_once(message, line, capsys):
-  console.report(Error(message), source=Path(NAME))
+  console.complaint(Error(message), source=Path(NAME)).show()
   assert capsys.readouterr().err == f"error: {line}\n"
 
 
