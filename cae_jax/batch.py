@@ -40,7 +40,7 @@ class Outcome:
     return "skipped" if self.result is None else "ok"
 
 
-def one(files: Sequence[Place], suffix: str) -> Job:
+def single_job(files: Sequence[Place], suffix: str) -> Job:
   """Makes a job of IN and OUT, each of which may be a stream.
 
   Args:
@@ -66,7 +66,7 @@ def _named(files: Sequence[Place]) -> str:
   return name_of(files[0]) if len(files) == 1 else f"{len(files)} names"
 
 
-def into_folder(
+def jobs_into_folder(
   files: Sequence[Place],
   output_dir: Path,
   suffix: str,

@@ -25,13 +25,15 @@ def plan(
   """Plans which files to make: many in --output_dir, else one that passes a check."""
   files, folder = arguments.files, arguments.output_dir
   if folder is not None:
-    jobs, others = batch.into_folder(files, folder, suffix, takes, recursive=arguments.recursive)
+    jobs, others = batch.jobs_into_folder(
+      files, folder, suffix, takes, recursive=arguments.recursive
+    )
     if others:
       print(f"{others} file{'s' * (others > 1)} of other kinds passed over", file=sys.stderr)
     return jobs
   if arguments.recursive:
     raise UsageError("--recursive is for folders; give --output_dir")
-  job = batch.one(files, suffix)
+  job = batch.single_job(files, suffix)
   if isinstance(job.source, Path) and job.source.is_dir():
     raise UsageError(f"{shown(job.source)} is a folder; for those in it give --output_dir")
   if isinstance(job.target, Path):

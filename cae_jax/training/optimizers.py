@@ -95,8 +95,8 @@ def make_optimizer(
   return optax.chain(_clip(clip_norm), optimizer) if clip_norm else optimizer
 
 
-def norm(tree: Any) -> jax.Array:
-  """Returns the norm of all arrays; those of one shape are summed together, with one launch."""
+def global_norm(tree: Any) -> jax.Array:
+  """Returns the norm of all arrays together; those of one shape are summed with one launch."""
   groups: dict[tuple, list[jax.Array]] = {}
   for leaf in jax.tree.leaves(tree):
     groups.setdefault((leaf.shape, leaf.dtype), []).append(leaf)
@@ -104,11 +104,11 @@ def norm(tree: Any) -> jax.Array:
 
 
 def _clip(largest: float) -> optax.GradientTransformation:
-  """`optax.clip_by_global_norm` by `norm`."""
+  """`optax.clip_by_global_norm` by `global_norm`."""
 
   def clipped(updates: Any, params: Any) -> Any:
     del params
-    size = norm(updates)
+    size = global_norm(updates)
     factor = jnp.where(size < largest, 1.0, largest / size)
     return jax.tree.map(lambda u: (u * factor).astype(u.dtype), updates)
 

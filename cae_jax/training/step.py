@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from cae_jax.training.losses import Batch, LossFn
-from cae_jax.training.optimizers import norm
+from cae_jax.training.optimizers import global_norm
 from cae_jax.training.sharding import replicated, split_batch
 from cae_jax.training.state import Optimizer, TrainState
 
@@ -73,11 +73,11 @@ def _moved(loss_fn, optimizer, params, opt_state, batch, key):
   """New parameters and optimiser's state, figures, and all that has to be finite beside these."""
   grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
   (objective, figures), grads = grad_fn(params, batch, key=key)
-  grad_norm = norm(grads)
+  grad_norm = global_norm(grads)
   updates, opt_state = optimizer.update(grads, opt_state, params)
   params = optax.apply_updates(params, updates)
   figures = {"loss": objective, "grad_norm": grad_norm, **figures}
-  return params, opt_state, figures, [objective, grad_norm, norm(updates)]
+  return params, opt_state, figures, [objective, grad_norm, global_norm(updates)]
 
 
 def _in_turns(loss_fns, optimizers, params, opt_state, batch, key):

@@ -114,4 +114,4 @@ def test_clipping_is_by_the_norm_of_all_arrays(largest):
   plain = optax.chain(optax.clip_by_global_norm(largest), optimizers.make_optimizer("sgd", 1.0))
   updates, expected = (o.update(grads, o.init(grads))[0] for o in (sgd, plain))
   jax.tree.map(lambda u, e: np.testing.assert_allclose(u, e, rtol=1e-6), updates, expected)
-  np.testing.assert_allclose(optimizers.norm(grads), optax.tree.norm(grads), rtol=1e-6)
+  np.testing.assert_allclose(optimizers.global_norm(grads), optax.tree.norm(grads), rtol=1e-6)
