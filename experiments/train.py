@@ -119,7 +119,8 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
     ema_decay=args.ema_decay,
     max_minutes=args.max_minutes,
     max_skipped=args.max_skipped,
-    validate_start=args.start_weights is not None,
+    # Each validation of a look says by itself what the weights do without it.
+    validate_start=args.start_weights is not None and args.task == "model",
   )
   warmup_steps = fitting_warmup(args.warmup_steps, args.steps)
   if warmup_steps != args.warmup_steps:
