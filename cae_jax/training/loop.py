@@ -178,8 +178,8 @@ def run_steps(
     end = time.monotonic() + 60 * config.max_minutes
     with MetricsLog(Path(workdir), first) as log, _progress(first, config.steps) as bar:
 
-      def validated() -> float:
-        """Validates the state, writes a line of it, and returns the loss."""
+      def validate_and_log(state: TrainState, step: int) -> float:
+        """Writes a line of what is measured, and returns the loss."""
         means = validate(errors_fn, state.ema_params, valid_batches)
         log.write(step, "valid", {**means, "skipped": int(state.skipped)})
         if jax.process_index() == 0:
@@ -187,7 +187,7 @@ def run_steps(
         return means["loss"]
 
       if config.validate_start and not step:
-        validated()
+        validate_and_log(state, step)
       final = stepper.finished(step)
       while not final:
         limit = min(every - step % every for every in (config.log_every, config.validate_every))
@@ -207,7 +207,7 @@ def run_steps(
         # Steps are queued ahead of the device; a log line waits for them.
         interruption.requested |= log_now and time.monotonic() > end
         stop_now = interruption.agreed(log_now)
-        valid_loss = validated() if validate_now else None
+        valid_loss = validate_and_log(state, step) if validate_now else None
         if validate_now or stop_now:
           checkpoints.save(state, stepper.get_state(), valid_loss)
           window.restart_clock()
