@@ -51,31 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
   """Runs `cae decompress`; returns its exit status."""
-
-  def takes(name: str) -> bool:
-    return name.lower().endswith(commands.SUFFIX)
-
-  def check(target: Path) -> None:
-    if target.suffix.lower() in ("", commands.SUFFIX):
-      raise UsageError(
-        f"{shown(target)} is no name of an image file; expected IN{commands.SUFFIX} OUT.png, or "
-        "--output_dir for many files"
-      )
-    if target.suffix.lower() not in FORMATS:
-      raise UsageError(
-        f"{shown(target)}: no image file is written with the suffix {target.suffix}; expected "
-        f"{', '.join(FORMATS)}"
-      )
-    if arguments.format is not None:
-      raise UsageError(
-        f"--format is for --output_dir and -; the name {shown(target)} says its format"
-      )
-
-  if arguments.preview and arguments.salvage:
-    raise UsageError("--preview is of whole files; for what is left of one give --salvage alone")
-  if arguments.preview and arguments.look:
-    raise UsageError("--preview is made without what a look changes; leave --look out")
-  options.check_weights(arguments)
+  _check_options(arguments)
   image_format = arguments.format or "png"
   command = functools.partial(
     commands.decompress_file,
@@ -88,8 +64,40 @@ def run(arguments: argparse.Namespace) -> int:
     image_format=image_format,
     overwrite=arguments.force,
   )
-  jobs = running.plan(arguments, f".{image_format}", takes, check)
+  check = functools.partial(_check_target, arguments)
+  jobs = running.plan(arguments, f".{image_format}", _is_compressed, check)
   return running.write_files(command, jobs, arguments)
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+  """Raises what is wrong with the options, once, and not for each file."""
+  if arguments.preview and arguments.salvage:
+    raise UsageError("--preview is of whole files; for what is left of one give --salvage alone")
+  if arguments.preview and arguments.look:
+    raise UsageError("--preview is made without what a look changes; leave --look out")
+  options.check_weights(arguments)
+
+
+def _is_compressed(name: str) -> bool:
+  return name.lower().endswith(commands.SUFFIX)
+
+
+def _check_target(arguments: argparse.Namespace, target: Path) -> None:
+  """Raises UsageError unless the name of a target says what image file it is to be."""
+  if target.suffix.lower() in ("", commands.SUFFIX):
+    raise UsageError(
+      f"{shown(target)} is no name of an image file; expected IN{commands.SUFFIX} OUT.png, or "
+      "--output_dir for many files"
+    )
+  if target.suffix.lower() not in FORMATS:
+    raise UsageError(
+      f"{shown(target)}: no image file is written with the suffix {target.suffix}; expected "
+      f"{', '.join(FORMATS)}"
+    )
+  if arguments.format is not None:
+    raise UsageError(
+      f"--format is for --output_dir and -; the name {shown(target)} says its format"
+    )
 
 
 def _region(text: str | None) -> tuple[int, ...] | None:
