@@ -93,7 +93,7 @@ def jobs_into_folder(
   for place in files:
     if isinstance(place, Stream):
       raise UsageError(
-        f"{place.value} has no name, which a file in {shown(output_dir)} could have; expected - OUT"
+        f"{place.value} has no name for its file in {shown(output_dir)}; expected - OUT"
       )
     found, not_meant = _files_in(place, takes, recursive) if place.is_dir() else ([place], 0)
     others += not_meant

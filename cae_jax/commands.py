@@ -165,9 +165,9 @@ def compress_bytes(
   if isinstance(encoded, LosslessEncoded):
     unused = [name for name, value in (("effort", effort), ("tune", tune)) if value]
     if unused:
-      notes.append(f"{' and '.join(unused)} not used, that is of lossy files")
+      notes.append(f"{' and '.join(unused)} not used: for lossy files only")
   elif keep_hidden_colour:
-    notes.append("keep_hidden_colour not used, that is of lossless files")
+    notes.append("keep_hidden_colour not used: for lossless files only")
   if exact and not keep_hidden_colour and hides_colours(image.pixels):
     notes.append("colours under full transparency dropped; --keep_hidden_colour keeps them")
   return Compressed(encoded, [*image.notes, *notes])
@@ -230,7 +230,7 @@ def decompress_file(
   damage = {"damage": [part._asdict() for part in decoded.damage]} if salvage else {}
   said = [*map(str, decoded.damage), *turned, *notes]
   if look and isinstance(codec, LosslessCodec):
-    said.append("look not used, that is of lossy files")
+    said.append("look not used: for lossy files only")
   return _result(source, target, what, said, decoded.info, output_bytes=len(data), **size, **damage)
 
 

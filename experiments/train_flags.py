@@ -63,12 +63,12 @@ def define_flags(flags: Flags) -> None:
   )
 
   flags.number(
-    "max_minutes", float("inf"), "Stop after so long, as if interrupted; the same command goes on."
+    "max_minutes", float("inf"), "Stop then, as if interrupted; the same command goes on."
   )
   flags.integer(
     "max_skipped",
     LoopConfig.max_skipped,
-    "Skipped steps in a row, for want of finite numbers, after which a run counts as diverged.",
+    "Steps in a row, skipped for not being finite, after which a run counts as diverged.",
     lower_bound=1,
   )
   flags.path(
@@ -90,8 +90,8 @@ def define_flags(flags: Flags) -> None:
   flags.string(
     "coordinator_address", None, "HOST:PORT of process 0, to train with several processes."
   )
-  flags.integer("num_processes", None, "How many there are.", lower_bound=1)
-  flags.integer("process_id", None, "Which of them this is.", lower_bound=0)
+  flags.integer("num_processes", None, "Number of processes.", lower_bound=1)
+  flags.integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
 
 
 def _define_data(flags: Flags) -> None:
@@ -105,7 +105,7 @@ def _define_data(flags: Flags) -> None:
   flags.string("train_split", "train", "Split to train on.")
   flags.string("test_split", "test", "Split to report on at the end; empty: no report.")
   flags.string("valid_dataset", "sample_photos", "Data set to validate on.")
-  flags.string("valid_split", "test", "Its split; never that of the report.")
+  flags.string("valid_split", "test", "Split of valid_dataset; never that of the report.")
   flags.integers(
     "rescale",
     [],
@@ -134,9 +134,13 @@ def _define_data(flags: Flags) -> None:
   )
   flags.number("shrink_max", 2.0, "to this, for natural last bits; 1 and 1: not at all.", 1, 16)
   flags.number(
-    "subsampled_share", 0.25, "Share of these that get chroma of half the resolution.", 0, 1
+    "subsampled_share",
+    0.25,
+    "For `lossless`, share of photographs that get chroma of half the resolution.",
+    0,
+    1,
   )
-  flags.number("grey_share", 0.06, "Share of these that are made grey.", 0, 1)
+  flags.number("grey_share", 0.06, "For `lossless`, share of photographs that are made grey.", 0, 1)
 
 
 def _define_settings(flags: Flags) -> None:
@@ -156,11 +160,11 @@ def _define_settings(flags: Flags) -> None:
   )
   flags.integer("latent_channels", None, "M of `hyperprior`.", 1)
   flags.integers("trunk_widths", None, "Features of the layers of `lossless`'s trunks.", 1)
-  flags.integer("head_width", None, "Features of the hidden layers of its heads.", 1)
-  flags.boolean("biases", None, "Its files say where an image's samples lie to one side.")
+  flags.integer("head_width", None, "Features of the hidden layers of `lossless`'s heads.", 1)
+  flags.boolean("biases", None, "Files of `lossless` say where an image's samples lie to one side.")
   flags.number("lmbda", None, "Of rate_bpp + lmbda * MSE (0-255), for models of one rate.", 1e-5)
   flags.number("lmbda_min", None, "Smallest lmbda of a variable-rate model.", 1e-5)
-  flags.number("lmbda_max", None, "Its largest lmbda.", 1e-5)
+  flags.number("lmbda_max", None, "Largest lmbda of a variable-rate model.", 1e-5)
   flags.choice("preprocessing", None, PREPROCESSINGS, "What the network sees of the image.")
 
 
@@ -200,17 +204,23 @@ def _define_look(flags: Flags) -> None:
   )
   flags.number("adversarial_weight", 0.1, "Of a look's discriminator; 0: none.", 0)
   flags.integers(
-    "discriminator_channels", [64, 128, 128], "Its features at 1/4, 1/8, 1/16.", 1, form="A,B,C"
+    "discriminator_channels",
+    [64, 128, 128],
+    "Features of a look's discriminator at 1/4, 1/8, 1/16.",
+    1,
+    form="A,B,C",
   )
-  flags.number("discriminator_rate", 3e-4, "Its peak learning rate, by Adam.", 0)
+  flags.number(
+    "discriminator_rate", 3e-4, "Peak learning rate of a look's discriminator, by Adam.", 0
+  )
 
 
 def _define_optimisation(flags: Flags) -> None:
   flags.integer("steps", 1000, "Length of the run.", lower_bound=1)
   flags.choice("optimizer", "adam", OPTIMIZERS, "Optimiser.")
-  flags.number("learning_rate", 2e-3, "Its peak rate.", lower_bound=0)
-  flags.choice("schedule", "cosine", SCHEDULES, "Decay of the rate.")
-  flags.integer("warmup_steps", 100, "Linear rise of the rate.", lower_bound=0)
+  flags.number("learning_rate", 2e-3, "Peak learning rate.", lower_bound=0)
+  flags.choice("schedule", "cosine", SCHEDULES, "Decay of the learning rate.")
+  flags.integer("warmup_steps", 100, "Steps of linear rise of the learning rate.", lower_bound=0)
   flags.number("clip_norm", 1.0, "Largest norm of the gradient; 0: any.", 0)
   flags.number("ema_decay", 0.999, "Of the average of the parameters.", 0, 1)
   flags.integer("seed", 0, "Of initialisation, patches and noise.", 0, 2**32 - 1)

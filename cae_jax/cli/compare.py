@@ -14,23 +14,23 @@ from cae_jax.paths import shown
 def add_options(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `cae compare`."""
   parser.add_argument(
-    "photograph", metavar="IN", type=options.path, help="any image; seen as 8-bit RGB"
+    "photograph", metavar="IN", type=options.path, help="any image; read as 8-bit RGB"
   )
   parser.add_argument(
     "--output",
     type=options.path,
     metavar="PAGE.html",
-    help="what to write; IN's name with _compared.html",
+    help="page to write (IN's name with _compared.html)",
   )
   options.add_goal(parser)
   parser.add_argument(
-    "--codecs", default="all", metavar="NAMES", help="all, or some such as jpeg,avif (%(default)s)"
+    "--codecs", default="all", metavar="NAMES", help="all, or some, such as jpeg,avif (%(default)s)"
   )
   parser.add_argument(
-    "--bpg_dir", type=options.path, metavar="DIR", help="folder of bpgenc and bpgdec; else the PATH"
+    "--bpg_dir", type=options.path, metavar="DIR", help="folder of bpgenc and bpgdec (the PATH)"
   )
   options.add_weights_or_tune(parser)
-  parser.add_argument("--no_open", action="store_true", help="leave the browser alone")
+  parser.add_argument("--no_open", action="store_true", help="do not open the page in the browser")
   parser.add_argument("--force", action="store_true", help="overwrite the page")
 
 

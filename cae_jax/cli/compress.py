@@ -19,22 +19,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   options.add_files(parser, "OUT.cae")
   options.add_weights_or_tune(parser)
   goal = options.add_goal(parser)
-  goal.add_argument("--lossless", action="store_true", help="every sample comes back")
+  goal.add_argument("--lossless", action="store_true", help="give back every sample")
   goal.add_argument(
-    "--near_lossless", type=int, metavar="T", help="no sample differs by more than T"
+    "--near_lossless", type=int, metavar="T", help="change no sample by more than T"
   )
   parser.add_argument(
     "--effort",
     type=int,
     default=0,
     metavar="E",
-    help="0 or 1, with --tune=psnr or --psnr: files smaller by about 1 %% for some seconds of work "
-    "on each (%(default)s)",
+    help="0 or 1, with --tune=psnr or --psnr: 1 makes a file about 1 %% smaller and takes some "
+    "seconds more (%(default)s)",
   )
   parser.add_argument(
     "--keep_hidden_colour",
     action="store_true",
-    help="lossless keeps colours under full transparency, too",
+    help="in lossless files keep colours under full transparency, too",
   )
   parser.add_argument("--strip", action="store_true", help="leave out colour profile, EXIF and XMP")
 

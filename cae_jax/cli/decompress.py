@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     type=lambda text: text.lower().removeprefix("."),
     choices=sorted(suffix.removeprefix(".") for suffix in FORMATS),
     metavar="NAME",
-    help="of images for --output_dir and -, where no name says it: png (the default), jpg, tif, …",
+    help="image format for --output_dir and -: png (the default), jpg, tif, …",
   )
   parser.add_argument(
     "--max_pixels",
@@ -37,15 +37,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     type=float,
     default=0.0,
     metavar="B",
-    help="from 0, closest to the original (%(default)g), to 1, the most real; of lossy files",
+    help="texture for lossy files, from 0, closest to the original (the default), to 1, the most",
   )
   part = parser.add_mutually_exclusive_group()
   part.add_argument("--region", metavar="TOP,LEFT,HEIGHT,WIDTH", help="decode these pixels only")
   part.add_argument(
-    "--preview", action="store_true", help="a small picture of an eighth of the size, made quickly"
+    "--preview", action="store_true", help="decode quickly to an eighth of the width and height"
   )
   parser.add_argument(
-    "--salvage", action="store_true", help="write what is left of a damaged file, and say what not"
+    "--salvage",
+    action="store_true",
+    help="write what is left of a damaged file, and say what is lost",
   )
 
 

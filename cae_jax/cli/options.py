@@ -32,34 +32,40 @@ def add_files(parser: argparse.ArgumentParser, out: str) -> None:
     nargs="+",
     metavar="FILE",
     type=place,
-    help=f"IN {out}, of which - is standard input or output; IN alone names OUT, too; or many IN "
-    "and --output_dir",
+    help=f"IN {out}, where - is standard input or output; or IN alone, after which OUT is named; "
+    "or many IN with --output_dir",
   )
   parser.add_argument(
-    "--output_dir", metavar="DIR", type=path, help="write there, by IN's names; IN may be folders"
+    "--output_dir",
+    metavar="DIR",
+    type=path,
+    help="folder to write to, under the names of IN, which may be folders",
   )
   parser.add_argument(
-    "--recursive", action="store_true", help="take folders in folders, too, and keep them apart"
+    "--recursive", action="store_true", help="take sub-folders, too, and keep them in the output"
   )
   parser.add_argument(
-    "--jobs", type=_positive, default=1, metavar="N", help="so many files at once (%(default)s)"
+    "--jobs", type=_positive, default=1, metavar="N", help="files to work on at once (%(default)s)"
   )
   present = parser.add_mutually_exclusive_group()
-  present.add_argument("--force", action="store_true", help="overwrite files")
-  present.add_argument(
-    "--skip_existing", action="store_true", help="leave out what there is a file of already"
-  )
+  present.add_argument("--force", action="store_true", help="overwrite existing files")
+  present.add_argument("--skip_existing", action="store_true", help="skip files that exist already")
   add_json(parser)
 
 
 def add_goal(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
   """Adds what a lossy file can be asked for; returns the group, for more of the kind."""
   goal = parser.add_mutually_exclusive_group()
-  goal.add_argument("--quality", type=float, metavar="Q", help="0 to 100; 50 if nothing is given")
+  goal.add_argument(
+    "--quality", type=float, metavar="Q", help="0 to 100 (50 if nothing is asked for)"
+  )
   goal.add_argument("--bpp", type=float, metavar="X", help="at most X bits per pixel")
   goal.add_argument("--psnr", type=float, metavar="X", help="at least X dB; inf is lossless")
   goal.add_argument(
-    "--ssimulacra2", type=float, metavar="X", help="a score of at least X; 90 hardly differs"
+    "--ssimulacra2",
+    type=float,
+    metavar="X",
+    help="a score of at least X; at 90 a difference is hardly seen",
   )
   goal.add_argument("--bytes", type=int, metavar="N", help="a file of at most N bytes")
   return goal
@@ -78,7 +84,7 @@ def add_weights_or_tune(parser: argparse.ArgumentParser) -> None:
   which.add_argument(
     "--tune",
     choices=TUNES,
-    help="make lossy files for the eye (the default, but with --psnr) or for small errors (psnr)",
+    help="make lossy files for the eye (the default without --psnr) or for small errors (psnr)",
   )
 
 
@@ -88,7 +94,7 @@ def add_weights(parser: argparse._ActionsContainer) -> None:
     "--weights",
     metavar="NAME_OR_FILE",
     type=path,
-    help="shipped ones by name, or a file; else those that fit",
+    help="weights of the package by name, or a file (the package's that fit)",
   )
 
 
@@ -105,7 +111,7 @@ def check_weights(arguments: argparse.Namespace) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
   """Adds --json."""
-  parser.add_argument("--json", action="store_true", help="print an object a line for each file")
+  parser.add_argument("--json", action="store_true", help="print a line of JSON for each file")
 
 
 def path(text: str) -> Path:

@@ -9,11 +9,11 @@ from cae_jax import console
 from cae_jax.cli import compare, completion, compress, decompress, info
 
 _COMMANDS = {
-  "compress": (compress, "Image files to .cae files."),
-  "decompress": (decompress, "The .cae files back to image files."),
-  "info": (info, "What .cae files say of themselves."),
-  "compare": (compare, "A page that compares codecs at equal bytes."),
-  "completion": (completion, "A script that completes cae's words by Tab."),
+  "compress": (compress, "Compress image files to .cae files."),
+  "decompress": (decompress, "Turn .cae files back into image files."),
+  "info": (info, "Show what .cae files contain."),
+  "compare": (compare, "Make a page that compares codecs at equal size."),
+  "completion": (completion, "Print a script with which Tab completes cae's commands."),
 }
 
 

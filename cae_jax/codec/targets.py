@@ -67,7 +67,7 @@ def checked_effort(effort: SupportsIndex) -> int:
     if not isinstance(effort, bool) and 0 <= index <= MAX_EFFORT:
       return index
     if not isinstance(effort, bool) and MAX_EFFORT < index <= _GONE_EFFORT:
-      gone = "; higher ones are gone, they made files no smaller"
+      gone = "; higher ones were removed, since they made files no smaller"
   raise UsageError(f"effort {effort!r}: expected 0 or {MAX_EFFORT}{gone}")
 
 
@@ -86,7 +86,7 @@ def checked_look(look: SupportsFloat) -> float:
   """Returns the look as a number; raises UsageError unless it is one from 0 to 1."""
   number = _as_number("look", look)
   if not 0 <= number <= 1:
-    raise UsageError(f"look {number:g}: expected 0, what is closest to the original, to 1")
+    raise UsageError(f"look {number:g}: expected a number from 0, closest to the original, to 1")
   return number
 
 

@@ -68,7 +68,7 @@ def share_out(sizes: np.ndarray, count: int) -> list[np.ndarray]:
   if len(sizes) < count:
     raise UsageError(
       f"expected at least one photograph for each of {count} devices, got {len(sizes)}; "
-      "experiments.train can do with fewer"
+      "experiments.train works with fewer"
     )
   areas = sizes.prod(axis=1)
   loads = np.zeros(count, np.int64)

@@ -164,7 +164,7 @@ def _kind_of(data: bytes) -> str:
       return words
   if b"<svg" in data[:1024]:
     return _UNREAD[b"<svg"]
-  return "of a format that Pillow does not know, or damaged where it begins"
+  return "Pillow does not know its format, or its beginning is damaged"
 
 
 def _decode_to_the_end(data: bytes, exact: bool) -> ImageFile:

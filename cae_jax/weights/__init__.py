@@ -51,8 +51,7 @@ class Weights:
     """Raises WeightsError if these can decode only."""
     if self.whole_hash:
       raise WeightsError(
-        f"the weights {self.name!r} are of an earlier version, and come for decoding only; take "
-        "newer ones"
+        f"the weights {self.name!r} are of an earlier version and can only decode; use newer ones"
       )
 
   def in_numpy(self) -> "Weights":

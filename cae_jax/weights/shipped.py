@@ -35,7 +35,7 @@ def find(name_or_path: str | os.PathLike | None = None) -> Path:
   if name_or_path is not None and (Path(name).exists() or Path(name).suffix):
     return Path(name)
   raise WeightsError(
-    f"this version of cae_jax comes without weights named {name!r} ({_names(files)}); give a "
+    f"this version of cae_jax has no weights named {name!r} ({_names(files)}); give a "
     "weights file, such as the weights.safetensors of a training run"
   )
 
@@ -99,7 +99,7 @@ def check_effort(tune: str, effort: Any) -> None:
   """Raises UsageError for an effort of files for the eye, which need more bits by it."""
   if effort and tune == "eye":
     raise UsageError(
-      f"effort {effort} lowers squared errors, by which files for the eye need more bits to look "
+      f"effort {effort} lowers squared errors; files for the eye would need more bits to look "
       "the same; leave effort out, or give tune psnr"
     )
 
@@ -121,7 +121,7 @@ def find_for_file(model_id: str, model_hash: str) -> Path:
   path = files.get(model_id)
   if path is not None and read_metadata(path)["hash"] == model_hash:
     return path
-  other = "; the shipped ones of that name are others" if path else ""
+  other = "; its weights of that name are different ones" if path else ""
   raise WeightsError(
     f"the file was made with the weights {model_id!r} ({model_hash}), which do not come with this "
     f"version of cae_jax ({_names(files)}){other}; give their file with --weights"

@@ -744,7 +744,7 @@ def test_the_codec_of_commands_is_that_of_the_api():
     ("--effort=5", "effort 5: expected 0 or 1"),
     ("--quality=500", "quality 500: expected 0 to 100"),
     ("--near_lossless=-1", "near_lossless -1: expected a whole number"),
-    ("--weights=nosuch", "comes without weights named 'nosuch'"),
+    ("--weights=nosuch", "has no weights named 'nosuch'"),
   ],
 )
 def test_a_wrong_option_is_one_error_however_many_files(option, words, picture, tmp_path, capsys):

@@ -173,7 +173,7 @@ def test_truncated_file_is_an_error_that_names_it(tmp_path, image_format):
   ("data", "words"),
   [
     (b"", "an empty file"),
-    (b"text", "of a format that Pillow does not know, or damaged where it begins"),
+    (b"text", "Pillow does not know its format, or its beginning is damaged"),
     (b"\x89PNG\r\n\x1a\n", "a kind of PNG that Pillow does not read, or damaged"),
     (b"II*\0" + bytes(20), "a kind of TIFF that Pillow does not read, or damaged"),
     (b"\n <?xml?><svg/>", "SVG, a drawing; render it to PNG first"),

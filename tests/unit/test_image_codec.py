@@ -541,7 +541,7 @@ def test_load_from_a_file(ours, tmp_path):
 def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
   monkeypatch.setattr(shipped, "FOLDER", tmp_path)
   name = shipped.DEFAULT
-  with pytest.raises(WeightsError, match=rf"without weights named '{name}' \(it has none\)"):
+  with pytest.raises(WeightsError, match=rf"has no weights named '{name}' \(it has none\)"):
     cae_jax.load()
   default = dataclasses.replace(context_weights(), name=name)
   save_weights(tmp_path / "a.safetensors", default)
@@ -554,7 +554,7 @@ def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
     cae_jax.load("absent.safetensors")
   digest = context_weights().hash().hex()
   assert shipped.find_for_file("tiny", digest) == tmp_path / "b.safetensors"
-  with pytest.raises(WeightsError, match="shipped ones of that name are others; give"):
+  with pytest.raises(WeightsError, match="its weights of that name are different ones; give"):
     shipped.find_for_file("tiny", "00" * 8)
   with pytest.raises(WeightsError, match=r"made with the weights 'big' .*, which do not come with"):
     shipped.find_for_file("big", digest)

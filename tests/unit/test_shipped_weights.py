@@ -60,7 +60,7 @@ def test_looks_belong_to_weights_that_ship(path):
 
 def test_earlier_generations_decode_and_say_that_they_do_no_more():
   codec = cae_jax.load("context")
-  with pytest.raises(WeightsError, match="'context' are of an earlier version, and come for deco"):
+  with pytest.raises(WeightsError, match="'context' are of an earlier version and can only deco"):
     codec.compress(PHOTO)
   again = pickle.loads(pickle.dumps(codec))
   released = (golden.FOLDER / "context-released.cae").read_bytes()

@@ -85,7 +85,7 @@ def test_info(folder, monkeypatch, capsys):
   ("arguments", "message"),
   [
     (["info", "-", "-"], "standard input can be read once; expected one - at most"),
-    (["compress", "-", "--output_dir=out"], "standard input has no name, which a file in out"),
+    (["compress", "-", "--output_dir=out"], "standard input has no name for its file in out"),
     (["compress", "-", "-", "--json"], "--json and - both need standard output"),
     (["compress", "-", "a.png"], "a.png does not end in .cae"),
     (["decompress", "-", "a.png", "--format=jpg"], "--format is for --output_dir and -; the name"),

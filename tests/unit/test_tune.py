@@ -130,7 +130,7 @@ def test_weights_and_tune_are_two_words_for_one_thing(tmp_path, capsys):
 
 
 def test_an_effort_is_refused_for_the_eye():
-  words = "effort 1 lowers squared errors, .*; leave effort out, or give tune psnr"
+  words = "effort 1 lowers squared errors; .*; leave effort out, or give tune psnr"
   for asked in ({}, {"bpp": 1}, {"tune": "eye"}, {"tune": "eye", "psnr": 30}):
     with pytest.raises(cae_jax.UsageError, match=words):
       cae_jax.compress(IMAGE, effort=1, **asked)
@@ -143,7 +143,7 @@ def test_an_effort_is_refused_for_the_eye():
 def test_a_tune_that_is_not_used_is_told():
   deep = encode_image("a.png", IMAGE.astype(np.uint16) * 257)[0]
   found = commands.compress_bytes(deep, "a.png", psnr=60, tune="psnr")
-  assert found.notes == ["tune not used, that is of lossy files"]
+  assert found.notes == ["tune not used: for lossy files only"]
 
 
 def test_a_score_is_met():
@@ -271,4 +271,4 @@ def test_lossy_weights_make_no_lossless_files(folder, tmp_path, capsys):
 def test_hidden_colours_that_a_lossy_file_drops_are_told(folder, tmp_path, capsys):
   write_image(tmp_path / "a.png", np.dstack([IMAGE, np.full(IMAGE.shape[:2], 9, np.uint8)]))
   assert run("compress", tmp_path / "a.png", tmp_path / "a.cae", "--keep_hidden_colour") == 0
-  assert "keep_hidden_colour not used, that is of lossless files" in capsys.readouterr().out
+  assert "keep_hidden_colour not used: for lossless files only" in capsys.readouterr().out
