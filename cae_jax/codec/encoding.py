@@ -256,7 +256,7 @@ def _smallest(
     value_of: of a trial, rising with the rate level.
     least: what the value must reach; the search ends within a tolerance above it.
     tolerance: of the value.
-    rise: of the value from the lowest to the highest level that is trained for, for the first steps.
+    rise: of the value from level 0 to `rate_levels`, for the first steps.
   """
   coder, levels = source.coder, source.coder.finest_level
 

@@ -32,9 +32,8 @@ class LatentCoder(Protocol):
     channels: M, of the latents.
     margin: how far analysis and synthesis look beyond a window's interior, in latent positions. Too
       small a margin shows as seams in images above 768 pixels.
-    rate_levels: the rate levels that the model was trained for are 0 to this; 0 where it has one rate
-      only.
-    finest_level: rate levels go on to this, of finer steps.
+    rate_levels: those that the model was trained for are 0 to this; 0 where it has one rate only.
+    finest_level: rate levels of finer steps go on to this.
     coarse_parts: how many of the symbol arrays, the first ones, are those of `decode_coarse`; 0
       where a model has no such thing.
     works_on_host: whether NumPy does all but `refine`, here and now; JAX need not work then.

@@ -1,9 +1,9 @@
 """Steps finer than a model was trained with: the rate levels beyond its last trade-off.
 
-Its transforms lose little by themselves: what is lost is rounded away, in steps. So a file may count
-in a share of the model's step. The networks still see and say everything in the model's own steps;
-means and scales are carried over to the file's, and decoded latents back, in integers, so that all
-machines do the same.
+Its transforms lose little by themselves; what is lost is rounded away. So a file may count in steps
+down to a quarter of the model's. The networks still see and say everything in the model's own
+steps: means and scales are carried over to the file's, and decoded latents back, in integers, so
+that all machines do the same.
 """
 
 import numpy as np
