@@ -65,6 +65,7 @@ class LossyEncoded:
   data: bytes
   psnr_db: float
   is_best: bool
+  quality: float | None = None
   rate_bpp: float = 1.0
   how: str = "lossy"
 

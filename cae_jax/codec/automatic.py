@@ -31,6 +31,7 @@ _HIGHEST = {"psnr": math.inf, "ssimulacra2": MAX_SSIMULACRA2}  # met without a l
 _psnr_db = operator.attrgetter("psnr_db")
 # Files this much smaller than asked for leave room for a closer codec.
 _ROOM = 0.97
+_FINE_QUALITY = 125  # beyond it near-lossless files may be smaller, see docs/decisions/059
 _ROWS_APART, _MANY = 8, 0.25  # of drawings
 
 
@@ -55,13 +56,14 @@ def encode(
   """Compresses an image by the codec that meets what is asked for.
 
   A PSNR or score above what the lossy codecs reach, or a size above what they can use, is met by
-  the near-lossless one; an infinite PSNR, a score of 100, or a size that allows it, by the lossless
-  one. Drawings and screenshots are lossless, too, where that takes no more bytes.
+  the near-lossless one, and where they hardly reach it by the best of them all; an infinite PSNR, a
+  score of 100, or a size that allows it, by the lossless one. Drawings and screenshots are
+  lossless, too, where that takes no more bytes.
 
   Args:
     image: as of `Codec.compress`; of 16 bits with another target than a quality only.
     lossy, lossless: make the codecs when they are needed; a further lossy one where those before it
-      cannot meet what is asked for.
+      cannot, or hardly, meet what is asked for.
     exact: lossless.
     near_lossless: how much samples may change.
     quality, bpp, psnr, ssimulacra2, size_bytes: as of `Codec.compress`.
@@ -101,42 +103,34 @@ def encode(
   limit = _limit_bytes(name, target, image)
   if image.dtype == np.uint16 and name != "quality":
     return _near_lossless_file(files, limit, name, target)
-  encoded = _lossy_file(lossy, limit, image, effort=effort, metadata=metadata, **given)
-  if encoded is None:
-    encoded = _near_lossless_file(files, limit, name, target)
-  elif limit is not None and _has_room(encoded, limit):
+  found: list[Encoded | LosslessEncoded] = []
+  for make in lossy:
     with contextlib.suppress(OutOfReach):
-      encoded = max(encoded, files.closest(limit, encoded.psnr_db), key=_psnr_db)
-  return _exact_if_drawn(encoded, files, image, limit or len(encoded.data))
+      found.append(make().encode(image, effort=effort, metadata=metadata, **given))
+      if name == "quality" or _is_settled(found[-1], limit):
+        break
+  else:
+    least_db = max((file.psnr_db for file in found), default=0.0)
+    try:
+      found.append(_near_lossless_file(files, limit, name, target, least_db))
+    except OutOfReach:
+      if not found:
+        raise
+  best = max(found, key=_psnr_db) if limit else min(found, key=lambda file: len(file.data))
+  return _exact_if_drawn(best, files, image, limit or len(best.data))
 
 
 def _near_lossless_file(
-  files: NearLosslessFiles, limit: float | None, name: str, target: float
+  files: NearLosslessFiles, limit: float | None, name: str, target: float, least_db: float = 0.0
 ) -> LosslessEncoded:
   """The near-lossless file that meets a target, which is no quality.
 
   Raises:
-    OutOfReach: none is as small.
+    OutOfReach: none is as small, of those of `least_db` at least.
   """
   if limit is not None:
-    return files.closest(limit)
+    return files.closest(limit, least_db)
   return files.of_psnr(target) if name == "psnr" else files.of_ssimulacra2(target)
-
-
-def _lossy_file(
-  lossy: "Sequence[Callable[[], Codec]]", limit: float | None, image: np.ndarray, **asked: Any
-) -> Any:
-  """The file of the first codec that meets what is asked for; None if none does.
-
-  Where it leaves room in a size, the closer one of it and the next codec's.
-  """
-  files: list[Encoded] = []
-  for make in lossy:
-    with contextlib.suppress(OutOfReach):
-      files.append(make().encode(image, **asked))
-      if limit is None or not _has_room(files[-1], limit):
-        break
-  return max(files, key=_psnr_db, default=None)
 
 
 def _exact_if_drawn(
@@ -156,9 +150,14 @@ def _seems_drawn(image: np.ndarray) -> bool:
   return same.size > 0 and same.mean() > _MANY
 
 
-def _has_room(encoded: Any, limit: float) -> bool:
-  """Says whether a lossy file is its codec's best, and a closer one could be as small as asked."""
-  return encoded.is_best and len(encoded.data) < _ROOM * limit
+def _is_settled(encoded: Any, limit: float | None) -> bool:
+  """Says whether no other codec is likely to make a better file than this lossy one.
+
+  Another one may where this is at its end: in steps much finer than it was trained with, or where
+  its best file leaves room in a size.
+  """
+  has_room = limit is not None and encoded.is_best and len(encoded.data) < _ROOM * limit
+  return not has_room and (encoded.quality or 0) <= _FINE_QUALITY
 
 
 def _limit_bytes(name: str, target: float, image: np.ndarray) -> float | None:

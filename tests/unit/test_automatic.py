@@ -223,6 +223,32 @@ def test_a_second_lossy_codec_reaches_what_the_first_does_not():
   assert encode(noise, lossy=[codecs[0], _never], lossless=_never, size_bytes=405).psnr_db == 40
 
 
+def _finer(size_bytes, psnr_db, quality=126):
+  """A lossy codec with one file, in steps much finer than it was trained with."""
+  file = LossyEncoded(bytes(size_bytes), psnr_db, is_best=False, quality=quality)
+  return lambda: mock.Mock(encode=lambda *_, **__: file)
+
+
+@pytest.mark.parametrize("asked", [{"psnr": 45}, {"ssimulacra2": 90}], ids=str)
+def test_in_much_finer_steps_the_smallest_file_is_taken(asked):
+  near = len(encode(lossy=[], **asked).data)
+  smaller, larger = _finer(near - 1, 50), _finer(near + 1, 50)
+  assert len(encode(lossy=smaller, **asked).data) == near - 1
+  assert len(encode(lossy=larger, **asked).data) == near
+  # A codec in steps of its own is sure of itself.
+  sure = _finer(near + 1, 50, quality=125)
+  assert len(encode(lossy=sure, lossless=_never, **asked).data) == near + 1
+  assert len(encode(lossy=[smaller, sure], lossless=_never, **asked).data) == near - 1
+  assert encode(lossy=larger, lossless=_never, quality=126).quality == 126
+
+
+def test_in_much_finer_steps_the_closest_file_of_a_size_is_taken():
+  limit = len(_sizes(np.uint8)[1].data)
+  closer, farther = _finer(50, 90), _finer(limit, 30)
+  assert encode(lossy=closer, size_bytes=limit).psnr_db == 90
+  assert encode(lossy=farther, size_bytes=limit).largest_error == 1
+
+
 def test_16_bits_have_sizes_down_to_where_nothing_is_left():
   small = len(codec().compress(DEEP, near_lossless=1 << 13))
   encoded = encode(DEEP, lossy=_never, size_bytes=2 * small)
