@@ -204,11 +204,13 @@ def _fill(y_hat: np.ndarray, lost: Sequence[Tile]) -> None:
 
 
 def _rate_level(coder: LatentCoder, header: Header) -> int:
-  if not coder.rate_levels and not header.parameters:
+  if not coder.rate_levels and not header.parameters and not header.is_finer:
     return 0
-  level, _ = unpack_rate(header.parameters) or (None, None)
-  if level is None or level > coder.finest_level or not coder.rate_levels:
+  rate = unpack_rate(header.parameters)
+  own, finer = range(coder.rate_levels + 1), range(coder.rate_levels + 1, coder.finest_level + 1)
+  levels = finer if header.is_finer else own
+  if rate is None or rate[0] not in levels or not coder.rate_levels:
     raise BitstreamError(
       "header", 0, f"parameters {header.parameters.hex()!r} are no rate level of this model"
     )
-  return level
+  return rate[0]

@@ -87,7 +87,8 @@ class Analysed:
       sections.append(section)
       y_hat[tile] = coded.y_hat
     parameters = pack_rate(rate_level, self._tune) if self.coder.rate_levels else b""
-    header = dataclasses.replace(self._header, parameters=parameters)
+    is_finer = rate_level > self.coder.rate_levels
+    header = dataclasses.replace(self._header, parameters=parameters, is_finer=is_finer)
     data = pack(header, [*sections, *self._alpha_sections], self._metadata)
     return Encoded(self, data, rate_level, y_hat)
 

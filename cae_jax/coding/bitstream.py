@@ -25,7 +25,7 @@ from cae_jax.coding.varint import ByteReader, BytesLike, write_varint
 from cae_jax.errors import UsageError
 
 MAGIC = b"\xc1CAE"  # 0xC1 occurs in no text, be it ASCII or UTF-8
-VERSION = 2
+VERSION = 3
 MAX_SIDE = 1 << 24  # pixels
 MAX_PIXELS = 1 << 28
 MAX_SECTIONS = 1 << 12
@@ -82,6 +82,7 @@ class Header:
     parameters: at most 255 bytes that the model alone understands, such as its rate point.
     symbol_checksum: of all symbols, see `symbol_checksum`; only of files of version 1. In later
       ones (None) each section has its own.
+    is_finer: whether the parameters are a rate of finer steps, which is what version 3 added.
   """
 
   model_id: str
@@ -91,6 +92,7 @@ class Header:
   width: int
   parameters: bytes = b""
   symbol_checksum: int | None = None
+  is_finer: bool = False
 
   def __post_init__(self):
     if not is_name(self.model_id):
@@ -115,8 +117,10 @@ class Header:
 
   @property
   def version(self) -> int:
-    """Of the format."""
-    return VERSION if self.symbol_checksum is None else _FIRST_VERSION
+    """Of the format: the first one that has such files."""
+    if self.symbol_checksum is not None:
+      return _FIRST_VERSION
+    return VERSION if self.is_finer else VERSION - 1
 
 
 @dataclass(frozen=True)
@@ -371,8 +375,9 @@ def _read_header(reader: ByteReader) -> tuple[Header, bool]:
   if not 0 < height * width <= MAX_PIXELS:
     raise reader.fail(f"{height} x {width} pixels; 1 to {MAX_PIXELS} are possible", sides)
   parameters = reader.read(reader.read(1, "size of the parameters")[0], "parameters")
-  checksum = None
-  if reader.data[len(MAGIC)] == _FIRST_VERSION:
+  version, checksum = reader.data[len(MAGIC)], None
+  if version == _FIRST_VERSION:
     checksum = int.from_bytes(reader.read(_CRC_BYTES, "symbol checksum"), "little")
-  header = Header(model_id, model_hash, Kind(kind), height, width, parameters, checksum)
+  kind, is_finer = Kind(kind), version == VERSION
+  header = Header(model_id, model_hash, kind, height, width, parameters, checksum, is_finer)
   return header, bool(flags & _METADATA_FLAG)

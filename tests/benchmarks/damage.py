@@ -54,7 +54,9 @@ def _originals(codec) -> list[bytes]:
     strip,
   ]
   files = [codec.compress(picture, metadata=_metadata()) for picture in pictures[:3]]
-  good = {"quality": 80} if codec.coder.rate_levels else {}
+  many = bool(codec.coder.rate_levels)
+  good, finer = ({"quality": quality} if many else {} for quality in (80, 140))
+  files += [codec.compress(picture, **finer) for picture in pictures[:3] * many]
   return files + [codec.compress(picture, **good) for picture in pictures]
 
 
@@ -177,6 +179,8 @@ def _reassemble(data, files, rng):
   choice = rng.integers(8)
   if choice == 0:
     header = dataclasses.replace(header, parameters=_parameters(header, other.header, rng))
+    if header.version > 1 and rng.random() < 0.3:
+      header = dataclasses.replace(header, is_finer=not header.is_finer)
   elif choice == 1:
     header = dataclasses.replace(header, kind=rng.choice(list(Kind)))
   elif choice == 2 and sections and other.sections:

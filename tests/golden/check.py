@@ -68,11 +68,11 @@ _load = functools.cache(codec.load)
 def compare(name: str) -> Comparison:
   """Decodes a file; raises BitstreamError if its symbols are not exact."""
   data = (FOLDER / f"{name}.cae").read_bytes()
-  model, _, rest = name.partition("-")
-  if rest == "released":
-    found = cae_jax.decompress(data)
-  else:
-    found = _load(FOLDER / f"{model}.safetensors").decompress(data)
+  model, weights = name.partition("-")[0], None
+  if not name.endswith("-released"):
+    weights = FOLDER / f"{model}.safetensors"
+  decompress = _load(weights).decompress if weights and weights.exists() else cae_jax.decompress
+  found = decompress(data)
   exact = model.startswith(_LOSSLESS)
   expected = read_image(FOLDER / f"{name}.png", exact=exact).pixels
   version = unpack(data).header.version

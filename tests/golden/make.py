@@ -3,7 +3,7 @@
   python -m tests.golden.make
 
 Only for what is new: files that are there are left alone. Those of version 1 of the format can no
-longer be made; names that end in 2 are of version 2. Add new lines to SHA256SUMS.
+longer be made; names that end in 2 or 3 are of that version. Add new lines to SHA256SUMS.
 """
 
 import jax
@@ -64,9 +64,9 @@ def main() -> None:
   _write(context, "context-tiles", photo(48, 1100), quality=30)
   _write(context, "context-rgba2", rgba, quality=90, metadata={"icc": b"profile", "exif": b"Exif"})
   _write(context, "context-tiles2", photo(48, 1100), quality=30)
-  _write(context, "context-finer2", photo(70, 100), quality=140)
-  _write(load("context2"), "context2-finer2", photo(96, 160), quality=175)
-  _write(load("eye3"), "eye3-finer2", photo(96, 160), quality=112)
+  _write(context, "context-finer3", photo(70, 100), quality=140)
+  _write(load("context2"), "context2-finer3", photo(96, 160), quality=175)
+  _write(load("eye3"), "eye3-finer3", photo(96, 160), quality=112)
   for name in ("hyperprior", "paper"):
     _write(load(FOLDER / f"{name}.safetensors"), f"{name}-rgb2", photo(70, 100))
   _write_lossless()

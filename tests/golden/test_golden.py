@@ -24,11 +24,12 @@ def test_none_has_changed():
   assert check.changed() == []
 
 
-def test_both_versions_are_there():
+def test_all_versions_are_there():
   versions = {name: (FOLDER / f"{name}.cae").read_bytes()[4] for name in ALL}
-  of_2 = {name for name, version in versions.items() if version == 2}
-  assert of_2 == {name for name in FILES if name.endswith("2")} | set(RELEASED)
-  assert set(versions.values()) == {1, 2}
+  of = {number: {name for name in ALL if versions[name] == number} for number in (1, 2, 3)}
+  assert of[2] == {name for name in FILES if name.endswith("2")} | set(RELEASED)
+  assert of[3] == {name for name in FILES if name.endswith("3")}
+  assert set(versions.values()) == {1, 2, 3}
 
 
 def test_released_generations_are_shipped():

@@ -450,10 +450,19 @@ def test_a_changed_symbol_is_no_picture(ours):
     ours.decompress(_repacked(old, symbol_checksum=checksum))
 
 
-@pytest.mark.parametrize("parameters", [b"", b"\1", b"\1\x1c", b"\0\0\0"])
+@pytest.mark.parametrize("parameters", [b"", b"\1", b"\1\x10", b"\1\x1c", b"\0\0\0"])
 def test_wrong_rate_levels(ours, parameters):
   with pytest.raises(BitstreamError, match="are no rate level of this model"):
     ours.decompress(_repacked(ours.compress(IMAGE), parameters=parameters))
+
+
+@pytest.mark.parametrize(("quality", "version"), [(100, 2), (101, 3)])
+def test_files_have_the_first_version_that_has_their_steps(ours, quality, version):
+  data = ours.compress(IMAGE, quality=quality)
+  header = unpack(data).header
+  assert header.version == version
+  with pytest.raises(BitstreamError, match="are no rate level of this model"):
+    ours.decompress(_repacked(data, is_finer=not header.is_finer))
 
 
 def test_headers_that_promise_more_than_the_file_holds(ours):
