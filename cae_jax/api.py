@@ -51,7 +51,7 @@ def compress(
       or an image of Pillow; uint16, too, unless a quality is asked for.
     lossless: every sample comes back.
     near_lossless: no sample differs by more than this, in grey levels.
-    quality: 0 to 100; 50 if nothing is asked for.
+    quality: 0 to 100, up to 175 for copies closer still; 50 if nothing is asked for.
     bpp: bits of the whole file per pixel, at most.
     psnr: dB of the decoded image, at least; of uint16 against 65535.
     ssimulacra2: score of the decoded image, at least; 90 is hardly any visible difference, 70 high

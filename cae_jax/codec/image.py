@@ -78,7 +78,7 @@ class Codec(FileDecoder):
     Args:
       image: uint8 [H, W] grey, [H, W, 3] RGB, or with alpha [H, W, 2] or [H, W, 4], of NumPy or
         JAX. Alpha is kept exactly, colours under full transparency are not kept.
-      quality: 0 to 100; 50 if nothing is asked for.
+      quality: 0 to 100, up to 175 for copies closer still; 50 if nothing is asked for.
       bpp: bits of the whole file per pixel, at most; mostly within 1 % below, of small files 3.
       psnr: dB of the decoded image, at least; the smallest such file, within 0.02 dB.
       ssimulacra2: score of the decoded image, at least; the smallest such file, within 0.2.

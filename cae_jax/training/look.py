@@ -158,7 +158,8 @@ class LookGame:
   def _played(self, params, batch, key) -> tuple[_Seen, jax.Array]:
     """A batch at a random B and at rates at which a look can be that strong, and B."""
     key_strength, key_tradeoff = jax.random.split(key)
-    strength = jax.random.uniform(key_strength)
+    # Mostly strong ones, as it is the full look that is judged: two thirds on average.
+    strength = jnp.sqrt(jax.random.uniform(key_strength))
     low, _ = self.model.tradeoff_range
     high = self._gone - strength * (self._gone - self._full)
     tradeoff = spread_evenly(key_tradeoff, batch["image"].shape[0], low, high)

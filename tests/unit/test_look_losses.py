@@ -112,6 +112,13 @@ def test_strong_looks_are_of_low_rates():
     assert (strength <= np.clip((80 - quality) / 35, 0, 1) + 1e-5).all()
 
 
+def test_strengths_are_mostly_near_one(monkeypatch):
+  monkeypatch.setattr(jax.random, "uniform", lambda _: jnp.float32(0.25))
+  monkeypatch.setattr("cae_jax.training.look.spread_evenly", lambda *_: jnp.zeros(2))
+  monkeypatch.setattr(LookGame, "_decoded", lambda *_: None)
+  assert game()._played({}, BATCH, KEY)[1] == 0.5
+
+
 def test_validation_is_of_the_full_look(params):
   errors = jax.jit(game().errors)
   still = {**params, LOOK: jax.tree.map(jnp.zeros_like, params[LOOK])}
