@@ -166,8 +166,11 @@ def compress_bytes(
     unused = [name for name, value in (("effort", effort), ("tune", tune)) if value]
     if unused:
       notes.append(f"{' and '.join(unused)} not used: for lossy files only")
-  elif keep_hidden_colour:
-    notes.append("keep_hidden_colour not used: for lossless files only")
+  else:
+    if effort and encoded.is_finer:
+      notes.append("effort not used: beyond quality 100 there is nothing to refine")
+    if keep_hidden_colour:
+      notes.append("keep_hidden_colour not used: for lossless files only")
   if exact and not keep_hidden_colour and hides_colours(image.pixels):
     notes.append("colours under full transparency dropped; --keep_hidden_colour keeps them")
   return Compressed(encoded, [*image.notes, *notes])

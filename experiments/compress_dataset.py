@@ -47,7 +47,7 @@ def define_flags(flags: Flags) -> None:
   flags.boolean("decompress", False, "Make PNG files of the shards in --source_dir.")
   flags.integer("images_per_shard", 1000, "At most; a killed worker loses what it has of one.", 1)
   flags.integer("jobs", 1, "Processes on this machine.", 1)
-  flags.number("quality", None, "0 to 100, up to 175 for copies closer still; 50 if nothing is asked for.")
+  flags.number("quality", None, "0 to 100, 175 for the closest copies; 50 if nothing is asked for.")
   flags.number("bpp", None, "At most so many bits per pixel in each file.")
   flags.number("psnr", None, "At least so many dB; inf is lossless.")
   flags.number("ssimulacra2", None, "A score of at least so much; 90 hardly differs.")

@@ -57,7 +57,10 @@ def add_goal(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGrou
   """Adds what a lossy file can be asked for; returns the group, for more of the kind."""
   goal = parser.add_mutually_exclusive_group()
   goal.add_argument(
-    "--quality", type=float, metavar="Q", help="0 to 100, up to 175 for copies closer still (50 if nothing is asked for)"
+    "--quality",
+    type=float,
+    metavar="Q",
+    help="0 to 100, up to 175 for copies closer still (50 if nothing is asked for)",
   )
   goal.add_argument("--bpp", type=float, metavar="X", help="at most X bits per pixel")
   goal.add_argument("--psnr", type=float, metavar="X", help="at least X dB; inf is lossless")

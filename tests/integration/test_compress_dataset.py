@@ -140,7 +140,7 @@ def test_a_tar_file_that_has_changed(source, tmp_path, capsys):
   ("flags", "message"),
   [
     (["--bpp=1", "--lossless"], "expected one target, got bpp and lossless"),
-    (["--quality=101"], "quality 101: expected 0 to 100"),
+    (["--quality=176"], "quality 176: expected 0 to 175"),
     (["--effort=10"], "effort 10: expected 0 or 1"),
     (["--tune=ear"], "tune 'ear': expected psnr or eye"),
     (["--tune=psnr", "--weights=context"], "--weights and --tune: expected one of them, got both"),

@@ -243,6 +243,9 @@ def test_an_effort_that_goes_unused_is_told(folder, tmp_path, capsys):
   assert "effort not used" in capsys.readouterr().out
   assert run("compress", folder / "rgb8.png", cae, "--psnr=47", "--force") == 0
   assert "effort not used" not in capsys.readouterr().out
+  finer = ["--quality=110", "--tune=psnr", "--force"]
+  assert run("compress", folder / "rgb8.png", cae, *finer, "--effort=1") == 0
+  assert "effort not used: beyond quality 100" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("_lossy")

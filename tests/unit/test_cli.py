@@ -472,7 +472,7 @@ def test_usage_errors_are_one_line(arguments, message, capsys):
   assert message in one_error(capsys)
 
 
-@pytest.mark.parametrize("goal", ["--quality=101", "--bpp=0"])
+@pytest.mark.parametrize("goal", ["--quality=176", "--bpp=0"])
 def test_targets_out_of_range(picture, tmp_path, goal, capsys):
   assert run("compress", picture, tmp_path / "a.cae", goal) == 2
   assert "expected" in one_error(capsys)
@@ -742,7 +742,7 @@ def test_the_codec_of_commands_is_that_of_the_api():
   ("option", "words"),
   [
     ("--effort=5", "effort 5: expected 0 or 1"),
-    ("--quality=500", "quality 500: expected 0 to 100"),
+    ("--quality=500", "quality 500: expected 0 to 175"),
     ("--near_lossless=-1", "near_lossless -1: expected a whole number"),
     ("--weights=nosuch", "has no weights named 'nosuch'"),
   ],
