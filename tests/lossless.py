@@ -69,6 +69,11 @@ class LossyEncoded:
   rate_bpp: float = 1.0
   how: str = "lossy"
 
+  @property
+  def is_finer(self) -> bool:
+    """Whether the quality is beyond those of a model's own steps."""
+    return (self.quality or 0) > 100
+
 
 @dataclasses.dataclass(frozen=True)
 class LossyStandIn:
@@ -92,6 +97,8 @@ class LossyStandIn:
       raise OutOfReach(f"{value:g} dB cannot be met")
     if name == "ssimulacra2" and value > self.ssimulacra2:
       raise OutOfReach(f"a score of {value:g} cannot be met")
+    if name == "quality":
+      return LossyEncoded(bytes(self.size_bytes), self.psnr_db - 1, is_best=False, quality=value)
     limit = value * image.shape[0] * image.shape[1] / 8 if name == "bpp" else value
     if name in ("bpp", "size_bytes") and limit >= self.size_bytes:
       return LossyEncoded(bytes(self.size_bytes), self.psnr_db, is_best=True)
