@@ -10,7 +10,7 @@ import numpy as np
 import cae_jax
 from cae_jax import codec as codecs
 from cae_jax.codec import Codec, LosslessCodec, windows
-from cae_jax.codec.targets import checked_look
+from cae_jax.codec.targets import FINEST_QUALITY, checked_look
 from cae_jax.errors import UsageError
 from cae_jax.evaluation.codecs.base import FileCodec
 from cae_jax.evaluation.codecs.lossless_codecs import bounded
@@ -21,7 +21,7 @@ _Kind = TypeVar("_Kind", Codec, LosslessCodec)
 _SIDES = np.dtype("<u4")
 _QUALITIES = tuple(f"{quality:g}" for quality in np.linspace(0, 100, 9))
 # Finer than a percent of size from one to the next.
-_SEARCH = tuple(f"{quality:g}" for quality in np.linspace(0, 100, 401))
+_SEARCH = tuple(f"{quality:g}" for quality in np.linspace(0, FINEST_QUALITY, 701))
 _SHOWN = "50"
 
 
