@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 from cae_jax.atomic import write_text
 from cae_jax.codec import Codec
-from cae_jax.codec.targets import MAX_EFFORT
+from cae_jax.codec.targets import FINEST_QUALITY, MAX_EFFORT
 from cae_jax.data.sources import ImageSource, image_names, pairs
 from cae_jax.errors import UsageError
 from cae_jax.evaluation import (
@@ -64,6 +64,13 @@ def define_flags(flags: Flags) -> None:
     "efforts", [], "Efforts to measure our codec at besides 0; takes long.", 1, MAX_EFFORT
   )
   flags.numbers("looks", [], "Looks to measure our codec with besides 0.", 0, 1)
+  flags.numbers(
+    "qualities",
+    [],
+    "Qualities to measure our codec at, in place of nine from 0 to 100.",
+    0,
+    FINEST_QUALITY,
+  )
   flags.string("metrics", "none", f"Further metrics, which take time: all, none, or {_METRICS}.")
   flags.numbers(
     "bpp_range",
@@ -90,7 +97,8 @@ def _evaluate(args: Args) -> None:
     raise UsageError(f"{args['bpp_range'].serialize()}: expected the smaller rate first")
   weights = evaluation_flags.weights(args)
   codec = own_codec.load(weights)
-  own_codec.file_codecs(codec, args.efforts, args.looks)  # fails now if it has no such ones
+  # Fails now if it has no such ones.
+  own_codec.file_codecs(codec, args.efforts, args.looks, args.qualities)
   features = args.output / "features"
   for metric in perceptual.by_names(args.metrics, features):
     if isinstance(metric, Missing):
@@ -109,6 +117,7 @@ def _evaluate(args: Args) -> None:
     args.match,
     tuple(args.efforts),
     tuple(args.looks),
+    tuple(args.qualities),
     args.metrics,
     features,
   )

@@ -67,11 +67,11 @@ def main(args: Args) -> None:
 
 
 def _check(args: Args) -> None:
-  unused = ("jobs", "efforts", "looks", "metrics")
+  unused = ("jobs", "efforts", "looks", "qualities", "metrics")
   given = [f"--{name}" for name in unused if args[name].value != args[name].default]
   if given:
     raise UsageError(
-      "--lossless: expected one process, one effort, no look and no further metrics; leave "
+      "--lossless: expected one process, one effort, no look, quality or further metric; leave "
       f"{' and '.join(given)} out"
     )
   if args.reference not in LOSSLESS_LABELS:

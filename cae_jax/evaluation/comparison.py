@@ -32,6 +32,7 @@ class Comparison:
     match: measure the baselines also at the size of each of our files.
     efforts: of our encoder, to be measured besides 0.
     looks: of our decoder, to be measured besides 0.
+    qualities: of our codec, in place of nine from 0 to 100.
     metrics: names of `perceptual.by_names`; those that are missing are left out.
     features: folder for what metrics of the whole set keep of each file.
   """
@@ -42,6 +43,7 @@ class Comparison:
   match: bool = True
   efforts: tuple[int, ...] = ()
   looks: tuple[float, ...] = ()
+  qualities: tuple[float, ...] = ()
   metrics: str = "none"
   features: Folder = None
 
@@ -99,7 +101,8 @@ def _measure_one(task: tuple[Comparison, str, np.ndarray, list[Record]]) -> list
 
 
 def _measure(comparison: Comparison, images: Images, done, on_record: OnRecord, progress: bool):
-  ours, *alone = own_codec.file_codecs(own(comparison), comparison.efforts, comparison.looks)
+  what = comparison.efforts, comparison.looks, comparison.qualities
+  ours, *alone = own_codec.file_codecs(own(comparison), *what)
   more = further_metrics(comparison)
   present = others(comparison) if comparison.match else [ours, *others(comparison)]
   if alone:

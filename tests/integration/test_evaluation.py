@@ -172,6 +172,7 @@ def test_weights_whose_card_does_not_list_all(
   ("flags", "message"),
   [
     (["--efforts=1"], "the model 'paper' has one rate only and cannot refine latents; leave eff"),
+    (["--qualities=50"], "the model 'paper' has one rate only; leave qualities out"),
     (["--efforts=1,10"], "flag --efforts=1,10: 10 is not an integer in the range [1, 1]"),
     (["--weights=context"], "--workdir and --weights: expected one of them, got both"),
     (["--workdir={tmp_path}"], "weights.safetensors is not there; finish the run"),

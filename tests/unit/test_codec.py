@@ -131,6 +131,7 @@ def test_a_variable_rate_codec_is_measured_at_qualities():
     ours.name,
     f"{ours.name}-effort1",
   ]
+  assert own_codec.coded(context_codec(), qualities=(110, 62.5)).settings == ("110", "62.5")
   image = photo(100, 130)
   sizes = [len(ours.encode(image, setting)) for setting in (*ours.settings[:2], "99.75", "100")]
   assert sizes == sorted(sizes)

@@ -64,40 +64,54 @@ def _load(weights: str | PathLike, kind: type[_Kind], otherwise: str) -> _Kind:
 
 
 def file_codecs(
-  codec: Codec, efforts: Sequence[int] = (), looks: Sequence[float] = ()
+  codec: Codec,
+  efforts: Sequence[int] = (),
+  looks: Sequence[float] = (),
+  qualities: Sequence[float] = (),
 ) -> list[FileCodec]:
   """Lists the codec itself, also at efforts and with looks, and perhaps the network alone.
 
   That one of a model that was trained for its reconstruction alone: so the paper measures its own.
+
+  Args:
+    codec, qualities: see `coded`.
+    efforts, looks: besides 0.
   """
   objective = model_class(codec.weights.config["model"]).objective
   alone = [uncoded(codec)] if objective == "reconstruction" else []
-  varied = [coded(codec, effort) for effort in efforts]
-  varied += [coded(codec, look=look) for look in looks]
-  return [coded(codec), *alone, *varied]
+  varied = [coded(codec, effort, qualities=qualities) for effort in efforts]
+  varied += [coded(codec, look=look, qualities=qualities) for look in looks]
+  return [coded(codec, qualities=qualities), *alone, *varied]
 
 
-def coded(codec: Codec, effort: int = 0, look: float = 0.0) -> FileCodec:
+def coded(
+  codec: Codec, effort: int = 0, look: float = 0.0, qualities: Sequence[float] = ()
+) -> FileCodec:
   """Wraps the codec itself: its whole files, at qualities if it has any.
 
   Args:
     codec: ours.
     effort: of its encoder; above 0 it is part of the name, and there are fewer qualities.
     look: of its decoder; above 0 it is part of the name.
+    qualities: to measure it at, in place of nine from 0 to 100.
   Raises:
-    UsageError: an effort for a codec of one rate, which has none, or a look that there is not.
+    UsageError: an effort or qualities for a codec of one rate, or a look that there is not.
   """
   if effort and not codec.coder.rate_levels:
     raise UsageError(
       f"the model {codec.weights.name!r} has one rate only and cannot refine latents; leave "
       f"effort {effort} out"
     )
+  if qualities and not codec.coder.rate_levels:
+    raise UsageError(f"the model {codec.weights.name!r} has one rate only; leave qualities out")
   if checked_look(look) and codec.look is None:
     raise UsageError(f"the weights {codec.weights.name!r} have no look; leave look {look:g} out")
   name = codec.weights.name
   name = f"{name}{EFFORT}{effort}" if effort else name
   if codec.coder.rate_levels:
     settings, search = _QUALITIES[:: 2 if effort else 1], _SEARCH
+    if qualities:
+      settings = tuple(f"{quality:g}" for quality in qualities)
     encoder = lambda x, setting: codec.compress(x, quality=float(setting), effort=effort)
   else:
     settings = search = (_only_setting(codec.weights.config),)
