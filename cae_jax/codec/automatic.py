@@ -31,7 +31,7 @@ _HIGHEST = {"psnr": math.inf, "ssimulacra2": MAX_SSIMULACRA2}  # met without a l
 _psnr_db = operator.attrgetter("psnr_db")
 # Files this much smaller than asked for leave room for a closer codec.
 _ROOM = 0.97
-_FINE_QUALITY = 125  # beyond it near-lossless files may be smaller, see docs/decisions/059
+_FINE_QUALITY = 140  # beyond it near-lossless files may be smaller, see docs/decisions/059
 _ROWS_APART, _MANY = 8, 0.25  # of drawings
 
 
@@ -63,7 +63,7 @@ def encode(
   Args:
     image: as of `Codec.compress`; of 16 bits with another target than a quality only.
     lossy, lossless: make the codecs when they are needed; a further lossy one where those before it
-      cannot, or hardly, meet what is asked for.
+      cannot meet what is asked for, or leave room in a size.
     exact: lossless.
     near_lossless: how much samples may change.
     quality, bpp, psnr, ssimulacra2, size_bytes: as of `Codec.compress`.
@@ -107,29 +107,29 @@ def encode(
   for make in lossy:
     with contextlib.suppress(OutOfReach):
       found.append(make().encode(image, effort=effort, metadata=metadata, **given))
-      if name == "quality" or _is_settled(found[-1], limit):
+      if limit is None or _is_settled(found[-1], limit):
         break
-  else:
-    least_db = max((file.psnr_db for file in found), default=0.0)
-    try:
-      found.append(_near_lossless_file(files, limit, name, target, least_db))
-    except OutOfReach:
-      if not found:
-        raise
+  if not found:
+    found.append(_near_lossless_file(files, limit, name, target))
+  elif name != "quality" and not _is_settled(found[-1], limit):
+    with contextlib.suppress(OutOfReach):
+      found.append(_near_lossless_file(files, limit, name, target, max(found, key=_psnr_db)))
   best = max(found, key=_psnr_db) if limit else min(found, key=lambda file: len(file.data))
   return _exact_if_drawn(best, files, image, limit or len(best.data))
 
 
 def _near_lossless_file(
-  files: NearLosslessFiles, limit: float | None, name: str, target: float, least_db: float = 0.0
+  files: NearLosslessFiles, limit: float | None, name: str, target: float, lossy: Any = None
 ) -> LosslessEncoded:
   """The near-lossless file that meets a target, which is no quality.
 
   Raises:
-    OutOfReach: none is as small, of those of `least_db` at least.
+    OutOfReach: none is as small, or better than a lossy file at hand.
   """
   if limit is not None:
-    return files.closest(limit, least_db)
+    return files.closest(limit, lossy.psnr_db if lossy else 0.0)
+  if lossy and not files.may_be_smaller(len(lossy.data), lossy.psnr_db):
+    raise OutOfReach(f"{name} {target:g} cannot be met in {len(lossy.data)} bytes")
   return files.of_psnr(target) if name == "psnr" else files.of_ssimulacra2(target)
 
 

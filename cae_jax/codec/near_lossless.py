@@ -48,6 +48,11 @@ class NearLosslessFiles:
       bits=self._bits,
     )
 
+  def may_be_smaller(self, size_bytes: int, psnr_db: float) -> bool:
+    """Says whether a file of a little less than a PSNR has fewer bytes; if not, no closer one has."""
+    largest_error = min(_error_of(psnr_db, self._peak) + 1, self._largest)
+    return len(self.encode(largest_error).data) < size_bytes
+
   def of_psnr(self, target_db: float) -> LosslessEncoded:
     """Returns the smallest file of at least a PSNR."""
     start = _error_of(target_db, self._peak)

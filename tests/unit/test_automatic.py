@@ -11,6 +11,7 @@ import pytest
 from cae_jax.codec import automatic
 from cae_jax.codec.kinds import visible_ssimulacra2
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
+from cae_jax.codec.near_lossless import NearLosslessFiles
 from cae_jax.codec.targets import OutOfReach
 from cae_jax.errors import UsageError
 from tests.lossless import LossyEncoded, LossyStandIn, tiny_weights
@@ -223,23 +224,30 @@ def test_a_second_lossy_codec_reaches_what_the_first_does_not():
   assert encode(noise, lossy=[codecs[0], _never], lossless=_never, size_bytes=405).psnr_db == 40
 
 
-def _finer(size_bytes, psnr_db, quality=126):
+def _finer(size_bytes, psnr_db, quality=141):
   """A lossy codec with one file, in steps much finer than it was trained with."""
   file = LossyEncoded(bytes(size_bytes), psnr_db, is_best=False, quality=quality)
   return lambda: mock.Mock(encode=lambda *_, **__: file)
 
 
 @pytest.mark.parametrize("asked", [{"psnr": 45}, {"ssimulacra2": 90}], ids=str)
-def test_in_much_finer_steps_the_smallest_file_is_taken(asked):
-  near = len(encode(lossy=[], **asked).data)
-  smaller, larger = _finer(near - 1, 50), _finer(near + 1, 50)
-  assert len(encode(lossy=smaller, **asked).data) == near - 1
-  assert len(encode(lossy=larger, **asked).data) == near
-  # A codec in steps of its own is sure of itself.
-  sure = _finer(near + 1, 50, quality=125)
-  assert len(encode(lossy=sure, lossless=_never, **asked).data) == near + 1
-  assert len(encode(lossy=[smaller, sure], lossless=_never, **asked).data) == near - 1
-  assert encode(lossy=larger, lossless=_never, quality=126).quality == 126
+def test_in_much_finer_steps_the_smaller_file_is_taken(asked):
+  near = encode(lossy=[], **asked)
+  size = len(near.data)
+  smaller, larger = (_finer(size + by, near.psnr_db) for by in (-1, 1))
+  assert len(encode(lossy=[smaller, _never], **asked).data) == size - 1
+  assert len(encode(lossy=[larger, _never], **asked).data) == size
+  # In steps nearer to its own a codec is sure of itself.
+  sure = _finer(size + 1, near.psnr_db, quality=140)
+  assert len(encode(lossy=[sure, _never], lossless=_never, **asked).data) == size + 1
+  assert encode(lossy=larger, lossless=_never, quality=141).quality == 141
+
+
+def test_no_score_is_searched_for_where_a_file_as_coarse_is_larger(monkeypatch):
+  monkeypatch.setattr(NearLosslessFiles, "of_ssimulacra2", _never)
+  coarse = _sizes(np.uint8)[3]
+  small = _finer(len(coarse.data), coarse.psnr_db + 0.5)
+  assert encode(lossy=small, ssimulacra2=90).how == "lossy"
 
 
 def test_in_much_finer_steps_the_closest_file_of_a_size_is_taken():
