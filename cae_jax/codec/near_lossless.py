@@ -49,7 +49,7 @@ class NearLosslessFiles:
     )
 
   def may_be_smaller(self, size_bytes: int, psnr_db: float) -> bool:
-    """Says whether a file of a little less than a PSNR has fewer bytes; if not, no closer one has."""
+    """Says whether a file somewhat below a PSNR has fewer bytes; if not, no closer one has."""
     largest_error = min(_error_of(psnr_db, self._peak) + 1, self._largest)
     return len(self.encode(largest_error).data) < size_bytes
 
