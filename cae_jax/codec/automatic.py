@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
-from cae_jax.codec.kinds import as_array
+from cae_jax.codec.kinds import as_array, kind_of
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
 from cae_jax.codec.lossless.plain import estimate_plain
 from cae_jax.codec.near_lossless import NearLosslessFiles
@@ -32,7 +32,7 @@ _psnr_db = operator.attrgetter("psnr_db")
 # Files this much smaller than asked for leave room for a closer codec.
 _ROOM = 0.97
 _FINE_QUALITY = 140  # beyond it near-lossless files may be smaller, see docs/decisions/059
-_ROWS_APART, _MANY = 8, 0.25  # of drawings
+_ROWS_APART, _MANY, _FEW = 8, 0.25, 64  # of drawings
 
 
 def encode(
@@ -103,6 +103,9 @@ def encode(
   limit = _limit_bytes(name, target, image)
   if image.dtype == np.uint16 and name != "quality":
     return _near_lossless_file(files, limit, name, target)
+  kind_of(image)  # raises an error for arrays that are no images of 8 bits
+  if limit is not None and (exact_file := _exact_if_drawn(files, image, limit)):
+    return exact_file
   found: list[Encoded | LosslessEncoded] = []
   for make in lossy:
     with contextlib.suppress(OutOfReach):
@@ -114,8 +117,12 @@ def encode(
   elif name != "quality" and not _is_settled(found[-1], limit):
     with contextlib.suppress(OutOfReach):
       found.append(_near_lossless_file(files, limit, name, target, max(found, key=_psnr_db)))
-  best = max(found, key=_psnr_db) if limit else min(found, key=lambda file: len(file.data))
-  return _exact_if_drawn(best, files, image, limit or len(best.data))
+  if limit is not None:
+    return max(found, key=_psnr_db)
+  smallest = min(found, key=lambda file: len(file.data))
+  if math.isinf(smallest.psnr_db):
+    return smallest
+  return _exact_if_drawn(files, image, len(smallest.data)) or smallest
 
 
 def _near_lossless_file(
@@ -134,20 +141,23 @@ def _near_lossless_file(
 
 
 def _exact_if_drawn(
-  encoded: Any, files: NearLosslessFiles, image: np.ndarray, enough: float
-) -> Any:
-  """The lossless file of a drawing if it has no more bytes than are enough, else `encoded`."""
+  files: NearLosslessFiles, image: np.ndarray, enough: float
+) -> LosslessEncoded | None:
+  """The lossless file of a drawing if it has no more bytes than are enough."""
   if not _seems_drawn(image) or estimate_plain(np.atleast_3d(image)) >= enough:
-    return encoded
-  exact = encoded if math.isinf(encoded.psnr_db) else files.encode(0)
-  return exact if len(exact.data) <= enough else encoded
+    return None
+  exact = files.encode(0)
+  return exact if len(exact.data) <= enough else None
 
 
 def _seems_drawn(image: np.ndarray) -> bool:
-  """Says whether many pixels equal their left neighbours, by some of the rows."""
+  """Says whether, in some rows, many pixels equal their left neighbours, or colours are few."""
   rows = np.atleast_3d(image)[::_ROWS_APART]
   same = (rows[:, 1:] == rows[:, :-1]).all(axis=-1)
-  return same.size > 0 and same.mean() > _MANY
+  if same.size and same.mean() > _MANY:
+    return True
+  weights = np.array([1, 59, 3481, 205379])[: rows.shape[-1]]  # colours rarely share a sum
+  return np.unique((rows * weights).sum(axis=-1)).size <= _FEW
 
 
 def _is_settled(encoded: Any, limit: float | None) -> bool:

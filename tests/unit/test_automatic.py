@@ -215,6 +215,14 @@ def test_drawings_are_lossless_where_that_takes_no_more(asked):
   assert smaller.psnr_db == (math.inf if "bpp" in asked else 39)
 
 
+def test_patterns_of_few_colours_are_drawings():
+  board = (np.indices((96, 96)).sum(axis=0) % 2 * 255).astype(np.uint8)
+  for image in (board, np.dstack([board, board // 2, 255 - board])):
+    assert encode(image, lossy=lambda: LossyStandIn(size_bytes=9000)).how == "lossless"
+    # Though even the smallest file of a lossy codec has more bytes.
+    assert encode(image, lossy=_never, size_bytes=900).how == "lossless"
+
+
 def test_a_second_lossy_codec_reaches_what_the_first_does_not():
   second = dataclasses.replace(LOSSY, psnr_db=50, size_bytes=600, ssimulacra2=99)
   codecs = [lambda: LOSSY, lambda: second]
