@@ -15,7 +15,7 @@ def largest_within(
   tolerance: float,
   levels: int,
   slope: float,
-  start: int | None = None,
+  start: int,
 ) -> Trial | None:
   """Finds the trial with a value as large as the limit allows.
 
@@ -26,7 +26,7 @@ def largest_within(
     tolerance: the search ends with a value of at least limit - tolerance.
     levels: the largest level.
     slope: typical rise of the value per level, for the second trial.
-    start: the first level to try; the middle one if None.
+    start: the first level to try.
   Returns:
     A trial within the limit (between neighbouring levels the best, if none meets the tolerance);
     None if the value of level 0 is above the limit.
@@ -34,7 +34,7 @@ def largest_within(
   aim = limit - tolerance / 2
   best: Trial | None = None
   first, last = 0, levels  # of those that may still be the one, or better ones
-  level, tried = levels // 2 if start is None else start, 0
+  level, tried = start, 0
   before: tuple[int, float] | None = None
   while True:
     trial = trial_at(level)

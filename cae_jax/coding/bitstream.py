@@ -31,6 +31,7 @@ MAX_PIXELS = 1 << 28
 MAX_SECTIONS = 1 << 12
 MODEL_HASH_BYTES = 8
 _FIRST_VERSION = 1  # its files are read, see `Header.symbol_checksum`
+_COMMON_VERSION = 2  # of all files but those of finer steps, see `Header.is_finer`
 _MAX_PARAMETERS_BYTES = 255
 _METADATA_FLAG = 0x80
 _CRC_BYTES = 4
@@ -120,7 +121,7 @@ class Header:
     """Of the format: the first one that has such files."""
     if self.symbol_checksum is not None:
       return _FIRST_VERSION
-    return VERSION if self.is_finer else VERSION - 1
+    return VERSION if self.is_finer else _COMMON_VERSION
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,7 @@ class Trials:
       limit,
       tolerance=tolerance,
       levels=len(self.values) - 1,
+      start=(len(self.values) - 1) // 2,
       slope=slope,
     )
 
