@@ -352,7 +352,9 @@ class _Visit:
     self.cache = self.workdir / "cache"
     if self.args.cache_from:
       with tarfile.open(self.args.cache_from) as archive:
-        archive.extractall(self.cache, filter="data")
+        # Python has it from 3.11.4 on.
+        safely: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        archive.extractall(self.cache, **safely)
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
       jax.config.update("jax_compilation_cache_dir", str(self.cache))
 
