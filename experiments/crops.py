@@ -18,6 +18,7 @@ from cae_jax.data.sources import ImageSource, image_names
 from cae_jax.errors import UsageError
 from cae_jax.evaluation import figures, pictures
 from cae_jax.evaluation.codecs import baselines, own_codec
+from cae_jax.evaluation.codecs.base import ImageCodec, Missing
 from cae_jax.evaluation.names import label
 from experiments import cli, evaluation_flags
 from experiments.program_flags import Args, Flags
@@ -52,7 +53,7 @@ def main(args: Args) -> None:
   """Runs the program."""
   codec = own_codec.load(evaluation_flags.weights(args))
   rates = _rates(args, codec)
-  others = [] if args.codecs == "none" else baselines.baselines(args.codecs, args.bpg_dir)
+  others = _others(args)
   originals: dict[str, np.ndarray] = {}
   shown: dict[str, dict[str, tuple[np.ndarray | None, str]]] = {}
   crops = _crops(args.crops)
@@ -69,6 +70,13 @@ def main(args: Args) -> None:
         print(f"{row}: {method}: {picture.words}")
   figures.save(figures.methods_on_images(originals, shown), args.output / "crops.png")
   print(f"to look at: {args.output / 'crops.png'}")
+
+
+def _others(args: Args) -> list[ImageCodec | Missing]:
+  """The codecs to show beside ours."""
+  if args.codecs == "none":
+    return []
+  return baselines.baselines(args.codecs, args.bpg_dir, args.avif_speed)
 
 
 def _rates(args: Args, codec: Codec) -> Sequence[float | None]:

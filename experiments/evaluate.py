@@ -114,6 +114,7 @@ def _evaluate(args: Args) -> None:
     weights,
     args.codecs,
     args.bpg_dir,
+    args.avif_speed,
     args.match,
     tuple(args.efforts),
     tuple(args.looks),

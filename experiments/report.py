@@ -95,7 +95,7 @@ def _gallery(args: Args, rows: list[Record]) -> list[dict[str, Any]]:
   shown = list(pairs(chosen(source, known[: args.gallery])))
   further = [user_path(name) for name in args.gallery_weights.split(",") if name]
   own = _own([evaluation_flags.weights(args), *further] if has_weights else further)
-  others = baselines.baselines(args.gallery_codecs, args.bpg_dir)
+  others = baselines.baselines(args.gallery_codecs, args.bpg_dir, args.avif_speed)
   if has_weights and args.gallery_bpp is None:
     (ours, setting), *_ = own
     found = _at_own_size(ours, setting, [*[codec for codec, _ in own[1:]], *others], shown, rows)

@@ -27,7 +27,7 @@ def define_flags(flags: Flags) -> None:
 
 def main(args: Args) -> None:
   """Runs the program."""
-  what = Comparison(evaluation_flags.weights(args), args.codecs, args.bpg_dir)
+  what = Comparison(evaluation_flags.weights(args), args.codecs, args.bpg_dir, args.avif_speed)
   source = evaluation_flags.images(args)
   if args.image >= len(source):
     raise UsageError(f"--image={args.image}: there are {len(source)} images, from 0 on")

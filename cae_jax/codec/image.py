@@ -80,8 +80,8 @@ class Codec(FileDecoder):
         JAX. Alpha is kept exactly, colours under full transparency are not kept.
       quality: 0 to 100, up to 175 for copies closer still; 50 if nothing is asked for.
       bpp: bits of the whole file per pixel, at most; mostly within 1 % below, of small files 3.
-      psnr: dB of the decoded image, at least; the smallest such file, within 0.02 dB.
-      ssimulacra2: score of the decoded image, at least; the smallest such file, within 0.2.
+      psnr: dB of the decoded image, at least; the file is within 0.02 dB or 1 % of the smallest.
+      ssimulacra2: score of the decoded image, at least; within 0.2 or 1 % of the smallest file.
       size_bytes: of the whole file, at most; mostly within 1 % below, of small files 3.
       effort: 0, or 1 to refine the latents for this image by a step down its squared error and
         bits: smaller files of weights for small errors (larger ones, at equal looks, of those for

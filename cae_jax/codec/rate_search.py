@@ -1,10 +1,19 @@
 """Finds the rate level of a file of a given size or quality with few trials."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 Trial = TypeVar("Trial")
-_SECANTS = 6  # trials before plain bisection: real curves are nearly straight
+_GUESSES = 7  # trials before plain bisection: real curves are nearly straight
+_APART = 64  # levels; over fewer, a slope is mostly chance
+_CLOSE = 8  # levels; files of closer ones differ by half a per cent, and by chance
+
+
+class _Point(NamedTuple):
+  """The value of a trial at a level."""
+
+  level: int
+  value: float
 
 
 def largest_within(
@@ -25,30 +34,50 @@ def largest_within(
     limit: what the value must not exceed.
     tolerance: the search ends with a value of at least limit - tolerance.
     levels: the largest level.
-    slope: typical rise of the value per level, for the second trial.
+    slope: likely rise of the value per level, for the second trial.
     start: the first level to try.
   Returns:
-    A trial within the limit (between neighbouring levels the best, if none meets the tolerance);
-    None if the value of level 0 is above the limit.
+    A trial within the limit, at a level near to the best one's if none meets the tolerance; None
+    if the value of level 0 is above the limit.
   """
   aim = limit - tolerance / 2
   best: Trial | None = None
-  first, last = 0, levels  # of those that may still be the one, or better ones
-  level, tried = start, 0
-  before: tuple[int, float] | None = None
+  below: _Point | None = None  # the highest level within the limit, and the lowest above it
+  above: _Point | None = None
+  level, tried = start, list[_Point]()
   while True:
     trial = trial_at(level)
-    value, tried = value_of(trial), tried + 1
-    if value <= limit:
-      best, first = trial, level + 1
-      if value >= limit - tolerance:
+    point = _Point(level, value_of(trial))
+    if point.value <= limit:
+      best, below = trial, point
+      if point.value >= limit - tolerance:
         return best
     else:
-      last = level - 1
-    if first > last:
+      above = point
+    # Of levels that may still be the one, or better ones.
+    first, last = below.level + 1 if below else 0, above.level - 1 if above else levels
+    if first > last or (below and above and last - first < _CLOSE):
       return best
-    if before and (value - before[1]) * (level - before[0]) > 0:
-      slope = (value - before[1]) / (level - before[0])
-    before = level, value
-    guess = level + (aim - value) / slope if tried < _SECANTS else (first + last) / 2
-    level = round(min(max(guess, first), last))
+    tried.append(point)
+    if below and above:
+      guess = _crossing(below, above, aim) if len(tried) < _GUESSES else (first + last) / 2
+    else:
+      guess = level + (aim - point.value) / _slope(point, tried, slope)
+    least_step = min(_CLOSE, (last - first) // 2)
+    guess = max(guess, first + least_step) if below else max(guess, first)
+    guess = min(guess, last - least_step) if above else min(guess, last)
+    level = round(guess)
+
+
+def _crossing(a: _Point, b: _Point, value: float) -> float:
+  """Returns the level at which the line through two points has a value."""
+  return a.level + (value - a.value) * (b.level - a.level) / (b.value - a.value)
+
+
+def _slope(point: _Point, tried: Sequence[_Point], likely: float) -> float:
+  """Returns the slope from a point to the last one that is far enough away to tell, or a likely."""
+  for other in reversed(tried):
+    apart, rise = other.level - point.level, other.value - point.value
+    if abs(apart) >= _APART and rise * apart > 0:
+      return rise / apart
+  return likely

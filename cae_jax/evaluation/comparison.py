@@ -29,6 +29,7 @@ class Comparison:
     weights: of our codec, a name or a file.
     codecs: names of the baselines, see `baselines.baselines`; "none" for none.
     bpg_dir: folder of BPG's programs.
+    avif_speed: of AVIF's encoder.
     match: measure the baselines also at the size of each of our files.
     efforts: of our encoder, to be measured besides 0.
     looks: of our decoder, to be measured besides 0.
@@ -40,6 +41,7 @@ class Comparison:
   weights: str | Path
   codecs: str = "all"
   bpg_dir: Folder = None
+  avif_speed: int = baselines.AVIF_SPEED
   match: bool = True
   efforts: tuple[int, ...] = ()
   looks: tuple[float, ...] = ()
@@ -129,7 +131,7 @@ def others(comparison: Comparison) -> list[ImageCodec | Missing]:
   """Returns the baselines, see `baselines.baselines`."""
   if comparison.codecs == "none":
     return []
-  return baselines.baselines(comparison.codecs, comparison.bpg_dir)
+  return baselines.baselines(comparison.codecs, comparison.bpg_dir, comparison.avif_speed)
 
 
 @functools.cache

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from cae_jax.evaluation import evaluate, measuring, names, records
+from cae_jax.evaluation import comparison, evaluate, measuring, names, records
 from cae_jax.evaluation.codecs import base as codecs
 from cae_jax.evaluation.codecs import baselines, bpg
 from cae_jax.images import files, metrics
@@ -125,6 +125,18 @@ def test_settings_for_the_eye_have_an_effect():
     found = [c for c in baselines.baselines(codecs_of) if not isinstance(c, baselines.Missing)]
     pictures = {codec.decode(codec.encode(x, 50)).tobytes() for codec in found}
     assert len(pictures) == len(found)
+
+
+def test_avif_takes_the_time_that_it_is_given():
+  x = _photo()
+  sizes = []
+  for speed in (2, 10):
+    [codec] = comparison.others(comparison.Comparison("none", "avif", avif_speed=speed))
+    if isinstance(codec, baselines.Missing):
+      pytest.skip(codec.status)
+    assert f"speed {speed}," in codec.version
+    sizes.append(len(codec.encode(x, 50)))
+  assert sizes[0] < sizes[1]
 
 
 def test_absent_bpg_is_a_row_that_says_where_to_get_it(tmp_path):

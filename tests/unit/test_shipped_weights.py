@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 import cae_jax
-from cae_jax.codec import from_weights
+from cae_jax.codec import encoding, from_weights
 from cae_jax.images.files import read_rgb
 from cae_jax.images.metrics import psnr_db
 from cae_jax.models.macs import macs_per_pixel
@@ -93,6 +93,23 @@ def test_default_weights_beat_jpeg(codec):
   jpegs = [_jpeg(PHOTO, quality) for quality in range(5, 60)]
   best = max(psnr for size, psnr in jpegs if size <= 1.02 * len(encoded.data))
   assert encoded.psnr_db > best + 1
+
+
+@pytest.mark.parametrize("bpp", [0.3, 1, 2])
+def test_a_size_is_met_in_few_trials(codec, monkeypatch, bpp):
+  """The first guess is mostly within 20 % of it."""
+  sizes = []
+  encode = encoding.Analysed.encode
+
+  def counted(self, *arguments):
+    sizes.append(len((found := encode(self, *arguments)).data))
+    return found
+
+  monkeypatch.setattr(encoding.Analysed, "encode", counted)
+  limit = bpp * PHOTO[..., 0].size / 8
+  assert 0.98 * limit <= len(codec.compress(PHOTO, bpp=bpp)) <= limit
+  assert len(sizes) <= 4
+  assert sizes[0] == pytest.approx(limit, rel=0.25)
 
 
 @pytest.mark.parametrize(

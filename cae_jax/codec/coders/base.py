@@ -77,6 +77,13 @@ class LatentCoder(Protocol):
       (y to be rounded, aim: what latents should be close to that are not coded as y rounds).
     """
 
+  def steps(self, rate_level: int) -> np.ndarray:
+    """Returns how many steps of a file a unit of y is, float32 [1, 1, M].
+
+    Asked for only where there are rate levels.
+    """
+    ...
+
   def encode(
     self,
     y: np.ndarray,

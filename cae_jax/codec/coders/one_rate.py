@@ -44,6 +44,10 @@ class OneRateCoder:
     """Raises NotImplementedError, as all that such models are not asked for."""
     raise NotImplementedError
 
+  def steps(self, *arguments: Any) -> np.ndarray:
+    """Raises NotImplementedError."""
+    raise NotImplementedError
+
   def decode_coarse(self, *arguments: Any) -> tuple[list[np.ndarray], np.ndarray]:
     """Raises NotImplementedError."""
     raise NotImplementedError

@@ -57,23 +57,16 @@ def webp() -> FileCodec | Missing:
   )
 
 
-def avif() -> FileCodec | Missing:
-  """Sets up AVIF by libaom: 4:4:4, tuned for PSNR; one thread and no tiles, which cost bits."""
-  return _avif("avif", "psnr", 100)
+def avif(name: str, tune: str, speed: int) -> FileCodec | Missing:
+  """Sets up AVIF by libaom: 4:4:4; one thread and no tiles, which cost bits.
 
-
-def avif_iq() -> FileCodec | Missing:
-  """Sets up AVIF as `avif`, but tuned for people ("image quality"), as libavif's default is."""
-  return _avif("avif_iq", "iq", 99)
-
-
-def avif_ssimulacra2() -> FileCodec | Missing:
-  """Sets up AVIF as `avif`, but tuned for SSIMULACRA2."""
-  return _avif("avif_ssimulacra2", "ssimulacra2", 99)
-
-
-def _avif(name: str, tune: str, best: int) -> FileCodec | Missing:
-  """libaom does not tune for the eye at quality 100, where AVIF is lossless but for colour."""
+  Args:
+    name: of the codec.
+    tune: "psnr", "iq" (for people, as libavif's default is) or "ssimulacra2".
+    speed: of the encoder, 0 (slowest) to 10.
+  """
+  # For the eye libaom does not tune at quality 100, where AVIF is lossless but for colour.
+  best = 100 if tune == "psnr" else 99
   codec = _pillow_codec(
     name=name,
     feature="avif",
@@ -81,12 +74,12 @@ def _avif(name: str, tune: str, best: int) -> FileCodec | Missing:
     image_format="AVIF",
     options={
       "subsampling": "4:4:4",
-      "speed": 4,
+      "speed": speed,
       "max_threads": 1,
       "autotiling": False,
       "advanced": {"tune": tune},
     },
-    option_words=f"aom, 4:4:4, speed 4, tune={tune}, no tiles",
+    option_words=f"aom, 4:4:4, speed {speed}, tune={tune}, no tiles",
     setting_option="quality",
     settings=(1, 20, 32, 45, 57, 70, 80),
     search=tuple(range(best + 1)),

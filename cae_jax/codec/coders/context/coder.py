@@ -99,6 +99,10 @@ class Coder:
     refined, aim = self.compiled.refine(image, y * gain, rate_level)
     return refined / gain, aim / gain
 
+  def steps(self, rate_level: int) -> np.ndarray:
+    """Returns how many steps of a file a grey level is, for each latent: float32 [1, 1, M]."""
+    return self.encoder.steps(rate_level)
+
   def encode(
     self,
     y: np.ndarray,

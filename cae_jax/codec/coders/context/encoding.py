@@ -43,6 +43,10 @@ class Encoder:
     """Returns the model's quantisation steps in a grey level: float32 [1, 1, M]."""
     return self._analysis.gain(self._passes.tradeoffs(rate_level))[0]
 
+  def steps(self, rate_level: int) -> np.ndarray:
+    """Returns the file's quantisation steps in a grey level: float32 [1, 1, M]."""
+    return self.gain(rate_level) * np.float32(finer.fineness(rate_level) / finer.ONE)
+
   def encode(
     self,
     y: np.ndarray,
@@ -80,10 +84,10 @@ class Encoder:
     # z looks at 4 x 4 positions; beyond the border there is nothing.
     y = np.pad(y, [*((0, -side % HYPER) for side in (height, width)), (0, 0)])
     in_steps, z = (found[0] for found in self._analysis.quantizable(y[None], tradeoff))
-    files_steps = np.float32(finer.fineness(rate_level) / 2**finer.FINENESS_BITS)  # of one step
+    files_steps = np.float32(finer.fineness(rate_level) / finer.ONE)  # of one step
     steps = levels(files_steps * in_steps[:height, :width])
     if aim is not None:
-      aims = levels(files_steps * aim * self.gain(rate_level))
+      aims = levels(aim * self.steps(rate_level))
     weights = _EVEN if masks is None else masking.WEIGHTS
     dead_zones, curvatures = self._rounding(tradeoff, weights.astype(np.float32))
     if masks is not None:

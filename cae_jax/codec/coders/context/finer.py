@@ -12,17 +12,17 @@ from cae_jax.codec.info import RATE_LEVELS
 from cae_jax.models.exact.conditional import INDEX_BITS, LOG_SCALE_UNIT
 
 FINENESS_BITS = 10  # behind the point
-_ONE = 1 << FINENESS_BITS
+ONE = 1 << FINENESS_BITS
 
 
 def fineness(rate_level: int) -> int:
   """Returns how many steps of a file are one of the model's, in 1024ths: 1024 up to quality 100."""
-  return _ONE + max(rate_level - RATE_LEVELS, 0)
+  return ONE + max(rate_level - RATE_LEVELS, 0)
 
 
 def in_files_steps(means: np.ndarray, fineness: int) -> np.ndarray:
   """Turns sixteenths of the model's step into those of a file's: int32, to the nearest."""
-  if fineness == _ONE:
+  if fineness == ONE:
     return means
   half = 1 << (FINENESS_BITS - 1)
   return ((means.astype(np.int64) * fineness + half) >> FINENESS_BITS).astype(np.int32)
@@ -30,7 +30,7 @@ def in_files_steps(means: np.ndarray, fineness: int) -> np.ndarray:
 
 def in_models_steps(latents: np.ndarray, fineness: int) -> np.ndarray:
   """Turns sixteenths of a file's step into those of the model's: int32, to the nearest."""
-  if fineness == _ONE:
+  if fineness == ONE:
     return latents
   twice = latents.astype(np.int64) << (FINENESS_BITS + 1)
   return ((twice + fineness) // (2 * fineness)).astype(np.int32)
@@ -41,7 +41,7 @@ def wider(fineness: int) -> int:
 
   The only logarithm. None of these is within 1e-4 of a half, so it is the same everywhere.
   """
-  return round(float(np.log(fineness / _ONE)) / LOG_SCALE_UNIT)
+  return round(float(np.log(fineness / ONE)) / LOG_SCALE_UNIT)
 
 
 def wider_table(table: int, fineness: int) -> int:
