@@ -10,7 +10,7 @@ import numpy as np
 
 from cae_jax.codec.kinds import as_array, kind_of
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
-from cae_jax.codec.lossless.plain import estimate_plain
+from cae_jax.codec.lossless.plain import estimate_plain, sketch_plain
 from cae_jax.codec.near_lossless import NearLosslessFiles
 from cae_jax.codec.targets import (
   DEFAULT_QUALITY,
@@ -33,6 +33,10 @@ _psnr_db = operator.attrgetter("psnr_db")
 _ROOM = 0.97
 _FINE_QUALITY = 140  # beyond it near-lossless files may be smaller, see docs/decisions/059
 _ROWS_APART, _MANY, _FEW = 8, 0.25, 64  # of drawings
+_GUESSED, _SKETCHED = (
+  4,
+  1.4,
+)  # times what lossless files of these take, an estimate or sketch may say
 
 
 def encode(
@@ -144,7 +148,10 @@ def _exact_if_drawn(
   files: NearLosslessFiles, image: np.ndarray, enough: float
 ) -> LosslessEncoded | None:
   """The lossless file of a drawing if it has no more bytes than are enough."""
-  if not _seems_drawn(image) or estimate_plain(np.atleast_3d(image)) >= enough:
+  x = np.atleast_3d(image)
+  if not _seems_drawn(image) or estimate_plain(x) >= _GUESSED * enough:
+    return None
+  if sketch_plain(x) >= _SKETCHED * enough:
     return None
   exact = files.encode(0)
   return exact if len(exact.data) <= enough else None

@@ -7,10 +7,12 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from cae_jax.codec import automatic
 from cae_jax.codec.kinds import visible_ssimulacra2
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
+from cae_jax.codec.lossless.plain import estimate_plain, sketch_plain
 from cae_jax.codec.near_lossless import NearLosslessFiles
 from cae_jax.codec.targets import OutOfReach
 from cae_jax.errors import UsageError
@@ -221,6 +223,21 @@ def test_patterns_of_few_colours_are_drawings():
     assert encode(image, lossy=lambda: LossyStandIn(size_bytes=9000)).how == "lossless"
     # Though even the smallest file of a lossy codec has more bytes.
     assert encode(image, lossy=_never, size_bytes=900).how == "lossless"
+
+
+def test_screenshots_are_lossless_where_that_takes_no_more():
+  """Their excerpts say little: here words come again in other lines."""
+  page = Image.new("RGB", (400, 480), "white")
+  words = "what is written again and over there lines of text quite some not".split()
+  for top in range(0, 480, 20):
+    ImageDraw.Draw(page).text((8, top), " ".join(RNG.choice(words, 10)), "black")
+  image = np.asarray(page)
+  exact = encode(image, lossy=_never, exact=True)
+  lossy = LossyStandIn(size_bytes=len(exact.data))
+  assert encode(image, lossy=lambda: lossy).how == "lossless"
+  lossy = LossyStandIn(size_bytes=len(exact.data) - 1)
+  assert isinstance(encode(image, lossy=lambda: lossy), LossyEncoded)
+  assert sketch_plain(image) < 1.4 * len(exact.data) < estimate_plain(image)
 
 
 def test_a_second_lossy_codec_reaches_what_the_first_does_not():

@@ -80,6 +80,15 @@ def estimate_plain(x: np.ndarray) -> int:
   return int(min(whole(image, form) for image, form in images))
 
 
+def sketch_plain(x: np.ndarray) -> int:
+  """Returns the bytes of a quick coding of a whole drawing, a tenth of a second a megapixel or two.
+
+  `encode_plain` mostly saves up to a quarter of them.
+  """
+  numbers = next((indexes for _, indexes in _colours(x)), x)
+  return len(_lzma(forms.to_bytes(numbers, forms.AS_IS), 1, preset=1))
+
+
 def decode_plain(section: bytes, shape: tuple[int, int, int], dtype: Any) -> np.ndarray:
   """Decodes what `encode_plain` made.
 
