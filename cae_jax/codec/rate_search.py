@@ -59,8 +59,10 @@ def largest_within(
     if first > last or (below and above and last - first < _CLOSE):
       return best
     tried.append(point)
-    if below and above:
-      guess = _crossing(below, above, aim) if len(tried) < _GUESSES else (first + last) / 2
+    if len(tried) >= _GUESSES:
+      guess = (first + last) / 2
+    elif below and above:
+      guess = _crossing(below, above, aim)
     else:
       guess = level + (aim - point.value) / _slope(point, tried, slope)
     least_step = min(_CLOSE, (last - first) // 2)

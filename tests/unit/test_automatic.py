@@ -228,7 +228,7 @@ def test_patterns_of_few_colours_are_drawings():
 def test_screenshots_are_lossless_where_that_takes_no_more():
   """Their excerpts say little: here words come again in other lines."""
   page, rng = Image.new("RGB", (400, 480), "white"), np.random.default_rng(0)
-  words = "what is written again and over there lines of text quite some not".split()
+  words = ["what", "is", "written", "again", "over", "there", "in", "lines", "of", "text", "quite"]
   for top in range(0, 480, 20):
     ImageDraw.Draw(page).text((8, top), " ".join(rng.choice(words, 10)), "black")
   image = np.asarray(page)

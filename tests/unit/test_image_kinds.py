@@ -168,6 +168,14 @@ def test_search_never_exceeds_and_is_near(seed, limit, tolerance):
     assert values[found] >= limit - tolerance or best - 8 <= found <= best
 
 
+@pytest.mark.parametrize("limit", [0.999, 0.9999, 1.0])
+def test_search_does_not_creep_up_curves_that_flatten(limit):
+  trials = Trials([1 - 2.0 ** (-level / 64) for level in range(4097)])
+  found = trials.search(limit, 1e-9, slope=1e-2)
+  assert limit - 1e-4 <= trials.values[found] <= limit
+  assert len(trials.asked) <= 20
+
+
 @given(st.integers(0, 2**32), st.floats(2.1, 3.9))
 def test_search_takes_few_trials_on_uneven_curves(seed, limit):
   """Files of neighbouring levels differ by chance more than by their levels."""
