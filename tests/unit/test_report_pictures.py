@@ -43,10 +43,11 @@ def shown(monkeypatch):
   monkeypatch.setattr(report.own_codec, "load", _own)
   monkeypatch.setattr(report.own_codec, "coded", lambda codec: codec)
   monkeypatch.setattr(report.own_codec, "shown_setting", lambda codec: "30")
-  monkeypatch.setattr(report.baselines, "baselines", lambda names, folder: [_codec("jpeg")])
+  monkeypatch.setattr(report.baselines, "baselines", lambda names, *_: [_codec("jpeg")])
 
   def ask(**flags):
     plain = {"workdir": None, "weights": None, "source_dir": "x", "gallery": 4, "bpg_dir": None}
+    plain |= {"avif_speed": 4}
     plain |= {"gallery_codecs": "jpeg", "gallery_weights": "", "gallery_bpp": None, "crop": 16}
     args = types.SimpleNamespace(**(plain | flags))
     images = report._gallery(args, [Record("jpeg", 1, "a")])
