@@ -33,10 +33,7 @@ _psnr_db = operator.attrgetter("psnr_db")
 _ROOM = 0.97
 _FINE_QUALITY = 140  # beyond it near-lossless files may be smaller, see docs/decisions/059
 _ROWS_APART, _MANY, _FEW = 8, 0.25, 64  # of drawings
-_GUESSED, _SKETCHED = (
-  4,
-  1.4,
-)  # times what lossless files of these take, an estimate or sketch may say
+_GUESSED, _SKETCHED = 4, 1.4  # how many times too large an estimate, a sketch of one may be
 
 
 def encode(

@@ -81,9 +81,9 @@ def estimate_plain(x: np.ndarray) -> int:
 
 
 def sketch_plain(x: np.ndarray) -> int:
-  """Returns the bytes of a quick coding of a whole drawing, a tenth of a second a megapixel or two.
+  """Returns how many bytes a quick coding of a whole drawing takes, in tenths of a second.
 
-  `encode_plain` mostly saves up to a quarter of them.
+  Those of `encode_plain` are up to a quarter fewer.
   """
   numbers = next((indexes for _, indexes in _colours(x)), x)
   return len(_lzma(forms.to_bytes(numbers, forms.AS_IS), 1, preset=1))
