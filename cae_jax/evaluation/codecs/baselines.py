@@ -1,6 +1,5 @@
 """The classical codecs by name, each at its strong settings."""
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 
 from cae_jax.errors import UsageError
@@ -33,7 +32,7 @@ def baselines(
     names: "all", or names with commas between them, or a sequence of names; see `LABELS`.
     bpg_dir: the folder of `bpgenc` and `bpgdec`; None looks on the PATH.
     avif_speed: of AVIF's encoder, 0 (slowest) to 10. 2 saves 2 to 5 % of the bits at 4, in 3 times
-      the time; below 2 hardly anything is saved.
+      the time; 0 saves about 1 % more, in 3 times the time again.
   Returns:
     A codec for each name, or a `Missing` that says what is not there and how to get it.
   Raises:
@@ -44,8 +43,12 @@ def baselines(
   unknown = [name for name in names if name not in LABELS]
   if unknown:
     raise UsageError(f"unknown codec {unknown[0]!r}; expected 'all' or some of {','.join(LABELS)}")
-  special: dict[str, Callable[[], FileCodec | Missing]] = {
-    **{n: functools.partial(bpg.bpg, bpg_dir, bits=bits) for n, bits in _BPG.items()},
-    **{n: functools.partial(pillow_codecs.avif, n, t, avif_speed) for n, t in _AVIF.items()},
-  }
-  return [{**_FACTORIES, **special}[name]() for name in names]
+
+  def make(name: str) -> FileCodec | Missing:
+    if name in _BPG:
+      return bpg.bpg(bpg_dir, bits=_BPG[name])
+    if name in _AVIF:
+      return pillow_codecs.avif(name, _AVIF[name], avif_speed)
+    return _FACTORIES[name]()
+
+  return [make(name) for name in names]
