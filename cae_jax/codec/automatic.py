@@ -1,6 +1,7 @@
 """The codec that meets a target: lossy, near-lossless, or lossless where it asks for that."""
 
 import contextlib
+import functools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
 import numpy as np
 
 from cae_jax.codec.kinds import as_array, kind_of
+from cae_jax.codec.lossless.colours import are_few, fewer
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
-from cae_jax.codec.lossless.plain import estimate_plain, sketch_plain
+from cae_jax.codec.lossless.plain import may_be_smaller, seems_drawn
 from cae_jax.codec.near_lossless import NearLosslessFiles
 from cae_jax.codec.targets import (
   DEFAULT_QUALITY,
@@ -32,8 +34,9 @@ _psnr_db = operator.attrgetter("psnr_db")
 # Files this much smaller than asked for leave room for a closer codec.
 _ROOM = 0.97
 _FINE_QUALITY = 140  # beyond it near-lossless files may be smaller, see docs/decisions/059
-_ROWS_APART, _MANY, _FEW = 8, 0.25, 64  # of drawings
-_GUESSED, _SKETCHED = 4, 1.4  # how many times too large an estimate, a sketch of one may be
+# Of a drawing, at the default quality and at one that is higher by this, half of it.
+_DRAWN_ERROR, _HALVING = 16, 50
+_EXACT = 1.1  # how many times as large an exact file of a drawing may be
 
 
 def encode(
@@ -87,9 +90,15 @@ def encode(
   }
   given = one_target(asked)
   effort = checked_effort(effort)
-  files = NearLosslessFiles(
-    image, lossless, keep_hidden_colour=keep_hidden_colour, metadata=metadata, bits=bits
+  near_lossless_files = functools.partial(
+    NearLosslessFiles,
+    image,
+    lossless,
+    keep_hidden_colour=keep_hidden_colour,
+    metadata=metadata,
+    bits=bits,
   )
+  files = near_lossless_files()
   [(name, value)] = given.items() or {"quality": DEFAULT_QUALITY}.items()
   if name in _HIGHEST and np.ndim(value) == 0 and value == _HIGHEST[name]:
     name = "lossless"
@@ -105,7 +114,9 @@ def encode(
   if image.dtype == np.uint16 and name != "quality":
     return _near_lossless_file(files, limit, name, target)
   kind_of(image)  # raises an error for arrays that are no images of 8 bits
-  if limit is not None and (exact_file := _exact_if_drawn(files, image, limit)):
+  x = np.atleast_3d(image)
+  is_drawn = seems_drawn(x)
+  if limit is not None and is_drawn and (exact_file := _exact_file(files, x, limit)):
     return exact_file
   found: list[Encoded | LosslessEncoded] = []
   for make in lossy:
@@ -115,52 +126,57 @@ def encode(
         break
   if not found:
     found.append(_near_lossless_file(files, limit, name, target))
-  elif name != "quality" and not _is_settled(found[-1], limit):
-    with contextlib.suppress(OutOfReach):
-      found.append(_near_lossless_file(files, limit, name, target, max(found, key=_psnr_db)))
+  else:
+    settled = name == "quality" or _is_settled(found[-1], limit)
+    if not settled or (is_drawn and _may_be_redrawn(x, name, target, len(found[-1].data))):
+      # What networks make near-lossless is no better than a lossy codec where this can meet it.
+      files = near_lossless_files(drawn=settled)
+      with contextlib.suppress(OutOfReach):
+        found.append(_near_lossless_file(files, limit, name, target, max(found, key=_psnr_db)))
   if limit is not None:
     return max(found, key=_psnr_db)
   smallest = min(found, key=lambda file: len(file.data))
-  if math.isinf(smallest.psnr_db):
+  if math.isinf(smallest.psnr_db) or not is_drawn:
     return smallest
-  return _exact_if_drawn(files, image, len(smallest.data)) or smallest
+  enough = len(smallest.data) * (_EXACT if isinstance(smallest, LosslessEncoded) else 1)
+  return _exact_file(files, x, enough) or smallest
 
 
 def _near_lossless_file(
   files: NearLosslessFiles, limit: float | None, name: str, target: float, lossy: Any = None
 ) -> LosslessEncoded:
-  """The near-lossless file that meets a target, which is no quality.
+  """The near-lossless file that meets a target; of a quality, that of a drawing.
 
   Raises:
     OutOfReach: none is as small, or better than a lossy file at hand.
   """
   if limit is not None:
     return files.closest(limit, lossy.psnr_db if lossy else 0.0)
-  if lossy and not files.may_be_smaller(len(lossy.data), lossy.psnr_db):
-    raise OutOfReach(f"{name} {target:g} cannot be met in {len(lossy.data)} bytes")
-  return files.of_psnr(target) if name == "psnr" else files.of_ssimulacra2(target)
+  if name == "quality":
+    file = files.encode(_drawn_error(target))
+    if file.psnr_db >= lossy.psnr_db:
+      return file
+  elif lossy is None or files.may_be_smaller(len(lossy.data), lossy.psnr_db):
+    return files.of_psnr(target) if name == "psnr" else files.of_ssimulacra2(target)
+  raise OutOfReach(f"{name} {target:g} cannot be met in {len(lossy.data)} bytes")
 
 
-def _exact_if_drawn(
-  files: NearLosslessFiles, image: np.ndarray, enough: float
-) -> LosslessEncoded | None:
-  """The lossless file of a drawing if it has no more bytes than are enough."""
-  x = np.atleast_3d(image)
-  if not _seems_drawn(image) or estimate_plain(x) >= _GUESSED * enough:
-    return None
-  if sketch_plain(x) >= _SKETCHED * enough:
+def _may_be_redrawn(x: np.ndarray, name: str, target: float, size_bytes: int) -> bool:
+  """Says whether a drawing [H, W, C] of fewer colours might take fewer bytes."""
+  largest_error = _drawn_error(target) if name == "quality" else np.iinfo(x.dtype).max // 4
+  return are_few(x) and may_be_smaller(fewer(x, largest_error), size_bytes)
+
+
+def _drawn_error(quality: float) -> int:
+  return round(_DRAWN_ERROR * 2 ** ((DEFAULT_QUALITY - quality) / _HALVING))
+
+
+def _exact_file(files: NearLosslessFiles, x: np.ndarray, enough: float) -> LosslessEncoded | None:
+  """The lossless file of a drawing [H, W, C] if it has no more bytes than are enough."""
+  if not may_be_smaller(x, enough):
     return None
   exact = files.encode(0)
   return exact if len(exact.data) <= enough else None
-
-
-def _seems_drawn(image: np.ndarray) -> bool:
-  """Says whether, in some rows, many pixels equal their left neighbours, or colours are few."""
-  rows = np.atleast_3d(image)[::_ROWS_APART]
-  same = (rows[:, 1:] == rows[:, :-1]).all(axis=-1)
-  if same.size and same.mean() > _MANY:
-    return True
-  return np.unique(rows @ 256 ** np.arange(rows.shape[-1])).size <= _FEW
 
 
 def _is_settled(encoded: Any, limit: float | None) -> bool:

@@ -11,6 +11,7 @@ from cae_jax.coding.varint import BytesLike
 
 _MOST_BELS = 30  # here errors are 0
 _CLOSE = 32  # an error is searched for to this part of it
+_DRAWN, _CLOSE_IF_DRAWN = 16, 4  # of drawings: where to begin, and the same
 
 
 class NearLosslessFiles:
@@ -21,6 +22,7 @@ class NearLosslessFiles:
     codec: makes the codec when it is needed.
     keep_hidden_colour, metadata: as of `LosslessCodec.compress`.
     bits: of a sample of uint16, for PSNRs and scores; 16 if not given.
+    drawn: only what suits drawings is tried.
   """
 
   def __init__(
@@ -31,12 +33,14 @@ class NearLosslessFiles:
     keep_hidden_colour: bool,
     metadata: Mapping[str, BytesLike] | None,
     bits: int | None,
+    drawn: bool = False,
   ):
     self._image = image
     self._codec = codec
     self._keep_hidden_colour = keep_hidden_colour
     self._metadata = metadata
     self._bits = bits
+    self._drawn = drawn
 
   def encode(self, largest_error: Any) -> LosslessEncoded:
     """Returns the file whose samples are off by at most so much."""
@@ -46,6 +50,7 @@ class NearLosslessFiles:
       keep_hidden_colour=self._keep_hidden_colour,
       metadata=self._metadata,
       bits=self._bits,
+      drawn=self._drawn,
     )
 
   def may_be_smaller(self, size_bytes: int, psnr_db: float) -> bool:
@@ -111,7 +116,8 @@ class NearLosslessFiles:
   ) -> tuple[LosslessEncoded | None, LosslessEncoded | None]:
     """The largest error that is not coarse, and the smallest that is, to some hundredths.
 
-    From `start` in growing steps until there is one of both, then by halves.
+    From `start` in growing steps until there is one of both, then by halves. Of drawings from where
+    most have what is asked for, in large steps.
 
     Args:
       start: where to begin.
@@ -120,7 +126,11 @@ class NearLosslessFiles:
     """
     fine, coarse = None, None
     low, high, error, width = -1, most + 1, start, max(1, start // 16)
-    while high - low > max(1, low // _CLOSE):
+    close = _CLOSE
+    if self._drawn:
+      error = width = min(_DRAWN, most)
+      close = _CLOSE_IF_DRAWN
+    while high - low > max(1, low // close):
       found = self.encode(error)
       if is_coarse(found):
         coarse, high = found, error

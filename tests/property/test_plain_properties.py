@@ -5,6 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
+from cae_jax.codec.lossless.colours import fewer
 from cae_jax.codec.lossless.plain import decode_plain, encode_plain
 from cae_jax.coding.errors import BitstreamError
 
@@ -30,6 +31,16 @@ def test_every_image_comes_back(image):
   decoded = decode_plain(section, image.shape, image.dtype)
   assert decoded.dtype == image.dtype
   np.testing.assert_array_equal(decoded, image)
+
+
+@given(image=images(), largest_error=st.integers(0, 1 << 16))
+@settings(deadline=None, max_examples=40)
+def test_drawings_of_fewer_colours_are_within_their_error(image, largest_error):
+  drawn = fewer(image, largest_error)
+  assert (drawn.dtype, drawn.shape) == (image.dtype, image.shape)
+  assert np.abs(drawn.astype(int) - image).max() <= largest_error
+  colours = [{*map(tuple, each.reshape(-1, image.shape[2]).tolist())} for each in (drawn, image)]
+  assert colours[0] <= colours[1]
 
 
 def test_a_tiny_image_of_few_colours_is_stored_rather_than_numbered():

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from cae_jax.codec import automatic
 from cae_jax.codec.kinds import visible_ssimulacra2
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
-from cae_jax.codec.lossless.plain import estimate_plain, sketch_plain
+from cae_jax.codec.lossless.plain import estimate_plain, may_be_smaller
 from cae_jax.codec.near_lossless import NearLosslessFiles
 from cae_jax.codec.targets import OutOfReach
 from cae_jax.errors import UsageError
@@ -225,20 +225,76 @@ def test_patterns_of_few_colours_are_drawings():
     assert encode(image, lossy=_never, size_bytes=900).how == "lossless"
 
 
-def test_screenshots_are_lossless_where_that_takes_no_more():
-  """Their excerpts say little: here words come again in other lines."""
+def _page() -> Image.Image:
   page, rng = Image.new("RGB", (400, 480), "white"), np.random.default_rng(0)
   words = ["what", "is", "written", "again", "over", "there", "in", "lines", "of", "text", "quite"]
   for top in range(0, 480, 20):
     ImageDraw.Draw(page).text((8, top), " ".join(rng.choice(words, 10)), "black")
-  image = np.asarray(page)
+  return page
+
+
+def _shades() -> np.ndarray:
+  """A page whose letters have soft edges: a hundred greys, and two areas a grey level apart."""
+  image = np.asarray(_page().resize((320, 384), Image.Resampling.BILINEAR)).copy()
+  image[300:] -= np.minimum(image[300:], 1)
+  return image
+
+
+def test_screenshots_are_lossless_where_that_takes_no_more():
+  """Their excerpts say little: here words come again in other lines."""
+  image = np.asarray(_page())
   exact = encode(image, lossy=_never, exact=True)
   lossy = LossyStandIn(size_bytes=len(exact.data))
   assert encode(image, lossy=lambda: lossy).how == "lossless"
-  lossy = LossyStandIn(size_bytes=len(exact.data) - 1)
+  lossy = LossyStandIn(size_bytes=len(exact.data) * 8 // 10)
   assert isinstance(encode(image, lossy=lambda: lossy), LossyEncoded)
   assert len(exact.data) < estimate_plain(image)
-  assert sketch_plain(image) < 1.4 * len(exact.data)
+  assert may_be_smaller(image, len(exact.data))
+
+
+@pytest.mark.parametrize(("quality", "error"), [(0, 32), (50, 16), (100, 8), (150, 4)])
+def test_drawings_have_fewer_colours_by_quality(quality, error):
+  image = _shades()
+  exact = len(encode(image, lossy=_never, exact=True).data)
+  lossy = LossyStandIn(size_bytes=exact, psnr_db=30)
+  found = encode(image, lossy=lambda: lossy, quality=quality)
+  assert found.how == f"near-lossless, errors of at most {error}"
+  assert len(found.data) < 0.9 * exact
+  assert error / 2 < _error(found, image) <= error
+  decoded = codec().decompress(found.data)
+  assert (decoded[0, 0], decoded[-1, 0]) == (pytest.approx(255), pytest.approx(254))
+
+
+def test_drawings_of_fewer_colours_have_to_be_smaller_and_closer():
+  image = _shades()
+  found = encode(image, lossy=lambda: LossyStandIn(size_bytes=1 << 20))
+  size = len(found.data)
+  for lossy in (LossyStandIn(size - 1), LossyStandIn(size + 1, psnr_db=found.psnr_db + 1.1)):
+    assert isinstance(encode(image, lossy=lambda lossy=lossy: lossy), LossyEncoded)
+
+
+def test_drawings_meet_targets_with_fewer_colours():
+  image = _shades()
+  exact = len(encode(image, lossy=_never, exact=True).data)
+  lossy = _finer(exact, 35, quality=60)
+  found = encode(image, lossy=lossy, psnr=34)
+  assert 34 <= found.psnr_db < 40
+  assert found.largest_error > 16
+  found = encode(image, lossy=lossy, ssimulacra2=85)
+  assert found.largest_error > 4
+  assert visible_ssimulacra2(image, codec().decompress(found.data)) >= 85
+  found = encode(image, lossy=lossy, size_bytes=0.9 * exact)
+  assert 0 < found.largest_error <= 8
+  assert len(found.data) <= 0.9 * exact
+  # None is as small, and better.
+  assert encode(image, lossy=lossy, size_bytes=0.5 * exact).how == "lossy"
+
+
+def test_drawings_stay_exact_where_that_costs_little():
+  image = np.asarray(_page()).copy()
+  image[:10, :10] = np.arange(100, dtype=np.uint8).reshape(10, 10, 1)
+  found = encode(image, lossy=lambda: LossyStandIn(size_bytes=1 << 20))
+  assert found.how == "lossless"
 
 
 def test_a_second_lossy_codec_reaches_what_the_first_does_not():

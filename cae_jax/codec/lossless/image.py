@@ -4,17 +4,17 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
 from cae_jax.codec import threads
 from cae_jax.codec.decoded import Decoded, FileDecoder
 from cae_jax.codec.kinds import peak_of
-from cae_jax.codec.lossless import samples
+from cae_jax.codec.lossless import colours, samples
 from cae_jax.codec.lossless.decoding import LosslessFile, shared_threads
 from cae_jax.codec.lossless.layout import Layout
-from cae_jax.codec.lossless.plain import estimate_plain
+from cae_jax.codec.lossless.plain import may_be_smaller
 from cae_jax.codec.lossless.samples import Samples
 from cae_jax.codec.lossless.sections import MODEL, plain_section, section
 from cae_jax.codec.lossless.tile import TileCoder
@@ -60,6 +60,14 @@ class LosslessEncoded:
   def rate_bpp(self) -> float:
     """Bits of the whole file per pixel."""
     return 8 * len(self.data) / self.pixels
+
+
+class _Coded(NamedTuple):
+  """What a file is made of, and the mean squared error of what it decodes to."""
+
+  sections: list[bytes]
+  layout: Layout
+  mse: float
 
 
 class LosslessCodec(FileDecoder):
@@ -124,10 +132,14 @@ class LosslessCodec(FileDecoder):
     keep_hidden_colour: bool = False,
     metadata: Mapping[str, BytesLike] | None = None,
     bits: int | None = None,
+    drawn: bool = False,
   ) -> LosslessEncoded:
     """Compresses as `compress`; the result has the file as `data`, its `rate_bpp`, `psnr_db`.
 
-    The PSNR is of samples of so many `bits`, or else of the type.
+    Args:
+      image, near_lossless, keep_hidden_colour, metadata: as of `compress`.
+      bits: of the samples that the PSNR is of; those of the type if not given.
+      drawn: only what suits drawings is tried, which takes less time.
     """
     largest_error = checked_error(near_lossless)
     entries = check_metadata(metadata)
@@ -135,8 +147,8 @@ class LosslessCodec(FileDecoder):
     height, width = taken.colours.shape[1:]
     # Refuses images of too many pixels, before there is work done on them.
     header = Header(self.weights.name, self._hash, taken.kind, height, width)
-    sections, layout, mse = self._encode_colours(taken)
-    counted = None if layout.step > 1 else samples.counted(taken)
+    sections, layout, mse = _draw(taken) if drawn else self._encode_colours(taken)
+    counted = None if drawn or layout.step > 1 else samples.counted(taken)
     if counted is not None:
       others = self._encode_colours(counted)
       if sum(map(len, others[0])) < sum(map(len, sections)):
@@ -156,44 +168,70 @@ class LosslessCodec(FileDecoder):
   def _preview(self, container: Container) -> np.ndarray:
     return LosslessFile(self.coder, container).preview()
 
-  def _encode_colours(self, taken: Samples) -> tuple[list[bytes], Layout, float]:
-    """Sections, layout, and mean squared error."""
+  def _encode_colours(self, taken: Samples) -> _Coded:
     x, layout = taken.colours, taken.layout
+    drawing = _drawing(taken)
     tiles = coding_tiles(x.shape[1], x.shape[2], 1)
     precision = Precision(layout.largest, layout.step)
     across, within = shared_threads(tiles)
 
     def encode(tile) -> tuple[bytes, float]:
-      part = np.ascontiguousarray(x[(slice(None), *tile)])
-      return self._encode_tile(part, precision, within_map)
+      part, drawn = (np.ascontiguousarray(of[(slice(None), *tile)]) for of in (x, drawing))
+      return self._encode_tile(part, drawn, precision, within_map)
 
     with threads.threads(within) as within_map, threads.threads(across) as across_map:
       coded = list(across_map(encode, tiles))
     sections = [section for section, _ in coded]
     error = sum(error for _, error in coded)
-    whole = _whole(x, sections)
+    whole = _whole(drawing, sections)
     if whole is not None:
-      sections, layout, error = [whole], dataclasses.replace(layout, whole=True), 0.0
+      sections, layout = [whole], dataclasses.replace(layout, whole=True)
+      error = _squared_error(drawing, x)
     if taken.occurring is not None:
       sections = [plain_section(taken.occurring[None, None]), *sections]
-    return sections, layout, error * layout.gap**2 / x.size
+    return _Coded(sections, layout, error * layout.gap**2 / x.size)
 
   def _encode_tile(
-    self, x: np.ndarray, precision: Precision, in_parallel: Map
+    self, x: np.ndarray, drawing: np.ndarray, precision: Precision, in_parallel: Map
   ) -> tuple[bytes, float]:
-    """The section of a tile, and its squared error."""
+    """The section of a tile, which may be of its drawing, and its squared error."""
     data, known = self.coder.encode(x, precision, in_parallel)
     coded = section(known.astype(x.dtype), MODEL, data)
-    if estimate_plain(samples.interleaved(x)) < len(coded):
-      plain = plain_section(x)
+    if may_be_smaller(samples.interleaved(drawing), len(coded)):
+      plain = plain_section(drawing)
       if len(plain) < len(coded):
-        return plain, 0.0
-    return coded, float(np.square(known - x, dtype=np.float64).sum())
+        return plain, _squared_error(drawing, x)
+    return coded, _squared_error(known, x)
+
+
+def _draw(taken: Samples) -> _Coded:
+  """Codes a drawing."""
+  x, layout, drawing = taken.colours, taken.layout, _drawing(taken)
+  mse = _squared_error(drawing, x) * layout.gap**2 / x.size
+  layout = dataclasses.replace(
+    layout,
+    whole=len(coding_tiles(x.shape[1], x.shape[2], 1)) > 1,
+    largest_error=layout.largest_error if mse else 0,
+  )
+  return _Coded([plain_section(drawing)], layout, mse)
+
+
+def _drawing(taken: Samples) -> np.ndarray:
+  """What plain sections hold: [C, H, W], with fewer colours if there may be errors."""
+  if taken.layout.step == 1:
+    return taken.colours
+  drawing = colours.fewer(samples.interleaved(taken.colours), taken.layout.step // 2)
+  return samples.planes(drawing)
+
+
+def _squared_error(known: np.ndarray, x: np.ndarray) -> float:
+  return float(np.square(np.subtract(known, x, dtype=np.float64)).sum())
 
 
 def _whole(x: np.ndarray, sections: Sequence[bytes]) -> bytes | None:
   """One plain section for all tiles, if it is smaller than they are."""
-  if len(sections) < 2 or estimate_plain(samples.interleaved(x)) >= sum(map(len, sections)):
+  size = sum(map(len, sections))
+  if len(sections) < 2 or not may_be_smaller(samples.interleaved(x), size):
     return None
   whole = plain_section(x)
-  return whole if len(whole) < sum(map(len, sections)) else None
+  return whole if len(whole) < size else None

@@ -12,23 +12,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cae_jax.codec.lossless import filters, forms
+from cae_jax.codec.lossless import colours, filters, forms
+from cae_jax.codec.lossless.excerpts import excerpt
 from cae_jax.codec.lossless.forms import Form
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.varint import ByteReader, write_varint
 
-MAX_COLOURS = 1 << 16
 DICTIONARY = 1 << 23  # bytes, of LZMA2
 _CONSTANT, _LZMA_AS_IS, _LZMA_LEFT, _STORED, _LZMA, _DEFLATE, _COLOURS = range(7)
 
 # What follows concerns the encoder alone.
-_TRIAL_BYTES = 1 << 16  # of the excerpts by which forms are compared
-_EXCERPT_BLOCKS = 8
 _FINALISTS = 4  # forms that are tried on the whole image
 _PRESET = 6  # of LZMA; for the one form that is left, the slow one
 _SLOW_PRESET = 9 | lzma.PRESET_EXTREME
 _LARGE = 1 << 23  # bytes; here only one form is tried, and without the slow preset
 _SMALL = 1 << 18  # bytes; here probabilities of literals had better learn fast
+_ROWS_APART, _MANY, _FEW = 8, 0.25, 64  # of drawings
+_GUESSED, _SKETCHED = 4, 1.4  # how many times too large an estimate, a sketch of one may be
 
 
 _FILTERED = [Form(kind) for kind in range(5)]
@@ -46,7 +46,7 @@ def encode_plain(x: np.ndarray) -> bytes:
   x = np.ascontiguousarray(x)
   if (x == x[0, 0]).all():
     return bytes([_CONSTANT]) + forms.pack(x[0, 0])
-  numbered = ((_colours_head(table), indexes) for table, indexes in _colours(x))
+  numbered = ((_colours_head(table), indexes) for table, indexes in colours.numbered(x))
   # As it is, too: the finalists of a tiny image may all number its colours.
   return min(_stored(x), _smallest([(b"", x), *numbered]), key=len)
 
@@ -55,16 +55,36 @@ def _stored(x: np.ndarray) -> bytes:
   return bytes([_STORED]) + forms.pack(x)
 
 
+def may_be_smaller(x: np.ndarray, size_bytes: float) -> bool:
+  """Says whether `encode_plain` might take fewer bytes; in hundredths of a second for a photograph.
+
+  Only excerpts are looked at, or of what seems drawn all of it, by a quick coding.
+  """
+  estimate = estimate_plain(x)
+  if not seems_drawn(x):
+    return estimate < size_bytes
+  return estimate < _GUESSED * size_bytes and _sketch(x) < _SKETCHED * size_bytes
+
+
+def seems_drawn(x: np.ndarray) -> bool:
+  """Says whether, in some rows, many pixels equal their left neighbours, or colours are few."""
+  rows = x[::_ROWS_APART]
+  same = (rows[:, 1:] == rows[:, :-1]).all(axis=-1)
+  if same.size and same.mean() > _MANY:
+    return True
+  return np.unique(rows @ 256 ** (x.itemsize * np.arange(x.shape[2]))).size <= _FEW
+
+
 def estimate_plain(x: np.ndarray) -> int:
   """Estimates the bytes that `encode_plain` would take: rather too few, in hundredths of a second.
 
-  Only excerpts are coded, so what makes a drawing large may be missed; photographs are met within
-  some tenths.
+  Only excerpts are coded, so what makes a drawing large or small may be missed; photographs are met
+  within some tenths.
   """
-  excerpt = _excerpt(x, 0)
-  parts = x.nbytes / excerpt.nbytes
-  images = [(excerpt, forms.AS_IS), (excerpt, Form(filters.PAETH))]
-  images += [(indexes, forms.AS_IS) for _, indexes in itertools.islice(_colours(excerpt), 1)]
+  part = excerpt(x, 0)
+  parts = x.nbytes / part.nbytes
+  images = [(part, forms.AS_IS), (part, Form(filters.PAETH))]
+  images += [(indexes, forms.AS_IS) for _, indexes in itertools.islice(colours.numbered(part), 1)]
 
   def size(image: np.ndarray, form: Form) -> int:
     return len(_lzma(forms.to_bytes(image, form), 1, preset=1))
@@ -80,12 +100,9 @@ def estimate_plain(x: np.ndarray) -> int:
   return int(min(whole(image, form) for image, form in images))
 
 
-def sketch_plain(x: np.ndarray) -> int:
-  """Returns how many bytes a quick coding of a whole drawing takes, in tenths of a second.
-
-  Those of `encode_plain` are up to a quarter fewer.
-  """
-  numbers = next((indexes for _, indexes in _colours(x)), x)
+def _sketch(x: np.ndarray) -> int:
+  """The bytes of a quick coding, of which `encode_plain` takes up to a quarter fewer."""
+  numbers = next((indexes for _, indexes in colours.numbered(x)), x)
   return len(_lzma(forms.to_bytes(numbers, forms.AS_IS), 1, preset=1))
 
 
@@ -117,9 +134,9 @@ class _Candidate(NamedTuple):
 
   def trial_bytes(self) -> float:
     """Estimates the size from an excerpt."""
-    excerpt = _excerpt(self.x, 1 if self.form.by_columns else 0)
-    coded = _lzma(forms.to_bytes(excerpt, self.form), _word(self.x, self.form))
-    return len(self.head) + len(coded) * self.x.nbytes / excerpt.nbytes
+    part = excerpt(self.x, 1 if self.form.by_columns else 0)
+    coded = _lzma(forms.to_bytes(part, self.form), _word(self.x, self.form))
+    return len(self.head) + len(coded) * self.x.nbytes / part.nbytes
 
   def code(self, preset: int) -> bytes:
     """Codes the image, samples by the smallest method."""
@@ -159,16 +176,6 @@ def _is_strip(x: np.ndarray) -> bool:
   return sum(x.shape[:2]) > max(2048, x.shape[0] * x.shape[1] // 128)
 
 
-def _excerpt(x: np.ndarray, axis: int) -> np.ndarray:
-  """Some blocks of rows (axis 0) or columns, spread evenly; a small image as it is."""
-  lines = x.shape[axis]
-  size = -(-lines * _TRIAL_BYTES // (x.nbytes * _EXCERPT_BLOCKS))
-  if size * _EXCERPT_BLOCKS >= lines:
-    return x
-  starts = np.linspace(0, lines - size, _EXCERPT_BLOCKS).astype(int)
-  return x.take((starts[:, None] + np.arange(size)).ravel(), axis)
-
-
 def _word(x: np.ndarray, form: Form) -> int:
   """Bytes after which the same channel comes again."""
   return x.shape[2] * (1 if form.apart else x.itemsize)
@@ -195,65 +202,6 @@ def _lzma(data: bytes, word: int, preset: int = _PRESET, literal_bits: int = 3) 
   return lzma.compress(data, lzma.FORMAT_RAW, filters=chain)
 
 
-def _colours(x: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Tables of an image's colours [n, C], in some orders, and numbers [H, W, 1]; none of too many.
-
-  Numbers are uint8 up to 256 colours, and uint16 above.
-  """
-  found = _of_one_channel(x) if x.shape[2] == 1 else _of_channels(x)
-  if found is None:
-    return
-  colours, inverse, counts = found
-  if not 1 < len(colours) <= min(MAX_COLOURS, inverse.size // 2):
-    return
-  few = len(colours) <= 256
-  for order in (_by_brightness(colours), _by_nearness(colours) if few else np.argsort(-counts)):
-    ranks = np.empty(len(colours), np.uint8 if few else np.uint16)
-    ranks[order] = np.arange(len(colours))
-    yield colours[order], ranks[inverse].reshape(*x.shape[:2], 1)
-
-
-def _of_one_channel(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Values [n, 1] in their order, the number of each pixel's, and how often each occurs."""
-  counts = np.bincount(x.ravel())
-  values = np.flatnonzero(counts)
-  numbers = np.zeros(len(counts), np.uint16)
-  numbers[values] = np.arange(len(values))
-  return values[:, None].astype(x.dtype), numbers[x.ravel()], counts[values]
-
-
-def _of_channels(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-  """The same of colours [n, C]; None if there seem to be too many."""
-  bits = 8 * x.itemsize
-  keys = x[..., 0].astype(np.uint64)
-  for channel in range(1, x.shape[2]):
-    keys = keys << np.uint64(bits) | x[..., channel]
-  if np.unique(_excerpt(keys, 0)).size > MAX_COLOURS // 2:
-    return None
-  _, first, inverse, counts = np.unique(
-    keys, return_index=True, return_inverse=True, return_counts=True
-  )
-  return x.reshape(-1, x.shape[2])[first], inverse, counts
-
-
-def _by_brightness(colours: np.ndarray) -> np.ndarray:
-  weights = np.array([2, 5, 1, 0]) if colours.shape[1] >= 3 else np.array([8, 1])
-  return np.argsort(colours @ weights[: colours.shape[1]], kind="stable")
-
-
-def _by_nearness(colours: np.ndarray) -> np.ndarray:
-  """From the darkest on, each followed by the nearest one that is left."""
-  places = colours.astype(np.int64)
-  here, left = int(places.sum(axis=1).argmin()), np.ones(len(places), bool)
-  order = []
-  for _ in places:
-    order.append(here)
-    left[here] = False
-    distances = np.abs(places - places[here]).sum(axis=1)
-    here = int(np.where(left, distances, np.iinfo(np.int64).max).argmin())
-  return np.array(order)
-
-
 def _colours_head(table: np.ndarray) -> bytes:
   """All of a section of _COLOURS but the indexes."""
   coded = _smallest([(b"", np.ascontiguousarray(table.T)[..., None])])
@@ -263,7 +211,7 @@ def _colours_head(table: np.ndarray) -> bytes:
 def _decode_colours(reader: ByteReader, shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
   height, width, channels = shape
   reader.read(1, "method")
-  count = reader.varint(MAX_COLOURS, "number of colours")
+  count = reader.varint(colours.MAX_COLOURS, "number of colours")
   if not 0 < count <= height * width:
     raise reader.fail(f"{count} colours of {height} x {width} pixels")
   size = reader.varint(len(reader.data), "size of the table of colours")
