@@ -86,6 +86,9 @@ def _write_lossless() -> None:
   deep = fine + rng.integers(0, 16, fine.shape, np.uint16)
   drawing = np.full((50, 60, 3), 240, np.uint8)
   drawing[5:30, 10:40], drawing[20:45, 25:55] = (200, 30, 40), (20, 60, 180)
+  shades = np.full((60, 90, 3), 250, np.uint8)
+  shades[20:, 30:] = 40, 90, 246
+  shades[10:50, 20:30] = np.arange(0, 240, 6, dtype=np.uint8)[:, None, None]
   gaps = np.cumsum(rng.integers(1, 5, 100)).clip(0, 255).astype(np.uint8)
   metadata = {"icc": b"profile", "exif": b"Exif"}
   _write(codec, "lossless-rgba2", rgba, keep_hidden_colour=True)
@@ -98,6 +101,7 @@ def _write_lossless() -> None:
   _write(codec, "lossless-near", rgb, near_lossless=2)
   _write(codec, "lossless-near16", deep, near_lossless=9)
   _write(codec, "lossless-drawing", drawing)
+  _write(codec, "lossless-fewer2", shades, near_lossless=20)
   _write(codec, "lossless-noise", rng.integers(0, 256, (20, 30, 3), np.uint8))
   _write(codec, "lossless-counted", gaps[photo(60, 90)[..., 1] * np.uint16(99) // 255])
   _write(codec, "lossless-tiles", photo(20, 1100))

@@ -15,7 +15,7 @@ LOSSLESS = [name for name in FILES if name.startswith("lossless")]
 
 
 def test_all_are_there():
-  assert len(FILES) == 15 + len(LOSSLESS) == 29
+  assert len(FILES) == 15 + len(LOSSLESS) == 30
   assert sorted(f"{name}-released" for name in GENERATIONS) == sorted(RELEASED)
 
 
