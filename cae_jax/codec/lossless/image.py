@@ -213,7 +213,7 @@ def _draw(taken: Samples) -> _Coded:
     whole=len(coding_tiles(x.shape[1], x.shape[2], 1)) > 1,
     largest_error=layout.largest_error if mse else 0,
   )
-  return _Coded([plain_section(drawing)], layout, mse)
+  return _Coded([_in_one(drawing)], layout, mse)
 
 
 def _drawing(taken: Samples) -> np.ndarray:
@@ -233,5 +233,11 @@ def _whole(x: np.ndarray, sections: Sequence[bytes]) -> bytes | None:
   size = sum(map(len, sections))
   if len(sections) < 2 or not may_be_smaller(samples.interleaved(x), size):
     return None
-  whole = plain_section(x)
+  whole = _in_one(x)
   return whole if len(whole) < size else None
+
+
+def _in_one(x: np.ndarray) -> bytes:
+  """One plain section, by several threads."""
+  with threads.threads(threads.workers()) as in_parallel:
+    return plain_section(x, in_parallel)

@@ -17,6 +17,7 @@ from cae_jax.codec.lossless.excerpts import excerpt
 from cae_jax.codec.lossless.forms import Form
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.varint import ByteReader, write_varint
+from cae_jax.models.arrays import Map
 
 DICTIONARY = 1 << 23  # bytes, of LZMA2
 _CONSTANT, _LZMA_AS_IS, _LZMA_LEFT, _STORED, _LZMA, _DEFLATE, _COLOURS = range(7)
@@ -35,11 +36,12 @@ _FILTERED = [Form(kind) for kind in range(5)]
 _BY_COLUMNS = Form(by_columns=True)
 
 
-def encode_plain(x: np.ndarray) -> bytes:
+def encode_plain(x: np.ndarray, in_parallel: Map = map) -> bytes:
   """Codes an image as a section, by the smallest of the methods that excerpts of it speak for.
 
   Args:
     x: uint8 or uint16 [H, W, C], of 1 to 4 channels.
+    in_parallel: for the methods.
   Returns:
     At most one byte more than the samples have.
   """
@@ -48,7 +50,7 @@ def encode_plain(x: np.ndarray) -> bytes:
     return bytes([_CONSTANT]) + forms.pack(x[0, 0])
   numbered = ((_colours_head(table), indexes) for table, indexes in colours.numbered(x))
   # As it is, too: the finalists of a tiny image may all number its colours.
-  return min(_stored(x), _smallest([(b"", x), *numbered]), key=len)
+  return min(_stored(x), _smallest([(b"", x), *numbered], in_parallel), key=len)
 
 
 def _stored(x: np.ndarray) -> bytes:
@@ -146,14 +148,17 @@ class _Candidate(NamedTuple):
     return self.head + min(_stored(self.x), *coded, key=len)
 
 
-def _smallest(images: Iterable[tuple[bytes, np.ndarray]]) -> bytes:
+def _smallest(images: Iterable[tuple[bytes, np.ndarray]], in_parallel: Map = map) -> bytes:
   """Codes one of several images that stand for the same, each after its head."""
   candidates = [_Candidate(head, x, form) for head, x in images for form in _forms(x)]
-  ranked = sorted(candidates, key=_Candidate.trial_bytes)
+  sizes = list(in_parallel(_Candidate.trial_bytes, candidates))
+  ranked = [candidates[number] for number in sorted(range(len(sizes)), key=sizes.__getitem__)]
   large = ranked[0].x.nbytes > _LARGE
-  coded = [(each, each.code(_PRESET)) for each in ranked[: 1 if large else _FINALISTS]]
-  best, smallest = min(coded, key=lambda pair: len(pair[1]))
-  return smallest if large else min(smallest, best.code(_SLOW_PRESET), key=len)
+  finalists = ranked[: 1 if large else _FINALISTS]
+  coded = list(in_parallel(lambda each: each.code(_PRESET), finalists))
+  number = min(range(len(coded)), key=lambda number: len(coded[number]))
+  smallest = coded[number]
+  return smallest if large else min(smallest, finalists[number].code(_SLOW_PRESET), key=len)
 
 
 def _forms(x: np.ndarray) -> list[Form]:

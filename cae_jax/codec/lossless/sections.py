@@ -8,6 +8,7 @@ import numpy as np
 from cae_jax.codec.lossless import samples
 from cae_jax.codec.lossless.plain import decode_plain, encode_plain
 from cae_jax.coding.errors import BitstreamError
+from cae_jax.models.arrays import Map
 
 MODEL, PLAIN = 0, 1
 _CRC_BYTES = 4
@@ -18,9 +19,9 @@ def section(x: np.ndarray, method: int, data: bytes) -> bytes:
   return _crc(x).to_bytes(_CRC_BYTES, "little") + bytes([method]) + data
 
 
-def plain_section(x: np.ndarray) -> bytes:
+def plain_section(x: np.ndarray, in_parallel: Map = map) -> bytes:
   """Returns the section of samples [C, H, W], coded without networks."""
-  return section(x, PLAIN, encode_plain(samples.interleaved(x)))
+  return section(x, PLAIN, encode_plain(samples.interleaved(x), in_parallel))
 
 
 def is_of_model(section: bytes) -> bool:
