@@ -5,7 +5,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat, SupportsIndex
 
 import numpy as np
 
@@ -62,7 +62,8 @@ def encode(
   A PSNR or score above what the lossy codecs reach, or a size above what they can use, is met by
   the near-lossless one, and where they hardly reach it by the best of them all; an infinite PSNR, a
   score of 100, or a size that allows it, by the lossless one. Drawings and screenshots are
-  lossless, too, where that takes no more bytes.
+  lossless, too, where that takes no more bytes, or near-lossless, with fewer colours, where that is
+  smaller than a lossy file and closer to the image.
 
   Args:
     image: as of `Codec.compress`; of 16 bits with another target than a quality only.
@@ -109,31 +110,30 @@ def encode(
       raise UsageError(f"{name} leaves nothing to be tuned; leave tune out")
     return files.encode(value if name == "near_lossless" else 0)
   image = as_array(image)
-  target = checked_target(name, value)
-  limit = _limit_bytes(name, target, image)
+  target = _Target.of(name, value, image)
   if image.dtype == np.uint16 and name != "quality":
-    return _near_lossless_file(files, limit, name, target)
+    return _near_lossless_file(files, target)
   kind_of(image)  # raises an error for arrays that are no images of 8 bits
   x = np.atleast_3d(image)
   is_drawn = seems_drawn(x)
-  if limit is not None and is_drawn and (exact_file := _exact_file(files, x, limit)):
+  if is_drawn and target.limit is not None and (exact_file := _exact_file(files, x, target.limit)):
     return exact_file
   found: list[Encoded | LosslessEncoded] = []
   for make in lossy:
     with contextlib.suppress(OutOfReach):
       found.append(make().encode(image, effort=effort, metadata=metadata, **given))
-      if limit is None or _is_settled(found[-1], limit):
+      if target.limit is None or _is_settled(found[-1], target.limit):
         break
   if not found:
-    found.append(_near_lossless_file(files, limit, name, target))
+    found.append(_near_lossless_file(files, target))
   else:
-    settled = name == "quality" or _is_settled(found[-1], limit)
-    if not settled or (is_drawn and _may_be_redrawn(x, name, target, len(found[-1].data))):
+    settled = name == "quality" or _is_settled(found[-1], target.limit)
+    if not settled or (is_drawn and _may_be_redrawn(x, target, len(found[-1].data))):
       # What networks make near-lossless is no better than a lossy codec where this can meet it.
       files = near_lossless_files(drawn=settled)
       with contextlib.suppress(OutOfReach):
-        found.append(_near_lossless_file(files, limit, name, target, max(found, key=_psnr_db)))
-  if limit is not None:
+        found.append(_near_lossless_file(files, target, max(found, key=_psnr_db)))
+  if target.limit is not None:
     return max(found, key=_psnr_db)
   smallest = min(found, key=lambda file: len(file.data))
   if math.isinf(smallest.psnr_db) or not is_drawn:
@@ -142,28 +142,46 @@ def encode(
   return _exact_file(files, x, enough) or smallest
 
 
+class _Target(NamedTuple):
+  """What a file is to meet, and the most bytes that allows, if it is a size."""
+
+  name: str
+  value: float
+  limit: float | None
+
+  @classmethod
+  def of(cls, name: str, value: Any, image: np.ndarray) -> "_Target":
+    """Checks what was asked for; raises UsageError if it makes no sense."""
+    number, limit = checked_target(name, value), None
+    if name in ("bpp", "size_bytes"):
+      limit = number * (math.prod(image.shape[:2]) / 8 if name == "bpp" else 1)
+    return cls(name, number, limit)
+
+
 def _near_lossless_file(
-  files: NearLosslessFiles, limit: float | None, name: str, target: float, lossy: Any = None
+  files: NearLosslessFiles, target: _Target, lossy: Any = None
 ) -> LosslessEncoded:
   """The near-lossless file that meets a target; of a quality, that of a drawing.
 
   Raises:
     OutOfReach: none is as small, or better than a lossy file at hand.
   """
+  name, value, limit = target
   if limit is not None:
     return files.closest(limit, lossy.psnr_db if lossy else 0.0)
   if name == "quality":
-    file = files.encode(_drawn_error(target))
+    file = files.encode(_drawn_error(value))
     if file.psnr_db >= lossy.psnr_db:
       return file
   elif lossy is None or files.may_be_smaller(len(lossy.data), lossy.psnr_db):
-    return files.of_psnr(target) if name == "psnr" else files.of_ssimulacra2(target)
-  raise OutOfReach(f"{name} {target:g} cannot be met in {len(lossy.data)} bytes")
+    return files.of_psnr(value) if name == "psnr" else files.of_ssimulacra2(value)
+  raise OutOfReach(f"{name} {value:g} cannot be met in {len(lossy.data)} bytes")
 
 
-def _may_be_redrawn(x: np.ndarray, name: str, target: float, size_bytes: int) -> bool:
+def _may_be_redrawn(x: np.ndarray, target: _Target, size_bytes: int) -> bool:
   """Says whether a drawing [H, W, C] of fewer colours might take fewer bytes."""
-  largest_error = _drawn_error(target) if name == "quality" else np.iinfo(x.dtype).max // 4
+  of_quality = target.name == "quality"
+  largest_error = _drawn_error(target.value) if of_quality else np.iinfo(x.dtype).max // 4
   return are_few(x) and may_be_smaller(fewer(x, largest_error), size_bytes)
 
 
@@ -187,10 +205,3 @@ def _is_settled(encoded: Any, limit: float | None) -> bool:
   """
   has_room = limit is not None and encoded.is_best and len(encoded.data) < _ROOM * limit
   return not has_room and (encoded.quality or 0) <= _FINE_QUALITY
-
-
-def _limit_bytes(name: str, target: float, image: np.ndarray) -> float | None:
-  """The most bytes that a target allows; None if it is no size."""
-  if name == "bpp":
-    return target * math.prod(image.shape[:2]) / 8
-  return target if name == "size_bytes" else None

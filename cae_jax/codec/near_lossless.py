@@ -55,8 +55,7 @@ class NearLosslessFiles:
 
   def may_be_smaller(self, size_bytes: int, psnr_db: float) -> bool:
     """Says whether a file somewhat below a PSNR has fewer bytes; if not, no closer one has."""
-    largest_error = min(_error_of(psnr_db, self._peak) + 1, self._largest)
-    return len(self.encode(largest_error).data) < size_bytes
+    return len(self.encode(self._coarser_than(psnr_db)).data) < size_bytes
 
   def of_psnr(self, target_db: float) -> LosslessEncoded:
     """Returns the smallest file of at least a PSNR."""
@@ -84,7 +83,7 @@ class NearLosslessFiles:
     exact, image = self.encode(0), as_array(self._image)
     if len(exact.data) <= limit_bytes:
       return exact
-    most = min(self._largest, _error_of(least_db, self._peak) + 1)
+    most = self._coarser_than(least_db)
     bits = min(8 * (len(exact.data) - limit_bytes) / image.size, 8 * image.itemsize)
     start = min(max(1, round((2**bits - 1) / 2)), most)
     larger, found = self._search(start, most, lambda file: len(file.data) <= limit_bytes)
@@ -95,6 +94,12 @@ class NearLosslessFiles:
         f"errors of at most {larger.largest_error}"
       )
     return found
+
+  def _coarser_than(self, psnr_db: float) -> int:
+    """An error of files below a PSNR; of drawings, most of whose samples stay, the largest."""
+    if self._drawn:
+      return self._largest
+    return min(self._largest, _error_of(psnr_db, self._peak) + 1)
 
   @property
   def _peak(self) -> int:
