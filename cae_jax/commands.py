@@ -23,7 +23,7 @@ from cae_jax.images.metadata import orientation_note, read_exif
 from cae_jax.images.pixels import turn
 from cae_jax.streams import Place, name_of, read_bytes, write_bytes
 from cae_jax.weights import WeightsError, shipped
-from cae_jax.weights.shipped import find_for_file, tuned, tunes_for
+from cae_jax.weights.shipped import find_for_file
 
 if TYPE_CHECKING:
   from cae_jax.codec.encoding import Encoded
@@ -299,7 +299,7 @@ def compare_file(
   overwrite: bool = True,
   **goal: Any,
 ) -> Iterator[str]:
-  """Writes a page of a photograph under our codec, and under others at the size of its file.
+  """Writes a page of an image as `compress_file` makes it, and under other codecs at that size.
 
   Args:
     source: any image file that Pillow reads, taken as 8-bit RGB.
@@ -328,13 +328,14 @@ def compare_file(
   report.plotly_js()  # before the pictures, which take a while
   others = baselines.baselines(codecs, bpg_dir)
   image = read_rgb(source)
-  _check_one(weights, tune)
-  name = tuned(tunes_for(tune, goal)[0]) if weights is None else weights
-  codec = load_codec(name)
-  if isinstance(codec, LosslessCodec):
-    raise UsageError(f"the weights {name} are lossless; expected lossy ones to compare")
+  lossy, lossless = _codecs(weights, tune, goal, False)
+  if weights is not None and isinstance(load_codec(weights), LosslessCodec):
+    raise UsageError(f"the weights {weights} are lossless; expected lossy ones to compare")
+  encoded = automatic.encode(image, lossy, lossless, tune=tune, **goal)
+  name = unpack(encoded.data).header.model_id
+  codec = next(codec for make in (*lossy, lossless) if (codec := make()).weights.name == name)
   found = []
-  for picture in photograph.compare(codec, others, source.stem, image, **goal):
+  for picture in photograph.compare(codec, encoded, others, source.stem, image):
     found.append(picture)
     yield photograph.words(picture)
   photograph.write_report(target, source.stem, image, found, overwrite=overwrite)

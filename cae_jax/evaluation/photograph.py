@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from cae_jax.codec import Codec
+from cae_jax.codec import Codec, LosslessCodec
 from cae_jax.evaluation import pictures, report
 from cae_jax.evaluation.codecs import own_codec
 from cae_jax.evaluation.codecs.base import ImageCodec, Missing
 from cae_jax.evaluation.names import label
 from cae_jax.evaluation.pictures import Picture
+from cae_jax.evaluation.records import Setting
 from cae_jax.evaluation.report import gallery
 
 # With all codecs a page of some 20 MB.
@@ -20,28 +21,30 @@ _CROP_SIDE = 1024
 
 
 def compare(
-  codec: Codec,
+  codec: Codec | LosslessCodec,
+  encoded: Any,
   others: Sequence[ImageCodec | Missing],
   name: str,
   x_uint8: np.ndarray,
-  **goal: Any,
 ) -> Iterator[Picture]:
   """Yields our picture, then those of other codecs, as soon as each is made.
 
   Args:
     codec: ours.
+    encoded: a file of it (`Codec.encode`, `LosslessCodec.encode`), which the others are to match in
+      size.
     others: see `baselines.baselines`; what is missing has a picture that says so.
     name: of the image.
     x_uint8: uint8 [H, W, 3].
-    **goal: of `Codec.encode`: which file of ours the others are to match in size.
   Yields:
     Pictures without times, which are of a program that has just been started.
-  Raises:
-    UsageError: the goal cannot be met.
   """
-  encoded = codec.encode(x_uint8, **goal)
-  ours = own_codec.coded(codec)
-  setting = encoded.how or ours.settings[0]
+  setting: Setting
+  if isinstance(codec, LosslessCodec):
+    ours, setting = own_codec.lossless(codec), encoded.largest_error
+  else:
+    ours = own_codec.coded(codec)
+    setting = encoded.how or ours.settings[0]
   yield _untimed(pictures.of_file(ours, setting, name, x_uint8, encoded.data))
   for other in others:
     yield _untimed(pictures.at_size(other, name, x_uint8, len(encoded.data), search=True))

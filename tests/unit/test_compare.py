@@ -88,6 +88,21 @@ def test_errors(picture, monkeypatch, capsys):
   assert not (picture.parent / "b.html").exists()
 
 
+def test_a_drawing_is_compared_as_it_is_compressed(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  lossless = LosslessCodec(tiny_weights())
+  codecs = {"lossless2": lossless}
+  monkeypatch.setattr(commands, "load_codec", lambda name: codecs.get(name, context_codec()))
+  drawing = np.full((90, 120, 3), 240, np.uint8)
+  drawing[20:60, 30:90] = 10, 40, 90
+  write_image(tmp_path / "plan.png", drawing)
+  assert run("compare", "plan.png", "--codecs=jpeg", "--no_open") == 0
+  [ours, jpeg, _] = capsys.readouterr().out.splitlines()
+  size = len(lossless.compress(drawing))
+  assert ours.startswith(f"{lossless.weights.name}: {size} bytes, ")
+  assert jpeg.startswith("JPEG: ")
+
+
 @pytest.mark.parametrize("package", ["plotly", "matplotlib"])
 def test_without_its_packages_the_extra_is_named(package, picture, monkeypatch, capsys):
   for name in [*sys.modules]:
