@@ -56,6 +56,13 @@ def test_photographs_are_no_drawings():
   assert are_few(shaded())
 
 
+def test_so_many_pixels_that_counting_takes_gigabytes_are_left_alone(monkeypatch):
+  image = shaded()
+  monkeypatch.setattr("cae_jax.codec.lossless.colours._MOST_PIXELS", image.size // 3 - 1)
+  assert not are_few(image)
+  assert fewer(image, 8) is image
+
+
 def test_many_colours_take_no_table():
   every = np.arange(1 << 18, dtype=np.uint32).view(np.uint8).reshape(512, 512, 4)[..., :3]
   every = np.ascontiguousarray(every)

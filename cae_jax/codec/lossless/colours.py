@@ -1,5 +1,6 @@
 """Tables of an image's colours: counted, in an order that codes well, and with fewer of them."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 from cae_jax.codec.lossless.excerpts import excerpt
 
 MAX_COLOURS = 1 << 16  # of a table
-_MOST_DRAWN = 1 << 14  # colours of a drawing
+_MOST_DRAWN, _MOST_PIXELS = 1 << 14, 1 << 25  # of a drawing; to count more takes gigabytes
 _FEWEST_EACH = 4  # pixels that each of them has, on average
 _AREA = 2**-14  # share of an image's pixels that are within one
 
@@ -44,8 +45,7 @@ def numbered(x: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def are_few(x: np.ndarray) -> bool:
   """Says whether an image [H, W, C] has so few colours as a drawing."""
-  found = _count(x)
-  return found is not None and _are_few(found)
+  return _count_few(x) is not None
 
 
 def fewer(x: np.ndarray, largest_error: int) -> np.ndarray:
@@ -61,8 +61,8 @@ def fewer(x: np.ndarray, largest_error: int) -> np.ndarray:
   Returns:
     The drawing; the image itself if it is none, or no error is allowed.
   """
-  found = _count(x) if largest_error else None
-  if found is None or not _are_few(found):
+  found = _count_few(x) if largest_error else None
+  if found is None:
     return x
   order = np.argsort(-found.counts, kind="stable")
   colours = found.colours[order].astype(np.int64)
@@ -91,8 +91,12 @@ def _within_areas(found: Counted, shape: tuple[int, int]) -> np.ndarray:
   return np.bincount(inside, minlength=len(found.counts))
 
 
-def _are_few(found: Counted) -> bool:
-  return len(found.colours) <= min(_MOST_DRAWN, found.numbers.size // _FEWEST_EACH)
+def _count_few(x: np.ndarray) -> Counted | None:
+  """None unless they are as few as those of a drawing."""
+  found = _count(x) if math.prod(x.shape[:2]) <= _MOST_PIXELS else None
+  if found is None or len(found.colours) > min(_MOST_DRAWN, found.numbers.size // _FEWEST_EACH):
+    return None
+  return found
 
 
 def _count(x: np.ndarray) -> Counted | None:
@@ -110,16 +114,22 @@ def _count_values(x: np.ndarray) -> Counted:
 
 
 def _count_colours(x: np.ndarray) -> Counted | None:
-  bits = 8 * x.itemsize
-  keys = x[..., 0].astype(np.uint64)
-  for channel in range(1, x.shape[2]):
-    keys = keys << np.uint64(bits) | x[..., channel]
-  if np.unique(excerpt(keys, 0)).size > MAX_COLOURS // 2:
+  if np.unique(_keys(excerpt(x, 0))).size > MAX_COLOURS // 2:
     return None
   _, first, inverse, counts = np.unique(
-    keys, return_index=True, return_inverse=True, return_counts=True
+    _keys(x), return_index=True, return_inverse=True, return_counts=True
   )
   return Counted(x.reshape(-1, x.shape[2])[first], inverse.ravel(), counts)
+
+
+def _keys(x: np.ndarray) -> np.ndarray:
+  """Each colour as one number, [H, W]."""
+  bits = 8 * x.itemsize
+  dtype = np.uint32 if bits * x.shape[2] <= 32 else np.uint64
+  keys = x[..., 0].astype(dtype)
+  for channel in range(1, x.shape[2]):
+    keys = keys << dtype(bits) | x[..., channel]
+  return keys
 
 
 def _by_brightness(colours: np.ndarray) -> np.ndarray:
