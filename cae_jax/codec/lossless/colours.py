@@ -10,6 +10,7 @@ from cae_jax.codec.lossless.excerpts import excerpt
 
 MAX_COLOURS = 1 << 16  # of a table
 _MOST_DRAWN, _MOST_PIXELS = 1 << 14, 1 << 25  # of a drawing; to count more takes gigabytes
+_MOST_DISTINCT = 0.75  # share of an excerpt's pixels; of more the rest need not be counted
 _FEWEST_EACH = 4  # pixels that each of them has, on average
 _AREA = 2**-14  # share of an image's pixels that are within one
 
@@ -114,7 +115,8 @@ def _count_values(x: np.ndarray) -> Counted:
 
 
 def _count_colours(x: np.ndarray) -> Counted | None:
-  if np.unique(_keys(excerpt(x, 0))).size > MAX_COLOURS // 2:
+  some = _keys(excerpt(x, 0))
+  if some.size < x.size // x.shape[2] and np.unique(some).size > _MOST_DISTINCT * some.size:
     return None
   _, first, inverse, counts = np.unique(
     _keys(x), return_index=True, return_inverse=True, return_counts=True
@@ -125,10 +127,9 @@ def _count_colours(x: np.ndarray) -> Counted | None:
 def _keys(x: np.ndarray) -> np.ndarray:
   """Each colour as one number, [H, W]."""
   bits = 8 * x.itemsize
-  dtype = np.uint32 if bits * x.shape[2] <= 32 else np.uint64
-  keys = x[..., 0].astype(dtype)
+  keys = x[..., 0].astype(np.uint32 if bits * x.shape[2] <= 32 else np.uint64)
   for channel in range(1, x.shape[2]):
-    keys = keys << dtype(bits) | x[..., channel]
+    keys = keys << keys.dtype.type(bits) | x[..., channel]
   return keys
 
 
