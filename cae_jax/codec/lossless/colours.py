@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -127,7 +127,7 @@ def _count_colours(x: np.ndarray) -> Counted | None:
 def _keys(x: np.ndarray) -> np.ndarray:
   """Each colour as one number, [H, W]."""
   bits = 8 * x.itemsize
-  keys = x[..., 0].astype(np.uint32 if bits * x.shape[2] <= 32 else np.uint64)
+  keys: Any = x[..., 0].astype(np.uint32 if bits * x.shape[2] <= 32 else np.uint64)
   for channel in range(1, x.shape[2]):
     keys = keys << keys.dtype.type(bits) | x[..., channel]
   return keys
