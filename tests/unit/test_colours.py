@@ -44,6 +44,14 @@ def test_each_colour_becomes_the_nearest_that_stays():
     assert np.square(instead - colour).sum() == distances.min()
 
 
+def test_a_grey_becomes_a_grey_rather_than_a_tint_that_is_closer():
+  image = np.full((64, 64, 3), 250, np.uint8)
+  image[:8, :8], image[8:16, :8], image[:, 63] = (120, 120, 120), (150, 150, 174), (144, 144, 144)
+  image[::2, 62] = 250
+  drawn = fewer(image, 30)
+  assert drawn[0, 63].tolist() == [120, 120, 120]
+
+
 def test_no_error_is_no_change():
   image = shaded()
   assert fewer(image, 0) is image

@@ -12,6 +12,7 @@ MAX_COLOURS = 1 << 16  # of a table
 _MOST_DRAWN, _MOST_PIXELS = 1 << 14, 1 << 25  # of a drawing; to count more takes gigabytes
 _MOST_DISTINCT = 0.75  # share of an excerpt's pixels; of more the rest need not be counted
 _FEWEST_EACH = 4  # pixels that each of them has, on average
+_HUE = 4  # weight of differences to green, or grey letters get tints
 _AREA = 2**-14  # share of an image's pixels that are within one
 
 
@@ -73,15 +74,21 @@ def fewer(x: np.ndarray, largest_error: int) -> np.ndarray:
   for number, colour in enumerate(colours):
     if is_near[number] and not stays[number]:
       continue
-    differences = np.abs(colours - colour)
-    near = differences.max(axis=1) <= largest_error
-    distances = np.square(differences).sum(axis=1)
+    near = np.abs(colours - colour).max(axis=1) <= largest_error
+    distances = _distances(colours, colour)
     closer = near & (distances < least)
     nearest[closer], least[closer] = number, distances[closer]
     is_near |= near
   drawn = np.empty_like(found.colours)
   drawn[order] = found.colours[order[nearest]]
   return drawn[found.numbers].reshape(x.shape)
+
+
+def _distances(colours: np.ndarray, colour: np.ndarray) -> np.ndarray:
+  """Squared distances, [n], to which differences of hue add more than those of brightness."""
+  differences = colours - colour
+  of_hue = differences - differences[:, [differences.shape[1] // 2]]
+  return np.square(differences).sum(axis=1) + _HUE * np.square(of_hue).sum(axis=1)
 
 
 def _within_areas(found: Counted, shape: tuple[int, int]) -> np.ndarray:
