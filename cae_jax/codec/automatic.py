@@ -118,12 +118,8 @@ def encode(
   is_drawn = seems_drawn(x)
   if is_drawn and target.limit is not None and (exact_file := _exact_file(files, x, target.limit)):
     return exact_file
-  found: list[Encoded | LosslessEncoded] = []
-  for make in lossy:
-    with contextlib.suppress(OutOfReach):
-      found.append(make().encode(image, effort=effort, metadata=metadata, **given))
-      if target.limit is None or _is_settled(found[-1], target.limit):
-        break
+  lossy_file = lambda codec: codec.encode(image, effort=effort, metadata=metadata, **given)
+  found = _lossy_files(lossy, lossy_file, target)
   if not found:
     found.append(_near_lossless_file(files, target))
   else:
@@ -156,6 +152,19 @@ class _Target(NamedTuple):
     if name in ("bpp", "size_bytes"):
       limit = number * (math.prod(image.shape[:2]) / 8 if name == "bpp" else 1)
     return cls(name, number, limit)
+
+
+def _lossy_files(
+  lossy: "Sequence[Callable[[], Codec]]", encode: "Callable[[Codec], Encoded]", target: _Target
+) -> "list[Encoded | LosslessEncoded]":
+  """The files of codecs that can meet a target, up to the first that no other may better."""
+  found: list[Encoded | LosslessEncoded] = []
+  for make in lossy:
+    with contextlib.suppress(OutOfReach):
+      found.append(encode(make()))
+      if target.limit is None or _is_settled(found[-1], target.limit):
+        break
+  return found
 
 
 def _near_lossless_file(
