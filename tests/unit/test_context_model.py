@@ -304,5 +304,7 @@ def test_the_synthesis_is_the_same_in_numpy(fine):
   run = jax.jit(functools.partial(model.apply, method="synthesise"))
   expected = np.asarray(run({"params": params}, y_hat, tradeoff))
   assert found.dtype == np.float32
-  assert np.ptp(255 * expected) > 20
-  np.testing.assert_allclose(255 * found, 255 * expected, rtol=1e-5, atol=1e-3)
+  spread = np.ptp(255 * expected)
+  assert spread > 20
+  # Sums of this size are rounded, on every processor in another order.
+  np.testing.assert_allclose(255 * found, 255 * expected, rtol=1e-5, atol=2e-6 * spread)
