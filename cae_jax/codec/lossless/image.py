@@ -220,12 +220,16 @@ def _drawing(taken: Samples) -> np.ndarray:
   """What plain sections hold: [C, H, W], with fewer colours if there may be errors."""
   if taken.layout.step == 1:
     return taken.colours
-  drawing = colours.fewer(samples.interleaved(taken.colours), taken.layout.step // 2)
-  return samples.planes(drawing)
+  x = samples.interleaved(taken.colours)
+  drawing = colours.fewer(x, taken.layout.step // 2)
+  return taken.colours if drawing is x else samples.planes(drawing)
 
 
 def _squared_error(known: np.ndarray, x: np.ndarray) -> float:
-  return float(np.square(np.subtract(known, x, dtype=np.float64)).sum())
+  if known is x:
+    return 0.0
+  # By channels, since whole images are large.
+  return sum(float(np.square(np.subtract(*of, dtype=np.float64)).sum()) for of in zip(known, x))
 
 
 def _whole(x: np.ndarray, sections: Sequence[bytes]) -> bytes | None:
