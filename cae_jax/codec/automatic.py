@@ -104,10 +104,7 @@ def encode(
   if name in _HIGHEST and np.ndim(value) == 0 and value == _HIGHEST[name]:
     name = "lossless"
   if name in ("lossless", "near_lossless"):
-    if effort:
-      raise UsageError(f"{name} has one effort only; leave effort out")
-    if tune is not None:
-      raise UsageError(f"{name} leaves nothing to be tuned; leave tune out")
+    _check_untuned(name, effort, tune)
     return files.encode(value if name == "near_lossless" else 0)
   image = as_array(image)
   target = _Target.of(name, value, image)
@@ -134,8 +131,16 @@ def encode(
   smallest = min(found, key=lambda file: len(file.data))
   if math.isinf(smallest.psnr_db) or not is_drawn:
     return smallest
-  enough = len(smallest.data) * (_EXACT if isinstance(smallest, LosslessEncoded) else 1)
-  return _exact_file(files, x, enough) or smallest
+  worth = _EXACT if isinstance(smallest, LosslessEncoded) else 1
+  return _exact_file(files, x, worth * len(smallest.data)) or smallest
+
+
+def _check_untuned(name: str, effort: int, tune: str | None) -> None:
+  """Raises UsageError if a file without a lossy codec is to have an effort or a tune."""
+  if effort:
+    raise UsageError(f"{name} has one effort only; leave effort out")
+  if tune is not None:
+    raise UsageError(f"{name} leaves nothing to be tuned; leave tune out")
 
 
 class _Target(NamedTuple):
