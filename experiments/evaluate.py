@@ -15,9 +15,11 @@ out.
 
 --lossless compares lossless codecs instead, on images of 8 to 16 bits, grey or colour, with or
 without alpha: bits per sub-pixel of whole files, each decoded and compared sample by sample.
---near_lossless=1,2 measures files with errors of at most 1 and 2 levels, too. --records=FILE,…
-joins records of other runs, so that a codec can be added without running the others again; their
-seconds are then of another run.
+--near_lossless=1,2 measures files with errors of at most 1 and 2 levels, too.
+
+--records=FILE,… joins records of other runs on the same images, so that a codec can be added
+without running the others again; their seconds are then of another run. Those of the README on
+Kodak are docs/records/kodak.jsonl.gz.
 """
 
 import functools
@@ -80,6 +82,9 @@ def define_flags(flags: Flags) -> None:
     form="LOW,HIGH",
   )
   flags.integer("jobs", 1, "Processes; with more than one no times are measured.", lower_bound=1)
+  flags.paths(
+    "records", [], "records.jsonl of other runs on these images, which join those of this one."
+  )
   flags.path("output", None, "Folder to write to.", required=True)
   evaluate_lossless.define_flags(flags)
 
@@ -104,6 +109,7 @@ def _evaluate(args: Args) -> None:
     if isinstance(metric, Missing):
       print(f"{metric.name} {metric.status}")
   source = evaluation_flags.unseen_images(args, codec)
+  others = _of_images(source, evaluation_flags.other_records(args.records, lossless=False))
   args.output.mkdir(parents=True, exist_ok=True)
   log = args.output / "records.jsonl"
   keep = functools.partial(records.append_record, log)
@@ -123,6 +129,7 @@ def _evaluate(args: Args) -> None:
     features,
   )
   _check_images(log, done, source)
+  done = records.joined(done, others)
   rows = comparison.run(what, pairs(source), done=done, on_record=keep, jobs=args.jobs)
   _write(args, codec, source, set_metrics.with_kid(rows, features))
 
@@ -135,6 +142,15 @@ def _check_images(log: Path, done: list[Record], source: ImageSource) -> None:
       f"{log} has records of {len(others)} images that are not measured now ({others[0]} …); give "
       "another --output, or the data set that it was made of"
     )
+
+
+def _of_images(source: ImageSource, others: list[Record]) -> list[Record]:
+  """Returns the records of the images that are measured; says how many there are."""
+  names = {*image_names(source)}
+  found = [record for record in others if record.image in names]
+  if others:
+    print(f"{len(found)} of the {len(others)} records of other runs are of these images")
+  return found
 
 
 def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) -> None:

@@ -41,7 +41,6 @@ def define_flags(flags: Flags) -> None:
   )
   flags.string("reference", standings.REFERENCE, "Lossless: the codec to compare the others with.")
   flags.boolean("ours", True, "Lossless: measure our codec, not the others alone.")
-  flags.paths("records", [], "Lossless: records.jsonl of other runs, whose records join these.")
 
 
 def main(args: Args) -> None:
@@ -55,7 +54,8 @@ def main(args: Args) -> None:
     own = [own_codec.lossless(codec, args.near_lossless)]
   log = args.output / "records.jsonl"
   args.output.mkdir(parents=True, exist_ok=True)
-  done = _joined(records.resume_records(log), args.records)
+  of_other_runs = evaluation_flags.other_records(args.records, lossless=True)
+  done = records.joined(records.resume_records(log), of_other_runs)
   rows = measuring.run(
     [*own, *others],
     image_sets,
@@ -118,19 +118,6 @@ def _folders(sets: str) -> dict[str, Path]:
       raise UsageError(f"--sets: expected name=folder with commas, names once each, got {item!r}")
     result[name] = user_path(folder)
   return result
-
-
-def _joined(done: Sequence[Record], others: Sequence[Path]) -> list[Record]:
-  """Records of this output, then those of other files that it has not got."""
-  key = lambda r: (r.dataset, r.codec, r.setting, r.image, r.version)
-  result = {key(record): record for record in done}
-  for path in others:
-    for record in records.read_records(path):
-      if record.error_bound is None and record.image is not None:
-        raise UsageError(f"--records: {path} has rows that --lossless did not write")
-      if record.mse is not None:
-        result.setdefault(key(record), record)
-  return list(result.values())
 
 
 def _write(output: Path, rows: Sequence[Record], reference: str) -> None:

@@ -15,6 +15,7 @@ from cae_jax.data.sources import (
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.errors import UsageError
 from cae_jax.evaluation.codecs import baselines
+from cae_jax.evaluation.records import Record, read_records
 from cae_jax.weights import shipped
 from experiments.program_flags import Args, Flags
 
@@ -75,6 +76,27 @@ def images(args: Args) -> ImageSource:
     source = load_source(args.dataset, "all", **where)
     print(f"{args.dataset} has no split {_SPLIT!r}: all of its {len(source)} images are taken")
     return source
+
+
+def other_records(paths: Iterable[Path], *, lossless: bool) -> list[Record]:
+  """Reads the records of --records, of images.
+
+  Args:
+    paths: records.jsonl of other runs.
+    lossless: whether they are to be of --lossless.
+  Raises:
+    UsageError: there is no such file, or it has records of the other kind.
+  """
+  result = []
+  for path in paths:
+    if not path.is_file():
+      raise UsageError(f"--records: expected a records.jsonl of another run, found no file {path}")
+    found = [record for record in read_records(path) if record.image is not None]
+    if any((record.error_bound is not None) != lossless for record in found):
+      kind, way = ("lossy", "without") if lossless else ("lossless", "with")
+      raise UsageError(f"--records: {path} is of {kind} codecs; join it to a run {way} --lossless")
+    result += found
+  return result
 
 
 def unseen_images(args: Args, codec: Codec) -> ImageSource:

@@ -1,6 +1,7 @@
 """One record per codec, setting and image: the row of every table, and its JSON lines file."""
 
 import dataclasses
+import gzip
 import json
 import math
 import pathlib
@@ -161,12 +162,14 @@ def append_record(path: str | PathLike, record: Record) -> None:
 
 
 def read_records(path: str | PathLike) -> list[Record]:
-  """Reads a records.jsonl.
+  """Reads a records.jsonl, or a records.jsonl.gz.
 
   Raises:
     UsageError: a line is not a record; the message names the line.
   """
-  lines = pathlib.Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+  open_file = gzip.open if str(path).endswith(".gz") else open
+  with open_file(path, "rt", encoding="utf-8", errors="replace") as file:
+    lines = file.read().splitlines()
   records = []
   for number, line in enumerate(lines, start=1):
     try:
@@ -206,6 +209,14 @@ def last_measured(records: Iterable[Record]) -> list[Record]:
     found.pop(key, None)
     found[key] = record
   return list(found.values())
+
+
+def joined(records: Iterable[Record], others: Iterable[Record]) -> list[Record]:
+  """Joins to records those of other runs that have figures.
+
+  The others stand first: of what both measured, and of two versions of a codec, `records` count.
+  """
+  return last_measured([*(other for other in others if other.mse is not None), *records])
 
 
 def with_earlier(record: Record, earlier: Record | None) -> Record:

@@ -1,13 +1,14 @@
 """The evaluation of weights, as its command does it, in this process but for --jobs."""
 
 import dataclasses
+import gzip
 import json
 import shutil
 
 import numpy as np
 import pytest
 
-from cae_jax.evaluation.records import read_records
+from cae_jax.evaluation.records import Record, read_records, to_json, write_records
 from cae_jax.images.files import read_rgb, write_image
 from cae_jax.weights import load_weights, save_weights, shipped
 from experiments import cli, evaluate
@@ -208,6 +209,51 @@ def test_weights_that_cannot_be_measured(
   assert run(tmp_path / "out", tiny_training.source_dir, *flags) == 2
   assert message in capsys.readouterr().err
   assert not list((tmp_path / "out").glob("*.jsonl"))
+
+
+def test_records_of_another_run_join_these(
+  ours, output, tiny_training, tmp_path, capsys, monkeypatch
+):
+  """Compressed, and with records of an image that is not measured."""
+  written: list[Record] = []
+  monkeypatch.setattr(evaluate, "_write", lambda *args: written.extend(args[-1]))
+  rows = read_records(output / "records.jsonl")
+  others = [*rows, dataclasses.replace(rows[0], image="other.png")]
+  with gzip.open(tmp_path / "others.jsonl.gz", "wt", encoding="utf-8") as file:
+    file.writelines(to_json(record) + "\n" for record in others)
+  more = [*ours, f"--records={tmp_path}/others.jsonl.gz"]
+  assert run(tmp_path / "out", tiny_training.source_dir, *more) == 0
+  joined = [record for record in rows if record.image is not None]
+  assert {*written} == {*joined}
+  said = f"{len(joined)} of the {len(joined) + 1} records of other runs are of these images"
+  assert said in capsys.readouterr().out
+
+
+def test_records_of_other_samples_do_not_join(ours, output, tiny_training, tmp_path, capsys):
+  rows = read_records(output / "records.jsonl")
+  write_records(tmp_path / "others.jsonl", [dataclasses.replace(r, digest="0" * 8) for r in rows])
+  more = [*ours, f"--records={tmp_path}/others.jsonl"]
+  assert run(tmp_path / "out", tiny_training.source_dir, *more) == 2
+  assert "the earlier records are of other samples" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("flags", "bound", "message"),
+  [
+    ([], 0, "is of lossless codecs; join it to a run with --lossless"),
+    (["--lossless"], None, "is of lossy codecs; join it to a run without --lossless"),
+    ([], None, "found no file"),
+  ],
+)
+def test_records_that_cannot_join(flags, bound, message, ours, tiny_training, tmp_path, capsys):
+  path = tmp_path / "others.jsonl"
+  if "no file" not in message:
+    write_records(path, [Record("jpeg", 5, "test.png", mse=1.0, error_bound=bound)])
+  output = tmp_path / "out"
+  flags = [*(flags or ours), f"--records={path}"]
+  assert run(output, tiny_training.source_dir, *flags) == 2
+  assert message in capsys.readouterr().err
+  assert not list(output.glob("*.jsonl"))
 
 
 def lossless(*flags) -> int:
