@@ -13,7 +13,7 @@ from cae_jax.backend import BackendError
 from cae_jax.commands import Command, Result
 from cae_jax.console import Complaint
 from cae_jax.errors import UsageError
-from cae_jax.paths import shown
+from cae_jax.paths import make_folder, shown
 from cae_jax.streams import Place, Stream, check, name_of
 
 
@@ -189,7 +189,7 @@ class Work:
 
   def _make_room(self, folder: Path) -> None:
     if self.makes_folders:
-      folder.mkdir(parents=True, exist_ok=True)
+      make_folder(folder)
     elif not folder.is_dir():
       raise UsageError(f"{shown(folder)}: no such folder")
 

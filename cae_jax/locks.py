@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from cae_jax.errors import UsageError
-from cae_jax.paths import shown
+from cae_jax.paths import make_folder, shown
 
 _NAME = ".lock"
 
@@ -41,7 +41,7 @@ def locked(folder: Path, kind: str, instead: str, say: Callable[[str], None]) ->
 
 def _acquire(folder: Path, kind: str, instead: str, say: Callable[[str], None]) -> IO[str]:
   """The lock's file, locked, with a line about this process in it."""
-  folder.mkdir(parents=True, exist_ok=True)
+  make_folder(folder)
   file = (folder / _NAME).open("a+")
   file.seek(0)
   try:

@@ -48,6 +48,21 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     ) from error
 
 
+def make_folder(path: str | os.PathLike[str]) -> None:
+  """Makes a folder that a user has named, and those above it, if need be.
+
+  Raises:
+    UsageError: a file is where a folder should be.
+    OSError: it cannot be made.
+  """
+  path = Path(path)
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except (FileExistsError, NotADirectoryError) as error:
+    found = next(each for each in (path, *path.parents) if each.exists())
+    raise UsageError(f"{shown(found)} is a file; expected a folder, name another") from error
+
+
 def shown(path: str | os.PathLike[str]) -> str:
   r"""Shows a path as one line of printable text: bytes that are no UTF-8 as \xNN."""
   return "".join(c if c.isprintable() else _escaped(c) for c in os.fspath(path))

@@ -49,6 +49,7 @@ from cae_jax.evaluation.paper import table_1
 from cae_jax.evaluation.rd import bd_rates, published
 from cae_jax.evaluation.rd import tables as rd_tables
 from cae_jax.evaluation.records import Record
+from cae_jax.paths import make_folder
 from experiments import cli, evaluate_lossless, evaluation_flags
 from experiments.program_flags import Args, Flags
 
@@ -110,7 +111,7 @@ def _evaluate(args: Args) -> None:
       print(f"{metric.name} {metric.status}")
   source = evaluation_flags.unseen_images(args, codec)
   others = _of_images(source, evaluation_flags.other_records(args.records, lossless=False))
-  args.output.mkdir(parents=True, exist_ok=True)
+  make_folder(args.output)
   log = args.output / "records.jsonl"
   keep = functools.partial(records.append_record, log)
   # Of each codec the version measured last counts: of ours, that of these weights and this look.

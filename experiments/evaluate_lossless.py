@@ -18,7 +18,7 @@ from cae_jax.evaluation.lossless.image_sets import ExactImages, Some
 from cae_jax.evaluation.names import LOSSLESS_LABELS
 from cae_jax.evaluation.records import Record
 from cae_jax.images.pixels import to_rgb
-from cae_jax.paths import user_path
+from cae_jax.paths import make_folder, user_path
 from cae_jax.weights import shipped
 from experiments import evaluation_flags
 from experiments.program_flags import Args, Flags
@@ -53,7 +53,7 @@ def main(args: Args) -> None:
     image_sets = _unseen(codec, image_sets)
     own = [own_codec.lossless(codec, args.near_lossless)]
   log = args.output / "records.jsonl"
-  args.output.mkdir(parents=True, exist_ok=True)
+  make_folder(args.output)
   of_other_runs = evaluation_flags.other_records(args.records, lossless=True)
   done = records.joined(records.resume_records(log), of_other_runs)
   rows = measuring.run(

@@ -14,6 +14,7 @@ from cae_jax.data import sources
 from cae_jax.evaluation.codecs import baselines
 from cae_jax.evaluation.figures import drawing
 from cae_jax.evaluation.paper import slip
+from cae_jax.paths import make_folder
 from experiments import cli
 from experiments.program_flags import Args, Flags
 
@@ -42,7 +43,7 @@ def main(args: Args) -> None:
 
 
 def _write(folder, slips, notes):
-  folder.mkdir(parents=True, exist_ok=True)
+  make_folder(folder)
   table = slip.slip_table(slips, notes)
   write_text(folder / "slip.md", table)
   values = {"slips": [dataclasses.asdict(item) for item in slips], "notes": notes}

@@ -24,6 +24,7 @@ from cae_jax.evaluation import figures, pictures
 from cae_jax.evaluation.codecs import baselines
 from cae_jax.images.files import write_image
 from cae_jax.images.metrics import psnr_db
+from cae_jax.paths import make_folder
 from experiments import cli, program_flags, train
 from experiments.program_flags import Args, Flags
 
@@ -59,7 +60,7 @@ def show_codec(folder: Path, image: np.ndarray) -> str:
   Returns:
     What was done, in one line.
   """
-  folder.mkdir(parents=True, exist_ok=True)
+  make_folder(folder)
   codec = cae_jax.load()
   data = codec.compress(image, bpp=RATE_BPP)
   decoded = codec.decompress(data)

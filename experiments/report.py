@@ -31,8 +31,8 @@ from cae_jax.evaluation.codecs.base import FileCodec
 from cae_jax.evaluation.rd import published
 from cae_jax.evaluation.records import Record, of_last_versions, read_records
 from cae_jax.evaluation.report import gallery as report_gallery
+from cae_jax.paths import make_folder, user_path
 from cae_jax.paths import shown as path_words
-from cae_jax.paths import user_path
 from experiments import cli, evaluation_flags
 from experiments.program_flags import Args, Flags
 
@@ -69,7 +69,7 @@ def main(args: Args) -> None:
   rows, left_out = of_last_versions(measured), tables.left_out(measured)
   times = timing.read(args.timing) if args.timing else None
   gallery = _gallery(args, rows)
-  args.output.parent.mkdir(parents=True, exist_ok=True)
+  make_folder(args.output.parent)
   report.write(args.output, rows, _dataset(args, rows), gallery, times)
   size = args.output.stat().st_size / 1e6
   print(*filter(None, [left_out, f"{args.output}: {size:.1f} MB"]), sep="\n")

@@ -9,6 +9,7 @@ from cae_jax.images.preprocessing import PREPROCESSINGS
 from cae_jax.models import MODELS, model_class
 from cae_jax.models.configuration import setting_fields
 from cae_jax.models.layers import UPSAMPLINGS
+from cae_jax.paths import make_folder
 from cae_jax.training.distortions import DISTORTIONS
 from cae_jax.training.loop import LoopConfig
 from cae_jax.training.optimizers import OPTIMIZERS, SCHEDULES
@@ -284,7 +285,7 @@ def keep_flags(args: Args, path: Path) -> None:
     say(f"{lines} not used: --model={args.model} has no such setting")
   if path.exists() and holds_run(path.parent):
     _check_same(path, args, ours)
-  path.parent.mkdir(parents=True, exist_ok=True)
+  make_folder(path.parent)
   with replace_atomically(path) as temporary:
     temporary.write_text("".join(f"{line}\n" for line in ours.values()), **_ENCODING)
 

@@ -37,6 +37,7 @@ from cae_jax.data.folder import FolderSource
 from cae_jax.data.patches import center_patches, split_blocks
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.errors import UsageError
+from cae_jax.paths import make_folder
 from cae_jax.training import background, portable, sharding, speed
 from cae_jax.training.loop import LoopConfig, Result, run_steps
 from cae_jax.training.optimizers import DECAYING_FRACTION, make_schedule
@@ -94,7 +95,7 @@ class _Visit:
     self.args = args
     self.began = time.time() if args.began_at is None else args.began_at
     self.output, self.workdir = args.output, train_flags.workdir(args)
-    self.output.mkdir(parents=True, exist_ok=True)
+    make_folder(self.output)
     train_flags.keep_flags(args, self.workdir / "flags.txt")
     self.report: dict[str, Any] = {"phases": {}}
     self._keep_programs()

@@ -12,7 +12,7 @@ from typing import Any
 from cae_jax import batch, commands, console, streams
 from cae_jax.batch import Job, Outcome
 from cae_jax.errors import UsageError
-from cae_jax.paths import shown
+from cae_jax.paths import make_folder, shown
 from cae_jax.streams import Stream
 
 
@@ -57,7 +57,7 @@ def write_files(
   )
   if folder is None:
     return run_jobs(work, jobs, arguments)
-  folder.mkdir(parents=True, exist_ok=True)
+  make_folder(folder)
   totals, started = batch.Totals(), time.monotonic()
   try:
     return run_jobs(work, jobs, arguments, totals)

@@ -13,6 +13,7 @@ from typing import Any
 from cae_jax.atomic import write_text
 from cae_jax.errors import UsageError
 from cae_jax.images import metrics
+from cae_jax.paths import make_folder
 
 Setting = int | float | str
 OK = "ok"
@@ -151,7 +152,7 @@ def from_json(line: str) -> Record:
 def write_records(path: str | PathLike, records: Iterable[Record]) -> None:
   """Writes a records.jsonl, whole or not at all; the folder is made if need be."""
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
+  make_folder(path.parent)
   write_text(path, "".join(to_json(r) + "\n" for r in records))
 
 

@@ -36,6 +36,7 @@ from cae_jax.evaluation.records import OK, Setting
 from cae_jax.evaluation.tables import markdown
 from cae_jax.models import Model, build_model
 from cae_jax.models.macs import macs_per_pixel
+from cae_jax.paths import make_folder
 
 _HEAD = (
   "codec", "setting", "bpp", "encode, s", "decode, s", "cold encode, s", "cold decode, s",
@@ -200,7 +201,7 @@ def write(folder: str | PathLike, timings: Sequence[Timing], image: str, size: s
     image, size: what it was measured on, in words.
   """
   folder = Path(folder)
-  folder.mkdir(parents=True, exist_ok=True)
+  make_folder(folder)
   content = {"image": image, "size": size, "hardware": hardware()}
   rows = [dataclasses.asdict(timing) for timing in timings]
   text = f"{_words(content)}\n\n{markdown(_HEAD, map(_row, timings))}"

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cae_jax.errors import UsageError
-from cae_jax.paths import read_file, shown, user_path
+from cae_jax.paths import make_folder, read_file, shown, user_path
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +68,12 @@ def test_a_folder_is_no_file(tmp_path):
     read_file(tmp_path)
   with pytest.raises(FileNotFoundError):
     read_file(tmp_path / "b")
+
+
+def test_folders_are_made_where_no_file_is(tmp_path):
+  for _ in range(2):
+    make_folder(tmp_path / "a" / "b")
+  (tmp_path / "c").write_bytes(b"words")
+  for folder in (tmp_path / "c", tmp_path / "c" / "d" / "e"):
+    with pytest.raises(UsageError, match=rf"^{tmp_path}/c is a file; expected a folder"):
+      make_folder(folder)

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cae_jax.atomic import replace_atomically
+from cae_jax.paths import make_folder
 
 _DPI = 150
 # Okabe and Ito's palette, safe for the colour-blind; shapes tell the codecs apart in grey too.
@@ -71,7 +72,7 @@ def figure(width: float, height: float) -> Figure:
 def save(figure: Figure, path: str | PathLike) -> None:
   """Writes the picture, whole or not at all; the folder is made if need be."""
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
+  make_folder(path.parent)
   with replace_atomically(path) as temporary:
     figure.savefig(temporary)
 
