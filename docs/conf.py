@@ -71,7 +71,7 @@ templates_path = ["site"]
 # Below the text of these pages: the pages they lead to, by caption.
 _GUIDES = ["docs/tutorial", "docs/how-to/README", "experiments/notebooks/*"]
 _PROJECT = ["docs/architecture", "docs/decisions/README", "docs/lab/README"]
-_PROJECT += ["CONTRIBUTING", "SECURITY", "CHANGELOG"]
+_PROJECT += ["docs/records/README", "CONTRIBUTING", "SECURITY", "CHANGELOG"]
 _IN_HOW_TO = ["docs/pillow", "docs/gpu"]
 _PAGES = sorted(f"docs/{page.stem}" for page in (_ROOT / "docs").glob("*.md"))
 _REFERENCE = [name for name in _PAGES if name not in _GUIDES + _PROJECT + _IN_HOW_TO]
