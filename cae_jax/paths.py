@@ -52,15 +52,15 @@ def make_folder(path: str | os.PathLike[str]) -> None:
   """Makes a folder that a user has named, and those above it, if need be.
 
   Raises:
-    UsageError: a file is where a folder should be.
+    UsageError: a file, or a link that leads nowhere, is where a folder should be.
     OSError: it cannot be made.
   """
   path = Path(path)
   try:
     path.mkdir(parents=True, exist_ok=True)
   except (FileExistsError, NotADirectoryError) as error:
-    found = next(each for each in (path, *path.parents) if each.exists())
-    raise UsageError(f"{shown(found)} is a file; expected a folder, name another") from error
+    found = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    raise UsageError(f"{shown(found)} is there and is no folder; name another one") from error
 
 
 def shown(path: str | os.PathLike[str]) -> str:

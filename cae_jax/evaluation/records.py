@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import statistics
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -166,11 +167,16 @@ def read_records(path: str | PathLike) -> list[Record]:
   """Reads a records.jsonl, or a records.jsonl.gz.
 
   Raises:
-    UsageError: a line is not a record; the message names the line.
+    UsageError: a line is not a record, and the message names the line; or a compressed file is
+      damaged.
   """
-  open_file = gzip.open if str(path).endswith(".gz") else open
-  with open_file(path, "rt", encoding="utf-8", errors="replace") as file:
-    lines = file.read().splitlines()
+  data = pathlib.Path(path).read_bytes()
+  if str(path).endswith(".gz"):
+    try:
+      data = gzip.decompress(data)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+      raise UsageError(f"{path}: no whole gzip file ({error}); get it again") from error
+  lines = data.decode("utf-8", errors="replace").splitlines()
   records = []
   for number, line in enumerate(lines, start=1):
     try:

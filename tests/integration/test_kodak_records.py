@@ -18,8 +18,6 @@ PERFORMANCE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 CODECS = {label: name for name, label in LABELS.items()}
 METRICS = {
   "PSNR": "psnr_db",
-  "PSNR of RGB": "psnr_db",
-  "PSNR of luma": "psnr_y_db",
   "MS-SSIM": "ms_ssim_db",
   "SSIMULACRA2": "ssimulacra2",
   "Butteraugli, 3-norm": "butteraugli_3norm",

@@ -74,6 +74,8 @@ def test_folders_are_made_where_no_file_is(tmp_path):
   for _ in range(2):
     make_folder(tmp_path / "a" / "b")
   (tmp_path / "c").write_bytes(b"words")
-  for folder in (tmp_path / "c", tmp_path / "c" / "d" / "e"):
-    with pytest.raises(UsageError, match=rf"^{tmp_path}/c is a file; expected a folder"):
-      make_folder(folder)
+  (tmp_path / "link").symlink_to("nowhere")
+  for name in ("c", "link"):
+    for folder in (tmp_path / name, tmp_path / name / "d" / "e"):
+      with pytest.raises(UsageError, match=rf"^{tmp_path}/{name} is there and is no folder"):
+        make_folder(folder)

@@ -1,11 +1,13 @@
 """Records as JSON lines, resuming a file, and the means."""
 
 import dataclasses
+import gzip
 import json
 import math
 
 import pytest
 
+from cae_jax.errors import UsageError
 from cae_jax.evaluation import records
 from cae_jax.evaluation.records import Record
 
@@ -40,6 +42,17 @@ def test_records_come_back_from_the_file(tmp_path):
   records.write_records(path, rows)
   assert records.read_records(path) == rows
   assert len(path.read_text().splitlines()) == 3
+
+
+def test_compressed_records_are_read_or_refused(tmp_path):
+  path = tmp_path / "records.jsonl.gz"
+  whole = gzip.compress(f"{records.to_json(_RECORD)}\n".encode())
+  path.write_bytes(whole)
+  assert records.read_records(path) == [_RECORD]
+  for damaged in (whole[:-20], whole[:20] + b"\xff" + whole[21:], b"{}" + whole):
+    path.write_bytes(damaged)
+    with pytest.raises(UsageError, match="no whole gzip file"):
+      records.read_records(path)
 
 
 def test_infinite_psnr_is_null_in_json_and_comes_back():
