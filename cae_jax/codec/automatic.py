@@ -91,7 +91,7 @@ def encode(
   }
   given = one_target(asked)
   effort = checked_effort(effort)
-  near_lossless_files = functools.partial(
+  make_files = functools.partial(
     NearLosslessFiles,
     image,
     lossless,
@@ -99,31 +99,46 @@ def encode(
     metadata=metadata,
     bits=bits,
   )
-  files = near_lossless_files()
   [(name, value)] = given.items() or {"quality": DEFAULT_QUALITY}.items()
   if name in _HIGHEST and np.ndim(value) == 0 and value == _HIGHEST[name]:
     name = "lossless"
   if name in ("lossless", "near_lossless"):
     _check_untuned(name, effort, tune)
-    return files.encode(value if name == "near_lossless" else 0)
+    return make_files().encode(value if name == "near_lossless" else 0)
   image = as_array(image)
   target = _Target.of(name, value, image)
   if image.dtype == np.uint16 and name != "quality":
-    return _near_lossless_file(files, target)
+    return _near_lossless_file(make_files(), target)
   kind_of(image)  # raises an error for arrays that are no images of 8 bits
-  x = np.atleast_3d(image)
-  is_drawn = seems_drawn(x)
+  lossy_file = lambda codec: codec.encode(image, effort=effort, metadata=metadata, **given)
+  lossy_files = functools.partial(_lossy_files, lossy, lossy_file, target)
+  return _best_file(np.atleast_3d(image), target, lossy_files, make_files)
+
+
+def _best_file(
+  x: np.ndarray,
+  target: "_Target",
+  lossy_files: "Callable[[], list[Encoded | LosslessEncoded]]",
+  make_files: Callable[..., NearLosslessFiles],
+) -> "Encoded | LosslessEncoded":
+  """Makes what files may meet a target: the closest that a size allows, else the smallest.
+
+  Args:
+    x: uint8 [H, W, C].
+    target: not a lossless file.
+    lossy_files, make_files: make files of the image, for the target and near-lossless.
+  """
+  is_drawn, files = seems_drawn(x), make_files()
   if is_drawn and target.limit is not None and (exact_file := _exact_file(files, x, target.limit)):
     return exact_file
-  lossy_file = lambda codec: codec.encode(image, effort=effort, metadata=metadata, **given)
-  found = _lossy_files(lossy, lossy_file, target)
+  found = lossy_files()
   if not found:
     found.append(_near_lossless_file(files, target))
   else:
-    settled = name == "quality" or _is_settled(found[-1], target.limit)
+    settled = target.name == "quality" or _is_settled(found[-1], target.limit)
     if not settled or (is_drawn and _may_be_redrawn(x, target, len(found[-1].data))):
       # What networks make near-lossless is no better than a lossy codec where this can meet it.
-      files = near_lossless_files(drawn=settled)
+      files = make_files(drawn=settled)
       with contextlib.suppress(OutOfReach):
         found.append(_near_lossless_file(files, target, max(found, key=_psnr_db)))
   if target.limit is not None:
