@@ -171,7 +171,7 @@ def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) ->
   write_text(output / "table.md", "\n".join([table_1.paper_table(rows), *said]) + "\n")
   folder = output / "figures"
   drawn = {
-    "reconstructions": run_report.reconstructions(codec, images, rows),
+    "reconstructions": run_report.reconstructions(codec, images),
     "psnr_per_image": figures.psnr_per_image(rows),
     "rate_distortion": figures.rate_distortion(rows, literature),
     "methods": _methods(codec, images[:3], rows, args.bpg_dir),

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from cae_jax.atomic import write_text
 from cae_jax.codec import Codec, LosslessCodec
 from cae_jax.data.sources import ImageSource, pairs
-from cae_jax.evaluation import evaluate, figures, records, tables
+from cae_jax.evaluation import evaluate, figures, pictures, records, tables
 from cae_jax.evaluation.codecs import own_codec
 from cae_jax.evaluation.codecs.base import CodecError
 from cae_jax.evaluation.records import Record
@@ -31,7 +32,7 @@ def write(folder: Path, codec: Codec | LosslessCodec, source: ImageSource) -> di
   images = pairs(source)
   rows = evaluate.run(own_codec.file_codecs(codec), images)
   _write_rows(folder, rows, tables.table(rows))
-  figures.save(reconstructions(codec, images, rows), folder / "reconstructions.png")
+  figures.save(reconstructions(codec, images), folder / "reconstructions.png")
   return records.summary(rows)
 
 
@@ -64,16 +65,15 @@ def _means(rows: Sequence[Record]) -> list[str]:
   return [tables.number(means[name], digits[name]) for name in digits]
 
 
-def reconstructions(codec: Codec, images, rows) -> Figure:
-  """Draws figure 5 for our codec: the first images beside their decoded files."""
+def reconstructions(codec: Codec, images: Sequence[tuple[str, np.ndarray]]) -> Figure:
+  """Draws figure 5 for our codec: the first images beside their decoded files.
+
+  Args:
+    codec: of ours, at the setting that pictures are drawn at.
+    images: names and uint8 [H, W, 3].
+  """
   ours, setting = own_codec.coded(codec), own_codec.shown_setting(codec)
-  captions = {
-    row.image: f"{row.rate_bpp:.2f} bpp, {row.psnr_db:.2f} dB"
-    for row in rows
-    if (row.codec, row.setting) == (ours.name, setting)
-  }
   shown = list(images[:4])
-  decoded = [ours.decode(ours.encode(image, setting)) for _, image in shown]
-  return figures.reconstructions(
-    [image for _, image in shown], decoded, [captions[name] for name, _ in shown]
-  )
+  own = [pictures.at_own_size(ours, setting, (), name, x)[0] for name, x in shown]
+  x_hats = [picture.x_hat for picture in own if picture.x_hat is not None]  # all: or it raises
+  return figures.reconstructions([x for _, x in shown], x_hats, [picture.words for picture in own])

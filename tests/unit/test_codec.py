@@ -12,6 +12,7 @@ from cae_jax.coding.bitstream import Kind, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.symbols import information_bits
 from cae_jax.coding.tables import CodingTables
+from cae_jax.evaluation import run_report
 from cae_jax.evaluation.codecs import own_codec
 from cae_jax.models import build_model, init_params
 from cae_jax.weights import Weights, WeightsError, save_weights
@@ -159,3 +160,12 @@ def test_unknown_model():
 def test_nothing_else_is_in_the_package():
   with pytest.raises(AttributeError, match="has no attribute 'PaperCodec'"):
     _ = codec.PaperCodec
+
+
+def test_pictures_of_a_run_are_measured_as_they_are_drawn():
+  """Whatever qualities and efforts the run has measured: it may lack the one that is drawn."""
+  ours, image = context_codec(), photo(32, 48)
+  figure = run_report.reconstructions(ours, [("a", image)])
+  data = ours.compress(image, quality=50)
+  words = {text.get_text() for axes in figure.axes for text in [axes.title, axes.xaxis.label]}
+  assert any(f"{8 * len(data) / (32 * 48):.2f} bpp" in each for each in words)
