@@ -71,11 +71,12 @@ def images(args: Args) -> ImageSource:
   if args.split is not None:
     return load_source(args.dataset, args.split, **where)
   try:
-    return load_source(args.dataset, _SPLIT, **where)
+    source = load_source(args.dataset, _SPLIT, **where)
+    print(f"{args.dataset}: the {len(source)} images of its split {_SPLIT!r}; --split=all takes all")
   except SplitError:
     source = load_source(args.dataset, "all", **where)
     print(f"{args.dataset} has no split {_SPLIT!r}: all of its {len(source)} images are taken")
-    return source
+  return source
 
 
 def other_records(paths: Iterable[Path], *, lossless: bool) -> list[Record]:

@@ -75,6 +75,11 @@ def _run(args: Args, workdir: Path) -> None:
     sharding.on_first_process(lambda: train_parts.keep_photographs(workdir, source))
   # Opened before training: a split that is not there is no news for the end of it.
   test = _source(args, "test") if args.test_split else None
+  if (args.dataset, args.test_split) == (args.valid_dataset, args.valid_split):
+    print(
+      f"note: the report is of the images that choose the checkpoint ({args.dataset}, split "
+      f"{args.test_split}), so its figures are a little too good"
+    )
   result = None if args.export_only else _train(args, workdir, source)
   if result is not None and not result.finished:
     print(f"stopped at step {int(result.state.step)}; the same command resumes")

@@ -106,7 +106,11 @@ def _define_data(flags: Flags) -> None:
   flags.string("train_split", "train", "Split to train on.")
   flags.string("test_split", "test", "Split to report on at the end; empty: no report.")
   flags.string("valid_dataset", "sample_photos", "Data set to validate on.")
-  flags.string("valid_split", "test", "Split of valid_dataset; never that of the report.")
+  flags.string(
+    "valid_split",
+    "test",
+    "Split of valid_dataset, which chooses the checkpoint.",
+  )
   flags.integers(
     "rescale",
     [],
@@ -163,7 +167,12 @@ def _define_settings(flags: Flags) -> None:
   flags.integers("trunk_widths", None, "Features of the layers of `lossless`'s trunks.", 1)
   flags.integer("head_width", None, "Features of the hidden layers of `lossless`'s heads.", 1)
   flags.boolean("biases", None, "Files of `lossless` say where an image's samples lie to one side.")
-  flags.number("lmbda", None, "Of rate_bpp + lmbda * MSE (0-255), for models of one rate.", 1e-5)
+  flags.number(
+    "lmbda",
+    None,
+    "Of rate_bpp + lmbda * MSE (0-255), for models of one rate.",
+    1e-5,
+  )
   flags.number("lmbda_min", None, "Smallest lmbda of a variable-rate model.", 1e-5)
   flags.number("lmbda_max", None, "Largest lmbda of a variable-rate model.", 1e-5)
   flags.choice("preprocessing", None, PREPROCESSINGS, "What the network sees of the image.")
@@ -218,7 +227,7 @@ def _define_look(flags: Flags) -> None:
 
 def _define_optimisation(flags: Flags) -> None:
   flags.integer("steps", 1000, "Length of the run.", lower_bound=1)
-  flags.choice("optimizer", "adam", OPTIMIZERS, "Optimiser.")
+  flags.choice("optimizer", "adam", OPTIMIZERS, "Optimiser; b2 of adam and adamw is 0.99.")
   flags.number("learning_rate", 2e-3, "Peak learning rate.", lower_bound=0)
   flags.choice("schedule", "cosine", SCHEDULES, "Decay of the learning rate.")
   flags.integer("warmup_steps", 100, "Steps of linear rise of the learning rate.", lower_bound=0)

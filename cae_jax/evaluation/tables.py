@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from cae_jax.evaluation.names import in_order, label
 from cae_jax.evaluation.records import Record, of_last_versions, summary
+from cae_jax.images.metrics import MS_SSIM_MIN_SIDE
 
 _GROUP_HEAD = (
   "codec",
@@ -60,13 +61,27 @@ def table(records: Sequence[Record]) -> str:
   legend = (
     "Figures are means over the images; “PSNR of mean MSE” is the other "
     "way to average; “PSNR at the size” is interpolated to exactly the size to match. MSE = "
-    "variance + bias² of the error. PSNR in dB, RGB unless Y is named."
+    "variance + bias² of the error. PSNR in dB, RGB unless Y is named. Seconds are of single "
+    "calls; of models that run in JAX the first of each size compiles. `experiments.timing` "
+    "compares times."
   )
   for words, sign in (("less", -1), ("more", 1)):
     titles = [_FURTHER[name].title for name in further if _FURTHER[name].sign == sign]
     legend += f" Of {', '.join(titles)} {words} is better." if titles else ""
-  parts = (markdown(head, rows), legend, notes(records))
+  parts = (markdown(head, rows), legend, _too_small(records), notes(records))
   return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _too_small(records: Sequence[Record]) -> str:
+  """Names images that MS-SSIM cannot be taken of, for which it has no curves; empty if none is."""
+  small = {
+    record.image or ""
+    for record in records
+    if record.ok and min(record.width or 0, record.height or 0) < MS_SSIM_MIN_SIDE
+  }
+  names = ", ".join(sorted(small)[:3]) + (" …" if len(small) > 3 else "")
+  why = f"There are no curves of MS-SSIM, which needs sides from {MS_SSIM_MIN_SIDE} pixels"
+  return f"{why}: {names} is smaller." if small else ""
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

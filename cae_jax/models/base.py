@@ -169,7 +169,8 @@ class OneRateModel(Model):
   """A model with a rate, and with one only; trade-offs are passed over.
 
   Attributes:
-    fixed_lmbda: of rate_bpp + lmbda * MSE (0-255), the one trade-off.
+    fixed_lmbda: of rate_bpp + lmbda * MSE (0-255), the one trade-off; losses are times
+      `losses.rate_balance`.
   """
 
   free_settings: ClassVar[frozenset[str]] = frozenset({"fixed_lmbda"})

@@ -1,7 +1,7 @@
 """Convolutions of NumPy's arrays by products of matrices.
 
 A 3x3 convolution is done by tiles of 4x4 outputs, Winograd's algorithm F(4x4, 3x3): 36 products for
-a tile instead of 144 (Lavin and Gray 2016, arXiv:1509.09308, section 4.1). What else it takes, sums
+a tile instead of 144 (Lavin and Gray 2016, arXiv:1509.09308, section 4.3). What else it takes, sums
 of a tile's inputs and of its products, is two more products of matrices.
 """
 

@@ -29,7 +29,7 @@ Pmfs = list[tuple[np.ndarray, int]]
 def gaussian_bits(y: jax.Array, means: jax.Array, scales: jax.Array) -> jax.Array:
   """Returns the information content of unit-width bins under a Gaussian.
 
-  -log2 of the bin mass of Minnen et al. 2018 (arXiv:1809.02736), section 3; `scales` is the paper's
+  -log2 of the bin mass of Minnen et al. 2018 (arXiv:1809.02736), section 2; `scales` is the paper's
   sigma, here never below `SCALE_FLOOR`.
 
   Args:

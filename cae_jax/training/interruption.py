@@ -1,16 +1,22 @@
 """Ending a run in good order when asked to."""
 
+import math
 import signal
 import threading
+import time
 from types import FrameType
 
 import jax
 
 from cae_jax.training import sharding
 
+# Two SIGINTs within this are one: `timeout -s INT` and some shells tell a process and its group.
+_AT_ONCE = 1.0  # seconds
+
 
 class Interruption:
-  """While entered, what asks a process to end only sets a flag; a second Ctrl-C raises.
+  """While entered, what asks a process to end only sets a flag; a second Ctrl-C
+  raises, unless it comes at once.
 
   That is SIGTERM, Ctrl-C, SIGHUP (a closed terminal; where it is ignored, as under nohup, it stays
   so), and the warnings of cluster schedulers before their limits: SIGUSR1, SIGUSR2, SIGXCPU.
@@ -23,6 +29,7 @@ class Interruption:
 
   def __init__(self):
     self.requested = False
+    self._interrupted = -math.inf  # when, by Ctrl-C
     self._previous: dict[int, object] = {}
 
   def __enter__(self) -> "Interruption":
@@ -49,6 +56,8 @@ class Interruption:
 
   def _handle(self, number: int, frame: FrameType | None) -> None:
     del frame
-    if self.requested and number == signal.SIGINT:
-      raise KeyboardInterrupt
+    if number == signal.SIGINT:
+      before, self._interrupted = self._interrupted, time.monotonic()
+      if self.requested and self._interrupted > before + _AT_ONCE:
+        raise KeyboardInterrupt
     self.requested = True

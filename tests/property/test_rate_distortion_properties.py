@@ -79,7 +79,7 @@ def test_rising_points_dominate_all_they_leave_out(pairs):
     assert any(r <= rate and v >= value for r, v in kept)
 
 
-@given(st.lists(st.floats(-90, 300), min_size=2, max_size=24))
+@given(st.lists(st.floats(-90, 300), min_size=8, max_size=24))
 def test_the_interval_lies_within_the_values(values):
   low, high = bootstrap_interval(values, n_resamples=200)
   assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9

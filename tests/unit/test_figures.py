@@ -121,6 +121,13 @@ def test_all_rows_of_a_table_are_equally_wide():
       assert len(widths) <= 1
 
 
+def test_a_table_names_images_that_keep_ms_ssim_from_a_curve():
+  rows = [_record("cae", 50, f"{name}.png") for name in "ab"]
+  assert "no curves of MS-SSIM" not in tables.table(rows)
+  rows[1] = dataclasses.replace(rows[1], height=160, ms_ssim=None)
+  assert "MS-SSIM, which needs sides from 161 pixels: b.png is smaller." in tables.table(rows)
+
+
 def test_further_metrics_have_columns_and_panels_where_they_were_measured():
   plain = _at("jpeg")
   assert "SSIMULACRA2" not in tables.table(plain)

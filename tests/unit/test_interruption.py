@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from cae_jax.training import interruption
 from cae_jax.training.interruption import Interruption
 
 
@@ -23,10 +24,10 @@ def test_signals_only_ask(name):
   number = signal.Signals[name]
   signal.signal(number, signal.SIG_DFL)  # not ignored, as SIGHUP is under nohup
   before = signal.getsignal(number)
-  with Interruption() as interruption:
-    assert not interruption.agreed(check=True)
+  with Interruption() as asked:
+    assert not asked.agreed(check=True)
     os.kill(os.getpid(), number)
-    assert interruption.agreed(check=True)
+    assert asked.agreed(check=True)
   assert signal.getsignal(number) is before
 
 
@@ -37,18 +38,29 @@ def test_a_second_ctrl_c_raises():
       os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_two_at_once_are_one(monkeypatch):
+  clock = iter([10.0, 10.1, 12.0])
+  monkeypatch.setattr(interruption.time, "monotonic", lambda: next(clock))
+  with Interruption() as asked:
+    for _ in range(2):
+      os.kill(os.getpid(), signal.SIGINT)
+    assert asked.requested
+    with pytest.raises(KeyboardInterrupt):
+      os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_a_second_signal_of_another_kind_only_asks_again():
-  with Interruption() as interruption:
+  with Interruption() as asked:
     os.kill(os.getpid(), signal.SIGUSR1)
     os.kill(os.getpid(), signal.SIGTERM)
-    assert interruption.requested
+    assert asked.requested
 
 
 def test_under_nohup_a_closed_terminal_stays_ignored():
   signal.signal(signal.SIGHUP, signal.SIG_IGN)
-  with Interruption() as interruption:
+  with Interruption() as asked:
     os.kill(os.getpid(), signal.SIGHUP)
-    assert not interruption.requested
+    assert not asked.requested
 
 
 def test_in_another_thread_it_changes_nothing():

@@ -61,7 +61,7 @@ def _at_own_rates(rows, metric="psnr_db"):
 def test_a_curve_against_itself_is_zero():
   result = bd_rate(_curve(), _curve())
   assert (result.headline_percent, result.mean_curve_percent) == (0, 0)
-  assert result.interval_percent == (0, 0)
+  assert result.interval_percent is None  # of three images
   assert result.overlap_share == 1
 
 
@@ -71,8 +71,15 @@ def test_headline_is_the_mean_of_the_per_image_bd_rates():
   assert result.headline_percent == pytest.approx(50 / 3)
   assert result.mean_curve_percent == pytest.approx(100 * (3.5 / 3 - 1))
   assert result.headline == "mean of 3 per-image BD-rates"
+
+
+def test_eight_images_have_an_interval():
+  names, factors = tuple("abcdefgh"), np.geomspace(0.5, 2, 8)
+  anchor = _curve("bpg", (1,) * 8, images=names)
+  result = bd_rate(_curve("cae", factors, images=names), anchor)
   low, high = result.interval_percent
-  assert -50.1 < low < 50 / 3 < high < 100.1
+  assert -50.1 < low < high < 100.1
+  assert result.interval.endswith("(95 %)")
 
 
 def test_a_result_prints_all_it_depends_on():
@@ -82,7 +89,7 @@ def test_a_result_prints_all_it_depends_on():
     "curves +16.67 %; pchip; PSNR of RGB, mean of per-image values, 3 images; overlap 11.07 to "
     "37.00 dB (100 % of the narrower curve); narrowest image 25.93 dB"
   )
-  assert result.interval.endswith("(95 %)")
+  assert result.interval == "—"
 
 
 @pytest.mark.parametrize("metric", curves.METRICS)
@@ -246,7 +253,7 @@ def test_bootstrap_agrees_with_scipys():
   expected = reference.confidence_interval
   assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.15)
   assert (low, high) == bd_rates.bootstrap_interval(values)
-  assert bd_rates.bootstrap_interval(values[:1]) is None
+  assert bd_rates.bootstrap_interval(values[: bd_rates.LEAST_IMAGES - 1]) is None
 
 
 def test_quality_at_a_rate_is_interpolated_and_never_extrapolated():
@@ -343,7 +350,7 @@ def test_json_is_plain_and_complete():
   }
   assert expected.items() <= fields.items()
   assert fields["overlap_range"] == pytest.approx([31 + 6 * math.log2(0.1), 37])
-  assert len(fields["interval_percent"]) == 2
+  assert fields["interval_percent"] is None
   assert fields["library"].startswith("bjontegaard 1.")
   assert bd_rates.to_json(refused)["reason"] == "no"
 
