@@ -72,7 +72,7 @@ def images(args: Args) -> ImageSource:
     return load_source(args.dataset, args.split, **where)
   try:
     source = load_source(args.dataset, _SPLIT, **where)
-    print(f"{args.dataset}: the {len(source)} images of its split {_SPLIT!r}; --split=all takes all")
+    print(f"{args.dataset}: the {len(source)} images of split {_SPLIT!r}; --split=all takes all")
   except SplitError:
     source = load_source(args.dataset, "all", **where)
     print(f"{args.dataset} has no split {_SPLIT!r}: all of its {len(source)} images are taken")

@@ -116,7 +116,7 @@ def test_all_of_a_folder_without_a_test_split(ours, tmp_path, tiny_training, cap
   assert run(tmp_path / "test", own, *ours) == 0
   assert measured(tmp_path / "test") == {"test_holiday.png"}
   said = capsys.readouterr().out
-  assert said.startswith("photos: the 1 images of its split 'test'; --split=all takes all\n")
+  assert said.startswith("photos: the 1 images of split 'test'; --split=all takes all\n")
   (own / "test_holiday.png").unlink()
   assert run(tmp_path / "out", own, *ours) == 2
   assert "has records of 1 images that are not measured now (holiday.png" in capsys.readouterr().err
