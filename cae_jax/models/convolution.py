@@ -20,6 +20,12 @@ _INPUTS = _OUTPUTS + SIDE - 1
 # those at the usual 0, 1, -1, 2, -2.
 _POINTS = (0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)
 
+Rows = Callable[[np.ndarray], np.ndarray]  # changes some rows of a map, each number by itself
+
+
+def _keep(rows: np.ndarray) -> np.ndarray:
+  return rows
+
 
 class Convolution:
   """A convolution of maps with zeros around them.
@@ -33,14 +39,23 @@ class Convolution:
     self.kernel = kernel
 
   def __call__(
-    self, x: np.ndarray, finish: Callable = lambda part: part, in_parallel: Map = map
+    self,
+    x: np.ndarray,
+    in_parallel: Map = map,
+    *,
+    begin: Rows = _keep,
+    finish: Rows = _keep,
+    plus: np.ndarray | None = None,
   ) -> np.ndarray:
     """Convolves a map.
 
     Args:
       x: [1, h, w, C].
-      finish: what is done with the result [1, rows, w, F], some rows at a time.
-      in_parallel: applies a function to each of these parts.
+      in_parallel: applies a function to parts of some rows. What else is done is done part by part,
+        too: sweeps over a whole map would be most of the time of a second core.
+      begin: what is done with x before.
+      finish: what is done with the result.
+      plus: [1, h, w, F], added in the end.
     Returns:
       [1, h, w, F].
     """
@@ -48,37 +63,47 @@ class Convolution:
     features = self.kernel.shape[-1]
     single = len(self.kernel) == 1
     step = 1 if single else _OUTPUTS  # rows
-    convolve_rows = (self._rows_of_products if single else self._rows_of_tiles)(x[0])
+    convolve_rows = (self._rows_of_products if single else self._rows_of_tiles)(x[0], begin)
     result = np.empty((1, height, width, features), x.dtype)
 
     def fill(part: slice) -> None:
       rows = slice(step * part.start, min(step * part.stop, height))
-      result[:, rows] = finish(convolve_rows(part)[None, : rows.stop - rows.start])
+      found = finish(convolve_rows(part)[None, : rows.stop - rows.start])
+      result[:, rows] = found if plus is None else plus[:, rows] + found
 
     for _ in in_parallel(fill, parts(-(-height // step), step * width * max(channels, features))):
       pass
     return result
 
-  def _rows_of_products(self, x: np.ndarray) -> Callable[[slice], np.ndarray]:
+  def _rows_of_products(self, x: np.ndarray, begin: Rows) -> Callable[[slice], np.ndarray]:
     """What convolves some rows of [h, w, C] with a kernel of 1x1."""
     width, channels = x.shape[1:]
     matrix = self.kernel[0, 0]
-    return lambda rows: (x[rows].reshape(-1, channels) @ matrix).reshape(-1, width, matrix.shape[1])
 
-  def _rows_of_tiles(self, x: np.ndarray) -> Callable[[slice], np.ndarray]:
+    def convolve_rows(rows: slice) -> np.ndarray:
+      return (begin(x[rows]).reshape(-1, channels) @ matrix).reshape(-1, width, matrix.shape[1])
+
+    return convolve_rows
+
+  def _rows_of_tiles(self, x: np.ndarray, begin: Rows) -> Callable[[slice], np.ndarray]:
     """What convolves some rows of tiles of [h, w, C] with a kernel of 3x3."""
     height, width, channels = x.shape
-    rows, columns = (-(-side // _OUTPUTS) for side in (height, width))
+    columns = -(-width // _OUTPUTS)
     border = _INPUTS - _OUTPUTS
-    padded = np.zeros((rows * _OUTPUTS + border, columns * _OUTPUTS + border, channels), x.dtype)
-    padded[1 : height + 1, 1 : width + 1] = x
-    places = np.lib.stride_tricks.sliding_window_view(padded, (_INPUTS, _INPUTS), (0, 1))
-    tiles = places[::_OUTPUTS, ::_OUTPUTS].transpose(3, 4, 0, 1, 2)  # [6, 6, rows, columns, C]
     of_outputs, _, of_inputs = (matrix.astype(x.dtype) for matrix in _MATRICES)
     of_kernel = self._of_kernel  # made by one thread
 
+    def tiles_of(part: slice) -> np.ndarray:
+      """The tiles of some rows: [6, 6, rows, columns, C]."""
+      first, count = part.start * _OUTPUTS - 1, (part.stop - part.start) * _OUTPUTS + border
+      inside = slice(max(first, 0), min(first + count, height))
+      padded = np.zeros((count, columns * _OUTPUTS + border, channels), x.dtype)
+      padded[inside.start - first : inside.stop - first, 1 : width + 1] = begin(x[inside])
+      places = np.lib.stride_tricks.sliding_window_view(padded, (_INPUTS, _INPUTS), (0, 1))
+      return places[::_OUTPUTS, ::_OUTPUTS].transpose(3, 4, 0, 1, 2)
+
     def convolve_rows(part: slice) -> np.ndarray:
-      inputs = of_inputs @ tiles[:, :, part].reshape(_INPUTS**2, -1)
+      inputs = of_inputs @ tiles_of(part).reshape(_INPUTS**2, -1)
       products = inputs.reshape(_INPUTS**2, -1, channels) @ of_kernel
       outputs = of_outputs @ products.reshape(_INPUTS**2, -1)
       outputs = outputs.reshape(_OUTPUTS, _OUTPUTS, -1, columns, products.shape[-1])

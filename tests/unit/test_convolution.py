@@ -31,8 +31,11 @@ def test_a_convolution_with_zeros_around(size, side, most, monkeypatch):
   result = convolution.Convolution(kernel)(x)
   assert result.dtype == np.float32
   np.testing.assert_allclose(result, expected, rtol=1e-4, atol=2e-5)
-  doubled = convolution.Convolution(kernel)(x, lambda part: 2 * part, _backwards)
+  doubled = convolution.Convolution(kernel)(x, _backwards, finish=lambda rows: 2 * rows)
   np.testing.assert_array_equal(doubled, 2 * result)
+  halved = lambda rows: rows / 2
+  more = convolution.Convolution(kernel)(x, _backwards, begin=halved, plus=result)
+  np.testing.assert_allclose(more, 1.5 * result, rtol=1e-5, atol=1e-5)
 
 
 def test_whole_numbers_stay_whole_but_for_rounding():

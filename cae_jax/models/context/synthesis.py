@@ -4,6 +4,7 @@ A product of matrices in NumPy is as fast on a CPU as XLA's convolution, and nee
 which takes longer than the synthesis of a photograph.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -76,11 +77,6 @@ def condition(log_gain: Any, bias: Any, tradeoff: Any) -> Part:
   return lambda x: x * gain.astype(x.dtype) + offset.astype(x.dtype)
 
 
-def residual(x: Any, first: Part, second: Part) -> Any:
-  """Adds to x what two convolutions find in it, with an activation after the first."""
-  return x + second(first(activation(x)))
-
-
 def synthesise_features(
   y_hat: Any, stages: Sequence[Sequence[Part]], coarse: int, dtype: Any = np.float32
 ) -> Any:
@@ -147,11 +143,12 @@ class HostTransform:
 
   def stages(self, tradeoff: np.ndarray, in_parallel: Map) -> list[list[Part]]:
     """Lists the parts of each stage at a trade-off [1]: a convolution, and residual blocks."""
-    conv = lambda params, then=_keep: _conv(params, tradeoff, then, in_parallel)
+    conv = functools.partial(_conv, tradeoff=tradeoff, in_parallel=in_parallel)
 
     def block(params: Mapping[str, Any]) -> Part:
-      first, second = (params[f"ConditionalConv_{n}"] for n in range(2))
-      return lambda x: residual(x, conv(first, activation), conv(second))
+      first = conv(params["ConditionalConv_0"], begin=activation, finish=activation)
+      second = conv(params["ConditionalConv_1"])
+      return lambda x: second(first(x), plus=x)
 
     stages, number = [], 0
     for stage, count in enumerate(self.blocks):
@@ -163,7 +160,7 @@ class HostTransform:
   def last(self, number: int, tradeoff: np.ndarray, in_parallel: Map = map) -> Part:
     """Returns one of the convolutions after the stages, the first of which has number 0."""
     params = self.params[f"ConditionalConv_{len(self.blocks) + number}"]
-    return _conv(params, tradeoff, _keep, in_parallel)
+    return _conv(params, tradeoff, in_parallel)
 
 
 class HostSynthesis(HostTransform):
@@ -204,11 +201,18 @@ class HostSynthesis(HostTransform):
     return steps(self._log_step, tradeoff, self.coarse)
 
 
-def _conv(params: Mapping[str, Any], tradeoff: np.ndarray, then: Part, in_parallel: Map) -> Part:
-  """A conditional convolution, with something that is done to each number after it."""
+def _conv(
+  params: Mapping[str, Any],
+  tradeoff: np.ndarray,
+  in_parallel: Map,
+  begin: Part = _keep,
+  finish: Part = _keep,
+) -> Callable[..., np.ndarray]:
+  """A conditional convolution, and what is done to each number before and after it."""
   scale = condition(params["log_gain"], params["bias"], tradeoff)
   convolution = params["Conv_0"]["kernel"]
-  return lambda x: convolution(x, lambda part: then(scale(part)), in_parallel)
+  after = lambda rows: finish(scale(rows))
+  return functools.partial(convolution, in_parallel=in_parallel, begin=begin, finish=after)
 
 
 def _prepared(params: Any, name: str = "") -> Any:

@@ -25,7 +25,6 @@ from cae_jax.models.context.synthesis import (
   SAMPLES,
   activation,
   condition,
-  residual,
   synthesis_matrix,
   synthesise_features,
   synthesise_pixels,
@@ -70,8 +69,7 @@ class ResidualBlock(nn.Module):
       ConditionalConv(x.shape[-1], 3, self.degree, init, self.dtype)
       for init in (nn.initializers.lecun_normal(), small)
     )
-    activated = lambda x: activation(first(x, tradeoff))
-    return residual(x, activated, lambda x: second(x, tradeoff))
+    return x + second(activation(first(activation(x), tradeoff)), tradeoff)
 
 
 class BlockAnalysis(nn.Module):
