@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 _lock = threading.Lock()
 
 
+def _renew_lock() -> None:
+  """For a forked process: the thread that held the lock is not in it."""
+  global _lock
+  _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 def compress(
   image: Any,
   *,
@@ -49,9 +58,10 @@ def compress(
 
   Args:
     image: uint8 [H, W] grey, [H, W, 3] RGB, or with alpha [H, W, 2] or [H, W, 4], of NumPy or JAX,
-      or an image of Pillow; uint16, too, unless a quality is asked for.
-    lossless: every sample comes back.
-    near_lossless: no sample differs by more than this, in grey levels.
+      or the pixels of an image of Pillow, whose `save` keeps its profile, too; uint16 unless a
+      quality is asked for.
+    lossless: every sample comes back, but for colours under full transparency.
+    near_lossless: no sample differs by more than this, in grey levels, but for these.
     quality: 0 to 100, up to 175 for copies closer still; 50 if nothing is asked for.
     bpp: bits of the whole file per pixel, at most.
     psnr: dB of the decoded image, at least; of uint16 against 65535.
@@ -60,8 +70,8 @@ def compress(
     size_bytes: of the whole file, at most.
     tune: of lossy files, "eye" for how pictures look, which is meant if nothing is said but with a
       `psnr`, or "psnr" for small errors.
-    effort: 0 or 1, of lossy files for small errors: 1 % smaller ones by longer work.
-    keep_hidden_colour: lossless keeps colours under full transparency, too.
+    effort: 0 or 1, of lossy files for small errors: 1 saves 1 % at equal PSNR by longer work.
+    keep_hidden_colour: lossless and near-lossless files keep colours under full transparency, too.
     metadata: kept in the file by name, such as "icc" or "exif".
   Returns:
     The bytes of a .cae file.

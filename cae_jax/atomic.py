@@ -70,6 +70,8 @@ def check_allowed(path: str | os.PathLike) -> None:
   """Raises PermissionError if `replace_atomically` may not write there, before what takes long."""
   target = _follow_links(pathlib.Path(path))
   folder = target.parent
+  if not folder.is_dir():
+    return  # `replace_atomically` says so
   if not _is_poured_into(target, _mode(target)) and not os.access(folder, os.W_OK | os.X_OK):
     raise _system_error(errno.EACCES, path)
 

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import os
+import sys
+import unicodedata
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -108,13 +110,18 @@ def jobs_into_folder(
 def _files_in(
   folder: Path, takes: Callable[[str], bool], recursive: bool
 ) -> tuple[list[Path], int]:
-  """Files of a folder that are meant, and how many are not; hidden ones do not count."""
+  """Files of a folder that are meant, and how many are not; hidden ones do not count.
 
-  def refuse(error: OSError) -> None:
-    raise error
-
+  A sub-folder that cannot be read is among the files, and fails by itself.
+  """
   found, others = [], 0
-  for root, folders, names in os.walk(folder, onerror=refuse):
+
+  def keep(error: OSError) -> None:
+    if Path(error.filename) == folder:
+      raise error
+    found.append(Path(error.filename))
+
+  for root, folders, names in os.walk(folder, onerror=keep):
     folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
     names = [name for name in sorted(names) if not name.startswith(".")]
     meant = [path for name in names if takes(name) and _may_be_file(path := Path(root, name))]
@@ -131,13 +138,20 @@ def _may_be_file(path: Path) -> bool:
   return path.is_file() or not path.exists()
 
 
+def _name_on_disk(path: Path) -> str:
+  """The same of paths that are one file: on a Mac's disks, whatever the case, and the accents."""
+  name = str(path)
+  return unicodedata.normalize("NFC", name).casefold() if sys.platform == "darwin" else name
+
+
 def _check_apart(jobs: Sequence[tuple[Path, Path]]) -> None:
-  sources: dict[Path, Path] = {}
+  sources: dict[str, Path] = {}
   for source, target in jobs:
-    if target in sources:
-      both = f"{shown(sources[target])} and {shown(source)}"
+    name = _name_on_disk(target)
+    if name in sources:
+      both = f"{shown(sources[name])} and {shown(source)}"
       raise UsageError(f"{both} would both become {shown(target)}; rename one")
-    sources[target] = source
+    sources[name] = source
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,13 +14,14 @@ from cae_jax.codec.decoded import Decoded
 from cae_jax.codec.info import Info, info_of
 from cae_jax.codec.kinds import hides_colours
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
+from cae_jax.codec.regions import area_of, shape_of
 from cae_jax.codec.targets import OutOfReach
-from cae_jax.coding.bitstream import Header, Kind, unpack
+from cae_jax.coding.bitstream import Container, Header, Kind, unpack
 from cae_jax.coding.metadata import MAX_METADATA_BYTES
 from cae_jax.errors import MissingExtraError, UsageError
 from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image, read_rgb
-from cae_jax.images.metadata import orientation_note, read_exif
-from cae_jax.images.pixels import turn
+from cae_jax.images.metadata import Exif, orientation_note, read_exif
+from cae_jax.images.pixels import region_before_turn, turn
 from cae_jax.streams import Place, name_of, read_bytes, write_bytes
 from cae_jax.weights import WeightsError, shipped
 from cae_jax.weights.shipped import find_for_file
@@ -135,7 +136,7 @@ def compress_bytes(
   more = dict(metadata or {})
 
   def encode(image: ImageFile):
-    kept, notes = ({}, []) if strip else _fitting_metadata(image, more)
+    kept, notes = ({}, _of_stripped(image)) if strip else _fitting_metadata(image, more)
     encoded = automatic.encode(
       image.pixels,
       lossy,
@@ -197,7 +198,7 @@ def decompress_file(
     weights: a shipped name or a file; if None, the shipped ones that the file was made with.
     max_pixels: larger images are refused, as are narrow ones of far more pixels with their padding
       (`FileDecoder.decompress` says when).
-    region: top, left, height and width, to write only that.
+    region: top, left, height and width of the image as it is written, to write only that.
     preview: writes a small picture of an eighth of the size.
     salvage: writes what is left of a damaged file.
     look: as of `cae_jax.decompress`.
@@ -213,6 +214,7 @@ def decompress_file(
   """
   container = unpack(read_bytes(source), salvage=salvage)
   codec = codec_for(container.header, weights)
+  region = _stored_region(container, region)
   if preview:
     decoded = Decoded(
       codec.preview(container, max_pixels=max_pixels),
@@ -237,20 +239,40 @@ def decompress_file(
   return _result(source, target, what, said, decoded.info, output_bytes=len(data), **size, **damage)
 
 
+def _stored_region(container: Container, region: Sequence[int] | None) -> Sequence[int] | None:
+  """The region of what a file holds that is a region of what `upright` makes of it."""
+  exif = _orienting_exif(container.metadata)
+  if region is None or exif is None:
+    return region
+  orientation = exif.orientation or 1
+  height, width = container.header.height, container.header.width
+  if orientation in (5, 6, 7, 8):
+    height, width = width, height
+  rows, columns = area_of(tuple(region), height, width)
+  wanted = rows.start, columns.start, *shape_of((rows, columns))
+  return region_before_turn(wanted, orientation, height, width)
+
+
+def _orienting_exif(metadata: Mapping[str, bytes]) -> Exif | None:
+  """EXIF that says how to turn an image; None if there is none."""
+  exif = read_exif(metadata["exif"]) if "exif" in metadata else None
+  return None if exif is None or exif.orientation in (None, 1) else exif
+
+
 def upright(decoded: Decoded) -> tuple[Decoded, tuple[str, ...]]:
   """Turns an image upright that was saved by Pillow, with its orientation in EXIF; notes that.
 
   Not every format would keep the orientation, nor every reader apply it.
   """
-  block = decoded.metadata.get("exif")
-  exif = None if block is None else read_exif(block)
-  if exif is None or exif.orientation in (None, 1):
+  exif = _orienting_exif(decoded.metadata)
+  if exif is None:
     return decoded, ()
+  orientation = exif.orientation or 1
   others = {name: value for name, value in decoded.metadata.items() if name != "exif"}
   metadata = {**others, "exif": exif.block} if exif.tags else others
-  image = turn(decoded.image, exif.orientation)
+  image = turn(decoded.image, orientation)
   turned = dataclasses.replace(decoded, image=image, metadata=metadata)
-  return turned, (orientation_note(exif.orientation),)
+  return turned, (orientation_note(orientation),)
 
 
 def image_file(name: Path, decoded: Decoded) -> tuple[bytes, tuple[str, ...]]:
@@ -410,6 +432,11 @@ def codec_for(header: Header, weights: str | None) -> Any:
     if given is None:
       raise
     return given  # which says what it expects
+
+
+def _of_stripped(image: ImageFile) -> list[str]:
+  """Notes on what leaving out an image's metadata changes."""
+  return ["colour profile left out: colours may look different"] if "icc" in image.metadata else []
 
 
 def _fitting_metadata(

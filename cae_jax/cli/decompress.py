@@ -96,7 +96,7 @@ def _check_target(arguments: argparse.Namespace, target: Path) -> None:
       f"{shown(target)}: no image file is written with the suffix {target.suffix}; expected "
       f"{', '.join(FORMATS)}"
     )
-  if arguments.format is not None:
+  if arguments.format is not None and len(arguments.files) > 1:
     raise UsageError(
       f"--format is for --output_dir and -; the name {shown(target)} says its format"
     )

@@ -25,12 +25,27 @@ class _Parser(argparse.ArgumentParser):
     sys.exit(console.USAGE_STATUS)
 
 
+class _CommandParser(_Parser):
+  """Takes files before, between and after options."""
+
+  _inside = False
+
+  def parse_known_args(self, args=None, namespace=None):
+    if self._inside:
+      return super().parse_known_args(args, namespace)
+    self._inside = True
+    try:
+      return self.parse_known_intermixed_args(args, namespace)
+    finally:
+      self._inside = False
+
+
 def make_parser() -> argparse.ArgumentParser:
   """Makes the parser; of what it parses, `run` is the command's function of all arguments."""
   parser = _Parser(prog="cae", description=cae_jax.__doc__, allow_abbrev=False)
   parser.add_argument("--version", action="version", version=f"cae_jax {cae_jax.__version__}")
   parser.set_defaults(debug=False)
-  commands = parser.add_subparsers(metavar="COMMAND", required=True)
+  commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_CommandParser)
   for name, (module, text) in _COMMANDS.items():
     command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     command.set_defaults(run=module.run)

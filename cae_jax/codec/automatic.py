@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat, SupportsIndex
 
 import numpy as np
 
+from cae_jax.codec.info import TUNES
 from cae_jax.codec.kinds import as_array, kind_of
 from cae_jax.codec.lossless.colours import are_few, fewer
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
@@ -90,6 +91,8 @@ def encode(
     "near_lossless": near_lossless,
   }
   given = one_target(asked)
+  if tune is not None and tune not in TUNES:
+    raise UsageError(f"tune {tune!r}: expected {' or '.join(TUNES)}")
   effort = checked_effort(effort)
   make_files = functools.partial(
     NearLosslessFiles,
@@ -177,13 +180,23 @@ class _Target(NamedTuple):
 def _lossy_files(
   lossy: "Sequence[Callable[[], Codec]]", encode: "Callable[[Codec], Encoded]", target: _Target
 ) -> "list[Encoded | LosslessEncoded]":
-  """The files of codecs that can meet a target, up to the first that no other may better."""
+  """The files of codecs that can meet a target, up to the first that no other may better.
+
+  Raises:
+    OutOfReach: not even the last one makes as small a file as is asked for.
+  """
   found: list[Encoded | LosslessEncoded] = []
+  failure = None
   for make in lossy:
-    with contextlib.suppress(OutOfReach):
+    try:
       found.append(encode(make()))
-      if target.limit is None or _is_settled(found[-1], target.limit):
-        break
+    except OutOfReach as error:
+      failure = error
+      continue
+    if target.limit is None or _is_settled(found[-1], target.limit):
+      break
+  if failure is not None and not found and target.limit is not None:
+    raise failure
   return found
 
 

@@ -21,7 +21,6 @@ from cae_jax.codec.tiles import Tile, coding_tiles
 from cae_jax.coding.bitstream import Header, pack
 from cae_jax.coding.metadata import check_metadata
 from cae_jax.coding.varint import BytesLike
-from cae_jax.errors import UsageError
 from cae_jax.models.arrays import Map
 
 _SIZE_TOLERANCE = 0.01  # a file may be this much smaller than its target
@@ -201,7 +200,7 @@ def encode_bytes(source: Analysed, limit_bytes: float, effort: int) -> Encoded:
   if found is None:
     smallest = source.encode(0)
     asked_bpp = 8 * limit_bytes / math.prod(source.shape)
-    raise UsageError(
+    raise OutOfReach(
       f"{limit_bytes:.4g} bytes ({asked_bpp:.4g} bpp) cannot be met: this image takes "
       f"{len(smallest.data)} bytes ({smallest.rate_bpp:.4g} bpp) at the lowest quality"
     )

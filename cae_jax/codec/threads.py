@@ -16,7 +16,7 @@ from cae_jax.models.arrays import Map
 T = TypeVar("T")
 R = TypeVar("R")
 
-_MOST = 8  # each takes some 100 MiB
+_MOST = 8  # each takes some 100 MiB, and for lossless files 250
 _one_core = False
 
 
@@ -47,6 +47,8 @@ class _BlasLimit:
 
 
 _one_blas_thread = _BlasLimit()
+# In a forked process nobody asks for it any more, nor holds its lock.
+os.register_at_fork(after_in_child=_one_blas_thread.__init__)  # type: ignore[misc]
 
 
 def in_threads(function: Callable[[T, Map], R], items: Sequence[T]) -> Iterator[R]:
@@ -148,8 +150,11 @@ def use_one_core() -> None:
 
 
 def workers() -> int:
-  """Counts the threads that work at the same time: one for each core, up to a number."""
-  return min(cores(), _MOST)
+  """Counts the threads that work at the same time: one for each core, up to a number.
+
+  After the main thread has ended, only one: Python starts no more.
+  """
+  return min(cores(), _MOST) if threading.main_thread().is_alive() else 1
 
 
 def cores() -> int:

@@ -95,3 +95,23 @@ def turn(samples: np.ndarray, orientation: int) -> np.ndarray:
   if orientation in (3, 4, 7, 8):
     samples = samples[::-1]
   return np.ascontiguousarray(samples)
+
+
+def region_before_turn(
+  region: tuple[int, int, int, int], orientation: int, height: int, width: int
+) -> tuple[int, int, int, int]:
+  """Finds where a region of a turned image comes from.
+
+  Args:
+    region: top, left, height and width, within what `turn` makes.
+    orientation: as of `turn`.
+    height, width: of what `turn` makes.
+  Returns:
+    The region of the image before it was turned.
+  """
+  top, left, rows, columns = region
+  if orientation in (3, 4, 7, 8):
+    top = height - top - rows
+  if orientation in (2, 3, 6, 7):
+    left = width - left - columns
+  return (left, top, columns, rows) if orientation in (5, 6, 7, 8) else (top, left, rows, columns)

@@ -1,4 +1,4 @@
-"""Networks and probabilities, in pure JAX and Flax."""
+"""Networks and probabilities, in JAX and Flax, and in NumPy what codecs run of them."""
 
 import importlib
 from collections.abc import Mapping

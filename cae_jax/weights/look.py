@@ -36,7 +36,7 @@ class Look:
     return files.hash_of({"fade": self.fade, "weights": self.weights_hash}, self.difference)
 
   def strength(self, amount: float, quality: float) -> float:
-    """Returns how much of the difference is added for a look of 0 to 1 at a quality of 0 to 100.
+    """Returns how much of the difference is added for a look of 0 to 1 at a quality of 0 to 175.
 
     Where the rate is high, what was coded says enough: a look fades there.
     """

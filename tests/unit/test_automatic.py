@@ -392,3 +392,24 @@ def test_what_makes_no_sense_is_refused(asked, message):
 def test_arrays_of_other_types_are_refused(dtype, asked):
   with pytest.raises(UsageError, match="expected uint8"):
     encode(IMAGE.astype(dtype), **asked)
+
+
+class _TooLarge(LossyStandIn):
+  def encode(self, image, **asked):
+    raise OutOfReach("401 bytes cannot be met by the first")
+
+
+def test_a_size_below_one_codecs_files_is_met_by_the_next():
+  first = _TooLarge(size_bytes=500, psnr_db=40)
+  assert (
+    encode(lossy=[lambda: first, lambda: LOSSY], size_bytes=405).data == LOSSY.encode(IMAGE).data
+  )
+  with pytest.raises(OutOfReach, match="401 bytes cannot be met by the first"):
+    encode(lossy=[lambda: first, lambda: first], size_bytes=405)
+
+
+@pytest.mark.parametrize("image", [IMAGE, DEEP])
+@pytest.mark.parametrize("asked", [{"bpp": 9}, {"psnr": 50}, {"lossless": None}])
+def test_a_tune_that_there_is_not(image, asked):
+  with pytest.raises(UsageError, match="tune 'nonsense': expected psnr or eye"):
+    encode(image, tune="nonsense", **{name: value for name, value in asked.items() if value})

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cae_jax import commands
+from cae_jax import batch, commands
+from cae_jax.errors import UsageError
 from cae_jax.images.files import read_image, write_image
 from cae_jax.weights import save_weights
 from tests.command_line import one_error, run
@@ -93,13 +95,6 @@ def test_pipes_in_folders_are_not_waited_for(photos, tmp_path, weights):
   out = tmp_path / "out"
   assert run("compress", photos / "x", f"--output_dir={out}", "--lossless", weights) == 0
   assert _files(out).keys() == {"a.cae"}
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_that_cannot_be_read_is_an_error(photos, tmp_path, capsys):
-  (photos / "x").chmod(0)
-  assert run("compress", photos, f"--output_dir={tmp_path / 'out'}", "--recursive") == 2
-  assert "x: Permission denied" in one_error(capsys)
 
 
 def test_existing_files_are_skipped(photos, tmp_path, weights, capsys):
@@ -236,3 +231,36 @@ def test_a_folder_that_may_not_be_written_is_told_before_the_work(
   monkeypatch.setattr(commands, "read_bytes", lambda place: pytest.fail("nothing is read"))
   assert run("compress", tmp_path / "a.png", tmp_path / "b.cae", "--lossless", weights) == 2
   assert one_error(capsys).endswith("b.cae: Permission denied")
+
+
+def test_a_folder_that_cannot_be_read_fails_alone(weights, tmp_path, monkeypatch, capsys):
+  (tmp_path / "in" / "locked").mkdir(parents=True)
+  write_image(tmp_path / "in" / "a.png", _image(0))
+  scan = os.scandir
+
+  def refuse(path):
+    if os.fspath(path).endswith("locked"):
+      raise PermissionError(13, "Permission denied", os.fspath(path))
+    return scan(path)
+
+  monkeypatch.setattr(os, "scandir", refuse)
+  status = run(
+    "compress",
+    tmp_path / "in",
+    weights,
+    "--lossless",
+    "--recursive",
+    f"--output_dir={tmp_path / 'out'}",
+  )
+  assert status == 2
+  assert "in/locked" in capsys.readouterr().err
+  assert (tmp_path / "out" / "a.cae").exists()
+
+
+def test_names_are_told_apart_as_the_disk_does(monkeypatch):
+  jobs = [(Path("a/Photo.png"), Path("o/Photo.cae")), (Path("a/photo.jpg"), Path("o/photo.cae"))]
+  monkeypatch.setattr(sys, "platform", "linux")
+  batch._check_apart(jobs)
+  monkeypatch.setattr(sys, "platform", "darwin")
+  with pytest.raises(UsageError, match=r"would both become o/photo\.cae"):
+    batch._check_apart(jobs)

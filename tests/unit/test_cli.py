@@ -766,3 +766,37 @@ def test_a_file_that_is_named_twice_is_one(picture, tmp_path, capsys):
   out = f"--output_dir={tmp_path / 'out'}"
   assert run("compress", picture, picture.parent, out) == 0
   assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_region_is_of_the_picture_as_it_is_written(orientation, tmp_path):
+  exif = Image.Exif()
+  exif[ExifTags.Base.Orientation] = orientation
+  cae = tmp_path / "a.cae"
+  cae.write_bytes(context_codec().compress(IMAGE, quality=60, metadata={"exif": exif.tobytes()}))
+  assert run("decompress", cae, tmp_path / "all.png") == 0
+  assert run("decompress", cae, tmp_path / "part.png", "--region=5,30,40,20") == 0
+  part, whole = (read_image(tmp_path / f"{name}.png").pixels for name in ("part", "all"))
+  np.testing.assert_array_equal(part, whole[5:45, 30:50])
+  assert run("decompress", cae, tmp_path / "no.png", "--region=119,89,2,2") == 2
+
+
+def test_files_may_stand_after_options(tmp_path):
+  write_image(tmp_path / "a.png", photo(30, 40))
+  assert run("compress", tmp_path / "a.png", "--quality=20", tmp_path / "b.cae") == 0
+  assert run("decompress", "--force", tmp_path / "b.cae", "--debug", tmp_path / "b.png") == 0
+  assert read_image(tmp_path / "b.png").pixels.shape == (30, 40, 3)
+
+
+def test_a_format_names_the_file_beside(tmp_path):
+  write_image(tmp_path / "a.png", photo(30, 40))
+  assert run("compress", tmp_path / "a.png", "--quality=20") == 0
+  assert run("decompress", tmp_path / "a.cae", "--format=ppm") == 0
+  assert read_image(tmp_path / "a.ppm").pixels.shape == (30, 40, 3)
+
+
+def test_a_profile_left_out_is_told_of(tmp_path, capsys):
+  profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+  Image.fromarray(photo(30, 40)).save(tmp_path / "a.png", icc_profile=profile)
+  assert run("compress", tmp_path / "a.png", tmp_path / "a.cae", "--strip", "--quality=20") == 0
+  assert "colour profile left out: colours may look different" in capsys.readouterr().out

@@ -83,3 +83,18 @@ def test_colours_are_numbered():
   for table, numbers in numbered(image):
     assert len(table) == 66
     np.testing.assert_array_equal(table[numbers[..., 0]], image)
+
+
+@pytest.mark.parametrize("largest_error", [1, 5, 40])
+def test_each_becomes_the_nearest_of_those_that_stay_by_trying_all(largest_error):
+  palette = np.unique(RNG.integers(0, 256, (300, 3), dtype=np.uint8), axis=0)
+  image = palette[np.repeat(RNG.integers(0, len(palette), (64, 32)), 8, axis=1)]
+  drawn = fewer(image, largest_error)
+  kept = colours_of(drawn).astype(int)
+  for before, after in zip(image[:, ::8].reshape(-1, 3), drawn[:, ::8].reshape(-1, 3).astype(int)):
+    differences = kept - before
+    of_hue = differences - differences[:, [1]]
+    costs = np.square(differences).sum(1) + 4 * np.square(of_hue).sum(1)
+    near = np.abs(differences).max(1) <= largest_error
+    assert near[(kept == after).all(1)].all()
+    assert costs[(kept == after).all(1)][0] == costs[near].min()

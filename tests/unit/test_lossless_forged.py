@@ -125,3 +125,16 @@ def test_a_checksum_of_other_tiles(codec):
   forged = bytes(mixed) + zlib.crc32(mixed).to_bytes(4, "little")
   with pytest.raises(BitstreamError, match="they do not match their checksum"):
     codec.decompress(forged)
+
+
+def test_networks_code_no_image_whole(codec):
+  """They would take hundreds of bytes of memory for each of its pixels."""
+  x = _plane([0, 1])
+  tile = _section(x, MODEL, b"\0" * 40)
+  for whole, message in (
+    (False, "the stream ends in a zero byte"),
+    (True, "networks code no image whole"),
+  ):
+    layout = Layout(largest=255, whole=whole)
+    with pytest.raises(BitstreamError, match=message):
+      codec.decompress(_file(codec, layout, tile))

@@ -5,6 +5,7 @@ import time
 import pytest
 import threadpoolctl
 
+from cae_jax import api
 from cae_jax.codec import threads
 from cae_jax.codec.threads import in_threads
 
@@ -132,3 +133,18 @@ def test_a_process_that_keeps_to_one_core(monkeypatch):
     assert os.environ["NPROC"] == "5"
     callers = set(in_threads(lambda *_: threading.get_ident(), range(20)))
     assert callers == {threading.get_ident()}
+
+
+def test_work_after_the_main_thread_is_done_by_one(monkeypatch):
+  monkeypatch.setattr(threading, "main_thread", lambda: threading.Thread())
+  assert threads.workers() == 1
+  assert list(in_threads(lambda x, _: 2 * x, range(3))) == [0, 2, 4]
+
+
+def test_a_forked_process_has_locks_of_its_own():
+  with threads._one_blas_thread._lock, api._lock:
+    child = os.fork()
+    if not child:
+      free = not threads._one_blas_thread._lock.locked() and not api._lock.locked()
+      os._exit(0 if free else 1)
+  assert os.waitpid(child, 0)[1] == 0

@@ -31,7 +31,7 @@ class LatentCoder(Protocol):
       the stride where latents have a coarser level, such as hyper-latents.
     channels: M, of the latents.
     margin: how far analysis and synthesis look beyond a window's interior, in latent positions. Too
-      small a margin shows as seams in images above 768 pixels.
+      small a margin shows as seams in images larger than a window (`codec.windows`).
     rate_levels: those that the model was trained for are 0 to this; 0 where it has one rate only.
     finest_level: rate levels of finer steps go on to this.
     coarse_parts: how many of the symbol arrays, the first ones, are those of `decode_coarse`; 0

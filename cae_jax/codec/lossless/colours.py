@@ -71,14 +71,21 @@ def fewer(x: np.ndarray, largest_error: int) -> np.ndarray:
   stays = _within_areas(found, x.shape[:2])[order] >= _AREA * found.numbers.size
   nearest, least = np.arange(len(order)), np.full(len(order), np.inf)
   is_near = np.zeros(len(order), bool)  # to a colour that stays
+  # Only colours that are near in one channel can be near: few, where there are many colours.
+  channel = colours[:, colours.shape[1] // 2]
+  by_channel = np.argsort(channel, kind="stable")
+  starts = np.searchsorted(channel[by_channel], channel - largest_error, "left")
+  stops = np.searchsorted(channel[by_channel], channel + largest_error, "right")
   for number, colour in enumerate(colours):
     if is_near[number] and not stays[number]:
       continue
-    near = np.abs(colours - colour).max(axis=1) <= largest_error
-    distances = _distances(colours, colour)
-    closer = near & (distances < least)
-    nearest[closer], least[closer] = number, distances[closer]
-    is_near |= near
+    about = by_channel[starts[number] : stops[number]]
+    near = about[np.abs(colours[about] - colour).max(axis=1) <= largest_error]
+    distances = _distances(colours[near], colour)
+    is_closer = distances < least[near]
+    closer = near[is_closer]
+    nearest[closer], least[closer] = number, distances[is_closer]
+    is_near[near] = True
   drawn = np.empty_like(found.colours)
   drawn[order] = found.colours[order[nearest]]
   return drawn[found.numbers].reshape(x.shape)

@@ -138,6 +138,8 @@ class LosslessFile:
     section, shape = self._sections[number], shape_of(self._tiles[number])
     step = 1 << finest
     if sections.is_of_model(section):
+      if self._layout.whole:  # networks take hundreds of bytes a pixel, of a tile at a time
+        raise BitstreamError("tile", 0, "networks code no image whole")
       x: np.ndarray = self._coder.decode(
         sections.code_of(section), self._channels, shape, self._precision, in_parallel, finest
       ).astype(self._dtype)

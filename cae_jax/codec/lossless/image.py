@@ -16,7 +16,7 @@ from cae_jax.codec.lossless.decoding import LosslessFile, shared_threads
 from cae_jax.codec.lossless.layout import Layout
 from cae_jax.codec.lossless.plain import may_be_smaller
 from cae_jax.codec.lossless.samples import Samples
-from cae_jax.codec.lossless.sections import MODEL, plain_section, section
+from cae_jax.codec.lossless.sections import MODEL, is_of_model, plain_section, section
 from cae_jax.codec.lossless.tile import TileCoder
 from cae_jax.codec.regions import Region
 from cae_jax.codec.targets import checked_error
@@ -187,6 +187,8 @@ class LosslessCodec(FileDecoder):
     if whole is not None:
       sections, layout = [whole], dataclasses.replace(layout, whole=True)
       error = _squared_error(drawing, x)
+    if not error and not any(map(is_of_model, sections)):  # whose step is that of the error
+      layout = dataclasses.replace(layout, largest_error=0)
     if taken.occurring is not None:
       sections = [plain_section(taken.occurring[None, None]), *sections]
     return _Coded(sections, layout, error * layout.gap**2 / x.size)

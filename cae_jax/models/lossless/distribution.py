@@ -27,7 +27,9 @@ FLOOR = 2.0**-20
 
 def scales() -> np.ndarray:
   """Returns the scales of tables: float64 [SCALES], in the integers that are coded."""
-  return 2.0 ** (LOWEST + np.arange(SCALES) / PER_OCTAVE)
+  octaves, steps = np.divmod(np.arange(SCALES), PER_OCTAVE)
+  # Powers of two are exact whatever the machine's `pow` is, and what is rounded up from them.
+  return np.ldexp(2.0 ** (steps / PER_OCTAVE), octaves + round(LOWEST))
 
 
 def tails(distance: Any, xp: Any, normal: Any) -> Any:

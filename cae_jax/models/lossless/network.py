@@ -45,7 +45,8 @@ _INVERSES = np.rint(2.0 ** (_INVERSE_BITS + _SCALE_BITS + _MORE_BITS) / _SCALES)
 _THRESHOLDS = np.ceil(
   3 * _ACTIVITY_NEIGHBOURS * 0.5 * 2.0 ** ((np.arange(1, ACTIVITIES) - 0.5) / 2)
 )
-_LOG_THRESHOLDS = np.ceil(2.0 ** (np.arange(1, 200) / 8))  # of eighths of an octave
+# Of eighths of an octave; powers of two are exact whatever the machine's `pow` is.
+_LOG_THRESHOLDS = np.ceil(np.ldexp(2.0 ** (np.arange(1, 200) % 8 / 8), np.arange(1, 200) // 8))
 # How many thresholds are reached by each sum there is of 8-bit samples: NumPy looks them up.
 _SUMS = np.arange(1 << 14)
 _ACTIVITIES_OF_SUMS, _LOGARITHMS_OF_SUMS = (

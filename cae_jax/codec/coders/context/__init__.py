@@ -1,4 +1,4 @@
-"""`ContextModel` as a coder. Only what encodes or needs an accelerator imports JAX."""
+"""`ContextModel` as a coder. Only what refines or needs an accelerator imports JAX."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any

@@ -51,6 +51,7 @@ class Coder:
     self._arrays = weights.params
     self._small_basis = _small_basis(weights.params["synthesis"]["basis"])
     self._passes = Passes(settings, weights)
+    self._looked: tuple[Any, float, Coder | None] = None, 0.0, None
 
   @property
   def works_on_host(self) -> bool:
@@ -168,12 +169,17 @@ class Coder:
   def looking(self, difference: Mapping[str, Any], strength: float) -> "Coder":
     """Returns this coder with a share of a difference added to its parameters.
 
-    They keep their shapes, so it runs the same compiled programs.
+    They keep their shapes, so it runs the same compiled programs. The last one is kept, for files
+    of one quality and for regions of one file.
     """
-    other = copy.copy(self)
-    other._arrays = moved(self._arrays, difference, np.float32(strength))
-    for made in ("compiled", "_host_synthesis"):
-      vars(other).pop(made, None)
+    made_of, share, other = self._looked
+    if other is None or made_of is not difference or share != strength:
+      other = copy.copy(self)
+      other._arrays = moved(self._arrays, difference, np.float32(strength))
+      for made in ("compiled", "_host_synthesis"):
+        vars(other).pop(made, None)
+      other._looked = None, 0.0, None
+      self._looked = difference, strength, other
     return other
 
   def synthesise(self, y_hat: np.ndarray, rate_level: int, in_parallel: Map = map) -> np.ndarray:
