@@ -135,7 +135,7 @@ def compress_bytes(
   lossy, closest = _codecs(weights, tune, asked, lossless or near_lossless is not None)
   more = dict(metadata or {})
 
-  def encode(image: ImageFile):
+  def encode(image: ImageFile) -> Compressed:
     kept, notes = ({}, _of_stripped(image)) if strip else _fitting_metadata(image, more)
     encoded = automatic.encode(
       image.pixels,
@@ -150,7 +150,7 @@ def compress_bytes(
       bits=image.bits,
       **goal,
     )
-    return encoded, notes
+    return Compressed(encoded, [*image.notes, *notes])
 
   read = functools.partial(read_image, data, name=name)
   image = read(exact=exact)
@@ -163,18 +163,25 @@ def compress_bytes(
       deep = read(exact=True)
       if deep.bits > 8:
         (encoded, notes), image = encode(deep), deep
+  drops_colours = exact and not keep_hidden_colour and hides_colours(image.pixels)
+  unused = _of_unused(encoded, effort, tune, keep_hidden_colour)
+  dropped = "colours under full transparency dropped; --keep_hidden_colour keeps them"
+  return Compressed(encoded, [*notes, *unused, *([dropped] if drops_colours else [])])
+
+
+def _of_unused(
+  encoded: "Encoded | LosslessEncoded", effort: int, tune: str | None, keep_hidden_colour: bool
+) -> list[str]:
+  """Notes on options that had no part in the file."""
   if isinstance(encoded, LosslessEncoded):
     unused = [name for name, value in (("effort", effort), ("tune", tune)) if value]
-    if unused:
-      notes.append(f"{' and '.join(unused)} not used: for lossy files only")
-  else:
-    if effort and encoded.is_finer:
-      notes.append("effort not used: beyond quality 100 there is nothing to refine")
-    if keep_hidden_colour:
-      notes.append("keep_hidden_colour not used: for lossless files only")
-  if exact and not keep_hidden_colour and hides_colours(image.pixels):
-    notes.append("colours under full transparency dropped; --keep_hidden_colour keeps them")
-  return Compressed(encoded, [*image.notes, *notes])
+    return [f"{' and '.join(unused)} not used: for lossy files only"] if unused else []
+  notes = []
+  if effort and encoded.is_finer:
+    notes.append("effort not used: beyond quality 100 there is nothing to refine")
+  if keep_hidden_colour:
+    notes.append("keep_hidden_colour not used: for lossless files only")
+  return notes
 
 
 def decompress_file(

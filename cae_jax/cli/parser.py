@@ -35,9 +35,12 @@ class _CommandParser(_Parser):
       return super().parse_known_args(args, namespace)
     self._inside = True
     try:
-      return self.parse_known_intermixed_args(args, namespace)
+      found, unknown = self.parse_known_intermixed_args(args, namespace)
     finally:
       self._inside = False
+    if unknown:
+      self.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return found, unknown
 
 
 def make_parser() -> argparse.ArgumentParser:

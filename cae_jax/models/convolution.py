@@ -23,7 +23,8 @@ _POINTS = (0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)
 Rows = Callable[[np.ndarray], np.ndarray]  # changes some rows of a map, each number by itself
 
 
-def _keep(rows: np.ndarray) -> np.ndarray:
+def unchanged(rows: np.ndarray) -> np.ndarray:
+  """Returns what it is given."""
   return rows
 
 
@@ -43,16 +44,16 @@ class Convolution:
     x: np.ndarray,
     in_parallel: Map = map,
     *,
-    begin: Rows = _keep,
-    finish: Rows = _keep,
+    begin: Rows = unchanged,
+    finish: Rows = unchanged,
     plus: np.ndarray | None = None,
   ) -> np.ndarray:
     """Convolves a map.
 
     Args:
       x: [1, h, w, C].
-      in_parallel: applies a function to parts of some rows. What else is done is done part by part,
-        too: sweeps over a whole map would be most of the time of a second core.
+      in_parallel: applies a function to parts, of some rows each. What is done besides is done in
+        parts, too: while one thread sweeps over a whole map, the others wait.
       begin: what is done with x before.
       finish: what is done with the result.
       plus: [1, h, w, F], added in the end.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from cae_jax.codec import automatic
+from cae_jax.codec import automatic, info
 from cae_jax.codec.kinds import visible_ssimulacra2
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
 from cae_jax.codec.lossless.plain import estimate_plain, may_be_smaller
@@ -413,3 +413,12 @@ def test_a_size_below_one_codecs_files_is_met_by_the_next():
 def test_a_tune_that_there_is_not(image, asked):
   with pytest.raises(UsageError, match="tune 'nonsense': expected psnr or eye"):
     encode(image, tune="nonsense", **{name: value for name, value in asked.items() if value})
+
+
+def test_a_near_lossless_file_without_an_error_is_said_to_be_lossless():
+  drawing = np.zeros((40, 60, 3), np.uint8)
+  drawing[10:, 20:] = 200
+  file = encode(drawing, near_lossless=2)
+  assert math.isinf(file.psnr_db)
+  assert info(file.data).largest_error == 0
+  np.testing.assert_array_equal(codec().decompress(file.data), drawing)

@@ -1,11 +1,12 @@
 import os
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 import threadpoolctl
 
-from cae_jax import api
 from cae_jax.codec import threads
 from cae_jax.codec.threads import in_threads
 
@@ -142,9 +143,14 @@ def test_work_after_the_main_thread_is_done_by_one(monkeypatch):
 
 
 def test_a_forked_process_has_locks_of_its_own():
-  with threads._one_blas_thread._lock, api._lock:
-    child = os.fork()
-    if not child:
-      free = not threads._one_blas_thread._lock.locked() and not api._lock.locked()
-      os._exit(0 if free else 1)
-  assert os.waitpid(child, 0)[1] == 0
+  program = """
+import os
+from cae_jax import api
+from cae_jax.codec import threads
+with threads._one_blas_thread._lock, api._lock:
+  child = os.fork()
+  if not child:
+    os._exit(threads._one_blas_thread._lock.locked() or api._lock.locked())
+raise SystemExit(os.waitpid(child, 0)[1])
+"""
+  assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -148,7 +148,7 @@ class LosslessCodec(FileDecoder):
     # Refuses images of too many pixels, before there is work done on them.
     header = Header(self.weights.name, self._hash, taken.kind, height, width)
     sections, layout, mse = _draw(taken) if drawn else self._encode_colours(taken)
-    counted = None if drawn or layout.step > 1 else samples.counted(taken)
+    counted = None if drawn or taken.layout.step > 1 else samples.counted(taken)
     if counted is not None:
       others = self._encode_colours(counted)
       if sum(map(len, others[0])) < sum(map(len, sections)):

@@ -19,7 +19,7 @@ from cae_jax.models.arrays import (
   polynomial,
   space_to_depth,
 )
-from cae_jax.models.convolution import Convolution
+from cae_jax.models.convolution import Convolution, unchanged
 from cae_jax.models.units import LMBDA_UNIT, STEP
 
 BLOCK = 16  # pixels; one latent position
@@ -124,10 +124,6 @@ def synthesis_matrix(basis: Any) -> Any:
   return basis.T * (1 / math.sqrt(SAMPLES))
 
 
-def _keep(x: Any) -> Any:
-  return x
-
-
 class HostTransform:
   """A transform of `ContextModel` in NumPy, by the parameters of its Flax module.
 
@@ -175,7 +171,7 @@ class HostSynthesis(HostTransform):
     self,
     y_hat: np.ndarray,
     tradeoff: np.ndarray,
-    finish: Part = _keep,
+    finish: Part = unchanged,
     in_parallel: Map = map,
   ) -> np.ndarray:
     """Turns y_hat [1, h, w, M] in steps at a trade-off [1] into x_hat [1, 16h, 16w, 3].
@@ -205,8 +201,8 @@ def _conv(
   params: Mapping[str, Any],
   tradeoff: np.ndarray,
   in_parallel: Map,
-  begin: Part = _keep,
-  finish: Part = _keep,
+  begin: Part = unchanged,
+  finish: Part = unchanged,
 ) -> Callable[..., np.ndarray]:
   """A conditional convolution, and what is done to each number before and after it."""
   scale = condition(params["log_gain"], params["bias"], tradeoff)
