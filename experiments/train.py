@@ -75,7 +75,8 @@ def _run(args: Args, workdir: Path) -> None:
     sharding.on_first_process(lambda: train_parts.keep_photographs(workdir, source))
   # Opened before training: a split that is not there is no news for the end of it.
   test = _source(args, "test") if args.test_split else None
-  if (args.dataset, args.test_split) == (args.valid_dataset, args.valid_split):
+  validates_on = args.valid_dataset, args.valid_split
+  if test is not None and (args.dataset, args.test_split) == validates_on:
     print(
       f"note: the report is of the images that choose the checkpoint ({args.dataset}, split "
       f"{args.test_split}), so its figures are a little too good"

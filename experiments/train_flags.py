@@ -106,11 +106,7 @@ def _define_data(flags: Flags) -> None:
   flags.string("train_split", "train", "Split to train on.")
   flags.string("test_split", "test", "Split to report on at the end; empty: no report.")
   flags.string("valid_dataset", "sample_photos", "Data set to validate on.")
-  flags.string(
-    "valid_split",
-    "test",
-    "Split of valid_dataset, which chooses the checkpoint.",
-  )
+  flags.string("valid_split", "test", "Split of valid_dataset, which chooses the checkpoint.")
   flags.integers(
     "rescale",
     [],
@@ -167,12 +163,7 @@ def _define_settings(flags: Flags) -> None:
   flags.integers("trunk_widths", None, "Features of the layers of `lossless`'s trunks.", 1)
   flags.integer("head_width", None, "Features of the hidden layers of `lossless`'s heads.", 1)
   flags.boolean("biases", None, "Files of `lossless` say where an image's samples lie to one side.")
-  flags.number(
-    "lmbda",
-    None,
-    "Of rate_bpp + lmbda * MSE (0-255), for models of one rate.",
-    1e-5,
-  )
+  flags.number("lmbda", None, "Of rate_bpp + lmbda * MSE (0-255), for models of one rate.", 1e-5)
   flags.number("lmbda_min", None, "Smallest lmbda of a variable-rate model.", 1e-5)
   flags.number("lmbda_max", None, "Largest lmbda of a variable-rate model.", 1e-5)
   flags.choice("preprocessing", None, PREPROCESSINGS, "What the network sees of the image.")

@@ -15,8 +15,7 @@ _AT_ONCE = 1.0  # seconds
 
 
 class Interruption:
-  """While entered, what asks a process to end only sets a flag; a second Ctrl-C
-  raises, unless it comes at once.
+  """While entered, what asks a process to end only sets a flag; a second Ctrl-C later on raises.
 
   That is SIGTERM, Ctrl-C, SIGHUP (a closed terminal; where it is ignored, as under nohup, it stays
   so), and the warnings of cluster schedulers before their limits: SIGUSR1, SIGUSR2, SIGXCPU.
@@ -29,7 +28,7 @@ class Interruption:
 
   def __init__(self):
     self.requested = False
-    self._interrupted = -math.inf  # when, by Ctrl-C
+    self._interrupted = -math.inf  # when first, if a Ctrl-C came before all else
     self._previous: dict[int, object] = {}
 
   def __enter__(self) -> "Interruption":
@@ -57,7 +56,9 @@ class Interruption:
   def _handle(self, number: int, frame: FrameType | None) -> None:
     del frame
     if number == signal.SIGINT:
-      before, self._interrupted = self._interrupted, time.monotonic()
-      if self.requested and self._interrupted > before + _AT_ONCE:
+      now = time.monotonic()
+      if self.requested and now > self._interrupted + _AT_ONCE:
         raise KeyboardInterrupt
+      if not self.requested:
+        self._interrupted = now
     self.requested = True

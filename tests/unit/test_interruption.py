@@ -39,10 +39,10 @@ def test_a_second_ctrl_c_raises():
 
 
 def test_two_at_once_are_one(monkeypatch):
-  clock = iter([10.0, 10.1, 12.0])
+  clock = iter([10.0, 10.1, 10.9, 11.1])
   monkeypatch.setattr(interruption.time, "monotonic", lambda: next(clock))
   with Interruption() as asked:
-    for _ in range(2):
+    for _ in range(3):
       os.kill(os.getpid(), signal.SIGINT)
     assert asked.requested
     with pytest.raises(KeyboardInterrupt):
