@@ -303,6 +303,7 @@ def describe_file(source: Place, _: None = None) -> Result:
   content = info(read_bytes(source))
   quality = content.quality
   level = "" if quality is None else f", quality {quality:.1f}, tuned for {content.tune}"
+  level += ", drawn layer" * content.has_layer
   if content.largest_error is not None:
     level = f", near-lossless, errors of at most {content.largest_error}"
     level = level if content.largest_error else ", lossless"

@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 
+from cae_jax.codec.drawn import check_layer
 from cae_jax.codec.kinds import kind_of
 from cae_jax.codec.lossless import tile
 from cae_jax.codec.targets import OutOfReach
@@ -83,15 +84,21 @@ class LossyStandIn:
     size_bytes: of its largest file.
     psnr_db: of that.
     ssimulacra2: of that.
+    layered_share: of its size, of a file with a layer.
   """
 
   size_bytes: int = 100
   psnr_db: float = 40.0
   ssimulacra2: float = 70.0
+  layered_share: float = 1.0
 
-  def encode(self, image, *, effort=0, metadata=None, **target):
+  def encode(self, image, *, effort=0, metadata=None, layer=None, **target):
     """Meets targets of its range, as `Codec.encode`."""
     kind_of(image)
+    if layer is not None:
+      check_layer(layer, image)
+      smaller = dataclasses.replace(self, size_bytes=int(self.layered_share * self.size_bytes))
+      return dataclasses.replace(smaller.encode(image, **target), how="layered")
     [(name, value)] = target.items() or {"quality": 50}.items()
     if name == "psnr" and value > self.psnr_db:
       raise OutOfReach(f"{value:g} dB cannot be met")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat, SupportsIndex
 
 import numpy as np
 
+from cae_jax.codec.drawn import drawn_layer
 from cae_jax.codec.info import TUNES
 from cae_jax.codec.kinds import as_array, kind_of
 from cae_jax.codec.lossless.colours import are_few, fewer
@@ -64,7 +65,8 @@ def encode(
   the near-lossless one, and where they hardly reach it by the best of them all; an infinite PSNR, a
   score of 100, or a size that allows it, by the lossless one. Drawings and screenshots are
   lossless, too, where that takes no more bytes, or near-lossless, with fewer colours, where that is
-  smaller than a lossy file and closer to the image.
+  smaller than a lossy file and closer to the image. What is drawn on a page with photographs, too,
+  becomes a layer over a lossy picture where that file is smaller and closer.
 
   Args:
     image: as of `Codec.compress`; of 16 bits with another target than a quality only.
@@ -113,15 +115,19 @@ def encode(
   if image.dtype == np.uint16 and name != "quality":
     return _near_lossless_file(make_files(), target)
   kind_of(image)  # raises an error for arrays that are no images of 8 bits
-  lossy_file = lambda codec: codec.encode(image, effort=effort, metadata=metadata, **given)
-  lossy_files = functools.partial(_lossy_files, lossy, lossy_file, target)
+
+  def lossy_files(layer: np.ndarray | None = None) -> "list[Encoded | LosslessEncoded]":
+    asked = given if layer is None else {**given, "layer": layer}
+    encode = lambda codec: codec.encode(image, effort=effort, metadata=metadata, **asked)
+    return _lossy_files(lossy, encode, target)
+
   return _best_file(np.atleast_3d(image), target, lossy_files, make_files)
 
 
 def _best_file(
   x: np.ndarray,
   target: "_Target",
-  lossy_files: "Callable[[], list[Encoded | LosslessEncoded]]",
+  lossy_files: "Callable[..., list[Encoded | LosslessEncoded]]",
   make_files: Callable[..., NearLosslessFiles],
 ) -> "Encoded | LosslessEncoded":
   """Makes what files may meet a target: the closest that a size allows, else the smallest.
@@ -129,7 +135,8 @@ def _best_file(
   Args:
     x: uint8 [H, W, C].
     target: not a lossless file.
-    lossy_files, make_files: make files of the image, for the target and near-lossless.
+    lossy_files: makes files for the target, of the image or of what is not in a layer of it.
+    make_files: makes near-lossless files.
   """
   is_drawn, files = seems_drawn(x), make_files()
   if is_drawn and target.limit is not None and (exact_file := _exact_file(files, x, target.limit)):
@@ -138,6 +145,7 @@ def _best_file(
   if not found:
     found.append(_near_lossless_file(files, target))
   else:
+    found += _layered_files(x, target, found[-1], lossy_files)
     settled = target.name == "quality" or _is_settled(found[-1], target.limit)
     if not settled or (is_drawn and _may_be_redrawn(x, target, len(found[-1].data))):
       # What networks make near-lossless is no better than a lossy codec where this can meet it.
@@ -218,6 +226,27 @@ def _near_lossless_file(
   elif lossy is None or files.may_be_smaller(len(lossy.data), lossy.psnr_db):
     return files.of_psnr(value) if name == "psnr" else files.of_ssimulacra2(value)
   raise OutOfReach(f"{name} {value:g} cannot be met in {len(lossy.data)} bytes")
+
+
+def _layered_files(
+  x: np.ndarray,
+  target: _Target,
+  lossy: Any,
+  lossy_files: "Callable[[np.ndarray], list[Encoded | LosslessEncoded]]",
+) -> "list[Encoded | LosslessEncoded]":
+  """Files of an image [H, W, C] with what is drawn as a layer, if that is closer than a lossy file.
+
+  The layer is as exact as drawings are at the quality of that.
+  """
+  if lossy.quality is None or lossy.is_finer:
+    return []
+  layer = drawn_layer(x, _drawn_error(lossy.quality))
+  if layer is None:
+    return []
+  with contextlib.suppress(OutOfReach):
+    files = lossy_files(layer)
+    return [file for file in files if target.name != "quality" or file.psnr_db >= lossy.psnr_db]
+  return []
 
 
 def _may_be_redrawn(x: np.ndarray, target: _Target, size_bytes: int) -> bool:

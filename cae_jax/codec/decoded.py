@@ -27,7 +27,7 @@ class Damage(NamedTuple):
   Attributes:
     top, left, height, width: of the part in the image, in pixels.
     what: "blurred", if coarse latents were left; "lost", filled with a colour of the rest;
-      "opaque", if its opacity was lost.
+      "opaque", if its opacity was lost; "undrawn", if its drawn layer was.
   """
 
   top: int

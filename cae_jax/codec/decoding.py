@@ -8,9 +8,11 @@ import numpy as np
 from cae_jax.codec import checked, windows
 from cae_jax.codec.coders.base import LatentCoder
 from cae_jax.codec.decoded import Damage, Decoded
+from cae_jax.codec.drawn import lay_over, lay_over_preview
 from cae_jax.codec.info import info_of, unpack_rate
 from cae_jax.codec.kinds import Planes, has_alpha, put_together
 from cae_jax.codec.lossless.plain import decode_plain
+from cae_jax.codec.lossless.samples import interleaved
 from cae_jax.codec.lossless.sections import read_plain
 from cae_jax.codec.regions import Region, area_of, common, overlap, relative, scaled, shape_of
 from cae_jax.codec.small import PREVIEW, shrink
@@ -63,6 +65,13 @@ def decode_container(
       alpha = np.full(shape_of(area), _OPAQUE, np.uint8)
       damage.append(Damage(area[0].start, area[1].start, *shape_of(area), "opaque"))
   rgb = windows.synthesise_area(file.synthesis(look, amount), y_hat, file.rate_level, plan)
+  if container.header.has_layer:
+    try:
+      rgb = lay_over(rgb, file.layer()[area])
+    except BitstreamError:
+      if not salvage:
+        raise
+      damage.append(Damage(area[0].start, area[1].start, *shape_of(area), "undrawn"))
   image = put_together(Planes(container.header.kind, rgb, alpha))
   return Decoded(image, container.metadata, info_of(container.outline), tuple(damage))
 
@@ -83,6 +92,8 @@ def preview_container(coder: LatentCoder, container: Container) -> np.ndarray:
     alpha = shrink(file.alpha(), PREVIEW)
   rgb = coder.preview(file.coarse_latents(), file.rate_level)
   rgb = rgb[: -(-file.height // PREVIEW), : -(-file.width // PREVIEW)]
+  if container.header.has_layer:
+    rgb = lay_over_preview(rgb, file.layer(), PREVIEW)
   return put_together(Planes(container.header.kind, rgb, alpha))
 
 
@@ -104,7 +115,7 @@ class _LossyFile:
     self.height, self.width = header.height, header.width
     self.positions = -(-self.height // coder.stride), -(-self.width // coder.stride)
     self._tiles = coding_tiles(*self.positions, coder.stride)
-    expected = len(self._tiles) + has_alpha(header.kind)
+    expected = len(self._tiles) + has_alpha(header.kind) + header.has_layer
     if len(self._sections) != expected:
       found = len(self._sections)
       raise BitstreamError(
@@ -121,10 +132,15 @@ class _LossyFile:
 
   def alpha(self) -> np.ndarray:
     """Decodes the opacity, uint8 [H, W]."""
-    section, shape = self._sections[-1], (self.height, self.width)
+    section, shape = self._sections[len(self._tiles)], (self.height, self.width)
     if self._header.version == 1:
       return decode_plain(section, (*shape, 1), np.uint8)[..., 0]
     return read_plain(section, (1, *shape), np.uint8)[0]
+
+  def layer(self) -> np.ndarray:
+    """Decodes what is drawn, uint8 [H, W, 2] or [H, W, 4]."""
+    channels = self._header.kind.colours + 1
+    return interleaved(read_plain(self._sections[-1], (channels, self.height, self.width), np.uint8))
 
   def latents(self, seen: Tile, salvage: bool) -> tuple[np.ndarray, list[Damage]]:
     """Decodes the latents of some positions: y_hat [h, w, M], and what was damaged."""

@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from cae_jax.codec import checked, windows
+from cae_jax.codec import checked, hidden, windows
 from cae_jax.codec.coders import masking
 from cae_jax.codec.coders.base import Coded, LatentCoder
+from cae_jax.codec.drawn import lay_over
 from cae_jax.codec.info import TUNES, pack_rate
 from cae_jax.codec.kinds import put_together, take_apart, visible_psnr_db, visible_ssimulacra2
+from cae_jax.codec.lossless.samples import planes
 from cae_jax.codec.lossless.sections import plain_section
 from cae_jax.codec.rate_search import largest_within
 from cae_jax.codec.targets import MAX_QUALITY, MAX_SSIMULACRA2, OutOfReach
-from cae_jax.codec.threads import in_threads
+from cae_jax.codec.threads import in_threads, threads, workers
 from cae_jax.codec.tiles import Tile, coding_tiles
 from cae_jax.coding.bitstream import Header, pack
 from cae_jax.coding.metadata import check_metadata
@@ -48,6 +50,7 @@ class Analysed:
     image: uint8, see `kinds.take_apart`.
     metadata: by name, see `check_metadata`.
     tune: what the weights are for; for the eye, errors count by what hides them.
+    layer: of what is drawn, see `drawn.drawn_layer`; the model codes the rest alone.
   """
 
   def __init__(
@@ -58,27 +61,42 @@ class Analysed:
     image: np.ndarray,
     metadata: Mapping[str, BytesLike] | None = None,
     tune: str = TUNES[0],
+    layer: np.ndarray | None = None,
   ):
     self.coder = coder
     self.planes = take_apart(image)
-    self._header = Header(model_id, model_hash, self.planes.kind, *self.planes.rgb.shape[:2])
+    self.layer = layer
+    kind, rgb = self.planes.kind, self.planes.rgb
+    if layer is not None:
+      rgb = hidden.smooth(rgb, layer[..., -1] == 0)
+    self._rgb = rgb
+    self._header = Header(model_id, model_hash, kind, *rgb.shape[:2], has_layer=layer is not None)
     self._tune = tune
     self._metadata = check_metadata(metadata)
-    self.y = windows.analyse(coder, self.planes.rgb)
-    self._masks = masking.classes(self.planes.rgb, coder.stride) if tune == "eye" else None
+    self.y = windows.analyse(coder, rgb)
+    self._masks = masking.classes(rgb, coder.stride) if tune == "eye" else None
     alpha = self.planes.alpha
-    self._alpha_sections = [] if alpha is None else [plain_section(alpha[None])]
+    over = [] if alpha is None else [alpha[None]]
+    if layer is not None:
+      over.append(planes(layer))
+    with threads(workers()) as in_parallel:
+      self._sections_over = [plain_section(x, in_parallel) for x in over]
 
   @property
   def shape(self) -> tuple[int, int]:
     """Height and width in pixels."""
     return self._header.height, self._header.width
 
+  @property
+  def finest_level(self) -> int:
+    """The highest rate level there is: of finer steps only without a layer."""
+    return self.coder.finest_level if self.layer is None else self.coder.rate_levels
+
   def encode(self, rate_level: int, effort: int = 0) -> "Encoded":
     """Encodes at a rate level; with effort 1, refined latents."""
     y, aim = self.y, None
     if effort:
-      y, aim = windows.refine(self.coder, self.planes.rgb, y, rate_level)
+      y, aim = windows.refine(self.coder, self._rgb, y, rate_level)
 
     def encode(tile: Tile, in_parallel: Map) -> Coded:
       own_aim, masks = (None if found is None else found[tile] for found in (aim, self._masks))
@@ -94,7 +112,7 @@ class Analysed:
     parameters = pack_rate(rate_level, self._tune) if self.coder.rate_levels else b""
     is_finer = rate_level > self.coder.rate_levels
     header = dataclasses.replace(self._header, parameters=parameters, is_finer=is_finer)
-    data = pack(header, [*sections, *self._alpha_sections], self._metadata)
+    data = pack(header, [*sections, *self._sections_over], self._metadata)
     return Encoded(self, data, rate_level, y_hat)
 
 
@@ -125,7 +143,7 @@ class Encoded:
   @property
   def is_best(self) -> bool:
     """Whether the model has no higher quality."""
-    return self.rate_level == self._source.coder.finest_level
+    return self.rate_level == self._source.finest_level
 
   @property
   def is_finer(self) -> bool:
@@ -135,7 +153,8 @@ class Encoded:
   @property
   def how(self) -> str:
     """What was done, in a few words; empty where the model has one rate only."""
-    return "" if self.quality is None else f"quality {self.quality:.1f}"
+    layer = "" if self._source.layer is None else "drawn layer"
+    return ", ".join(filter(None, ["" if self.quality is None else f"quality {self.quality:.1f}", layer]))
 
   @property
   def rate_bpp(self) -> float:
@@ -158,7 +177,8 @@ class Encoded:
   def _rgb(self) -> np.ndarray:
     """What a decoder makes of the colours, uint8 [H, W, 3]."""
     source = self._source
-    return windows.synthesise(source.coder, self._y_hat, self.rate_level, *source.shape)
+    rgb = windows.synthesise(source.coder, self._y_hat, self.rate_level, *source.shape)
+    return rgb if source.layer is None else lay_over(rgb, source.layer)
 
 
 def encode_quality(source: Analysed, quality: float, effort: int) -> Encoded:
@@ -189,7 +209,7 @@ def encode_bytes(source: Analysed, limit_bytes: float, effort: int) -> Encoded:
       lambda trial: math.log(len(trial.data)),
       math.log(max(limit_bytes, 1)),
       tolerance=-math.log(1 - _SIZE_TOLERANCE),
-      levels=coder.finest_level,
+      levels=source.finest_level,
       slope=slope,
       start=start,
     )
@@ -221,7 +241,7 @@ def _likely_level(source: Analysed, limit_bytes: float) -> tuple[int, float]:
     count = int(np.count_nonzero(some * coder.steps(level)[0] > 0.5))
     return math.log(_BITS) + _POWER * math.log(max(count, 1) / len(some) / coder.stride**2)
 
-  last = coder.finest_level
+  last = source.finest_level
   wanted = math.log(max(8 * limit_bytes, 1.0) / math.prod(source.shape))
   likely = bisect.bisect_left(range(last), wanted, key=log_bpp)
   low, high = max(likely - _AROUND, 0), min(likely + _AROUND, last)
@@ -240,7 +260,7 @@ def encode_psnr(source: Analysed, psnr_db: float, effort: int) -> Encoded:
   value_of = lambda trial: min(trial.psnr_db, _PSNR_CEILING_DB)
   found = _smallest(source, effort, value_of, psnr_db, _PSNR_TOLERANCE_DB, _PSNR_RANGE_DB)
   if found is None:
-    best = source.encode(source.coder.finest_level, effort)
+    best = source.encode(source.finest_level, effort)
     raise OutOfReach(
       f"{psnr_db:g} dB cannot be met: this image has {best.psnr_db:.2f} dB at the highest quality"
     )
@@ -264,7 +284,7 @@ def encode_ssimulacra2(source: Analysed, score: float, effort: int) -> Encoded:
   likely = (height(score) - _LOG_LOSS_FIRST) / _LOG_LOSS_RANGE
   found = _smallest(source, effort, value_of, height(score), tolerance, _LOG_LOSS_RANGE, likely)
   if found is None:
-    best = source.encode(source.coder.finest_level, effort)
+    best = source.encode(source.finest_level, effort)
     raise OutOfReach(
       f"an SSIMULACRA2 score of {score:g} cannot be met: this image has {best.ssimulacra2:.2f} at "
       "the highest quality"
@@ -291,7 +311,7 @@ def _smallest(
     rise: of the value from level 0 to `rate_levels`, for the first steps.
     likely: the first level to try, as a share of `rate_levels`.
   """
-  coder, levels = source.coder, source.coder.finest_level
+  coder, levels = source.coder, source.finest_level
 
   def search(effort: int, start: int) -> Encoded | None:
     # The mirror image of the largest file within a limit.

@@ -12,9 +12,16 @@ from cae_jax.codec.coders import make_coder
 from cae_jax.codec.coders.base import LatentCoder
 from cae_jax.codec.decoded import Decoded, FileDecoder
 from cae_jax.codec.decoding import decode_container, preview_container
+from cae_jax.codec.drawn import check_layer
 from cae_jax.codec.encoding import Analysed, Encoded
 from cae_jax.codec.regions import Region
-from cae_jax.codec.targets import DEFAULT_QUALITY, checked_effort, checked_target, one_target
+from cae_jax.codec.targets import (
+  DEFAULT_QUALITY,
+  MAX_QUALITY,
+  checked_effort,
+  checked_target,
+  one_target,
+)
 from cae_jax.coding.bitstream import Container
 from cae_jax.coding.varint import BytesLike
 from cae_jax.errors import UsageError
@@ -34,7 +41,7 @@ class Codec(FileDecoder):
   """Images to bytes and back.
 
       image -> RGB -> analysis, in windows -> y -> coder, in tiles -> sections of a file
-            -> opacity: lossless -----------------------------------> section
+            -> opacity, and a drawn layer if there is one: lossless -> sections
 
   It can be used in several threads, and sent to other processes; in those forked from one in which
   JAX was in use only without effort (`backend.has_accelerator`).
@@ -114,8 +121,15 @@ class Codec(FileDecoder):
     size_bytes: SupportsFloat | None = None,
     effort: SupportsIndex = 0,
     metadata: Mapping[str, BytesLike] | None = None,
+    layer: np.ndarray | None = None,
   ) -> Encoded:
-    """Compresses as `compress`; the result has the file as `data`, its `rate_bpp`, `psnr_db`."""
+    """Compresses as `compress`; the result has the file as `data`, its `rate_bpp`, `psnr_db`.
+
+    Args:
+      image, quality, bpp, psnr, ssimulacra2, size_bytes, effort, metadata: as of `compress`; with a
+        layer a quality is at most 100.
+      layer: of what is drawn, see `drawn.drawn_layer`; coded by itself.
+    """
     self.weights.check_whole()
     asked = {"quality": quality, "bpp": bpp, "psnr": psnr, "ssimulacra2": ssimulacra2}
     given = one_target(asked | {"size_bytes": size_bytes})
@@ -126,8 +140,12 @@ class Codec(FileDecoder):
       self._check_fixed_rate(given, effort)
     [(asked_for, value)] = given.items() or {"quality": DEFAULT_QUALITY}.items()
     target = checked_target(asked_for, value)
+    if layer is not None:
+      check_layer(layer, image)
+      if asked_for == "quality" and target > MAX_QUALITY:
+        raise UsageError(f"quality {target:g}: with a layer expected 0 to {MAX_QUALITY:g}")
     tune = shipped.tune_of(self.weights.card)
-    source = Analysed(self.coder, self.weights.name, self._hash, image, metadata, tune)
+    source = Analysed(self.coder, self.weights.name, self._hash, image, metadata, tune, layer)
     return _TARGETS[asked_for](source, target, effort)
 
   @property

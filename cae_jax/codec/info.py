@@ -28,6 +28,7 @@ class Info:
     rate_level: 0 to 7168; None where the model has one rate only.
     tune: what the file was tuned for, "psnr" or "eye"; None where the model has one rate only.
     largest_error: of samples, of a near-lossless file; 0 of a lossless, None of a lossy one.
+    has_layer: whether what is drawn in it is a layer over a lossy picture.
     section_bytes: size of each section.
     metadata_bytes: size of each entry, inflated, by name.
   """
@@ -41,6 +42,7 @@ class Info:
   rate_level: int | None
   tune: str | None
   largest_error: int | None
+  has_layer: bool
   section_bytes: tuple[int, ...]
   metadata_bytes: dict[str, int]
 
@@ -82,6 +84,7 @@ def info_of(outline: Outline) -> Info:
     rate_level=None if rate is None else rate[0],
     tune=None if rate is None else rate[1],
     largest_error=Layout.unpack(header.parameters).largest_error if exact else None,
+    has_layer=header.has_layer,
     section_bytes=outline.section_bytes,
     metadata_bytes=dict(outline.metadata_bytes),
   )

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from cae_jax.codec import threads
+from cae_jax.codec import hidden, threads
 from cae_jax.coding.bitstream import KIND_16, Kind
 from cae_jax.errors import UsageError
 from cae_jax.images import metrics
 
-_HIDDEN_BLOCK = 16  # pixels
 _STRIP = 256  # rows; errors are in float64
 _LAYOUTS = "[H, W] grey, [H, W, 3] RGB or, with alpha, [H, W, 2] or [H, W, 4]"
 # Ways from other libraries' images to an array, by the first part of their types' names.
@@ -52,7 +51,7 @@ def take_apart(image: np.ndarray) -> Planes:
   alpha, colours = None, channels
   if has_alpha(kind):
     alpha = np.ascontiguousarray(channels[..., -1])
-    colours = hide(channels[..., :-1], alpha)
+    colours = hidden.smooth(channels[..., :-1], alpha > 0)
   return Planes(kind, np.broadcast_to(colours, (*image.shape[:2], 3)), alpha)
 
 
@@ -187,23 +186,3 @@ def _way_out(image: np.ndarray, dtypes: Sequence[type]) -> str:
   if image.ndim == 3 and shape[0] in (1, 2, 3, 4):
     return "; put the channels last: np.moveaxis(image, 0, -1)"
   return "; compress one image after the other" if image.ndim == 4 else ""
-
-
-def hide(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-  """Gives fully transparent pixels the mean of the visible ones of their block, which is cheap."""
-  visible = (alpha > 0)[..., None]
-  if visible.all():
-    return colours
-  totals, counts = _block_sums(colours * visible), _block_sums(visible)
-  everywhere = totals.sum(axis=(0, 1)) // max(int(counts.sum()), 1)
-  means = np.where(counts > 0, totals // np.maximum(counts, 1), everywhere).astype(colours.dtype)
-  rows, columns = (np.arange(side) // _HIDDEN_BLOCK for side in alpha.shape)
-  return np.where(visible, colours, means[rows][:, columns])
-
-
-def _block_sums(x: np.ndarray) -> np.ndarray:
-  """[H, W, C] -> [ceil(H / 16), ceil(W / 16), C] int64."""
-  for axis in (0, 1):
-    starts = np.arange(0, x.shape[axis], _HIDDEN_BLOCK)
-    x = np.add.reduceat(x, starts, axis=axis, dtype=np.int64 if axis else np.uint32)
-  return x

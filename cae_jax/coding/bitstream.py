@@ -25,13 +25,14 @@ from cae_jax.coding.varint import ByteReader, BytesLike, write_varint
 from cae_jax.errors import UsageError
 
 MAGIC = b"\xc1CAE"  # 0xC1 occurs in no text, be it ASCII or UTF-8
-VERSION = 3
+VERSION = 4
 MAX_SIDE = 1 << 24  # pixels
 MAX_PIXELS = 1 << 28
 MAX_SECTIONS = 1 << 12
 MODEL_HASH_BYTES = 8
 _FIRST_VERSION = 1  # its files are read, see `Header.symbol_checksum`
-_COMMON_VERSION = 2  # of all files but those of finer steps, see `Header.is_finer`
+_COMMON_VERSION = 2  # of all files but those that need what a later one added, see `Header`
+_FINER_VERSION = 3
 _MAX_PARAMETERS_BYTES = 255
 _METADATA_FLAG = 0x80
 _CRC_BYTES = 4
@@ -84,6 +85,8 @@ class Header:
     symbol_checksum: of all symbols, see `symbol_checksum`; only of files of version 1. In later
       ones (None) each section has its own.
     is_finer: whether the parameters are a rate of finer steps, which is what version 3 added.
+    has_layer: whether the last section is a drawn layer, which is what version 4 added; its files
+      have no finer steps.
   """
 
   model_id: str
@@ -94,6 +97,7 @@ class Header:
   parameters: bytes = b""
   symbol_checksum: int | None = None
   is_finer: bool = False
+  has_layer: bool = False
 
   def __post_init__(self):
     if not is_name(self.model_id):
@@ -115,13 +119,17 @@ class Header:
       )
     if self.symbol_checksum is not None and not 0 <= self.symbol_checksum < 1 << 32:
       raise ValueError(f"symbol checksum {self.symbol_checksum} is not a 32-bit integer")
+    if self.has_layer and self.is_finer:
+      raise ValueError("no version has files of finer steps with a drawn layer")
 
   @property
   def version(self) -> int:
     """Of the format: the first one that has such files."""
     if self.symbol_checksum is not None:
       return _FIRST_VERSION
-    return VERSION if self.is_finer else _COMMON_VERSION
+    if self.has_layer:
+      return VERSION
+    return _FINER_VERSION if self.is_finer else _COMMON_VERSION
 
 
 @dataclass(frozen=True)
@@ -379,6 +387,15 @@ def _read_header(reader: ByteReader) -> tuple[Header, bool]:
   version, checksum = reader.data[len(MAGIC)], None
   if version == _FIRST_VERSION:
     checksum = int.from_bytes(reader.read(_CRC_BYTES, "symbol checksum"), "little")
-  kind, is_finer = Kind(kind), version == VERSION
-  header = Header(model_id, model_hash, kind, height, width, parameters, checksum, is_finer)
+  header = Header(
+    model_id,
+    model_hash,
+    Kind(kind),
+    height,
+    width,
+    parameters,
+    checksum,
+    is_finer=version == _FINER_VERSION,
+    has_layer=version == VERSION,
+  )
   return header, bool(flags & _METADATA_FLAG)

@@ -57,7 +57,18 @@ def _originals(codec) -> list[bytes]:
   many = bool(codec.coder.rate_levels)
   good, finer = ({"quality": quality} if many else {} for quality in (80, 140))
   files += [codec.compress(picture, **finer) for picture in pictures[:3] * many]
+  files += [
+    codec.encode(picture, layer=layer, metadata=_metadata()).data
+    for picture, layer in ((pictures[0], _layer(24, 40, 4)), (noise[..., :2], _layer(33, 17, 2)))
+  ]
   return files + [codec.compress(picture, **good) for picture in pictures]
+
+
+def _layer(height: int, width: int, channels: int) -> np.ndarray:
+  layer = np.zeros((height, width, channels), np.uint8)
+  layer[5:20, 3:12] = np.arange(15)[:, None, None] % 4 * 80
+  layer[5:20, 3:12, -1] = 255
+  return layer
 
 
 def _lossless_originals(codec: LosslessCodec) -> list[bytes]:
@@ -180,7 +191,10 @@ def _reassemble(data, files, rng):
   if choice == 0:
     header = dataclasses.replace(header, parameters=_parameters(header, other.header, rng))
     if header.version > 1 and rng.random() < 0.3:
-      header = dataclasses.replace(header, is_finer=not header.is_finer)
+      others = {"is_finer": not header.is_finer, "has_layer": False}
+      if rng.random() < 0.5:
+        others = {"is_finer": False, "has_layer": not header.has_layer}
+      header = dataclasses.replace(header, **others)
   elif choice == 1:
     header = dataclasses.replace(header, kind=rng.choice(list(Kind)))
   elif choice == 2 and sections and other.sections:

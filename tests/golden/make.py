@@ -3,13 +3,15 @@
   python -m tests.golden.make
 
 Only for what is new: files that are there are left alone. Those of version 1 of the format can no
-longer be made; names that end in 2 or 3 are of that version. Add new lines to SHA256SUMS.
+longer be made; names that end in 2, 3 or 4 are of that version. Add new lines to SHA256SUMS.
 """
 
 import jax
 import numpy as np
+from PIL import Image, ImageDraw
 
 from cae_jax.codec import Codec, calibrate_weights, from_weights, load
+from cae_jax.codec.drawn import drawn_layer
 from cae_jax.images.files import write_image
 from cae_jax.models import build_model, init_params
 from cae_jax.models.context import ContextModel, start_from_klt
@@ -65,6 +67,12 @@ def main() -> None:
   _write(context, "context-rgba2", rgba, quality=90, metadata={"icc": b"profile", "exif": b"Exif"})
   _write(context, "context-tiles2", photo(48, 1100), quality=30)
   _write(context, "context-finer3", photo(70, 100), quality=140)
+  page = _page(photo(70, 100), "Text 4")
+  _write(context, "context-layer4", page, quality=60, layer=drawn_layer(page, 0))
+  rgba4 = np.dstack([page, np.tile(np.arange(100, 200).astype(np.uint8), (70, 1))])
+  _write(context, "context-rgba4", rgba4, quality=60, layer=drawn_layer(rgba4, 0))
+  grey = _page(photo(96, 160), "Some letters")[..., 1]
+  _write(load("eye3"), "eye3-layer4", grey, quality=50, layer=drawn_layer(grey[..., None], 16))
   _write(load("context2"), "context2-finer3", photo(96, 160), quality=175)
   _write(load("eye3"), "eye3-finer3", photo(96, 160), quality=112)
   for name in ("hyperprior", "paper"):
@@ -108,6 +116,16 @@ def _write_lossless() -> None:
   _write(codec, "lossless-whole", np.tile(rng.integers(0, 256, (1, 30, 3), np.uint8), (9, 60, 1)))
 
 
+def _page(image: np.ndarray, text: str) -> np.ndarray:
+  """A photograph with lines of text over its left half."""
+  page = Image.fromarray(image)
+  draw = ImageDraw.Draw(page)
+  draw.rectangle((0, 0, image.shape[1] // 2, image.shape[0]), "white")
+  for top in range(2, image.shape[0], 12):
+    draw.text((2, top), text, "black")
+  return np.asarray(page)
+
+
 def _biased() -> np.ndarray:
   """A picture large enough for adjustments, of which two channels were cut off, not rounded."""
   rng = np.random.default_rng(0)
@@ -121,7 +139,7 @@ def _write(codec, name: str, image: np.ndarray, **settings) -> None:
   path = FOLDER / f"{name}.cae"
   if path.exists():
     return
-  data = codec.compress(image, **settings)
+  data = codec.encode(image, **settings).data
   path.write_bytes(data)
   write_image(FOLDER / f"{name}.png", codec.decompress(data))
   print(path)

@@ -15,7 +15,7 @@ LOSSLESS = [name for name in FILES if name.startswith("lossless")]
 
 
 def test_all_are_there():
-  assert len(FILES) == 15 + len(LOSSLESS) == 30
+  assert len(FILES) == 18 + len(LOSSLESS) == 33
   assert sorted(f"{name}-released" for name in GENERATIONS) == sorted(RELEASED)
 
 
@@ -26,10 +26,11 @@ def test_none_has_changed():
 
 def test_all_versions_are_there():
   versions = {name: (FOLDER / f"{name}.cae").read_bytes()[4] for name in ALL}
-  of = {number: {name for name in ALL if versions[name] == number} for number in (1, 2, 3)}
+  of = {number: {name for name in ALL if versions[name] == number} for number in (1, 2, 3, 4)}
   assert of[2] == {name for name in FILES if name.endswith("2")} | set(RELEASED)
   assert of[3] == {name for name in FILES if name.endswith("3")}
-  assert set(versions.values()) == {1, 2, 3}
+  assert of[4] == {name for name in FILES if name.endswith("4")}
+  assert set(versions.values()) == {1, 2, 3, 4}
 
 
 def test_released_generations_are_shipped():

@@ -290,6 +290,23 @@ def test_drawings_meet_targets_with_fewer_colours():
   assert encode(image, lossy=lossy, size_bytes=0.5 * exact).how == "lossy"
 
 
+def _mixed():
+  """A page with a photograph, which is no drawing for its many colours."""
+  x = np.asarray(_page()).copy()
+  x[:, -64:] = RNG.integers(0, 256, (len(x), 64, *x.shape[2:]), np.uint8)
+  return x
+
+
+def test_what_is_drawn_beside_a_photograph_is_a_layer():
+  image = _mixed()
+  small = LossyStandIn(size_bytes=5000, layered_share=0.5)
+  find = functools.partial(encode, image, lossless=_never)
+  assert find(lossy=lambda: small).how == "layered"
+  assert find(lossy=lambda: small, quality=100).how == "layered"
+  assert find(lossy=lambda: small, quality=101).how == "lossy"
+  assert find(lossy=lambda: dataclasses.replace(small, layered_share=1.1)).how == "lossy"
+
+
 def test_drawings_stay_exact_where_that_costs_little():
   image = np.asarray(_page()).copy()
   image[:10, :10] = np.arange(100, dtype=np.uint8).reshape(10, 10, 1)

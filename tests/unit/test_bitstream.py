@@ -151,10 +151,10 @@ NEW = pack(HEADER, [b"first", b"second"])  # sizes 26 and 27, checksum of the he
     ("\xc1CAE".encode(), "magic", 0, "transferred or saved as text"),
     (PLAIN[:7], "header", 7, "cut off"),
     (
-      PLAIN[:4] + b"\x04" + PLAIN[5:],
+      PLAIN[:4] + b"\x05" + PLAIN[5:],
       "version",
       4,
-      "this program reads versions 1 to 3;",
+      "this program reads versions 1 to 4;",
     ),
     (PLAIN[:-1], "checksum", len(PLAIN) - 5, r"changed, cut off or added \(section"),
     (NEW[:-1], "checksum", len(NEW) - 5, "added; `cae decompress --salvage` writes what is left"),

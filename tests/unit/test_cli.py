@@ -700,6 +700,7 @@ _CONTENT = {
   "quality": 25.0,
   "tune": "psnr",
   "largest_error": None,
+  "has_layer": False,
   "model_id": "tiny",
   "metadata_bytes": {},
 }

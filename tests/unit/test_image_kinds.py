@@ -43,15 +43,16 @@ def test_grey_is_the_rounded_mean():
   np.testing.assert_array_equal(grey, [[0, 1, 255, 23]])
 
 
-def test_hidden_colours_become_flat():
+def test_hidden_colours_become_smooth():
   image = PIXELS.copy()
   image[..., 3] = 255
   image[:16, :16, 3] = 0
   image[0, 0] = (10, 20, 30, 1)
   image[16:, 32:, 3] = 0
   rgb = take_apart(image).rgb
-  np.testing.assert_array_equal(rgb[:16, :16], np.broadcast_to([10, 20, 30], (16, 16, 3)))
-  assert np.ptp(rgb[16:, 32:], axis=(0, 1)).max() == 0
+  np.testing.assert_array_equal(rgb[:2, :2], np.broadcast_to([10, 20, 30], (2, 2, 3)))
+  assert np.abs(np.diff(rgb[:16, :16].astype(int), axis=0)).max() < 30
+  assert np.ptp(rgb[18:, 34:].astype(int), axis=(0, 1)).max() < 30
   np.testing.assert_array_equal(rgb[:16, 16:], image[:16, 16:, :3])
 
 

@@ -26,6 +26,11 @@ WIDE = photo(48, 1100)  # two tiles
 RGBA = np.dstack([WIDE[:40], np.tile(np.arange(1100) // 5, (40, 1)).astype(np.uint8)])
 
 
+LAYER = np.zeros((48, 1100, 4), np.uint8)
+LAYER[8:40, 900:1050] = (np.indices((32, 150)).sum(axis=0) % 7 * 40)[..., None]
+LAYER[8:40, 900:1050, 3] = 255
+
+
 @functools.cache
 def lossless():
   return LosslessCodec(tiny_weights())
@@ -37,6 +42,8 @@ def file_of(name):
   return {
     "lossy": lambda: lossy.compress(WIDE, quality=30),
     "rgba": lambda: lossy.compress(RGBA, quality=30),
+    "layered": lambda: lossy.encode(WIDE, quality=30, layer=LAYER).data,
+    "layered_rgba": lambda: lossy.encode(RGBA, quality=30, layer=LAYER[:40]).data,
     "first": (FOLDER / "context-tiles.cae").read_bytes,
     "lossless": lambda: exact.compress(WIDE),
     "deep": lambda: exact.compress(RGBA.astype(np.uint16) * 200, near_lossless=9),
@@ -46,7 +53,8 @@ def file_of(name):
 
 
 def codec_of(name):
-  return context_codec() if name in ("lossy", "rgba", "first") else lossless()
+  is_lossy = name in ("lossy", "rgba", "layered", "layered_rgba", "first")
+  return context_codec() if is_lossy else lossless()
 
 
 @functools.cache
@@ -54,7 +62,7 @@ def whole_of(name):
   return codec_of(name).decompress(file_of(name))
 
 
-NAMES = ["lossy", "rgba", "first", "lossless", "deep", "whole", "counted"]
+NAMES = ["lossy", "rgba", "layered", "layered_rgba", "first", "lossless", "deep", "whole", "counted"]
 REGIONS = [(0, 0, 1, 1), (3, 1000, 30, 60), (39, 1099, 1, 1), (10, 1030, 7, 9)]
 
 
@@ -239,6 +247,23 @@ def test_opacity_that_is_lost_is_full(name):
   assert found.damage == (Damage(0, 0, 40, 1100, "opaque"),)
   assert (found.image[..., 3] == np.iinfo(found.image.dtype).max).all()
   np.testing.assert_array_equal(found.image[..., :3], whole_of(name)[..., :3])
+
+
+@pytest.mark.parametrize(("name", "section"), [("layered", 2), ("layered_rgba", 3)])
+def test_a_layer_that_is_lost_shows_what_is_under_it(name, section):
+  found = salvaged(name, damaged(file_of(name), section, 0.9))
+  height = len(found.image)
+  assert found.damage == (Damage(0, 0, height, 1100, "undrawn"),)
+  is_drawn = LAYER[:height, :, 3] > 0
+  np.testing.assert_array_equal(found.image[~is_drawn], whole_of(name)[~is_drawn])
+  assert psnr_db(found.image[is_drawn], whole_of(name)[is_drawn]) < 15
+
+
+def test_what_is_drawn_is_exact():
+  for name in ("layered", "layered_rgba"):
+    image = whole_of(name)
+    is_drawn = LAYER[: len(image), :, 3] > 0
+    np.testing.assert_array_equal(image[is_drawn][:, :3], LAYER[: len(image)][is_drawn][:, :3])
 
 
 def test_a_damaged_header_or_an_older_file_is_not_salvaged():

@@ -47,7 +47,7 @@ class LosslessFile:
     self._layout = layout = Layout.unpack(header.parameters)
     self._channels = samples.coded_channels(header, layout)
     self._precision = Precision(layout.largest, layout.step)
-    if header.is_finer:
+    if header.is_finer or header.has_layer:
       raise BitstreamError("header", 0, f"no lossless file is of version {header.version}")
     self._shape = header.height, header.width
     self._tiles = [(slice(0, header.height), slice(0, header.width))]

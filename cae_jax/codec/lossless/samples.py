@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from cae_jax.codec.kinds import as_array, has_alpha, hide, kind_of
+from cae_jax.codec import hidden
+from cae_jax.codec.kinds import as_array, has_alpha, kind_of
 from cae_jax.codec.lossless.layout import Layout
 from cae_jax.coding.bitstream import Header, Kind
 from cae_jax.coding.errors import BitstreamError
@@ -51,7 +52,7 @@ def take_apart(image: np.ndarray, largest_error: int = 0, keep_hidden: bool = Tr
   alpha = None
   if has_alpha(kind):
     alpha = np.ascontiguousarray(channels[..., -1])
-    channels = channels[..., :-1] if keep_hidden else hide(channels[..., :-1], alpha)
+    channels = channels[..., :-1] if keep_hidden else hidden.flat(channels[..., :-1], alpha > 0)
   grey = channels.shape[2] == 3 and _equal(channels)
   x = planes(channels[..., :1] if grey else channels)
   offset, gap = _lattice(x)
