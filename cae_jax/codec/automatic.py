@@ -145,9 +145,11 @@ def _best_file(
   if not found:
     found.append(_near_lossless_file(files, target))
   else:
-    found += _layered_files(x, target, found[-1], lossy_files)
-    settled = target.name == "quality" or _is_settled(found[-1], target.limit)
-    if not settled or (is_drawn and _may_be_redrawn(x, target, len(found[-1].data))):
+    lossy = found[-1]
+    found += _layered_files(x, target, lossy, lossy_files)
+    settled = target.name == "quality" or _is_settled(lossy, target.limit)
+    size_bytes = min(len(file.data) for file in found)
+    if not settled or (is_drawn and _may_be_redrawn(x, target, size_bytes)):
       # What networks make near-lossless is no better than a lossy codec where this can meet it.
       files = make_files(drawn=settled)
       with contextlib.suppress(OutOfReach):

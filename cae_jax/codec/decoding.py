@@ -139,8 +139,8 @@ class _LossyFile:
 
   def layer(self) -> np.ndarray:
     """Decodes what is drawn, uint8 [H, W, 2] or [H, W, 4]."""
-    channels = self._header.kind.colours + 1
-    return interleaved(read_plain(self._sections[-1], (channels, self.height, self.width), np.uint8))
+    shape = self._header.kind.colours + 1, self.height, self.width
+    return interleaved(read_plain(self._sections[-1], shape, np.uint8))
 
   def latents(self, seen: Tile, salvage: bool) -> tuple[np.ndarray, list[Damage]]:
     """Decodes the latents of some positions: y_hat [h, w, M], and what was damaged."""

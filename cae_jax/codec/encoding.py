@@ -66,11 +66,10 @@ class Analysed:
     self.coder = coder
     self.planes = take_apart(image)
     self.layer = layer
-    kind, rgb = self.planes.kind, self.planes.rgb
-    if layer is not None:
-      rgb = hidden.smooth(rgb, layer[..., -1] == 0)
+    rgb = self.planes.rgb if layer is None else hidden.smooth(self.planes.rgb, layer[..., -1] == 0)
     self._rgb = rgb
-    self._header = Header(model_id, model_hash, kind, *rgb.shape[:2], has_layer=layer is not None)
+    header = Header(model_id, model_hash, self.planes.kind, *rgb.shape[:2])
+    self._header = dataclasses.replace(header, has_layer=layer is not None)
     self._tune = tune
     self._metadata = check_metadata(metadata)
     self.y = windows.analyse(coder, rgb)
@@ -153,8 +152,8 @@ class Encoded:
   @property
   def how(self) -> str:
     """What was done, in a few words; empty where the model has one rate only."""
-    layer = "" if self._source.layer is None else "drawn layer"
-    return ", ".join(filter(None, ["" if self.quality is None else f"quality {self.quality:.1f}", layer]))
+    words = [] if self.quality is None else [f"quality {self.quality:.1f}"]
+    return ", ".join([*words, *["drawn layer"] * (self._source.layer is not None)])
 
   @property
   def rate_bpp(self) -> float:
@@ -199,8 +198,6 @@ def encode_bytes(source: Analysed, limit_bytes: float, effort: int) -> Encoded:
   Raises:
     UsageError: even the smallest file is larger.
   """
-  coder = source.coder
-
   likely, slope = _likely_level(source, limit_bytes)
 
   def search(effort: int, start: int) -> Encoded | None:

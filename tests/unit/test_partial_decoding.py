@@ -53,8 +53,7 @@ def file_of(name):
 
 
 def codec_of(name):
-  is_lossy = name in ("lossy", "rgba", "layered", "layered_rgba", "first")
-  return context_codec() if is_lossy else lossless()
+  return context_codec() if name in LOSSY else lossless()
 
 
 @functools.cache
@@ -62,7 +61,17 @@ def whole_of(name):
   return codec_of(name).decompress(file_of(name))
 
 
-NAMES = ["lossy", "rgba", "layered", "layered_rgba", "first", "lossless", "deep", "whole", "counted"]
+NAMES = [
+  "lossy",
+  "rgba",
+  "layered",
+  "layered_rgba",
+  "first",
+  "lossless",
+  "deep",
+  "whole",
+  "counted",
+]
 REGIONS = [(0, 0, 1, 1), (3, 1000, 30, 60), (39, 1099, 1, 1), (10, 1030, 7, 9)]
 
 
