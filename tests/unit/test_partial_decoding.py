@@ -61,17 +61,8 @@ def whole_of(name):
   return codec_of(name).decompress(file_of(name))
 
 
-NAMES = [
-  "lossy",
-  "rgba",
-  "layered",
-  "layered_rgba",
-  "first",
-  "lossless",
-  "deep",
-  "whole",
-  "counted",
-]
+LOSSY = ["lossy", "rgba", "layered", "layered_rgba", "first"]
+NAMES = [*LOSSY, "lossless", "deep", "whole", "counted"]
 REGIONS = [(0, 0, 1, 1), (3, 1000, 30, 60), (39, 1099, 1, 1), (10, 1030, 7, 9)]
 
 
