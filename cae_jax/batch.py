@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cae_jax import console
 from cae_jax.atomic import check_allowed
 from cae_jax.backend import BackendError
-from cae_jax.commands import Command, Result
+from cae_jax.commands import SUFFIX, Command, Result
 from cae_jax.console import Complaint
 from cae_jax.errors import UsageError
 from cae_jax.paths import make_folder, shown
@@ -52,7 +52,7 @@ def single_job(files: Sequence[Place], suffix: str) -> Job:
     UsageError: there are more names, or a stream cannot be used.
   """
   if len(files) == 1 and isinstance(files[0], Path) and not files[0].is_dir():
-    files = files[0], files[0].with_suffix(suffix)
+    files = files[0], files[0].with_name(_renamed(files[0], suffix))
   if len(files) != 2:
     raise UsageError(
       f"expected IN and OUT, got {_named(files)}; for folders and many files give --output_dir"
@@ -62,6 +62,12 @@ def single_job(files: Sequence[Place], suffix: str) -> Job:
   check(source)
   check(target)
   return Job(source, target)
+
+
+def _renamed(source: Path, suffix: str, keep_suffix: bool = False) -> str:
+  """The name of what is made of a file; its own suffix is kept if that is meant."""
+  name = source.name if keep_suffix else source.stem
+  return name if name.lower().endswith(suffix) else name + suffix  # a.png.cae: no a.png.png
 
 
 def _named(files: Sequence[Place]) -> str:
@@ -75,6 +81,7 @@ def jobs_into_folder(
   takes: Callable[[str], bool],
   *,
   recursive: bool = False,
+  keep_suffix: bool = False,
 ) -> tuple[list[Job], int]:
   """Plans a file in a folder for each of several files, and for each file in folders.
 
@@ -84,6 +91,7 @@ def jobs_into_folder(
     suffix: of the new files.
     takes: says by its name whether a file of a folder is meant; those that are named always are.
     recursive: folders within folders count, too. Hidden ones never do, nor hidden files.
+    keep_suffix: the new one comes behind that of each file, as of a.png.cae.
   Returns:
     The jobs, and how many files of the folders are of other kinds.
   Raises:
@@ -101,9 +109,10 @@ def jobs_into_folder(
     others += not_meant
     for source in found:
       part = source.relative_to(place).parent if place.is_dir() else Path()
-      jobs.append((source, output_dir / part / f"{source.stem}{suffix}"))
+      jobs.append((source, output_dir / part / _renamed(source, suffix, keep_suffix)))
   jobs = list(dict.fromkeys(jobs))  # a file may be named, and lie in a folder that is
-  _check_apart(jobs)
+  way_out = ", or give --keep_suffix" if suffix == SUFFIX and not keep_suffix else ""
+  _check_apart(jobs, way_out)
   return [Job(*job) for job in jobs], others
 
 
@@ -144,13 +153,13 @@ def _name_on_disk(path: Path) -> str:
   return unicodedata.normalize("NFC", name).casefold() if sys.platform == "darwin" else name
 
 
-def _check_apart(jobs: Sequence[tuple[Path, Path]]) -> None:
+def _check_apart(jobs: Sequence[tuple[Path, Path]], way_out: str = "") -> None:
   sources: dict[str, Path] = {}
   for source, target in jobs:
     name = _name_on_disk(target)
     if name in sources:
       both = f"{shown(sources[name])} and {shown(source)}"
-      raise UsageError(f"{both} would both become {shown(target)}; rename one")
+      raise UsageError(f"{both} would both become {shown(target)}; rename one{way_out}")
     sources[name] = source
 
 

@@ -36,6 +36,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     action="store_true",
     help="in lossless and near-lossless files keep colours under full transparency, too",
   )
+  parser.add_argument(
+    "--keep_suffix",
+    action="store_true",
+    help="in --output_dir make a.png.cae of a.png, so that a.jpg may lie beside it",
+  )
   parser.add_argument("--strip", action="store_true", help="leave out colour profile, EXIF and XMP")
 
 

@@ -26,7 +26,12 @@ def plan(
   files, folder = arguments.files, arguments.output_dir
   if folder is not None:
     jobs, others = batch.jobs_into_folder(
-      files, folder, suffix, takes, recursive=arguments.recursive
+      files,
+      folder,
+      suffix,
+      takes,
+      recursive=arguments.recursive,
+      keep_suffix=getattr(arguments, "keep_suffix", False),
     )
     if others:
       print(f"{others} file{'s' * (others > 1)} of other kinds passed over", file=sys.stderr)

@@ -86,8 +86,20 @@ def test_folders_that_make_no_sense(photos, tmp_path, weights, capsys):
   write_image(photos / "x" / "c.png", _image(0))
   assert run("compress", photos / "x", photos / "x" / "y", out, "--recursive") == 2
   assert "x/c.png and" in (line := one_error(capsys))
-  assert f"c.tif would both become {tmp_path}/out/c.cae; rename one" in line
+  assert f"c.tif would both become {tmp_path}/out/c.cae; rename one, or give --keep_suffix" in line
   assert not (tmp_path / "out").exists()
+
+
+def test_suffixes_are_kept_where_that_is_asked_for(photos, tmp_path, weights):
+  write_image(photos / "b.tif", _image(1))
+  out, back = tmp_path / "out", tmp_path / "back"
+  options = weights, "--lossless", "--recursive", "--keep_suffix"
+  assert run("compress", photos, f"--output_dir={out}", *options) == 0
+  assert {"b.png.cae", "b.tif.cae"} <= _files(out).keys()
+  assert run("decompress", out, f"--output_dir={back}", "--recursive", weights) == 0
+  assert {"b.png", "b.tif.png"} <= _files(back).keys()
+  assert run("decompress", out / "b.png.cae", weights) == 0
+  assert (out / "b.png").exists()
 
 
 def test_pipes_in_folders_are_not_waited_for(photos, tmp_path, weights):

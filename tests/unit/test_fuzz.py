@@ -39,7 +39,7 @@ def test_damaged_files_are_refused_as_such_or_decoded():
   record = fuzz.run(300, models=["context", "lossless"], seed=1)
   assert record.failures == []
   assert record.outcomes.keys() == {
-    *("context 1", "context 2", "context 3"),
+    *("context 1", "context 2", "context 3", "context 4"),
     *("lossless 1", "lossless 2"),
   }
   # Damage of all kinds was found where it is.
