@@ -85,20 +85,26 @@ class LossyStandIn:
     psnr_db: of that.
     ssimulacra2: of that.
     layered_share: of its size, of a file with a layer.
+    layered_gain_db: of that.
   """
 
   size_bytes: int = 100
   psnr_db: float = 40.0
   ssimulacra2: float = 70.0
   layered_share: float = 1.0
+  layered_gain_db: float = 0.0
 
   def encode(self, image, *, effort=0, metadata=None, layer=None, **target):
     """Meets targets of its range, as `Codec.encode`."""
     kind_of(image)
     if layer is not None:
       check_layer(layer, image)
-      smaller = dataclasses.replace(self, size_bytes=int(self.layered_share * self.size_bytes))
-      return dataclasses.replace(smaller.encode(image, **target), how="layered")
+      size_bytes, psnr_db = (
+        self.layered_share * self.size_bytes,
+        self.psnr_db + self.layered_gain_db,
+      )
+      other = dataclasses.replace(self, size_bytes=int(size_bytes), psnr_db=psnr_db)
+      return dataclasses.replace(other.encode(image, **target), how="layered")
     [(name, value)] = target.items() or {"quality": 50}.items()
     if name == "psnr" and value > self.psnr_db:
       raise OutOfReach(f"{value:g} dB cannot be met")

@@ -36,8 +36,12 @@ _psnr_db = operator.attrgetter("psnr_db")
 # Files this much smaller than asked for leave room for a closer codec.
 _ROOM = 0.97
 _FINE_QUALITY = 140  # beyond it near-lossless files may be smaller, see docs/decisions/059
-# Of a drawing, at the default quality and at one that is higher by this, half of it.
-_DRAWN_ERROR, _HALVING = 16, 50
+# Of a drawing, and of a layer of one, at the default quality; half of it where that is higher by so
+# much.
+_DRAWN_ERROR, _LAYER_ERROR, _HALVING = 16, 24, 50
+# A file with a layer may be larger than one without if it is closer: by so many dB for twice the
+# bytes, and no more than a quarter.
+_DOUBLING_DB, _MOST_LARGER = 6, 1.25
 _EXACT = 1.1  # how many times as large an exact file of a drawing may be
 
 
@@ -65,8 +69,9 @@ def encode(
   the near-lossless one, and where they hardly reach it by the best of them all; an infinite PSNR, a
   score of 100, or a size that allows it, by the lossless one. Drawings and screenshots are
   lossless, too, where that takes no more bytes, or near-lossless, with fewer colours, where that is
-  smaller than a lossy file and closer to the image. What is drawn on a page with photographs, too,
-  becomes a layer over a lossy picture where that file is smaller and closer.
+  smaller than a lossy file and closer to the image. What is drawn on a page with photographs
+  becomes a layer over a lossy picture where that file is smaller, or larger by less than it is
+  closer.
 
   Args:
     image: as of `Codec.compress`; of 16 bits with another target than a quality only.
@@ -146,7 +151,11 @@ def _best_file(
     found.append(_near_lossless_file(files, target))
   else:
     lossy = found[-1]
-    found += _layered_files(x, target, lossy, lossy_files)
+    layered = _layered_files(x, target, lossy, lossy_files)
+    if target.name != "quality":
+      found += layered
+    elif layered and _is_worth_it(layered[-1], lossy):
+      found = layered
     settled = target.name == "quality" or _is_settled(lossy, target.limit)
     size_bytes = min(len(file.data) for file in found)
     if not settled or (is_drawn and _may_be_redrawn(x, target, size_bytes)):
@@ -222,7 +231,7 @@ def _near_lossless_file(
   if limit is not None:
     return files.closest(limit, lossy.psnr_db if lossy else 0.0)
   if name == "quality":
-    file = files.encode(_drawn_error(value))
+    file = files.encode(_error_at(value))
     if file.psnr_db >= lossy.psnr_db:
       return file
   elif lossy is None or files.may_be_smaller(len(lossy.data), lossy.psnr_db):
@@ -236,30 +245,33 @@ def _layered_files(
   lossy: Any,
   lossy_files: "Callable[[np.ndarray], list[Encoded | LosslessEncoded]]",
 ) -> "list[Encoded | LosslessEncoded]":
-  """Files of an image [H, W, C] with what is drawn as a layer, if that is closer than a lossy file.
-
-  The layer is as exact as drawings are at the quality of that.
-  """
+  """Files of an image [H, W, C] with what is drawn as a layer, if there is any."""
   if lossy.quality is None or lossy.is_finer:
     return []
-  layer = drawn_layer(x, _drawn_error(lossy.quality))
+  layer = drawn_layer(x, _error_at(lossy.quality, _LAYER_ERROR))
   if layer is None:
     return []
   with contextlib.suppress(OutOfReach):
-    files = lossy_files(layer)
-    return [file for file in files if target.name != "quality" or file.psnr_db >= lossy.psnr_db]
+    return lossy_files(layer)
   return []
+
+
+def _is_worth_it(closer: Any, file: Any) -> bool:
+  """Says whether a file is closer than another by as much as it is larger."""
+  gain_db = closer.psnr_db - file.psnr_db
+  return len(closer.data) <= min(2 ** (gain_db / _DOUBLING_DB), _MOST_LARGER) * len(file.data)
 
 
 def _may_be_redrawn(x: np.ndarray, target: _Target, size_bytes: int) -> bool:
   """Says whether a drawing [H, W, C] of fewer colours might take fewer bytes."""
   of_quality = target.name == "quality"
-  largest_error = _drawn_error(target.value) if of_quality else np.iinfo(x.dtype).max // 4
+  largest_error = _error_at(target.value) if of_quality else np.iinfo(x.dtype).max // 4
   return are_few(x) and may_be_smaller(fewer(x, largest_error), size_bytes)
 
 
-def _drawn_error(quality: float) -> int:
-  return round(_DRAWN_ERROR * 2 ** ((DEFAULT_QUALITY - quality) / _HALVING))
+def _error_at(quality: float, default: int = _DRAWN_ERROR) -> int:
+  """The error that suits a quality, by that of the default one."""
+  return round(default * 2 ** ((DEFAULT_QUALITY - quality) / _HALVING))
 
 
 def _exact_file(files: NearLosslessFiles, x: np.ndarray, enough: float) -> LosslessEncoded | None:
