@@ -39,10 +39,12 @@ def drawn_layer(image: np.ndarray, largest_error: int) -> np.ndarray | None:
   if _drawn_pixels(colours[rows % _BANDS_APART == 0], _LEAST_STROKES / 4) is None:
     return None  # a photograph, at little cost
   is_drawn = _drawn_pixels(colours, _LEAST_STROKES)
-  if is_drawn is None or is_drawn.all() or is_drawn.mean() < _LEAST_DRAWN:
+  if is_drawn is None:
     return None
   if image.shape[2] % 2 == 0:
     is_drawn &= image[..., -1] > 0
+  if is_drawn.all() or is_drawn.mean() < _LEAST_DRAWN:
+    return None
   opacity = np.where(is_drawn, _OPAQUE, 0).astype(np.uint8)
   layer = np.dstack([np.where(is_drawn[..., None], colours, 0), opacity])
   return fewer(layer, largest_error)

@@ -58,7 +58,7 @@ def fewer(x: np.ndarray, largest_error: int) -> np.ndarray:
   nearest one.
 
   Args:
-    x: uint8 or uint16 [H, W, C].
+    x: uint8 or uint16 [H, W, C]; of opacity, there are no values as near as this to each other.
     largest_error: that a sample may have.
   Returns:
     The drawing; the image itself if it is none, or no error is allowed.
@@ -72,7 +72,7 @@ def fewer(x: np.ndarray, largest_error: int) -> np.ndarray:
   nearest, least = np.arange(len(order)), np.full(len(order), np.inf)
   is_near = np.zeros(len(order), bool)  # to a colour that stays
   # Only colours that are near in one channel can be near: few, where there are many colours.
-  channel = colours[:, colours.shape[1] // 2]
+  channel = colours[:, _middle(colours)]
   by_channel = np.argsort(channel, kind="stable")
   starts = np.searchsorted(channel[by_channel], channel - largest_error, "left")
   stops = np.searchsorted(channel[by_channel], channel + largest_error, "right")
@@ -94,8 +94,14 @@ def fewer(x: np.ndarray, largest_error: int) -> np.ndarray:
 def _distances(colours: np.ndarray, colour: np.ndarray) -> np.ndarray:
   """Squared distances, [n], to which differences of hue add more than those of brightness."""
   differences = colours - colour
-  of_hue = differences - differences[:, [differences.shape[1] // 2]]
+  middle = _middle(differences)
+  of_hue = differences[:, : 2 * middle + 1] - differences[:, [middle]]
   return np.square(differences).sum(axis=1) + _HUE * np.square(of_hue).sum(axis=1)
+
+
+def _middle(colours: np.ndarray) -> int:
+  """The channel of green, or the only one but for opacity."""
+  return int(colours.shape[1] >= 3)
 
 
 def _within_areas(found: Counted, shape: tuple[int, int]) -> np.ndarray:
