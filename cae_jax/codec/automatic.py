@@ -246,7 +246,7 @@ def _layered_files(
   lossy_files: "Callable[[np.ndarray], list[Encoded | LosslessEncoded]]",
 ) -> "list[Encoded | LosslessEncoded]":
   """Files of an image [H, W, C] with what is drawn as a layer, if there is any."""
-  if lossy.quality is None or lossy.is_finer:
+  if lossy.quality is None:
     return []
   layer = drawn_layer(x, _error_at(lossy.quality, _LAYER_ERROR))
   if layer is None:

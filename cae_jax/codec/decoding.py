@@ -223,8 +223,9 @@ def _rate_level(coder: LatentCoder, header: Header) -> int:
   if not coder.rate_levels and not header.parameters and not header.is_finer:
     return 0
   rate = unpack_rate(header.parameters)
-  own, finer = range(coder.rate_levels + 1), range(coder.rate_levels + 1, coder.finest_level + 1)
-  levels = finer if header.is_finer else own
+  first = coder.rate_levels + 1 if header.is_finer else 0
+  has_finer = header.is_finer or header.has_layer
+  levels = range(first, (coder.finest_level if has_finer else coder.rate_levels) + 1)
   if rate is None or rate[0] not in levels or not coder.rate_levels:
     raise BitstreamError(
       "header", 0, f"parameters {header.parameters.hex()!r} are no rate level of this model"

@@ -86,11 +86,6 @@ class Analysed:
     """Height and width in pixels."""
     return self._header.height, self._header.width
 
-  @property
-  def finest_level(self) -> int:
-    """The highest rate level there is: of finer steps only without a layer."""
-    return self.coder.finest_level if self.layer is None else self.coder.rate_levels
-
   def encode(self, rate_level: int, effort: int = 0) -> "Encoded":
     """Encodes at a rate level; with effort 1, refined latents."""
     y, aim = self.y, None
@@ -109,7 +104,7 @@ class Analysed:
       sections.append(section)
       y_hat[tile] = coded.y_hat
     parameters = pack_rate(rate_level, self._tune) if self.coder.rate_levels else b""
-    is_finer = rate_level > self.coder.rate_levels
+    is_finer = self.layer is None and rate_level > self.coder.rate_levels
     header = dataclasses.replace(self._header, parameters=parameters, is_finer=is_finer)
     data = pack(header, [*sections, *self._sections_over], self._metadata)
     return Encoded(self, data, rate_level, y_hat)
@@ -142,7 +137,7 @@ class Encoded:
   @property
   def is_best(self) -> bool:
     """Whether the model has no higher quality."""
-    return self.rate_level == self._source.finest_level
+    return self.rate_level == self._source.coder.finest_level
 
   @property
   def is_finer(self) -> bool:
@@ -206,7 +201,7 @@ def encode_bytes(source: Analysed, limit_bytes: float, effort: int) -> Encoded:
       lambda trial: math.log(len(trial.data)),
       math.log(max(limit_bytes, 1)),
       tolerance=-math.log(1 - _SIZE_TOLERANCE),
-      levels=source.finest_level,
+      levels=source.coder.finest_level,
       slope=slope,
       start=start,
     )
@@ -238,7 +233,7 @@ def _likely_level(source: Analysed, limit_bytes: float) -> tuple[int, float]:
     count = int(np.count_nonzero(some * coder.steps(level)[0] > 0.5))
     return math.log(_BITS) + _POWER * math.log(max(count, 1) / len(some) / coder.stride**2)
 
-  last = source.finest_level
+  last = source.coder.finest_level
   wanted = math.log(max(8 * limit_bytes, 1.0) / math.prod(source.shape))
   likely = bisect.bisect_left(range(last), wanted, key=log_bpp)
   low, high = max(likely - _AROUND, 0), min(likely + _AROUND, last)
@@ -257,7 +252,7 @@ def encode_psnr(source: Analysed, psnr_db: float, effort: int) -> Encoded:
   value_of = lambda trial: min(trial.psnr_db, _PSNR_CEILING_DB)
   found = _smallest(source, effort, value_of, psnr_db, _PSNR_TOLERANCE_DB, _PSNR_RANGE_DB)
   if found is None:
-    best = source.encode(source.finest_level, effort)
+    best = source.encode(source.coder.finest_level, effort)
     raise OutOfReach(
       f"{psnr_db:g} dB cannot be met: this image has {best.psnr_db:.2f} dB at the highest quality"
     )
@@ -281,7 +276,7 @@ def encode_ssimulacra2(source: Analysed, score: float, effort: int) -> Encoded:
   likely = (height(score) - _LOG_LOSS_FIRST) / _LOG_LOSS_RANGE
   found = _smallest(source, effort, value_of, height(score), tolerance, _LOG_LOSS_RANGE, likely)
   if found is None:
-    best = source.encode(source.finest_level, effort)
+    best = source.encode(source.coder.finest_level, effort)
     raise OutOfReach(
       f"an SSIMULACRA2 score of {score:g} cannot be met: this image has {best.ssimulacra2:.2f} at "
       "the highest quality"
@@ -308,7 +303,7 @@ def _smallest(
     rise: of the value from level 0 to `rate_levels`, for the first steps.
     likely: the first level to try, as a share of `rate_levels`.
   """
-  coder, levels = source.coder, source.finest_level
+  coder, levels = source.coder, source.coder.finest_level
 
   def search(effort: int, start: int) -> Encoded | None:
     # The mirror image of the largest file within a limit.

@@ -15,13 +15,7 @@ from cae_jax.codec.decoding import decode_container, preview_container
 from cae_jax.codec.drawn import check_layer
 from cae_jax.codec.encoding import Analysed, Encoded
 from cae_jax.codec.regions import Region
-from cae_jax.codec.targets import (
-  DEFAULT_QUALITY,
-  MAX_QUALITY,
-  checked_effort,
-  checked_target,
-  one_target,
-)
+from cae_jax.codec.targets import DEFAULT_QUALITY, checked_effort, checked_target, one_target
 from cae_jax.coding.bitstream import Container
 from cae_jax.coding.varint import BytesLike
 from cae_jax.errors import UsageError
@@ -126,8 +120,7 @@ class Codec(FileDecoder):
     """Compresses as `compress`; the result has the file as `data`, its `rate_bpp`, `psnr_db`.
 
     Args:
-      image, quality, bpp, psnr, ssimulacra2, size_bytes, effort, metadata: as of `compress`; with a
-        layer a quality is at most 100.
+      image, quality, bpp, psnr, ssimulacra2, size_bytes, effort, metadata: as of `compress`.
       layer: of what is drawn, see `drawn.drawn_layer`; coded by itself.
     """
     self.weights.check_whole()
@@ -142,8 +135,6 @@ class Codec(FileDecoder):
     target = checked_target(asked_for, value)
     if layer is not None:
       check_layer(layer, image)
-      if asked_for == "quality" and target > MAX_QUALITY:
-        raise UsageError(f"quality {target:g}: with a layer expected 0 to {MAX_QUALITY:g}")
     tune = shipped.tune_of(self.weights.card)
     source = Analysed(self.coder, self.weights.name, self._hash, image, metadata, tune, layer)
     return _TARGETS[asked_for](source, target, effort)

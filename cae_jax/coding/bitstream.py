@@ -85,8 +85,8 @@ class Header:
     symbol_checksum: of all symbols, see `symbol_checksum`; only of files of version 1. In later
       ones (None) each section has its own.
     is_finer: whether the parameters are a rate of finer steps, which is what version 3 added.
-    has_layer: whether the last section is a drawn layer, which is what version 4 added; its files
-      have no finer steps.
+    has_layer: whether the last section is a drawn layer, which is what version 4 added; its rates
+      are those of both versions before it, and `is_finer` is False.
   """
 
   model_id: str
@@ -120,7 +120,7 @@ class Header:
     if self.symbol_checksum is not None and not 0 <= self.symbol_checksum < 1 << 32:
       raise ValueError(f"symbol checksum {self.symbol_checksum} is not a 32-bit integer")
     if self.has_layer and self.is_finer:
-      raise ValueError("no version has files of finer steps with a drawn layer")
+      raise ValueError("a header with a layer does not say whether steps are finer")
 
   @property
   def version(self) -> int:

@@ -303,7 +303,7 @@ def test_what_is_drawn_beside_a_photograph_is_a_layer():
   find = functools.partial(encode, image, lossless=_never)
   assert find(lossy=lambda: small).how == "layered"
   assert find(lossy=lambda: small, quality=100).how == "layered"
-  assert find(lossy=lambda: small, quality=101).how == "lossy"
+  assert find(lossy=lambda: small, quality=150).how == "layered"
   assert find(lossy=lambda: dataclasses.replace(small, layered_share=1.1)).how == "lossy"
   for gain_db, share, how in ((3, 1.2, "layered"), (1, 1.2, "lossy"), (9, 1.3, "lossy")):
     closer = dataclasses.replace(small, layered_share=share, layered_gain_db=gain_db)

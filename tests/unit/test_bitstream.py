@@ -49,6 +49,15 @@ def with_bytes(data, offset, new, removed=None):
   return sealed(body[:offset] + new + body[offset + (len(new) if removed is None else removed) :])
 
 
+def test_a_layer_has_a_version_of_its_own():
+  layered = dataclasses.replace(HEADER, has_layer=True)
+  data = pack(layered, [b"tile", b"layer"])
+  assert data[4] == layered.version == 4
+  assert unpack(data).header == layered
+  with pytest.raises(ValueError, match="with a layer does not say whether steps are finer"):
+    dataclasses.replace(layered, is_finer=True)
+
+
 def test_document_example():
   tables = tables_from_frequencies([[2, 9, 4, 1], [8, 4, 2, 2]], [-1, 10], 4, True)
   symbols = np.array([0, 1, 0, -1, 0, 10, 11, 5, 10, 300])

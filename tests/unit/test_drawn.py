@@ -117,11 +117,18 @@ def test_targets_are_of_the_whole_file(asked):
     assert 0.9 * limit < size <= limit or found.is_best
 
 
-def test_no_finer_steps_under_a_layer():
-  with pytest.raises(UsageError, match="quality 101: with a layer expected 0 to 100"):
-    context_codec().encode(page(), quality=101, layer=layer())
-  best = context_codec().encode(page(), size_bytes=1 << 20, layer=layer())
-  assert (best.quality, best.is_best) == (100, True)
+@pytest.mark.parametrize("quality", [101, 175])
+def test_finer_steps_under_a_layer(quality):
+  finer = context_codec().encode(page(), quality=quality, layer=layer())
+  header = unpack(finer.data).header
+  assert (header.version, header.is_finer) == (4, False)
+  assert finer.is_finer
+  assert info(finer.data).quality == pytest.approx(quality, abs=0.02)
+  decoded = context_codec().decompress(finer.data)
+  assert psnr_db(page(), decoded) == pytest.approx(finer.psnr_db)
+  alone = context_codec().encode(page(), quality=quality)
+  below = layer()[..., 3] == 0
+  assert psnr_db(decoded[below], context_codec().decompress(alone.data)[below]) > 20
 
 
 @pytest.mark.parametrize("wrong", [layer()[1:], layer()[..., :2], layer().astype(np.uint16)])

@@ -174,7 +174,7 @@ def test_a_score_of_a_photograph_takes_few_trials(wanted):
     return SimpleNamespace(ssimulacra2=np.interp(level, range(0, 4097, 512), scores))
 
   source = SimpleNamespace(
-    coder=SimpleNamespace(rate_levels=4096), finest_level=7168, encode=encode
+    coder=SimpleNamespace(rate_levels=4096, finest_level=7168), encode=encode
   )
   found = encoding.encode_ssimulacra2(source, wanted, effort=0)
   assert wanted <= found.ssimulacra2 <= wanted + 0.3
