@@ -67,7 +67,8 @@ def single_job(files: Sequence[Place], suffix: str) -> Job:
 def _renamed(source: Path, suffix: str, keep_suffix: bool = False) -> str:
   """The name of what is made of a file; its own suffix is kept if that is meant."""
   name = source.name if keep_suffix else source.stem
-  return name if name.lower().endswith(suffix) else name + suffix  # a.png.cae: no a.png.png
+  has_suffix = source.suffix.lower() == SUFFIX and name.lower().endswith(suffix)
+  return name if has_suffix else name + suffix  # of a.png.cae: a.png, not a.png.png
 
 
 def _named(files: Sequence[Place]) -> str:

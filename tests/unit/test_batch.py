@@ -102,6 +102,22 @@ def test_suffixes_are_kept_where_that_is_asked_for(photos, tmp_path, weights):
   assert (out / "b.png").exists()
 
 
+@pytest.mark.parametrize(
+  ("source", "suffix", "keep", "name"),
+  [
+    ("a.png", ".cae", False, "a.cae"),
+    ("a.png", ".cae", True, "a.png.cae"),
+    ("a.cae.png", ".cae", False, "a.cae.cae"),
+    ("a.cae", ".png", False, "a.png"),
+    ("a.PNG.cae", ".png", False, "a.PNG"),
+    ("a.jpg.cae", ".png", False, "a.jpg.png"),
+    ("a", ".cae", True, "a.cae"),
+  ],
+)
+def test_names_of_what_is_made(source, suffix, keep, name):
+  assert batch._renamed(Path(source), suffix, keep) == name
+
+
 def test_pipes_in_folders_are_not_waited_for(photos, tmp_path, weights):
   os.mkfifo(photos / "x" / "pipe.png")
   out = tmp_path / "out"
