@@ -32,6 +32,7 @@ _SSIMULACRA2_TOLERANCE = 0.2
 # Bits of a pixel, by how many of its latents are not zero: nearly a power, on photographs.
 _BITS, _POWER = 3.5, 1.18
 _MOST_LATENTS = 2**20  # that are looked at to guess a size
+_LEAST_SHARE = 0.1  # of latents in a file, for such guesses
 _AROUND = 128  # rate levels, for the slope of such guesses
 # From the lowest to the highest rate level of a photograph, for the first steps of a search.
 _LOG_SIZE_RANGE = math.log(30)
@@ -85,6 +86,11 @@ class Analysed:
   def shape(self) -> tuple[int, int]:
     """Height and width in pixels."""
     return self._header.height, self._header.width
+
+  @property
+  def bytes_over(self) -> int:
+    """Size of opacity and layer, at any rate."""
+    return sum(map(len, self._sections_over))
 
   def encode(self, rate_level: int, effort: int = 0) -> "Encoded":
     """Encodes at a rate level; with effort 1, refined latents."""
@@ -234,10 +240,12 @@ def _likely_level(source: Analysed, limit_bytes: float) -> tuple[int, float]:
     return math.log(_BITS) + _POWER * math.log(max(count, 1) / len(some) / coder.stride**2)
 
   last = source.coder.finest_level
-  wanted = math.log(max(8 * limit_bytes, 1.0) / math.prod(source.shape))
+  latent_bytes = limit_bytes - source.bytes_over
+  wanted = math.log(max(8 * latent_bytes, 1.0) / math.prod(source.shape))
   likely = bisect.bisect_left(range(last), wanted, key=log_bpp)
   low, high = max(likely - _AROUND, 0), min(likely + _AROUND, last)
-  slope = (log_bpp(high) - log_bpp(low)) / (high - low)
+  share = min(max(latent_bytes / max(limit_bytes, 1), _LEAST_SHARE), 1)  # of a file that rises
+  slope = share * (log_bpp(high) - log_bpp(low)) / (high - low)
   return likely, max(slope, _LOG_SIZE_RANGE / coder.rate_levels / 4)
 
 
