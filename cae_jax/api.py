@@ -53,8 +53,9 @@ def compress(
   A PSNR, a score or a size that asks for more than the lossy codecs can give is met by the
   near-lossless or the lossless one; `psnr=math.inf` is lossless. Drawings and screenshots, too, are
   lossless where that takes no more bytes, or near-lossless, with fewer colours, where that is
-  smaller than a lossy file and closer. Arrays of uint16 are never lossy, and so coarse where few
-  bytes are asked for: there reduce them to 8 bits first.
+  smaller than a lossy file and closer; what is drawn on a page with photographs becomes a layer
+  over a lossy picture. Arrays of uint16 are never lossy, and so coarse where few bytes are asked
+  for: there reduce them to 8 bits first.
 
   Args:
     image: uint8 [H, W] grey, [H, W, 3] RGB, or with alpha [H, W, 2] or [H, W, 4], of NumPy or JAX,

@@ -151,7 +151,7 @@ def _best_file(
     found.append(_near_lossless_file(files, target))
   else:
     lossy = found[-1]
-    layered = _layered_files(x, target, lossy, lossy_files)
+    layered = _layered_files(x, lossy, lossy_files)
     if target.name != "quality":
       found += layered
     elif layered and _is_worth_it(layered[-1], lossy):
@@ -241,18 +241,15 @@ def _near_lossless_file(
 
 def _layered_files(
   x: np.ndarray,
-  target: _Target,
   lossy: Any,
   lossy_files: "Callable[[np.ndarray], list[Encoded | LosslessEncoded]]",
 ) -> "list[Encoded | LosslessEncoded]":
-  """Files of an image [H, W, C] with what is drawn as a layer, if there is any."""
-  if lossy.quality is None:
-    return []
-  layer = drawn_layer(x, _error_at(lossy.quality, _LAYER_ERROR))
-  if layer is None:
-    return []
-  with contextlib.suppress(OutOfReach):
-    return lossy_files(layer)
+  """Makes files of an image [H, W, C] with a drawn layer, as exact as suits the lossy file."""
+  error = None if lossy.quality is None else _error_at(lossy.quality, _LAYER_ERROR)
+  layer = None if error is None else drawn_layer(x, error)
+  if layer is not None:
+    with contextlib.suppress(OutOfReach):
+      return lossy_files(layer)
   return []
 
 

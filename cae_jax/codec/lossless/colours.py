@@ -58,7 +58,7 @@ def fewer(x: np.ndarray, largest_error: int) -> np.ndarray:
   nearest one.
 
   Args:
-    x: uint8 or uint16 [H, W, C]; of opacity, there are no values as near as this to each other.
+    x: uint8 or uint16 [H, W, C]; values of an opacity lie farther apart than the error.
     largest_error: that a sample may have.
   Returns:
     The drawing; the image itself if it is none, or no error is allowed.
