@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
@@ -33,14 +34,13 @@ from cae_jax.data.sources import (
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.errors import UsageError
 from cae_jax.evaluation import figures, run_report
-from cae_jax.models import Network
 from cae_jax.training import portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import LoopConfig, Result, train
 from cae_jax.training.optimizers import fitting_warmup
 from cae_jax.training.reporting import say
 from cae_jax.training.state import TrainState, create_state
-from cae_jax.training.workdir import holds_run, locked
+from cae_jax.training.workdir import holds_checkpoint, holds_run, locked
 from experiments import cli, train_flags, train_parts, train_subject, train_tasks
 from experiments.program_flags import Args
 from experiments.train_flags import define_flags
@@ -115,7 +115,8 @@ def _shards(args: Args, dataset: str, split: str) -> ImageSource:
 
 
 def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
-  model, params = train_subject.of(args).network(args)
+  subject = train_subject.of(args)
+  model = subject.model(args)
   task = train_tasks.make(args, model, workdir, source, _source(args, "valid"))
   config = LoopConfig(
     steps=args.steps,
@@ -133,10 +134,15 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
     say(
       f"--warmup_steps={args.warmup_steps} is longer than half of the run: {warmup_steps} instead"
     )
-  optimizer = train_subject.of(args).optimizer(args)
-  params, start = _initial_params(args, model, params, source), None
-  if args.carry_from:
-    start = _carried(workdir, task.batches, portable.read_parts(args.carry_from, params, optimizer))
+  optimizer = subject.optimizer(args)
+  params, start = _zeros(args), None  # of these a run that goes on takes the shapes alone
+  if not holds_checkpoint(workdir):
+    if args.carry_from:
+      carried = portable.read_parts(args.carry_from, params, optimizer)
+      start = _carried(workdir, task.batches, carried)
+    else:
+      blocks = lambda count, side: random_blocks(source, count, side, args.seed)
+      params = subject.initial_params(args, model, blocks)
   result = train(
     config,
     params=params,
@@ -165,9 +171,10 @@ def _carried(workdir: Path, batches: Any, start: tuple[TrainState, Any]) -> tupl
   return state, None if differences else place
 
 
-def _initial_params(args: Args, model: Network, params: Any, source: ImageSource) -> Any:
-  blocks = lambda count, side: random_blocks(source, count, side, args.seed)
-  return train_subject.of(args).initial_params(args, model, params, blocks)
+def _zeros(args: Args) -> Any:
+  """Makes parameters that are all zero."""
+  shapes = train_subject.of(args).parameter_shapes(args)
+  return jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), shapes)
 
 
 def _best_state(args: Args, workdir: Path) -> TrainState:
@@ -175,8 +182,7 @@ def _best_state(args: Args, workdir: Path) -> TrainState:
 
   Of a look the last one: its loss is of a discriminator that learns, too.
   """
-  subject = train_subject.of(args)
-  (_, params), optimizer = subject.network(args), subject.optimizer(args)
+  params, optimizer = _zeros(args), train_subject.of(args).optimizer(args)
   with Checkpoints(workdir / "checkpoints") as checkpoints:
     if args.carry_from and checkpoints.last_step is None:
       state, place = portable.read_parts(args.carry_from, params, optimizer)

@@ -1,7 +1,7 @@
 """Makes from the flags what training a look needs: `train_parts` for --task=look."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,37 +30,31 @@ from experiments.program_flags import Args
 
 
 def model(args: Args) -> Network:
-  """Returns the model of --start_weights; raises as `network`."""
-  return _game(args).model
-
-
-def random_params(args: Args) -> Callable[[jax.Array], Any]:
-  """Returns what makes of a key what both players start from; raises as `network`."""
-  return _game(args).random_params
-
-
-def network(args: Args) -> tuple[Network, Any]:
-  """Returns the model of --start_weights, and what both players start from.
+  """Returns the model of --start_weights.
 
   Raises:
     UsageError: theirs is a model that cannot have a look, or a flag is wrong.
     WeightsError: there are no such weights.
   """
   game = _game(args)
-  for flag in (args["patch_size"], args["valid_patch_size"]):
-    if int(flag.value or 0) % game.model.multiple:
-      raise UsageError(f"{flag.serialize()}: this network takes multiples of {game.model.multiple}")
-  return game.model, jax.jit(random_params(args))(jax.random.key(args.seed))
+  train_parts.check_patches(args, game.model.multiple)
+  return game.model
 
 
-def initial_params(args: Args, model: Network, params: Any, blocks: RandomBlocks) -> Any:
-  """Returns what to start from: no difference, or that of --start_look, as `network` has made it.
+def parameter_shapes(args: Args) -> Any:
+  """Returns shapes and types of what both players train; raises as `model`."""
+  return jax.eval_shape(_game(args).random_params, jax.random.key(args.seed))
+
+
+def initial_params(args: Args, model: Network, blocks: RandomBlocks) -> Any:
+  """Returns what to start from: no difference, or that of --start_look, and a discriminator.
 
   Raises:
     UsageError: that is a look of another network.
     WeightsError: there is none.
   """
-  del model, blocks
+  del model, blocks  # the game has its own
+  params = jax.jit(_game(args).random_params)(jax.random.key(args.seed))
   if args.start_look is None:
     return params
   start = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), start_look(args).difference)

@@ -4,8 +4,9 @@ No data set is named here, so that a program that reads its photographs by itsel
 nor Grain.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,33 +79,42 @@ def config(args: Args) -> dict:
 
 
 def model(args: Args) -> Network:
-  """Builds the network that the flags describe."""
-  return build_model(config(args), jnp.dtype(args.compute_dtype))
-
-
-def random_params(args: Args) -> Callable[[jax.Array], Any]:
-  """Returns what makes random parameters of that network, of a key."""
-  return model(args).random_params
-
-
-def network(args: Args) -> tuple[Network, Any]:
-  """Builds the network that the flags describe, and random parameters of it.
+  """Builds the network that the flags describe.
 
   Raises:
     UsageError: there is no such network, or it cannot take patches of that size.
   """
+  with _described_by(args):
+    built = build_model(config(args), jnp.dtype(args.compute_dtype))
+    multiple = built.multiple
+  check_patches(args, multiple)
+  return built
+
+
+def check_patches(args: Args, multiple: int) -> None:
+  """Raises UsageError unless patches are of multiples of a network's."""
+  for flag in (args["patch_size"], args["valid_patch_size"]):
+    if int(flag.value or 0) % multiple:
+      raise UsageError(f"{flag.serialize()}: this network takes multiples of {multiple}")
+
+
+def parameter_shapes(args: Args) -> Any:
+  """Returns shapes and types of that network's parameters; raises as `model`."""
+  built = model(args)
+  with _described_by(args):
+    return jax.eval_shape(built.random_params, jax.random.key(args.seed))
+
+
+@contextlib.contextmanager
+def _described_by(args: Args) -> Iterator[None]:
+  """Names the flags of a network that cannot be built."""
   try:
-    built = model(args)
-    multiple, params = built.multiple, init_params(built, args.seed)
+    yield
   except (TypeError, ValueError) as error:
     fields = ("model", *setting_fields(model_class(args.model)))
     flags = [args[name] for name in fields if name in args]
     given = " ".join(flag.serialize() for flag in flags if flag.present)
     raise UsageError(f"no such network: {given} ({error})") from error
-  for flag in (args["patch_size"], args["valid_patch_size"]):
-    if int(flag.value or 0) % multiple:
-      raise UsageError(f"{flag.serialize()}: this network takes multiples of {multiple}")
-  return built, params
 
 
 def optimizer(args: Args) -> optax.GradientTransformation:
@@ -150,10 +160,11 @@ def objectives(args: Args, model: Network) -> tuple[losses.LossFn, losses.Errors
   return objective.loss(model, config), objective.errors(model, config)
 
 
-def initial_params(args: Args, model: Network, params: Any, blocks: RandomBlocks) -> Any:
+def initial_params(args: Args, model: Network, blocks: RandomBlocks) -> Any:
   """Returns what to start from: --start_weights, or what the model makes of random parameters."""
   if args.start_weights:
-    return _trained_params(args, model, params)
+    return _trained_params(args, model)
+  params = init_params(model, args.seed)
   return model.start(params, blocks) if args.block_transform == "klt" else params
 
 
@@ -173,12 +184,12 @@ def whole_weights(name: str | Path) -> Weights:
   return weights
 
 
-def _trained_params(args: Args, model: Network, params: Any) -> Any:
+def _trained_params(args: Args, model: Network) -> Any:
   """Returns the parameters of --start_weights, of this network or of one that can grow into it."""
   weights = start_weights(args)
   trained, smaller = weights.params, build_model(weights.config)
   if (type(smaller), settings(smaller)) != (type(model), settings(model)):
-    trained = model.grow(params, smaller, trained)
+    trained = model.grow(init_params(model, args.seed), smaller, trained)
   return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), trained)
 
 

@@ -1,10 +1,8 @@
 """What a program trains, by --task: a model (`train_parts`), or the look of one (`train_look`)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
-
-import jax
 
 from cae_jax.data.trained_on import TrainedOn
 from cae_jax.data.views import ImageSource
@@ -20,16 +18,13 @@ class Subject(Protocol):
   """The functions that the module of a --task has, each of the flags of a run."""
 
   def model(self, args: Args) -> Network:
-    """Returns the network that is trained, or whose look is."""
+    """Returns the network that is trained, or whose look is; raises UsageError if there is none."""
 
-  def random_params(self, args: Args) -> Callable[[jax.Array], Any]:
-    """Returns what makes random parameters of a key."""
+  def parameter_shapes(self, args: Args) -> Any:
+    """Returns shapes and types of what is trained; raises as `model`."""
 
-  def network(self, args: Args) -> tuple[Network, Any]:
-    """Returns `model` and random parameters; raises UsageError if patches do not fit it."""
-
-  def initial_params(self, args: Args, model: Network, params: Any, blocks: RandomBlocks) -> Any:
-    """Returns what training starts from, given random parameters."""
+  def initial_params(self, args: Args, model: Network, blocks: RandomBlocks) -> Any:
+    """Returns what training starts from."""
 
   def optimizer(self, args: Args) -> Optimizer:
     """Returns the optimiser with the schedule of the flags, in steps."""

@@ -127,12 +127,12 @@ class _Visit:
     with self._phase("parameters"), _on_host():
       self.trained_on = self.subject.trained_on(args, self.source)
       train_parts.keep_photographs(self.workdir, self.source)
-      _, params = self.subject.network(args)
-      params = self.subject.initial_params(args, self.model, params, self._random_blocks)
       if args.carry_from:
-        self.state, about = portable.read_parts(args.carry_from, params, self._optimizer(1.0))
+        shapes = self.subject.parameter_shapes(args)
+        self.state, about = portable.read_parts(args.carry_from, shapes, self._optimizer(1.0))
         self.trained_on |= TrainedOn.from_card(about or {})
       else:
+        params = self.subject.initial_params(args, self.model, self._random_blocks)
         self.state = self._create_state(params)
 
   def choose(self) -> None:
@@ -244,8 +244,7 @@ class _Visit:
 
   def _like(self) -> TrainState:
     """Shapes and types of the state."""
-    params = jax.eval_shape(self.subject.random_params(self.args), jax.random.key(0))
-    return jax.eval_shape(self._create_state, params)
+    return jax.eval_shape(self._create_state, self.subject.parameter_shapes(self.args))
 
   def _fresh(self) -> TrainState:
     """The initial state on the devices, to be donated."""

@@ -19,7 +19,12 @@ def holds_run(workdir: str | Path) -> bool:
   workdir = Path(workdir)
   if (workdir / "weights.safetensors").exists() or _has_logged_steps(workdir / "metrics.jsonl"):
     return True
-  return any(path.name.isdecimal() for path in workdir.glob("checkpoints/*"))
+  return holds_checkpoint(workdir)
+
+
+def holds_checkpoint(workdir: str | Path) -> bool:
+  """Says whether a run there would go on from a checkpoint."""
+  return any(path.name.isdecimal() for path in Path(workdir).glob("checkpoints/*"))
 
 
 def _has_logged_steps(path: Path) -> bool:

@@ -109,8 +109,11 @@ def as_json(value: Mapping[str, Any]) -> str:
 
 
 def flat_arrays(nested: Mapping[str, Any]) -> dict[str, np.ndarray]:
-  """Returns the arrays of nested dictionaries, by their keys joined by slashes."""
-  return {key: np.asarray(array) for key, array in _flat(nested)}
+  """Returns the arrays of nested dictionaries, by their keys joined by slashes.
+
+  Rows come first in memory: safetensors would write what a view looks at in the order it lies there.
+  """
+  return {key: np.asarray(array, order="C") for key, array in _flat(nested)}
 
 
 def in_numpy(nested: Mapping[str, Any]) -> dict[str, Any]:

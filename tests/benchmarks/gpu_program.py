@@ -60,7 +60,7 @@ def main(args: Args) -> None:
   model = subject.model(args)
   loss_fn, _ = subject.objectives(args, model)
   optimizer = lambda rate: subject.optimizer_at(args, rate)
-  params = jax.eval_shape(subject.random_params(args), jax.random.key(0))
+  params = subject.parameter_shapes(args)
   state = jax.eval_shape(lambda params: create_state(params, optimizer(1.0)), params)
   recipe = Recipe(loss_fn, optimizer, args.min_scale, args.seed, args.ema_decay)
   stage = Stage(0.0, args.patch_size, args.batch_size)

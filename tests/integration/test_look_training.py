@@ -20,7 +20,7 @@ from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.look import DISCRIMINATOR, LOOK
 from cae_jax.training.state import create_state
 from cae_jax.weights import load_weights
-from cae_jax.weights.look import load_look
+from cae_jax.weights.look import load_look, save_look
 from experiments import train, train_look
 from experiments.program_flags import parse
 from tests.golden import FOLDER
@@ -48,12 +48,16 @@ def _figures(workdir):
 
 def _last_state(tiny_training, workdir):
   args = parse(train.define_flags, tiny_training.flags(workdir, *OWN))
-  _, params = train_look.network(args)
+  params = _start(args)
   state = create_state(params, train_look.optimizer(args))
   with Checkpoints(workdir / "checkpoints") as checkpoints:
     return jax.device_get(
       checkpoints.restore(jax.device_put(state, sharding.replicated(sharding.data_mesh())))[0]
     ), jax.device_get(params)
+
+
+def _start(args):
+  return train_look.initial_params(args, train_look.model(args), lambda *_: [])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -131,24 +135,26 @@ def test_without_a_discriminator_there_is_one_player(training, tmp_path):
   """As in the first two runs of the ablation; not trained here, since it is another program."""
   flags = training.flags(tmp_path, *OWN, "--adversarial_weight=0", "--texture_weight=0")
   args = parse(train.define_flags, flags)
-  model, params = train_look.network(args)
-  losses, _ = train_look.objectives(args, model)
-  assert params.keys() == train_look.optimizer(args).keys() == losses.keys() == {LOOK}
+  losses, _ = train_look.objectives(args, train_look.model(args))
+  players = train_look.parameter_shapes(args).keys()
+  assert players == train_look.optimizer(args).keys() == losses.keys() == {LOOK}
 
 
 def test_a_look_goes_on_from_another(training, finished, tmp_path):
-  own = f"--start_look={finished / 'weights.safetensors'}"
-  args = parse(train.define_flags, training.flags(tmp_path, *OWN, own))
-  model, params = train_look.network(args)
+  parsed = lambda *more: parse(train.define_flags, training.flags(tmp_path, *OWN, *more))
+  args = parsed(f"--start_look={finished / 'weights.safetensors'}")
   before = load_look(finished / "weights.look.safetensors")
-  started = train_look.initial_params(args, model, params, lambda *_: [])
+  started = _start(args)
   jax.tree.map(np.testing.assert_array_equal, started[LOOK], before.difference)
-  assert started[DISCRIMINATOR] is params[DISCRIMINATOR]
+  jax.tree.map(
+    np.testing.assert_array_equal, started[DISCRIMINATOR], _start(parsed())[DISCRIMINATOR]
+  )
   seen = train_look.trained_on(args, FolderSource(training.source_dir, "test"))
   assert seen.digests >= TrainedOn.from_card(before.card).digests > frozenset()
-  wider = {LOOK: jax.tree.map(lambda a: a[..., :1], params[LOOK])}
+  narrower = jax.tree.map(lambda a: a[..., :1], before.difference)
+  save_look(tmp_path / "other.look.safetensors", dataclasses.replace(before, difference=narrower))
   with pytest.raises(UsageError, match="a look of another network than --start_weights="):
-    train_look.initial_params(args, model, wider, lambda *_: [])
+    _start(parsed(f"--start_look={tmp_path / 'other.safetensors'}"))
 
 
 def test_a_look_is_that_of_some_weights(training, tmp_path, capsys):

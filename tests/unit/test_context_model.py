@@ -115,7 +115,8 @@ def test_one_resolution_is_enough():
   model = SMALL.clone(fine_groups=(), fine_group_steps=())
   start = start_from_klt(model, init_params(model, 0), *klt(blocks_of(photos(24)), 8))
   x = photos(2).astype(np.float32) / 255
-  output = model.apply({"params": start}, x, jnp.zeros(2), method="rounded")
+  run = jax.jit(lambda x, u: model.apply({"params": start}, x, u, method="rounded"))
+  output = run(x, jnp.zeros(2))
   axes, _ = klt(blocks_of(photos(24)), 8)
   assert "bridge" not in start
   assert output.y_bits.shape == (2,)

@@ -39,6 +39,14 @@ def test_file_keeps_everything(tmp_path):
   assert loaded.hash() is loaded.hash()  # computed once
 
 
+def test_views_are_kept_as_they_look(tmp_path):
+  kernel = np.arange(12.0).reshape(3, 4)
+  for number, view in enumerate([kernel.T, kernel[:, ::2], kernel[::-1], np.float32(3)]):
+    path = tmp_path / f"{number}.safetensors"
+    save_weights(path, dataclasses.replace(_weights(), params={"layer": {"kernel": view}}))
+    np.testing.assert_array_equal(load_weights(path).params["layer"]["kernel"], view)
+
+
 def test_hash_is_of_what_changes_the_pictures():
   weights = _weights()
   assert dataclasses.replace(weights, name="other", card={}).hash() == weights.hash()
