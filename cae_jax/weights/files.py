@@ -111,7 +111,7 @@ def as_json(value: Mapping[str, Any]) -> str:
 def flat_arrays(nested: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """Returns the arrays of nested dictionaries, by their keys joined by slashes.
 
-  Rows come first in memory: safetensors would write what a view looks at in the order it lies there.
+  They lie as they look: safetensors would write what is behind a view in the order of memory.
   """
   return {key: np.asarray(array, order="C") for key, array in _flat(nested)}
 
