@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from cae_jax import api
 from cae_jax.codec import DEFAULT_MAX_PIXELS, automatic, info
-from cae_jax.codec.decoded import Decoded
+from cae_jax.codec.decoded import Damage, Decoded
 from cae_jax.codec.info import Info, info_of
 from cae_jax.codec.kinds import hides_colours
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
@@ -21,7 +21,7 @@ from cae_jax.coding.metadata import MAX_METADATA_BYTES
 from cae_jax.errors import MissingExtraError, UsageError
 from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image, read_rgb
 from cae_jax.images.metadata import Exif, orientation_note, read_exif
-from cae_jax.images.pixels import region_before_turn, turn
+from cae_jax.images.pixels import region_after_turn, region_before_turn, turn
 from cae_jax.streams import Place, name_of, read_bytes, write_bytes
 from cae_jax.weights import WeightsError, shipped
 from cae_jax.weights.shipped import find_for_file
@@ -169,6 +169,28 @@ def compress_bytes(
   return Compressed(encoded, [*notes, *unused, *([dropped] if drops_colours else [])])
 
 
+def check_options(
+  *,
+  weights: str | None = None,
+  tune: str | None = None,
+  lossless: bool = False,
+  near_lossless: int | None = None,
+  effort: int = 0,
+  **goal: float | None,
+) -> None:
+  """Raises an Error for options of `compress_bytes` that do not go together, whatever the image."""
+  name, _ = automatic.target_of(
+    exact=lossless, near_lossless=near_lossless, tune=tune, effort=effort, **goal
+  )
+  is_exact = name == "near_lossless"
+  if weights is not None:
+    lossy, _ = _codecs(weights, tune, goal, is_exact)
+  else:
+    lossy = shipped.lossy(tune, {**goal, "effort": effort}, str)  # which loads nothing
+  if not is_exact:
+    lossy[0]()
+
+
 def _of_unused(
   encoded: "Encoded | LosslessEncoded", effort: int, tune: str | None, keep_hidden_colour: bool
 ) -> list[str]:
@@ -277,8 +299,11 @@ def upright(decoded: Decoded) -> tuple[Decoded, tuple[str, ...]]:
   orientation = exif.orientation or 1
   others = {name: value for name, value in decoded.metadata.items() if name != "exif"}
   metadata = {**others, "exif": exif.block} if exif.tags else others
-  image = turn(decoded.image, orientation)
-  turned = dataclasses.replace(decoded, image=image, metadata=metadata)
+  image, sides = turn(decoded.image, orientation), (decoded.info.height, decoded.info.width)
+  damage = tuple(
+    Damage(*region_after_turn(part[:4], orientation, *sides), part.what) for part in decoded.damage
+  )
+  turned = dataclasses.replace(decoded, image=image, metadata=metadata, damage=damage)
   return turned, (orientation_note(orientation),)
 
 

@@ -2,16 +2,13 @@
 
 import argparse
 import functools
-import math
 from pathlib import Path
 
 from cae_jax import commands
 from cae_jax.cli import options, running
-from cae_jax.codec.targets import checked_effort, checked_error, checked_target
 from cae_jax.data.listing import is_image
 from cae_jax.errors import UsageError
 from cae_jax.paths import shown
-from cae_jax.weights import shipped
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -56,31 +53,22 @@ def run(arguments: argparse.Namespace) -> int:
         "--output_dir for many files"
       )
 
-  _check_options(arguments)
+  asked = {
+    "weights": options.weights_of(arguments),
+    "tune": arguments.tune,
+    "lossless": arguments.lossless,
+    "near_lossless": arguments.near_lossless,
+    "effort": arguments.effort,
+    **options.goal_of(arguments),
+  }
+  options.check_weights(arguments)
+  commands.check_options(**asked)  # once, and not for each file
   command = functools.partial(
     commands.compress_file,
-    weights=options.weights_of(arguments),
-    tune=arguments.tune,
     strip=arguments.strip,
-    lossless=arguments.lossless,
-    near_lossless=arguments.near_lossless,
     keep_hidden_colour=arguments.keep_hidden_colour,
-    effort=arguments.effort,
     overwrite=arguments.force,
-    **options.goal_of(arguments),
+    **asked,
   )
   jobs = running.plan(arguments, commands.SUFFIX, is_image, check)
   return running.write_files(command, jobs, arguments)
-
-
-def _check_options(arguments: argparse.Namespace) -> None:
-  """Raises what is wrong with the options, once, and not for each file."""
-  checked_effort(arguments.effort)
-  for name, value in options.goal_of(arguments).items():
-    if value is not None and (name, value) != ("psnr", math.inf):
-      checked_target(name, value)
-  if arguments.near_lossless is not None:
-    checked_error(arguments.near_lossless)
-  if arguments.tune is not None:
-    shipped.tuned(arguments.tune)
-  options.check_weights(arguments)

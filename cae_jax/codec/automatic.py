@@ -21,6 +21,7 @@ from cae_jax.codec.targets import (
   MAX_SSIMULACRA2,
   OutOfReach,
   checked_effort,
+  checked_error,
   checked_target,
   one_target,
 )
@@ -88,19 +89,17 @@ def encode(
   Raises:
     UsageError: more than one target, or one that cannot be met.
   """
-  asked: dict[str, Any] = {
+  targets: dict[str, Any] = {
     "quality": quality,
     "bpp": bpp,
     "psnr": psnr,
     "ssimulacra2": ssimulacra2,
     "size_bytes": size_bytes,
-    "lossless": exact or None,
-    "near_lossless": near_lossless,
   }
-  given = one_target(asked)
-  if tune is not None and tune not in TUNES:
-    raise UsageError(f"tune {tune!r}: expected {' or '.join(TUNES)}")
-  effort = checked_effort(effort)
+  name, value = target_of(
+    exact=exact, near_lossless=near_lossless, tune=tune, effort=effort, **targets
+  )
+  given = {key: target for key, target in targets.items() if target is not None}
   make_files = functools.partial(
     NearLosslessFiles,
     image,
@@ -109,14 +108,10 @@ def encode(
     metadata=metadata,
     bits=bits,
   )
-  [(name, value)] = given.items() or {"quality": DEFAULT_QUALITY}.items()
-  if name in _HIGHEST and np.ndim(value) == 0 and value == _HIGHEST[name]:
-    name = "lossless"
-  if name in ("lossless", "near_lossless"):
-    _check_untuned(name, effort, tune)
-    return make_files().encode(value if name == "near_lossless" else 0)
+  if name == "near_lossless":
+    return make_files().encode(value)
   image = as_array(image)
-  target = _Target.of(name, value, image)
+  target = _Target(name, value, _limit_bytes(name, value, image))
   if image.dtype == np.uint16 and name != "quality":
     return _near_lossless_file(make_files(), target)
   kind_of(image)  # raises an error for arrays that are no images of 8 bits
@@ -127,6 +122,38 @@ def encode(
     return _lossy_files(lossy, encode, target)
 
   return _best_file(np.atleast_3d(image), target, lossy_files, make_files)
+
+
+def target_of(
+  *,
+  exact: bool = False,
+  near_lossless: SupportsIndex | None = None,
+  tune: str | None = None,
+  effort: SupportsIndex = 0,
+  **targets: Any,
+) -> tuple[str, Any]:
+  """Checks what is asked of `encode`, whatever the image; returns the target's name and value.
+
+  A lossless file is one without an error, whichever way it was asked for.
+
+  Raises:
+    UsageError: more than one target, one that makes no sense, or options that do not go with it.
+  """
+  asked = {**targets, "lossless": exact or None, "near_lossless": near_lossless}
+  given = one_target(asked) or {"quality": DEFAULT_QUALITY}
+  if tune is not None and tune not in TUNES:
+    raise UsageError(f"tune {tune!r}: expected {' or '.join(TUNES)}")
+  effort = checked_effort(effort)
+  [(name, value)] = given.items()
+  if name in _HIGHEST and np.ndim(value) == 0 and value == _HIGHEST[name]:
+    name = "lossless"
+  if name not in ("lossless", "near_lossless"):
+    return name, checked_target(name, value)
+  if effort:
+    raise UsageError(f"{name} has one effort only; leave effort out")
+  if tune is not None:
+    raise UsageError(f"{name} leaves nothing to be tuned; leave tune out")
+  return "near_lossless", checked_error(value) if name == "near_lossless" else 0
 
 
 def _best_file(
@@ -162,7 +189,7 @@ def _best_file(
       # What networks make near-lossless is no better than a lossy codec where this can meet it.
       files = make_files(drawn=settled)
       with contextlib.suppress(OutOfReach):
-        found.append(_near_lossless_file(files, target, max(found, key=_psnr_db)))
+        found.append(_closer_file(files, target, max(found, key=_psnr_db)))
   if target.limit is not None:
     return max(found, key=_psnr_db)
   smallest = min(found, key=lambda file: len(file.data))
@@ -172,14 +199,6 @@ def _best_file(
   return _exact_file(files, x, worth * len(smallest.data)) or smallest
 
 
-def _check_untuned(name: str, effort: int, tune: str | None) -> None:
-  """Raises UsageError if a file without a lossy codec is to have an effort or a tune."""
-  if effort:
-    raise UsageError(f"{name} has one effort only; leave effort out")
-  if tune is not None:
-    raise UsageError(f"{name} leaves nothing to be tuned; leave tune out")
-
-
 class _Target(NamedTuple):
   """What a file is to meet, and the most bytes that allows, if it is a size."""
 
@@ -187,13 +206,12 @@ class _Target(NamedTuple):
   value: float
   limit: float | None
 
-  @classmethod
-  def of(cls, name: str, value: Any, image: np.ndarray) -> "_Target":
-    """Checks what was asked for; raises UsageError if it makes no sense."""
-    number, limit = checked_target(name, value), None
-    if name in ("bpp", "size_bytes"):
-      limit = number * (math.prod(image.shape[:2]) / 8 if name == "bpp" else 1)
-    return cls(name, number, limit)
+
+def _limit_bytes(name: str, value: float, image: np.ndarray) -> float | None:
+  """The most bytes that a target allows, if it is a size."""
+  if name == "bpp":
+    return value * math.prod(image.shape[:2]) / 8
+  return value if name == "size_bytes" else None
 
 
 def _lossy_files(
@@ -220,23 +238,31 @@ def _lossy_files(
 
 
 def _near_lossless_file(
-  files: NearLosslessFiles, target: _Target, lossy: Any = None
+  files: NearLosslessFiles, target: _Target, least_db: float = 0
 ) -> LosslessEncoded:
-  """The near-lossless file that meets a target; of a quality, that of a drawing.
+  """The near-lossless file that meets a target other than a quality.
 
+  Args:
+    files: of the image.
+    target: of the file.
+    least_db: where a size is asked for, coarser files are of no use.
   Raises:
-    OutOfReach: none is as small, or better than a lossy file at hand.
+    OutOfReach: none is as small.
   """
-  name, value, limit = target
-  if limit is not None:
-    return files.closest(limit, lossy.psnr_db if lossy else 0.0)
-  if name == "quality":
-    file = files.encode(_error_at(value))
+  if target.limit is not None:
+    return files.closest(target.limit, least_db)
+  return (files.of_psnr if target.name == "psnr" else files.of_ssimulacra2)(target.value)
+
+
+def _closer_file(files: NearLosslessFiles, target: _Target, lossy: Any) -> LosslessEncoded:
+  """The near-lossless file that meets a target; raises OutOfReach if a lossy one is better."""
+  if target.name == "quality":  # that of a drawing
+    file = files.encode(_error_at(target.value))
     if file.psnr_db >= lossy.psnr_db:
       return file
-  elif lossy is None or files.may_be_smaller(len(lossy.data), lossy.psnr_db):
-    return files.of_psnr(value) if name == "psnr" else files.of_ssimulacra2(value)
-  raise OutOfReach(f"{name} {value:g} cannot be met in {len(lossy.data)} bytes")
+  elif target.limit is not None or files.may_be_smaller(len(lossy.data), lossy.psnr_db):
+    return _near_lossless_file(files, target, lossy.psnr_db)
+  raise OutOfReach(f"{target.name} {target.value:g} cannot be met in {len(lossy.data)} bytes")
 
 
 def _layered_files(

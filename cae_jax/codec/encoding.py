@@ -258,7 +258,8 @@ def encode_psnr(source: Analysed, psnr_db: float, effort: int) -> Encoded:
     OutOfReach: the highest quality does not reach it.
   """
   value_of = lambda trial: min(trial.psnr_db, _PSNR_CEILING_DB)
-  found = _smallest(source, effort, value_of, psnr_db, _PSNR_TOLERANCE_DB, _PSNR_RANGE_DB)
+  least = min(psnr_db, _PSNR_CEILING_DB)
+  found = _smallest(source, effort, value_of, least, _PSNR_TOLERANCE_DB, _PSNR_RANGE_DB)
   if found is None:
     best = source.encode(source.coder.finest_level, effort)
     raise OutOfReach(

@@ -48,9 +48,8 @@ def take_apart(image: np.ndarray) -> Planes:
   image = as_array(image)
   kind = kind_of(image)
   channels = image[..., None] if kind == Kind.GREY else image
-  alpha, colours = None, channels
-  if has_alpha(kind):
-    alpha = np.ascontiguousarray(channels[..., -1])
+  alpha, colours = alpha_of(image), channels
+  if alpha is not None:
     colours = hidden.smooth(channels[..., :-1], alpha > 0)
   return Planes(kind, np.broadcast_to(colours, (*image.shape[:2], 3)), alpha)
 
@@ -70,11 +69,17 @@ def has_alpha(kind: Kind) -> bool:
   return kind.channels in (2, 4)
 
 
+def alpha_of(image: np.ndarray) -> np.ndarray | None:
+  """Returns the opacity [H, W] of an image of any kind; None if it has none."""
+  if image.ndim < 3 or image.shape[2] not in (2, 4):
+    return None
+  return np.ascontiguousarray(image[..., -1])
+
+
 def hides_colours(image: np.ndarray) -> bool:
   """Says whether an image has colours other than 0 under full transparency."""
-  if image.ndim < 3 or image.shape[2] not in (2, 4):
-    return False
-  return bool(image[image[..., -1] == 0, :-1].any())
+  alpha = alpha_of(image)
+  return alpha is not None and bool(image[alpha == 0, :-1].any())
 
 
 def visible_psnr_db(planes: Planes, rgb_hat: np.ndarray) -> float:

@@ -1,14 +1,16 @@
 """The near-lossless file of an image that meets a target, by a search over the largest error."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from cae_jax.codec.kinds import as_array, peak_of, visible_ssimulacra2
-from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
+from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded, opacity_section
 from cae_jax.codec.targets import OutOfReach
 from cae_jax.coding.varint import BytesLike
 
+_START_AT_SCORE = 255  # a search for a score begins at this part of white
 _MOST_BELS = 30  # here errors are 0
 _CLOSE = 32  # an error is searched for to this part of it
 _DRAWN, _CLOSE_IF_DRAWN = 16, 4  # of drawings: where to begin, and the same
@@ -51,6 +53,7 @@ class NearLosslessFiles:
       metadata=self._metadata,
       bits=self._bits,
       drawn=self._drawn,
+      opacity=self._opacity,
     )
 
   def may_be_smaller(self, size_bytes: int, psnr_db: float) -> bool:
@@ -60,7 +63,7 @@ class NearLosslessFiles:
   def of_psnr(self, target_db: float) -> LosslessEncoded:
     """Returns the smallest file of at least a PSNR."""
     start = _error_of(target_db, self._peak)
-    return self._smallest(start, lambda file: file.psnr_db < target_db)
+    return self._smallest(start, _width_at(start), lambda file: file.psnr_db < target_db)
 
   def of_ssimulacra2(self, score: float) -> LosslessEncoded:
     """Returns the smallest file of at least an SSIMULACRA 2 score."""
@@ -69,7 +72,8 @@ class NearLosslessFiles:
       decoded = self._codec().decompress(file.data, max_pixels=file.pixels)
       return visible_ssimulacra2(as_array(self._image), decoded, self._peak) < score
 
-    return self._smallest(1, is_coarse)
+    start = max(1, self._peak // _START_AT_SCORE)
+    return self._smallest(start, start, is_coarse)
 
   def closest(self, limit_bytes: float, least_db: float = 0) -> LosslessEncoded:
     """Returns the file of the smallest error that has at most so many bytes.
@@ -86,7 +90,8 @@ class NearLosslessFiles:
     most = self._coarser_than(least_db)
     bits = min(8 * (len(exact.data) - limit_bytes) / image.size, 8 * image.itemsize)
     start = min(max(1, round((2**bits - 1) / 2)), most)
-    larger, found = self._search(start, most, lambda file: len(file.data) <= limit_bytes)
+    is_small = lambda file: len(file.data) <= limit_bytes
+    larger, found = self._search(start, _width_at(start), most, is_small)
     if found is None:
       assert larger is not None
       raise OutOfReach(
@@ -109,15 +114,21 @@ class NearLosslessFiles:
   def _largest(self) -> int:
     return self._peak // 4
 
-  def _smallest(self, start: int, is_coarse: Callable[[LosslessEncoded], bool]) -> LosslessEncoded:
+  @functools.cached_property
+  def _opacity(self) -> bytes | None:
+    return opacity_section(as_array(self._image))
+
+  def _smallest(
+    self, start: int, width: int, is_coarse: Callable[[LosslessEncoded], bool]
+  ) -> LosslessEncoded:
     """The file of the largest error that is not too coarse."""
     most = self._largest
-    found, _ = self._search(min(start, most), most, is_coarse)
+    found, _ = self._search(min(start, most), width, most, is_coarse)
     assert found is not None, "the image itself is never too coarse"
     return found
 
   def _search(
-    self, start: int, most: int, is_coarse: Callable[[LosslessEncoded], bool]
+    self, start: int, width: int, most: int, is_coarse: Callable[[LosslessEncoded], bool]
   ) -> tuple[LosslessEncoded | None, LosslessEncoded | None]:
     """The largest error that is not coarse, and the smallest that is, to some hundredths.
 
@@ -126,11 +137,12 @@ class NearLosslessFiles:
 
     Args:
       start: where to begin.
+      width: of the first step from there.
       most: errors are 0 to this.
       is_coarse: holds from some error on.
     """
     fine, coarse = None, None
-    low, high, error, width = -1, most + 1, start, max(1, start // 16)
+    low, high, error = -1, most + 1, start
     close = _CLOSE
     if self._drawn:
       error = width = min(_DRAWN, most)
@@ -148,6 +160,11 @@ class NearLosslessFiles:
       else:
         error = (low + high) // 2
     return fine, coarse
+
+
+def _width_at(error: int) -> int:
+  """The first step of a search from an error that is a good guess."""
+  return max(1, error // 16)
 
 
 def _error_of(psnr_db: float, peak: int) -> int:

@@ -5,6 +5,8 @@ from PIL import Image
 
 from cae_jax.errors import Error
 
+Area = tuple[int, int, int, int]  # top, left, height, width
+
 
 class ImageError(Error, ValueError):
   """A file or an array that is not an image this package can use."""
@@ -97,9 +99,19 @@ def turn(samples: np.ndarray, orientation: int) -> np.ndarray:
   return np.ascontiguousarray(samples)
 
 
-def region_before_turn(
-  region: tuple[int, int, int, int], orientation: int, height: int, width: int
-) -> tuple[int, int, int, int]:
+def region_after_turn(region: Area, orientation: int, height: int, width: int) -> Area:
+  """Finds where a region of an image lies in what `turn` makes of it.
+
+  Args:
+    region: top, left, height and width, within the image.
+    orientation: as of `turn`.
+    height, width: of the image.
+  """
+  inverse = {6: 8, 8: 6}.get(orientation, orientation)
+  return region_before_turn(region, inverse, height, width)
+
+
+def region_before_turn(region: Area, orientation: int, height: int, width: int) -> Area:
   """Finds where a region of a turned image comes from.
 
   Args:

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from cae_jax.codec import automatic, info
+from cae_jax.codec import automatic, info, near_lossless
 from cae_jax.codec.kinds import visible_ssimulacra2
+from cae_jax.codec.lossless import image as image_module
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
 from cae_jax.codec.lossless.plain import estimate_plain, may_be_smaller
 from cae_jax.codec.near_lossless import NearLosslessFiles
 from cae_jax.codec.targets import OutOfReach
 from cae_jax.errors import UsageError
+from cae_jax.images import metrics
 from tests.lossless import LossyEncoded, LossyStandIn, tiny_weights
 
 RNG = np.random.default_rng(3)
@@ -154,18 +156,51 @@ def test_a_score_beyond_the_lossy_codec_is_met_by_the_largest_error_that_does(im
   assert encode(image, lossy=_never, ssimulacra2=100).how == "lossless"
 
 
+@pytest.mark.parametrize("image", [IMAGE, DEEP], ids=["uint8", "uint16"])
+def test_a_psnr_is_of_what_can_be_seen(image):
+  alpha = np.zeros((24, 30, 1), image.dtype)
+  alpha[:6, :9] = np.iinfo(image.dtype).max
+  cut_out, seen = np.concatenate([image, alpha], axis=2), alpha[..., 0] > 0
+  for target in (38, 52):
+    encoded = encode(cut_out, lossy=lambda: dataclasses.replace(LOSSY, psnr_db=30), psnr=target)
+    decoded = codec().decompress(encoded.data)
+    peak = float(np.iinfo(image.dtype).max)
+    found = metrics.psnr_db(image[seen][None], decoded[seen][None, :, :3], peak)
+    assert encoded.psnr_db == pytest.approx(found)
+    assert found >= target
+
+
+def test_opacity_is_coded_once(monkeypatch):
+  coded, real = [], image_module.opacity_section
+  monkeypatch.setattr(near_lossless, "opacity_section", lambda x: coded.append(x) or real(x))
+  encode(np.concatenate([DEEP, DEEP[..., :1]], axis=2), lossy=_never, size_bytes=2900)
+  assert len(coded) == 1
+
+
+def test_errors_smaller_than_the_gap_are_none():
+  image = (IMAGE // 8).astype(np.uint16) * 2048
+  file = encode(image, lossy=_never, near_lossless=2047)
+  assert math.isinf(file.psnr_db)
+  assert info(file.data).largest_error == 0
+  assert info(encode(image, lossy=_never, near_lossless=2048).data).largest_error == 2048
+
+
 def test_searches_are_short():
   tried = []
 
   def counted():
     return mock.Mock(
-      encode=lambda *args, **asked: tried.append(asked) or codec().encode(*args, **asked)
+      encode=lambda *args, **asked: tried.append(asked) or codec().encode(*args, **asked),
+      decompress=codec().decompress,
     )
 
   for asked in ({"psnr": 33}, {"psnr": 80}, {"size_bytes": 2000}, {"size_bytes": 600}):
     tried.clear()
     encode(DEEP, lossy=_never, lossless=counted, **asked)
     assert len(tried) <= 8
+  tried.clear()
+  encode(DEEP, lossy=_never, lossless=counted, ssimulacra2=85)
+  assert len(tried) <= 9
   tried.clear()
   encode(size_bytes=LOSSY.size_bytes * 1.1, lossless=counted)
   assert len(tried) <= 6

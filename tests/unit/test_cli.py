@@ -24,6 +24,7 @@ from cae_jax.coding import bitstream
 from cae_jax.coding.bitstream import Kind, pack, unpack
 from cae_jax.images.files import read_image, write_image
 from cae_jax.images.metrics import psnr_db
+from cae_jax.images.pixels import turn
 from cae_jax.weights import save_weights, shipped
 from tests.command_line import one_error, run
 from tests.models import context_codec, context_weights, photo
@@ -272,6 +273,24 @@ def test_weights_that_are_not_there_are_told_once(command, picture, tmp_path, ca
   files = (picture, tmp_path / "a.cae")
   assert run(command, *files, f"--output_dir={out}", "--weights=no.safetensors") == 2
   assert "no.safetensors" in one_error(capsys)
+  assert not out.exists()
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    (["--effort=1"], "effort 1 lowers squared errors"),
+    (["--effort=1", "--lossless"], "lossless has one effort only"),
+    (["--near_lossless=2", "--tune=eye"], "near_lossless leaves nothing to be tuned"),
+    (["--lossless", "--weights=tiny"], "the weights tiny are lossy; leave them out"),
+    (["--bpp=0"], "bpp 0: expected a positive number"),
+  ],
+)
+def test_options_that_clash_are_told_once(options, message, picture, tmp_path, capsys):
+  out = tmp_path / "out"
+  shutil.copy(picture, tmp_path / "b.png")
+  assert run("compress", picture, tmp_path / "b.png", f"--output_dir={out}", *options) == 2
+  assert message in one_error(capsys)
   assert not out.exists()
 
 
@@ -569,6 +588,25 @@ def test_what_is_left_of_a_file(picture, tmp_path, capsys):
   assert run("decompress", cae, png, "--salvage", "--force", "--json") == 0
   damage = {"top": 0, "left": 0, "height": 90, "width": 120, "what": "blurred"}
   assert json.loads(capsys.readouterr().out)["damage"] == [damage]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_damage_is_where_it_is_in_the_picture_as_it_is_written(orientation, tmp_path, capsys):
+  exif, cae, png = Image.Exif(), tmp_path / "a.cae", tmp_path / "a.png"
+  exif[ExifTags.Base.Orientation] = orientation
+  tall = np.full((1060, 40, 3), 200, np.uint8)
+  data = context_codec().compress(tall, quality=20, metadata={"exif": exif.tobytes()})
+  container = unpack(data)
+  last = bytes(len(container.sections[-1]))
+  cae.write_bytes(pack(container.header, [*container.sections[:-1], last], container.metadata))
+  assert run("decompress", cae, png, "--salvage", "--json") == 0
+  [damage] = json.loads(capsys.readouterr().out)["damage"]
+  marked = np.zeros((1060, 40))
+  marked[1024:] = 1  # the second tile
+  rows, columns = np.nonzero(turn(marked, orientation))
+  assert damage["what"] == "lost"
+  assert (damage["top"], damage["left"]) == (rows.min(), columns.min())
+  assert (damage["height"], damage["width"]) == (np.ptp(rows) + 1, np.ptp(columns) + 1)
 
 
 @pytest.mark.parametrize(

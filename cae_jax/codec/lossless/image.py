@@ -10,7 +10,7 @@ import numpy as np
 
 from cae_jax.codec import threads
 from cae_jax.codec.decoded import Decoded, FileDecoder
-from cae_jax.codec.kinds import peak_of
+from cae_jax.codec.kinds import alpha_of, peak_of
 from cae_jax.codec.lossless import colours, samples
 from cae_jax.codec.lossless.decoding import LosslessFile, shared_threads
 from cae_jax.codec.lossless.layout import Layout
@@ -63,7 +63,7 @@ class LosslessEncoded:
 
 
 class _Coded(NamedTuple):
-  """What a file is made of, and the mean squared error of what it decodes to."""
+  """What a file is made of, and the mean squared error of what is seen of it decoded."""
 
   sections: list[bytes]
   layout: Layout
@@ -133,6 +133,7 @@ class LosslessCodec(FileDecoder):
     metadata: Mapping[str, BytesLike] | None = None,
     bits: int | None = None,
     drawn: bool = False,
+    opacity: bytes | None = None,
   ) -> LosslessEncoded:
     """Compresses as `compress`; the result has the file as `data`, its `rate_bpp`, `psnr_db`.
 
@@ -140,6 +141,7 @@ class LosslessCodec(FileDecoder):
       image, near_lossless, keep_hidden_colour, metadata: as of `compress`.
       bits: of the samples that the PSNR is of; those of the type if not given.
       drawn: only what suits drawings is tried, which takes less time.
+      opacity: what `opacity_section` makes of the image, if that was done before.
     """
     largest_error = checked_error(near_lossless)
     entries = check_metadata(metadata)
@@ -154,7 +156,7 @@ class LosslessCodec(FileDecoder):
       if sum(map(len, others[0])) < sum(map(len, sections)):
         sections, layout, mse = others
     if taken.alpha is not None:
-      sections.append(plain_section(taken.alpha[None]))
+      sections.append(opacity or _in_one(taken.alpha[None]))
     header = dataclasses.replace(header, parameters=layout.pack())
     psnr_db = metrics.psnr_from_mse(mse, peak_of(taken.kind.dtype, bits))
     return LosslessEncoded(pack(header, sections, entries), largest_error, psnr_db, height * width)
@@ -175,47 +177,59 @@ class LosslessCodec(FileDecoder):
     precision = Precision(layout.largest, layout.step)
     across, within = shared_threads(tiles)
 
-    def encode(tile) -> tuple[bytes, float]:
+    def encode(tile) -> tuple[bytes, np.ndarray]:
       part, drawn = (np.ascontiguousarray(of[(slice(None), *tile)]) for of in (x, drawing))
-      return self._encode_tile(part, drawn, precision, within_map)
+      seen = None if taken.seen is None else taken.seen[tile]
+      return self._encode_tile(part, drawn, seen, precision, within_map)
 
     with threads.threads(within) as within_map, threads.threads(across) as across_map:
       coded = list(across_map(encode, tiles))
     sections = [section for section, _ in coded]
-    error = sum(error for _, error in coded)
+    errors = np.sum([errors for _, errors in coded], axis=0)
     whole = _whole(drawing, sections)
     if whole is not None:
       sections, layout = [whole], dataclasses.replace(layout, whole=True)
-      error = _squared_error(drawing, x)
-    if not error and not any(map(is_of_model, sections)):  # whose step is that of the error
+      errors = _squared_errors(drawing, x, taken.seen)
+    if not errors[0] and not any(map(is_of_model, sections)):  # whose step is that of the error
       layout = dataclasses.replace(layout, largest_error=0)
     if taken.occurring is not None:
       sections = [plain_section(taken.occurring[None, None]), *sections]
-    return _Coded(sections, layout, error * layout.gap**2 / x.size)
+    return _Coded(sections, layout, _mse(errors, taken))
 
   def _encode_tile(
-    self, x: np.ndarray, drawing: np.ndarray, precision: Precision, in_parallel: Map
-  ) -> tuple[bytes, float]:
-    """The section of a tile, which may be of its drawing, and its squared error."""
+    self,
+    x: np.ndarray,
+    drawing: np.ndarray,
+    seen: np.ndarray | None,
+    precision: Precision,
+    in_parallel: Map,
+  ) -> tuple[bytes, np.ndarray]:
+    """The section of a tile, which may be of its drawing, and its squared errors."""
     data, known = self.coder.encode(x, precision, in_parallel)
     coded = section(known.astype(x.dtype), MODEL, data)
     if may_be_smaller(samples.interleaved(drawing), len(coded)):
       plain = plain_section(drawing)
       if len(plain) < len(coded):
-        return plain, _squared_error(drawing, x)
-    return coded, _squared_error(known, x)
+        return plain, _squared_errors(drawing, x, seen)
+    return coded, _squared_errors(known, x, seen)
+
+
+def opacity_section(image: np.ndarray) -> bytes | None:
+  """Codes the opacity of an image, the same whatever its colours may lose; None if it has none."""
+  alpha = alpha_of(image)
+  return None if alpha is None else _in_one(alpha[None])
 
 
 def _draw(taken: Samples) -> _Coded:
   """Codes a drawing."""
   x, layout, drawing = taken.colours, taken.layout, _drawing(taken)
-  mse = _squared_error(drawing, x) * layout.gap**2 / x.size
+  errors = _squared_errors(drawing, x, taken.seen)
   layout = dataclasses.replace(
     layout,
     whole=len(coding_tiles(x.shape[1], x.shape[2], 1)) > 1,
-    largest_error=layout.largest_error if mse else 0,
+    largest_error=layout.largest_error if errors[0] else 0,
   )
-  return _Coded([_in_one(drawing)], layout, mse)
+  return _Coded([_in_one(drawing)], layout, _mse(errors, taken))
 
 
 def _drawing(taken: Samples) -> np.ndarray:
@@ -227,11 +241,22 @@ def _drawing(taken: Samples) -> np.ndarray:
   return taken.colours if drawing is x else samples.planes(drawing)
 
 
-def _squared_error(known: np.ndarray, x: np.ndarray) -> float:
-  if known is x:
-    return 0.0
-  # By channels, since whole images are large.
-  return sum(float(np.square(np.subtract(*of, dtype=np.float64)).sum()) for of in zip(known, x))
+def _squared_errors(known: np.ndarray, x: np.ndarray, seen: np.ndarray | None) -> np.ndarray:
+  """Sums of squared errors [2]: of all integers [C, H, W], and of those that are seen."""
+  sums = np.zeros(2)
+  if known is not x:
+    for each in zip(known, x):  # by channels, since whole images are large
+      squares = np.square(np.subtract(*each, dtype=np.float64))
+      of_all = squares.sum()
+      sums += of_all, of_all if seen is None else squares.sum(where=seen)
+  return sums
+
+
+def _mse(errors: np.ndarray, taken: Samples) -> float:
+  """Mean squared error of the samples that are seen, of the sums of their integers' errors."""
+  channels, *sides = taken.colours.shape
+  count = math.prod(sides) if taken.seen is None else np.count_nonzero(taken.seen)
+  return float(errors[1]) * taken.layout.gap**2 / max(channels * count, 1)
 
 
 def _whole(x: np.ndarray, sections: Sequence[bytes]) -> bytes | None:

@@ -48,7 +48,11 @@ def encode_plain(x: np.ndarray, in_parallel: Map = map) -> bytes:
   x = np.ascontiguousarray(x)
   if (x == x[0, 0]).all():
     return bytes([_CONSTANT]) + forms.pack(x[0, 0])
-  numbered = ((_colours_head(table), indexes) for table, indexes in colours.numbered(x))
+  numbered = (
+    (_colours_head(table), indexes)
+    for table, indexes in colours.numbered(x)
+    if not np.array_equal(indexes, x)  # as planes of opacity are, which have all values
+  )
   # As it is, too: the finalists of a tiny image may all number its colours.
   return min(_stored(x), _smallest([(b"", x), *numbered], in_parallel), key=len)
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from cae_jax.codec import hidden
-from cae_jax.codec.kinds import as_array, has_alpha, kind_of
+from cae_jax.codec.kinds import alpha_of, as_array, kind_of
 from cae_jax.codec.lossless.layout import Layout
 from cae_jax.coding.bitstream import Header, Kind
 from cae_jax.coding.errors import BitstreamError
@@ -25,6 +25,7 @@ class Samples:
     colours: [C, H, W] of unsigned integers, channels in the order of coding; C is 1 or 3.
     alpha: [H, W], or None where the kind has none.
     layout: of the colours.
+    seen: bool [H, W], whose colours count; None if all do.
     occurring: where integers are counted: uint8 [2^bits of a sample], 1 for values that occur.
   """
 
@@ -32,6 +33,7 @@ class Samples:
   colours: np.ndarray
   alpha: np.ndarray | None
   layout: Layout
+  seen: np.ndarray | None = None
   occurring: np.ndarray | None = None
 
 
@@ -49,10 +51,12 @@ def take_apart(image: np.ndarray, largest_error: int = 0, keep_hidden: bool = Tr
   image = as_array(image)
   kind = kind_of(image, (np.uint8, np.uint16))
   channels = image[..., None] if image.ndim == 2 else image
-  alpha = None
-  if has_alpha(kind):
-    alpha = np.ascontiguousarray(channels[..., -1])
-    channels = channels[..., :-1] if keep_hidden else hidden.flat(channels[..., :-1], alpha > 0)
+  alpha, seen = alpha_of(image), None
+  if alpha is not None:
+    channels = channels[..., :-1]
+    if not keep_hidden:
+      seen = alpha > 0
+      channels = hidden.flat(channels, seen)
   grey = channels.shape[2] == 3 and _equal(channels)
   x = planes(channels[..., :1] if grey else channels)
   offset, gap = _lattice(x)
@@ -60,7 +64,9 @@ def take_apart(image: np.ndarray, largest_error: int = 0, keep_hidden: bool = Tr
     x = (x - x.dtype.type(offset)) // x.dtype.type(gap)
   # Of 8 bits all values are expected, of more those that there are.
   largest = 255 if x.dtype == np.uint8 and gap == 1 else max(int(x.max()), 1)
-  return Samples(kind, x, alpha, Layout(largest_error, offset, gap, largest, grey))
+  # Smaller errors than the gap are none.
+  layout = Layout(largest_error if largest_error >= gap else 0, offset, gap, largest, grey)
+  return Samples(kind, x, alpha, layout, seen)
 
 
 def counted(taken: Samples) -> Samples | None:
