@@ -96,14 +96,17 @@ def uncounted(x: np.ndarray, occurring: np.ndarray, layout: Layout) -> np.ndarra
 
 def put_together(kind: Kind, colours: np.ndarray, alpha: np.ndarray | None, layout: Layout):
   """Inverts `take_apart`: uint8 or uint16 of the kind's shape."""
-  dtype = np.dtype(kind.dtype).type
-  x = colours.astype(dtype)
-  if (layout.offset, layout.gap) != (0, 1):
-    x = x * dtype(layout.gap) + dtype(layout.offset)
-  channels = np.repeat(interleaved(x), kind.colours // len(x), axis=2)
+  image = np.empty((*colours.shape[1:], kind.channels), kind.dtype)
+  order = _order(len(colours)) * (kind.colours // len(colours))
+  for channel, number in enumerate(order):  # without copies of the image on the way
+    out = image[..., channel]
+    out[...] = colours[number]
+    if (layout.offset, layout.gap) != (0, 1):
+      out *= image.dtype.type(layout.gap)
+      out += image.dtype.type(layout.offset)
   if alpha is not None:
-    return np.concatenate([channels, alpha[..., None].astype(dtype)], axis=2)
-  return channels[..., 0] if kind.channels == 1 else channels
+    image[..., -1] = alpha
+  return image[..., 0] if kind.channels == 1 else image
 
 
 def interleaved(x: np.ndarray) -> np.ndarray:
