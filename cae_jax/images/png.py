@@ -5,7 +5,6 @@ name of "gamma" for a gamma. So it is given the chunks that the pixels need, and
 """
 
 import dataclasses
-import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from cae_jax.paths import shown
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_INFLATED_BYTES = 1 << 24  # as much metadata as a .cae file holds
+_MAX_EXPANSION = 1032  # of deflate
 _XMP = b"XML:com.adobe.xmp"
 _TEXT = (b"tEXt", b"zTXt", b"iTXt")
 _GREY, _RGB, _GREY_ALPHA, _RGBA = 0, 2, 4, 6
@@ -44,6 +44,7 @@ class Png:
     dpi: pixels an inch across and down, of pHYs.
     frames: of the animation; 1 if there is none.
     lost: what else there is, in words, each as often as it is there.
+    room_bytes: how much more of what is packed may be unpacked.
   """
 
   pixels: bytes
@@ -60,6 +61,7 @@ class Png:
   dpi: tuple[float, float] | None = None
   frames: int = 1
   lost: list[str] = dataclasses.field(default_factory=list)
+  room_bytes: int = _MAX_INFLATED_BYTES
 
 
 def split(data: bytes) -> Png:
@@ -192,7 +194,7 @@ def _read_ancillary(png: Png, kind: bytes, content: bytes, whole: bool) -> None:
     png.is_srgb = True
   elif kind == b"iCCP":
     png.icc_profile = _block(
-      png, "ICC profile", _inflate(content.partition(b"\0")[2][1:]), png.icc_profile
+      png, "ICC profile", _inflate(png, content.partition(b"\0")[2][1:]), png.icc_profile
     )
   elif kind == b"eXIf":
     png.exif = _block(png, "EXIF", content, png.exif)
@@ -220,9 +222,10 @@ def _read_text(png: Png, kind: bytes, content: bytes) -> None:
   """Takes XMP, and EXIF as ImageMagick hides it; other text is lost."""
   keyword, _, rest = content.partition(b"\0")
   if kind == b"iTXt" and keyword == _XMP:
-    png.xmp = _block(png, "XMP", _international(rest), png.xmp)
+    png.xmp = _block(png, "XMP", _international(png, rest), png.xmp)
   elif keyword in (b"Raw profile type exif", b"Raw profile type APP1") and png.exif is None:
-    png.exif = _block(png, "EXIF", _raw_profile(_inflate(rest[1:]) if kind == b"zTXt" else rest))
+    text = _inflate(png, rest[1:]) if kind == b"zTXt" else rest
+    png.exif = _block(png, "EXIF", _raw_profile(text))
   else:
     png.lost.append("text")
 
@@ -234,27 +237,32 @@ def _block(png: Png, name: str, block: bytes | None, before: bytes | None = None
   return block or before
 
 
-def _international(text: bytes) -> bytes | None:
+def _international(png: Png, text: bytes) -> bytes | None:
   """The text of an iTXt chunk, behind its keyword."""
   parts = text[2:].split(b"\0", 2)  # language, keyword in that, text
   if len(parts) < 3:
     return None
-  return _inflate(parts[2]) if text[0] else parts[2]
+  return _inflate(png, parts[2]) if text[0] else parts[2]
 
 
 def _raw_profile(text: bytes | None) -> bytes | None:
   """The bytes of a name, a length and hexadecimal digits on many lines."""
-  digits = re.fullmatch(rb"\s*\w+\s+\d+\s+((?:[0-9a-fA-F]{2}\s*)+)", text or b"")
-  return bytes.fromhex(digits[1].decode()) if digits else None
+  parts = (text or b"").split(maxsplit=2)
+  try:
+    return bytes.fromhex(parts[2].decode("ascii")) if len(parts) == 3 else None
+  except ValueError:
+    return None
 
 
-def _inflate(data: bytes) -> bytes | None:
-  """None if it does not inflate, or to more than a file of ours could hold."""
+def _inflate(png: Png, data: bytes) -> bytes | None:
+  """None if it does not inflate, or all that there is to more than a file of ours could hold."""
   inflater = zlib.decompressobj()
   try:
-    inflated = inflater.decompress(data, _MAX_INFLATED_BYTES)
-  except zlib.error:
+    inflated = inflater.decompress(data, png.room_bytes + 1)  # 0 would be no limit
+  except zlib.error:  # after nobody knows how much
+    png.room_bytes -= min(png.room_bytes, _MAX_EXPANSION * len(data))
     return None
+  png.room_bytes -= min(png.room_bytes, len(inflated))
   return inflated if inflater.eof else None
 
 

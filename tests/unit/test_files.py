@@ -3,6 +3,7 @@
 import io
 import struct
 import sys
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -272,6 +273,30 @@ def test_a_bomb_in_a_profile_is_left_out():
   read = files.read_image(png(RGB, 8, chunk))
   assert read.icc_profile is None
   assert read.notes == ("left out: unreadable ICC profile",)
+
+
+def test_a_bomb_of_digits_takes_little_memory():
+  digits = b"exif 1 " + b"00" * (7 << 20) + b"x"
+  chunk = png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(digits))
+  data = png(RGB, 8, chunk)
+  tracemalloc.start()
+  read = files.read_image(data)
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert read.notes == ("left out: unreadable EXIF",)
+  assert peak < 80 << 20
+
+
+@pytest.mark.parametrize("damage", [b"", b"x"])
+def test_chunks_of_a_file_share_what_may_be_inflated(damage):
+  xmp = zlib.compress(bytes(9 << 20))
+  chunks = [
+    png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + packed)
+    for packed in (xmp[: len(xmp) - len(damage)] + damage, xmp)
+  ]
+  read = files.read_image(png(RGB, 8, *chunks))
+  assert read.notes == ("left out: unreadable XMP",)
+  assert (read.xmp is None) == bool(damage)
 
 
 def test_missing_file_is_not_an_image_error(tmp_path):
