@@ -26,6 +26,7 @@ _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BIG_SIGNATURES = _SIGNATURES[2:]
 _COLOURS = {0: 1, 1: 1, 2: 3}  # channels for white is 0, black is 0, RGB
 _OTHER_COLOURS = {3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab"}
+_MOST_CHANNELS = 4
 _FLOATING = 3
 _UNASSOCIATED_ALPHA = 2
 _SMALLER_OR_MASK = 1 | 4  # of NewSubfileType
@@ -63,7 +64,6 @@ def read(data: bytes) -> tuple[np.ndarray, Contents]:
   if photometric not in _COLOURS:
     name = _OTHER_COLOURS.get(photometric, f"colours of TIFF's kind {photometric}")
     raise ImageError(f"{name}; convert the file to RGB first")
-  check_size(*_numbers(tags, "ImageWidth"), *_numbers(tags, "ImageLength"))
   samples = _first_page(data)
   if photometric == 0:
     samples[..., 0] = (1 << holds.bits) - 1 - samples[..., 0]
@@ -171,6 +171,7 @@ def _first_page(data: bytes) -> np.ndarray:
     ) from error
   with tifffile.TiffFile(io.BytesIO(data)) as file:
     page: Any = file.pages.first
+    _check_shape(page)
     if not _is_whole(page, len(data)):  # else there would be zeros, or whatever lies in memory
       raise ImageError("strips or tiles of samples are missing")
     try:
@@ -182,11 +183,19 @@ def _first_page(data: bytes) -> np.ndarray:
         f"this TIFF file is unpacked by imagecodecs ({error}), which is not installed: "
         'pip install "cae_jax[tiff]"'
       ) from error
-  planes, depth, height, width, channels = samples.shape
-  if depth != 1 or samples.dtype != np.uint16:
-    raise ImageError(f"samples of type {samples.dtype} in {depth} layers; expected a flat picture")
-  samples = samples.reshape(planes, height, width, channels)
-  return np.concatenate(samples, axis=-1) if planes > 1 else samples[0]
+  samples = samples[:, 0]  # [planes, H, W, C], where planes or channels are 1
+  return np.concatenate(samples, axis=-1) if len(samples) > 1 else samples[0]
+
+
+def _check_shape(page: Any) -> None:
+  """Raises ImageError if there is no memory to be spent on the samples of a page."""
+  planes, depth, height, width, channels = page.shaped
+  check_size(width, height)
+  check_size(page.tilewidth * page.tiledepth, page.tilelength)  # tiles are unpacked whole
+  if depth != 1 or page.dtype != np.uint16:
+    raise ImageError(f"samples of type {page.dtype} in {depth} layers; expected a flat picture")
+  if planes * channels > _MOST_CHANNELS:
+    raise ImageError(EXTRA_CHANNELS.way_out)
 
 
 def _is_whole(page: Any, size: int) -> bool:

@@ -212,6 +212,23 @@ def test_tiff_that_breaks_off(packing):
     files.read_image(make.tiff(noise(1), 16, [(278, 3, [20])], deflate=True), exact=True)
 
 
+@pytest.mark.parametrize(
+  ("tags", "words"),
+  [
+    ([(277, 3, [300])], "extra channels; leave them out first"),
+    ([(32997, 4, [300])], "in 300 layers; expected a flat picture"),
+    ([(256, 4, [90000]), (257, 4, [90000])], "90000 x 90000 pixels, more than Pillow's limit"),
+    ([(322, 4, [16]), (323, 4, [1 << 30])], "16 x 1073741824 pixels, more than Pillow's limit"),
+    ([(322, 4, [16]), (323, 4, [16]), (32998, 4, [1 << 26])], "1073741824 x 16 pixels, more"),
+  ],
+)
+def test_tiff_that_says_it_is_huge(tags, words):
+  """As files can be of which all strips or tiles are the same few bytes."""
+  pytest.importorskip("tifffile")
+  with pytest.raises(files.ImageError, match=words):
+    files.read_image(make.tiff(noise(1), 16, tags), exact=True)
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize(("kind", "is_page"), [(1, False), (4, False), (2, True)])  # bits of 254
 def test_smaller_versions_and_masks_are_no_pages(bits, kind, is_page):
