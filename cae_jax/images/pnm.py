@@ -7,7 +7,7 @@ import numpy as np
 from cae_jax.images.contents import Contents, first_frame
 from cae_jax.images.pixels import ImageError, check_size
 
-_GAP = rb"(?:\s|#[^\n]*\n)+"
+_GAP = rb"(?:\s|#[^\n]*\n)++"  # never given back: each step would be remembered
 # Kind (2 and 5 grey, 3 and 6 RGB; 2 and 3 as text), width, height and largest value.
 _HEADER = re.compile(
   rb"P([2356])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)(?:#[^\n]*\n|\s)"

@@ -5,6 +5,7 @@ import io
 import itertools
 import pathlib
 import sys
+import tracemalloc
 import zlib
 from unittest import mock
 
@@ -330,6 +331,15 @@ def test_ppm(header, largest):
 def test_damaged_ppm(data, words):
   with pytest.raises(files.ImageError, match=words):
     files.read_image(data, exact=True)
+
+
+def test_ppm_of_a_long_header_takes_little_memory():
+  data = b"P5" + b" " * (1 << 18) + b"1 1 1000\n\0\0"
+  tracemalloc.start()
+  assert_reads(data, np.zeros((1, 1), np.uint16), 10)
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert peak < 10 * len(data)
 
 
 def test_webp_without_loss():
