@@ -2,6 +2,7 @@
 
 import io
 import warnings
+import zlib
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from cae_jax.images.contents import Contents, first_frame
 from cae_jax.images.pixels import ImageError, check_size
 
 _MAGIC, _MAGIC_AT = b"DICM", 128
+_MAX_INFLATED_BYTES = 1 << 28  # of files that are deflated as a whole
 _WHITE_IS_0 = "MONOCHROME1"
 # The last two are transforms inside of JPEG 2000, which its decoders undo.
 _COLOURS = (_WHITE_IS_0, "MONOCHROME2", "RGB", "YBR_RCT", "YBR_ICT")
@@ -34,18 +36,17 @@ def read(data: bytes) -> tuple[np.ndarray, Contents]:
     MissingExtraError: pydicom, or what it needs to unpack the samples, is not installed.
   """
   try:
-    import pydicom
-    from pydicom.pixels import pixel_array
+    from pydicom import pixels
   except ModuleNotFoundError as error:
     raise MissingExtraError(
       'DICOM files are read by pydicom, which is not installed: pip install "cae_jax[medical]"'
     ) from error
   with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of values that are none of the picture's
-    header = pydicom.dcmread(io.BytesIO(data))
+    header = _header(data)
     holds = _contents(header)
     try:
-      values = pixel_array(header, index=0, raw=True, correct_unused_bits=False)
+      values = pixels.pixel_array(header, index=0, raw=True, correct_unused_bits=False)
     except RuntimeError as error:
       if "missing dependencies" not in str(error):
         raise
@@ -54,6 +55,27 @@ def read(data: bytes) -> tuple[np.ndarray, Contents]:
         'installed: pip install "cae_jax[medical]"'
       ) from error
   return _unsigned(_used_bits(values, holds), holds), holds
+
+
+def _header(data: bytes) -> Any:
+  """Reads a file as pydicom does, which inflates what is deflated as a whole to any size."""
+  from pydicom import dcmread, filereader, uid
+
+  file = io.BytesIO(data)
+  filereader.read_preamble(file, force=False)
+  meta = filereader._read_file_meta_info(file)
+  if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
+    return dcmread(io.BytesIO(data))
+  inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+  inflated = inflater.decompress(file.read(), _MAX_INFLATED_BYTES)
+  if not inflater.eof:
+    raise ImageError(
+      f"deflated data that break off or have more than {_MAX_INFLATED_BYTES} bytes; inflate the "
+      "file first, with `dcmconv +te`"
+    )
+  header = filereader.read_dataset(io.BytesIO(inflated), False, True)
+  header.file_meta = meta
+  return header
 
 
 def _contents(header: Any) -> Contents:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms
 
 from cae_jax.errors import MissingExtraError
-from cae_jax.images import files, srgb
+from cae_jax.images import dicom, files, srgb
 from tests import image_files as make
 
 RNG = np.random.default_rng(0)
@@ -486,6 +486,17 @@ def test_dicom_with_overlays_in_unused_bits(signed):
   )
   stored = stored.astype(np.int16 if signed else np.uint16)
   assert_reads(make.dicom(stored, 12), values, 12, notes)
+
+
+def test_dicom_that_is_deflated(monkeypatch):
+  pydicom, values = pytest.importorskip("pydicom"), noise(1)
+  dataset, file = pydicom.dcmread(io.BytesIO(make.dicom(values))), io.BytesIO()
+  dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+  dataset.save_as(file)
+  assert_reads(file.getvalue(), values, notes=("left out: the DICOM header",))
+  monkeypatch.setattr(dicom, "_MAX_INFLATED_BYTES", values.nbytes)
+  with pytest.raises(files.ImageError, match=rf"more than {values.nbytes} bytes; inflate the file"):
+    files.read_image(file.getvalue(), exact=True)
 
 
 def test_dicom_keeps_its_profile():
