@@ -227,6 +227,8 @@ def read_tiff_tags(
     contents.notes.append(metadata.orientation_note(orientation))
   try:
     contents.exif = metadata.exif_of_tiff(exif())
+  except MemoryError:
+    raise
   except Exception:  # Pillow's parsers raise nearly every type of exception
     contents.lost.append("unreadable EXIF")
   others = set(tags) - _STRUCTURAL_TAGS - metadata.DESCRIPTIVE_TAGS

@@ -93,6 +93,8 @@ def read_image(file: Source, *, exact: bool = False, name: str = "") -> ImageFil
   try:
     # Decoders raise nearly every type of exception on damaged files.
     return _decode_to_the_end(data, exact)
+  except MemoryError:  # no fault of the file, here and wherever all other errors are one
+    raise
   except MissingExtraError as error:
     raise MissingExtraError(f"{name}: {error}") from error
   except _NotExact as error:
@@ -122,6 +124,8 @@ def upright_size(data: bytes) -> tuple[int, int]:
     image, holds, _ = _open_with_contents(data)
     with image:
       width, height = image.size
+  except MemoryError:
+    raise
   except Exception as error:
     raise ImageError(f"not a readable image ({_reason(error, data)})") from error
   if holds.is_upright:  # by Pillow, which tells the size before that or after it
@@ -249,7 +253,7 @@ def _open_with_contents(data: bytes) -> tuple[Image.Image, Contents, bytes]:
   try:
     image = _open(data)
     return image, contents.of(image, data), data
-  except ImageError:
+  except (ImageError, MemoryError):
     raise
   except Exception:  # AVIF's reader stumbles over EXIF, too
     hidden = boxes.without_exif(data)
@@ -284,6 +288,8 @@ def _frames(image: Image.Image, data: bytes) -> list[Cut]:
       return tiff.further_pages(data)
     with _open(data) as again:  # counting moves on in the file
       return [contents.first_frame(again.n_frames)]  # type: ignore[attr-defined]
+  except MemoryError:
+    raise
   except Exception:  # a later frame is damaged
     return [contents.first_frame(None)]
 

@@ -83,6 +83,8 @@ def further_pages(data: bytes) -> list[Cut]:
       seen.add(directory.next)
       directory = _load(data, directory.next)
       pages += not directory.get(ExifTags.Base.NewSubfileType, 0) & _SMALLER_OR_MASK
+  except MemoryError:
+    raise
   except Exception:  # a later page is damaged
     return [first_frame(None)]
   return [first_frame(pages)] if pages > 1 else []

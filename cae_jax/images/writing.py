@@ -214,6 +214,8 @@ def _fault(path: pathlib.Path, form: Format, mode: str, name: str, block: bytes)
   try:
     pixel = np.zeros((1, 1, len(mode)), np.uint8)
     read = read_image(_encode(form, pixel, {name: block}))
+  except MemoryError:
+    raise
   except Exception as error:  # Pillow's parsers raise nearly every type
     reason = f", too long for {path.suffix}" if "too long" in str(error) else ""
     return f"{'' if reason else 'unreadable '}{_NAMES[name]} left out{reason}"
@@ -225,6 +227,8 @@ def _encode_or_say(
 ) -> bytes:
   try:
     return _encode(form, samples, blocks)
+  except MemoryError:
+    raise
   except Exception as error:  # so do its encoders
     reason = " ".join(str(error).split()) or type(error).__name__
     raise ImageError(_refusal(path, samples, reason)) from error

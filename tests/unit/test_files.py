@@ -5,6 +5,7 @@ import struct
 import sys
 import tracemalloc
 import zlib
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -297,6 +298,29 @@ def test_chunks_of_a_file_share_what_may_be_inflated(damage):
   read = files.read_image(png(RGB, 8, *chunks))
   assert read.notes == ("left out: unreadable XMP",)
   assert (read.xmp is None) == bool(damage)
+
+
+_GIF = encode(Image.fromarray(GREY), "GIF", save_all=True, append_images=[Image.new("L", (9, 6))])
+_TIFF = encode(RGB, "TIFF", save_all=True, append_images=[Image.fromarray(RGB)])
+
+
+@pytest.mark.parametrize(
+  ("place", "work"),
+  [
+    ("reading.load", lambda: files.read_image(png(RGB))),
+    ("reading._open", lambda: files.upright_size(png(RGB))),
+    ("reading.contents.of", lambda: files.read_image(encode(RGB, "AVIF", exif=Image.Exif()))),
+    ("reading.contents.first_frame", lambda: files.read_image(_GIF)),
+    ("tiff._load", lambda: files.read_image(_TIFF)),
+    ("contents.metadata.exif_of_tiff", lambda: files.read_image(_TIFF)),
+    ("writing._encode", lambda: files.encode_image("a.png", RGB)),
+    ("writing.read_image", lambda: files.encode_image("a.png", RGB, icc_profile=SRGB)),
+  ],
+)
+def test_want_of_memory_is_no_fault_of_a_file(place, work, monkeypatch):
+  monkeypatch.setattr(f"cae_jax.images.{place}", mock.Mock(side_effect=[MemoryError, None]))
+  with pytest.raises(MemoryError):
+    work()
 
 
 def test_missing_file_is_not_an_image_error(tmp_path):
