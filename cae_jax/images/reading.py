@@ -187,7 +187,9 @@ def _decode_to_the_end(data: bytes, exact: bool) -> ImageFile:
 
 def _decode(data: bytes, exact: bool) -> ImageFile:
   samples, holds = _samples_and_contents(data, exact)
-  if holds.is_premultiplied and samples[..., -1].min() < np.iinfo(samples.dtype).max:
+  # Exactly, deep samples are as they lie in the file; all others fill their type.
+  bits = holds.bits if exact and samples.dtype == np.uint16 else 8 * samples.itemsize
+  if holds.is_premultiplied and samples[..., -1].min() < (1 << bits) - 1:
     holds.cuts.append(_DIVIDED)
   if exact and holds.cuts:
     raise _NotExact("; ".join(cut.way_out for cut in holds.cuts))

@@ -190,11 +190,12 @@ def test_orientation_is_exact(kind, orientation):
   )
 
 
-@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("bits", [8, 9, 12, 15, 16])
 def test_premultiplied_alpha_that_is_opaque(bits):
+  pytest.importorskip("imagecodecs")
   values = noise(4, bits)
   values[..., 3] = (1 << bits) - 1
-  assert_reads(make.tiff(values, bits, [(338, 3, [1])]), values)
+  assert_reads(make.tiff(values, bits, [(338, 3, [1])]), values, bits)
   values[3, 3, 3] -= 1
   with pytest.raises(files.ImageError, match=r"read exactly \(premultiplied alpha; divide it out"):
     files.read_image(make.tiff(values, bits, [(338, 3, [1])]), exact=True)
