@@ -1,7 +1,6 @@
 """Nested arrays with what they say of themselves, as safetensors files."""
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
@@ -52,7 +51,9 @@ def read_file(path: str | os.PathLike, kind: str, file_format: str) -> tuple[dic
     found = metadata.get("format", "no format entry")
     raise WeightsError(f"{path}: expected {file_format!r}, got {found!r}")
   with _readable(path, kind):
-    return _nested(load_file(path)), metadata
+    arrays = load_file(path)
+  with entries_of(path, kind):
+    return _nested(arrays), metadata
 
 
 def read_metadata(path: str | os.PathLike, kind: str = "weights") -> dict[str, str]:
@@ -75,13 +76,13 @@ def _readable(path: str | os.PathLike, kind: str) -> Iterator[None]:
     raise WeightsError(f"{path}: no such {kind} file; expected a .safetensors of cae_jax")
   try:
     yield
-  except (SafetensorError, OSError) as error:
+  except (SafetensorError, OSError, AttributeError, TypeError) as error:  # types NumPy lacks
     raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
 
 
 @contextlib.contextmanager
 def entries_of(path: str | os.PathLike, kind: str) -> Iterator[None]:
-  """Makes a WeightsError that names the file of metadata that lack an entry, or are no JSON."""
+  """Makes a WeightsError that names the file of entries that are missing or make no sense."""
   try:
     yield
   except (KeyError, TypeError, ValueError) as error:
@@ -132,9 +133,14 @@ def _flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-  """Inverts `_flat`."""
+  """Inverts `_flat`; raises ValueError if an array has a place below another one."""
   nested: dict[str, Any] = {}
   for path, value in flat.items():
     *parents, key = path.split("/")
-    functools.reduce(lambda at, parent: at.setdefault(parent, {}), parents, nested)[key] = value
+    at = nested
+    for parent in parents:
+      at = at.setdefault(parent, {})
+      if not isinstance(at, dict):
+        raise ValueError(f"the array {path!r} below another one")
+    at[key] = value
   return nested

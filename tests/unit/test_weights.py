@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -97,6 +98,22 @@ def test_a_look_that_says_too_little_is_named(tmp_path):
     save_file({"a": np.zeros(3)}, path, metadata=metadata)
     with pytest.raises(WeightsError, match=r"look\.safetensors: a damaged look file"):
       look.load_look(path)
+
+
+def test_arrays_below_others_are_named(tmp_path):
+  path = tmp_path / "odd.safetensors"
+  save_file({"params/a": np.zeros(3), "params/a/b": np.zeros(3)}, path, {"format": FORMAT})
+  with pytest.raises(WeightsError, match=r"odd\..*the array 'params/a/b' below another one"):
+    load_weights(path)
+
+
+def test_types_that_numpy_lacks_are_named(tmp_path):
+  array = {"dtype": "F8_E5M2", "shape": [1], "data_offsets": [0, 1]}
+  header = json.dumps({"__metadata__": {"format": FORMAT}, "params/a": array}).encode()
+  path = tmp_path / "odd.safetensors"
+  path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(1))
+  with pytest.raises(WeightsError, match=r"odd\..*: not a readable safetensors file \(.*float"):
+    load_weights(path)
 
 
 def test_changed_content_is_noticed(tmp_path):
