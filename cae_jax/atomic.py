@@ -154,7 +154,11 @@ def _put_if_absent(temporary: pathlib.Path, target: pathlib.Path) -> None:
     raise _system_error(errno.EEXIST, target) from None
   except OSError:  # a file system without links: the name is taken first, the bytes follow
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    os.replace(temporary, target)
+    try:
+      os.replace(temporary, target)
+    except OSError:
+      target.unlink(missing_ok=True)  # an empty file would pass for one that is done
+      raise
 
 
 def _system_error(code: int, path: str | os.PathLike) -> OSError:

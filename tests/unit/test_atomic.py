@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import threading
+from unittest import mock
 
 import pytest
 
@@ -203,6 +204,14 @@ def test_what_is_there_is_not_overwritten_unless_allowed(tmp_path):
   assert caught.value.filename == str(path)
   assert path.read_text() == "old"
   assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_name_that_was_taken_is_given_back(tmp_path, monkeypatch):
+  monkeypatch.setattr(atomic.os, "link", mock.Mock(side_effect=PermissionError(errno.EPERM, "")))
+  monkeypatch.setattr(atomic.os, "replace", mock.Mock(side_effect=OSError(errno.EIO, "broken")))
+  with pytest.raises(OSError, match="broken"), replace_atomically(tmp_path / "a", overwrite=False):
+    pass
+  assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
