@@ -108,5 +108,4 @@ def _after_fork() -> None:
   _forked = _forked or _started or bool(_backends())
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
-  os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_after_fork)
