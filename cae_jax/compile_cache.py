@@ -18,8 +18,10 @@ def enable() -> None:
   `CAE_JAX_CACHE_DIR` names another folder, or switches this off if it is empty. A cache that JAX
   has been given already, by `JAX_COMPILATION_CACHE_DIR` for instance, stays.
   """
+  if _given():  # by an earlier call, too
+    return
   path = folder()
-  if path is None or _given():
+  if path is None:
     return
   try:
     path.mkdir(parents=True, exist_ok=True)

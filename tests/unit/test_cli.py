@@ -711,6 +711,13 @@ def test_the_cache_is_set_up_without_importing_jax(imported, monkeypatch, tmp_pa
   }
 
 
+def test_a_cache_that_is_set_up_is_not_looked_for_again(monkeypatch):
+  monkeypatch.setattr(backend, "imported_jax", lambda: None)
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "there")
+  monkeypatch.setattr(compile_cache, "folder", lambda: pytest.fail("it was looked for"))
+  compile_cache.enable()
+
+
 def test_weights_by_path(picture, tmp_path, monkeypatch):
   asked = []
   monkeypatch.setattr(
