@@ -20,7 +20,7 @@ from cae_jax.coding.bitstream import Container, Header, Kind, unpack
 from cae_jax.coding.metadata import MAX_METADATA_BYTES
 from cae_jax.errors import MissingExtraError, UsageError
 from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image, read_rgb
-from cae_jax.images.metadata import Exif, orientation_note, read_exif
+from cae_jax.images.metadata import NAMES, Exif, orientation_note, read_exif
 from cae_jax.images.pixels import region_after_turn, region_before_turn, turn
 from cae_jax.streams import Place, name_of, read_bytes, write_bytes
 from cae_jax.weights import WeightsError, shipped
@@ -313,14 +313,8 @@ def image_file(name: Path, decoded: Decoded) -> tuple[bytes, tuple[str, ...]]:
   Raises:
     Error: the format, by the suffix of the name, cannot hold the image.
   """
-  metadata = decoded.metadata
-  return encode_image(
-    name,
-    decoded.image,
-    icc_profile=metadata.get("icc"),
-    exif=metadata.get("exif"),
-    xmp=metadata.get("xmp"),
-  )
+  blocks = {argument: decoded.metadata.get(key) for argument, key in NAMES.items()}
+  return encode_image(name, decoded.image, **blocks)
 
 
 def describe_file(source: Place, _: None = None) -> Result:

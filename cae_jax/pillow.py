@@ -24,6 +24,7 @@ from cae_jax.codec.small import PREVIEW
 from cae_jax.codec.targets import TooManyPixels
 from cae_jax.coding.bitstream import MAGIC, Container, unpack
 from cae_jax.errors import Error, UsageError
+from cae_jax.images.metadata import NAMES
 from cae_jax.images.pixels import from_pillow, to_8_bits
 
 FORMAT = "CAE"
@@ -35,8 +36,6 @@ OPTIONS = (
 )  # fmt: skip
 _TARGETS = OPTIONS[:7]
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-# Pillow's names of metadata, and those of .cae files.
-_METADATA = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}
 
 
 class CaeImageFile(ImageFile.ImageFile):
@@ -66,7 +65,7 @@ class CaeImageFile(ImageFile.ImageFile):
     self._container = container
     if bits == 16:
       self.info["bits"] = bits
-    for name, key in _METADATA.items():
+    for name, key in NAMES.items():
       if key in container.metadata:
         self.info[name] = container.metadata[key]
 
@@ -157,7 +156,7 @@ def _metadata(given: dict[str, Any], image: Image.Image) -> dict[str, bytes]:
   """What was given for a file; without a word on it, the image keeps its profile, as in Pillow."""
   blocks = {"icc_profile": image.info.get("icc_profile"), **given}
   kept = {}
-  for name, key in _METADATA.items():
+  for name, key in NAMES.items():
     block = blocks.get(name)
     if isinstance(block, Image.Exif):
       block = block.tobytes()

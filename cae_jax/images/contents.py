@@ -155,7 +155,7 @@ def of(image: Image.Image, data: bytes) -> Contents:
   if image.format in REFUSED:
     raise ImageError(f"{image.format}, {REFUSED[image.format]}")
   contents = Contents()
-  for name in ("icc_profile", "exif", "xmp"):
+  for name in metadata.NAMES:
     value = image.info.get(name)
     setattr(contents, name, value if isinstance(value, bytes) else None)
   read = _FORMATS.get(image.format or "")

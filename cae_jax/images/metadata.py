@@ -20,6 +20,8 @@ DESCRIPTIVE_TAGS = frozenset(
     ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo,
   }
 )  # fmt: skip
+# Names of blocks, as arguments and in Pillow, with those that .cae files give them.
+NAMES = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}
 XMP_TAG = 700
 _EXIF_PREFIX = b"Exif\0\0"
 _ENTRY_BYTES = 12

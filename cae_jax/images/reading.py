@@ -63,8 +63,8 @@ class ImageFile:
   @property
   def metadata(self) -> dict[str, bytes]:
     """The blocks there are, by the names that files of this package give them."""
-    blocks = {"icc": self.icc_profile, "exif": self.exif, "xmp": self.xmp}
-    return {name: block for name, block in blocks.items() if block is not None}
+    blocks = {key: getattr(self, name) for name, key in metadata.NAMES.items()}
+    return {key: block for key, block in blocks.items() if block is not None}
 
 
 def read_image(file: Source, *, exact: bool = False, name: str = "") -> ImageFile:
