@@ -238,7 +238,8 @@ def of_last_versions(records: Sequence[Record]) -> list[Record]:
   """Returns each codec's records of the last version that has any, and those without a version.
 
   Of weights of one rate each, which share a name, the last version of every setting counts, so
-  that they make one curve.
+  that they make one curve. Records that were to match a file of a codec that is among these count
+  if that file does, by its size.
   """
   settings: dict[tuple[str, str], set[Setting | None]] = {}
   for record in records:
@@ -249,7 +250,11 @@ def of_last_versions(records: Sequence[Record]) -> list[Record]:
   swept = {codec for (codec, _), found in settings.items() if not one_word(found)}
   key = lambda r: (r.codec, None if r.codec in swept or r.matched_to is not None else r.setting)
   last = {key(record): record.version for record in records if record.version}
-  return [r for r in records if not r.version or r.version == last[key(r)]]
+  kept = [r for r in records if not r.version or r.version == last[key(r)]]
+  files = {(r.codec, r.setting, r.image, r.size_bytes) for r in kept if r.matched_to is None}
+  measured = {codec for codec, *_ in files}
+  goal = lambda r: (r.matched_to, r.matched_setting, r.image, r.target_bytes)
+  return [r for r in kept if r.matched_to not in measured or goal(r) in files]
 
 
 def summary(records: Sequence[Record]) -> dict[str, Any]:

@@ -163,8 +163,8 @@ def left_out(records: Sequence[Record]) -> str:
   shown = collections.Counter(record.codec for record in of_last_versions(records))
   counts = collections.Counter(record.codec for record in records) - shown
   return "\n".join(
-    f"{counts[codec]} records of {label(codec)} are not shown: of other weights of that name, or "
-    "of another version; give each an --output of its own"
+    f"{counts[codec]} records of {label(codec)} are not shown: of other weights of that name, of "
+    "another version, or at the sizes of such files; give each an --output of its own"
     for codec in in_order(counts)
   )
 

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from cae_jax.evaluation import set_metrics
 from cae_jax.evaluation.records import Record, read_records, to_json, write_records
 from cae_jax.images.files import read_rgb, write_image
 from cae_jax.weights import load_weights, save_weights, shipped
@@ -232,6 +233,26 @@ def test_records_of_another_run_join_these(
   assert {*written} == {*joined}
   said = f"{len(joined)} of the {len(joined) + 1} records of other runs are of these images"
   assert said in capsys.readouterr().out
+
+
+def test_distances_of_sets_are_of_what_is_shown(ours, output, tiny_training, tmp_path, monkeypatch):
+  """Not of baselines at the sizes of files of older weights."""
+  written: list[Record] = []
+  monkeypatch.setattr(evaluate, "_write", lambda *args: written.extend(args[-1]))
+  filled = lambda rows, _: [dataclasses.replace(row, kid=0.5) for row in rows]
+  monkeypatch.setattr(set_metrics, "with_kid", filled)
+  rows = [row for row in read_records(output / "records.jsonl") if row.image is not None]
+  older = [
+    dataclasses.replace(row, size_bytes=9, version="older")
+    if row.codec == "paper"
+    else dataclasses.replace(row, target_bytes=9)
+    for row in rows
+    if "paper" in (row.codec, row.matched_to)
+  ]
+  write_records(tmp_path / "records.jsonl", [*older, *rows])
+  assert run(tmp_path, tiny_training.source_dir, *ours) == 0
+  assert {row for row in written if row.kid is None} == {*older}
+  assert {dataclasses.replace(row, kid=None) for row in written if row.kid} == {*rows}
 
 
 def test_records_of_other_samples_do_not_join(ours, output, tiny_training, tmp_path, capsys):

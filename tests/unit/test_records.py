@@ -187,3 +187,20 @@ def test_of_weights_of_one_rate_each_the_last_of_each_rate_counts():
   assert records.of_last_versions(rows) == rows[1:]
   swept = [own(0.02, "d"), own(0.03, "d")]
   assert records.of_last_versions([*rows, *swept]) == swept
+
+
+def test_sizes_of_older_files_of_ours_count_no_more():
+  ours = {"codec": "ours", "setting": "50"}
+  goal = {"matched_to": "ours", "matched_setting": "50"}
+  rows = [
+    _changed(**ours, size_bytes=100, version="old"),
+    _changed(**ours, size_bytes=200, version="old", image="b"),
+    _changed(**goal, target_bytes=100),
+    _changed(**ours, size_bytes=90, version="new"),
+    _changed(**ours, size_bytes=200, version="new", image="b"),
+    _changed(**goal, target_bytes=200, image="b"),
+    _changed(**goal, target_bytes=90),
+  ]
+  assert records.of_last_versions(rows) == rows[3:]
+  others = [rows[2], _changed(codec="theirs")]
+  assert records.of_last_versions(others) == others  # without ours there is no telling
