@@ -114,9 +114,7 @@ def _evaluate(args: Args) -> None:
   make_folder(args.output)
   log = args.output / "records.jsonl"
   keep = functools.partial(records.append_record, log)
-  # Of each codec the version measured last counts: of ours, that of these weights and this look.
-  ours = {own_codec.version_of(codec, look) for look in (0, 1)}
-  done = sorted(records.resume_records(log), key=lambda record: record.version in ours)
+  done = records.resume_records(log)
   what = comparison.Comparison(
     weights,
     args.codecs,
@@ -130,7 +128,10 @@ def _evaluate(args: Args) -> None:
     features,
   )
   _check_images(log, done, source)
-  done = records.joined(done, others)
+  # Of each codec the version asked for last counts: of ours, that of these weights and this look.
+  asked_for = {own_codec.version_of(codec, look) for look in (0, 1)}
+  asked_for |= {x.version for x in comparison.others(what) if not isinstance(x, Missing)}
+  done = sorted(records.joined(done, others), key=lambda record: record.version in asked_for)
   rows = comparison.run(what, pairs(source), done=done, on_record=keep, jobs=args.jobs)
   # Of the last versions alone: baselines at the sizes of older files would count among the images.
   shown = set_metrics.with_kid(records.of_last_versions(rows), features)

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from cae_jax.evaluation import set_metrics
-from cae_jax.evaluation.records import Record, read_records, to_json, write_records
+from cae_jax.evaluation.records import (
+  Record,
+  of_last_versions,
+  read_records,
+  to_json,
+  write_records,
+)
 from cae_jax.images.files import read_rgb, write_image
 from cae_jax.weights import load_weights, save_weights, shipped
 from experiments import cli, evaluate
@@ -233,6 +239,22 @@ def test_records_of_another_run_join_these(
   assert {*written} == {*joined}
   said = f"{len(joined)} of the {len(joined) + 1} records of other runs are of these images"
   assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_version_that_is_used_again_counts_again(
+  joined, ours, output, tiny_training, tmp_path, monkeypatch
+):
+  """Such as that of a baseline with an option, in this folder or of another run."""
+  written: list[Record] = []
+  monkeypatch.setattr(evaluate, "_write", lambda *args: written.extend(args[-1]))
+  jpeg = [row for row in read_records(output / "records.jsonl") if row.codec == "jpeg"]
+  others = [dataclasses.replace(row, version="other") for row in jpeg]
+  write_records(tmp_path / "records.jsonl", others if joined else [*jpeg, *others])
+  more = [*ours, "--codecs=jpeg", *([f"--records={output}/records.jsonl"] if joined else [])]
+  assert run(tmp_path, tiny_training.source_dir, *more) == 0
+  shown = {row for row in of_last_versions(written) if row.codec == "jpeg"}
+  assert shown == {*jpeg}
 
 
 def test_distances_of_sets_are_of_what_is_shown(ours, output, tiny_training, tmp_path, monkeypatch):
