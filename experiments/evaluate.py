@@ -22,6 +22,7 @@ without running the others again; their seconds are then of another run. Those o
 Kodak are docs/records/kodak.jsonl.gz.
 """
 
+import dataclasses
 import functools
 import sys
 from pathlib import Path
@@ -154,6 +155,8 @@ def _of_images(source: ImageSource, others: list[Record]) -> list[Record]:
   found = [record for record in others if record.image in names]
   if others:
     print(f"{len(found)} of the {len(others)} records of other runs are of these images")
+  if len(found) < len(others):
+    return [dataclasses.replace(record, kid=None) for record in found]  # was of more images
   return found
 
 

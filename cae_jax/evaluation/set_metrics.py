@@ -39,7 +39,8 @@ def with_kid(records: Sequence[Record], folder: Path) -> list[Record]:
   """Fills in the kernel distance of each codec and setting, in all records of them.
 
   Args:
-    records: any; where some of a codec and setting failed, or have no features, all have no KID.
+    records: any; where some of a codec and setting failed, or have no features, all have no KID,
+      but for one that all of them have from another run.
     folder: of `keep_features`.
   Returns:
     The records, in their order.
@@ -58,7 +59,8 @@ def _kid(members: Sequence[Record], folder: Path) -> float | None:
   for record in members:
     paths = [_path(folder, digest) for digest in (record.digest, record.decoded_digest or "")]
     if not record.ok or not all(path.exists() for path in paths):
-      return None
+      earlier = {member.kid for member in members}
+      return earlier.pop() if len(earlier) == 1 else None
     pairs.append([np.load(path) for path in paths])
   features, features_hat = (np.concatenate(side) for side in zip(*pairs))
   return kernel_distance.kid(features, features_hat) if len(features) > 1 else None

@@ -226,11 +226,12 @@ def test_weights_that_cannot_be_measured(
 def test_records_of_another_run_join_these(
   ours, output, tiny_training, tmp_path, capsys, monkeypatch
 ):
-  """Compressed, and with records of an image that is not measured."""
+  """Compressed, and with records of an image that is not measured: KID was of all images."""
   written: list[Record] = []
   monkeypatch.setattr(evaluate, "_write", lambda *args: written.extend(args[-1]))
   rows = read_records(output / "records.jsonl")
-  others = [*rows, dataclasses.replace(rows[0], image="other.png")]
+  others = [dataclasses.replace(row, kid=0.5) for row in rows]
+  others.append(dataclasses.replace(rows[0], image="other.png"))
   with gzip.open(tmp_path / "others.jsonl.gz", "wt", encoding="utf-8") as file:
     file.writelines(to_json(record) + "\n" for record in others)
   more = [*ours, f"--records={tmp_path}/others.jsonl.gz"]

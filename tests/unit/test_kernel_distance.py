@@ -274,6 +274,13 @@ def test_a_size_that_was_not_met_has_no_distance(features):
   assert [row.kid for row in set_metrics.with_kid(rows, features)] == [None, None]
 
 
+def test_without_features_the_distance_of_the_same_images_stays(tmp_path):
+  rows = [dataclasses.replace(_NEAR, image=image, kid=0.5) for image in "ab"]
+  assert set_metrics.with_kid(rows, tmp_path) == rows
+  more = [*rows, dataclasses.replace(_NEAR, image="c")]
+  assert [row.kid for row in set_metrics.with_kid(more, tmp_path)] == [None, None, None]
+
+
 @pytest.mark.parametrize(
   ("name", "folder", "message"),
   [("kid", None, "no folder to keep features in"), ("kid", "x", "not installed; pip install")],
