@@ -22,7 +22,6 @@ without running the others again; their seconds are then of another run. Those o
 Kodak are docs/records/kodak.jsonl.gz.
 """
 
-import dataclasses
 import functools
 import sys
 from pathlib import Path
@@ -111,7 +110,8 @@ def _evaluate(args: Args) -> None:
     if isinstance(metric, Missing):
       print(f"{metric.name} {metric.status}")
   source = evaluation_flags.unseen_images(args, codec)
-  others = _of_images(source, evaluation_flags.other_records(args.records, lossless=False))
+  names = {"": {*image_names(source)}}
+  others = evaluation_flags.other_records(args.records, names, lossless=False)
   make_folder(args.output)
   log = args.output / "records.jsonl"
   keep = functools.partial(records.append_record, log)
@@ -128,7 +128,7 @@ def _evaluate(args: Args) -> None:
     args.metrics,
     features,
   )
-  _check_images(log, done, source)
+  evaluation_flags.check_images(log, done, names)
   # Of each codec the version asked for last counts: of ours, that of these weights and this look.
   asked_for = {own_codec.version_of(codec, look) for look in (0, 1)}
   asked_for |= {x.version for x in comparison.others(what) if not isinstance(x, Missing)}
@@ -137,27 +137,6 @@ def _evaluate(args: Args) -> None:
   # Of the last versions alone: baselines at the sizes of older files would count among the images.
   shown = set_metrics.with_kid(records.of_last_versions(rows), features)
   _write(args, codec, source, records.last_measured([*rows, *shown]))
-
-
-def _check_images(log: Path, done: list[Record], source: ImageSource) -> None:
-  """Raises UsageError if there are records of other images, which would count in every mean."""
-  others = sorted({record.image for record in done if record.image} - {*image_names(source)})
-  if others:
-    raise UsageError(
-      f"{log} has records of {len(others)} images that are not measured now ({others[0]} …); give "
-      "another --output, or the data set that it was made of"
-    )
-
-
-def _of_images(source: ImageSource, others: list[Record]) -> list[Record]:
-  """Returns the records of the images that are measured; says how many there are."""
-  names = {*image_names(source)}
-  found = [record for record in others if record.image in names]
-  if others:
-    print(f"{len(found)} of the {len(others)} records of other runs are of these images")
-  if len(found) < len(others):
-    return [dataclasses.replace(record, kid=None) for record in found]  # was of more images
-  return found
 
 
 def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) -> None:

@@ -54,12 +54,14 @@ def main(args: Args) -> None:
     own = [own_codec.lossless(codec, args.near_lossless)]
   log = args.output / "records.jsonl"
   make_folder(args.output)
-  of_other_runs = evaluation_flags.other_records(args.records, lossless=True)
-  done = records.joined(records.resume_records(log), of_other_runs)
+  names = {dataset: {name for name, _ in images} for dataset, images in image_sets.items()}
+  of_other_runs = evaluation_flags.other_records(args.records, names, lossless=True)
+  done = records.resume_records(log)
+  evaluation_flags.check_images(log, done, names)
   rows = measuring.run(
     [*own, *others],
     image_sets,
-    done=done,
+    done=records.joined(done, of_other_runs),
     on_record=functools.partial(records.append_record, log),
   )
   records.write_records(log, rows)

@@ -1,6 +1,7 @@
 """The flags that say which weights to measure, and on which images."""
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
 from cae_jax.codec import Codec, LosslessCodec
@@ -18,6 +19,9 @@ from cae_jax.evaluation.codecs import baselines
 from cae_jax.evaluation.records import Record, read_records
 from cae_jax.weights import shipped
 from experiments.program_flags import Args, Flags
+
+# The images that are measured, by data set as records have it.
+Names = Mapping[str, Set[str]]
 
 _SPLIT = "test"
 
@@ -79,16 +83,17 @@ def images(args: Args) -> ImageSource:
   return source
 
 
-def other_records(paths: Iterable[Path], *, lossless: bool) -> list[Record]:
-  """Reads the records of --records, of images.
+def other_records(paths: Iterable[Path], names: Names, *, lossless: bool) -> list[Record]:
+  """Reads the records of --records, of images; says how many there are.
 
   Args:
     paths: records.jsonl of other runs.
+    names: what is measured; other images of these data sets are left out.
     lossless: whether they are to be of --lossless.
   Raises:
     UsageError: there is no such file, or it has records of the other kind.
   """
-  result = []
+  result: list[Record] = []
   for path in paths:
     if not path.is_file():
       raise UsageError(f"--records: expected a records.jsonl of another run, found no file {path}")
@@ -97,7 +102,33 @@ def other_records(paths: Iterable[Path], *, lossless: bool) -> list[Record]:
       kind, way = ("lossy", "without") if lossless else ("lossless", "with")
       raise UsageError(f"--records: {path} is of {kind} codecs; join it to a run {way} --lossless")
     result += found
-  return result
+  joining = [record for record in result if not _is_of_others(record, names)]
+  if result:
+    print(f"{len(joining)} of the {len(result)} records of other runs join these")
+  if len(joining) < len(result):
+    return [dataclasses.replace(record, kid=None) for record in joining]  # was of more images
+  return joining
+
+
+def check_images(log: Path, done: Iterable[Record], names: Names) -> None:
+  """Raises UsageError if there are records of other images, which would count in every mean.
+
+  Args:
+    log: the records' file.
+    done: the records.
+    names: what is measured.
+  """
+  others = sorted({record.image or "" for record in done if _is_of_others(record, names)})
+  if others:
+    raise UsageError(
+      f"{log} has records of {len(others)} images that are not measured now ({others[0]} …); give "
+      "another --output, or the data set that it was made of"
+    )
+
+
+def _is_of_others(record: Record, names: Names) -> bool:
+  """Whether a record is of an image that is not measured, of a data set that is."""
+  return record.image not in names.get(record.dataset, {record.image})
 
 
 def unseen_images(args: Args, codec: Codec) -> ImageSource:

@@ -238,7 +238,7 @@ def test_records_of_another_run_join_these(
   assert run(tmp_path / "out", tiny_training.source_dir, *more) == 0
   joined = [record for record in rows if record.image is not None]
   assert {*written} == {*joined}
-  said = f"{len(joined)} of the {len(joined) + 1} records of other runs are of these images"
+  said = f"{len(joined)} of the {len(joined) + 1} records of other runs join these"
   assert said in capsys.readouterr().out
 
 
@@ -337,6 +337,22 @@ def test_lossless_codecs_join_the_records_of_another_run(tmp_path):
   assert "### photos, lossless" in (two / "table.md").read_text()
   names = {path.stem for path in (two / "figures").glob("*.png")}
   assert names == {"bits_per_sub_pixel", "image_by_image"}
+
+
+def test_lossless_codecs_are_compared_on_the_images_of_this_run(tmp_path, capsys):
+  image = np.arange(600, dtype=np.uint8).reshape(20, 30)
+  for path in ("both/a.png", "both/b.png", "one/a.png"):
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    write_image(tmp_path / path, image)
+  both, one = tmp_path / "of_both", tmp_path / "of_one"
+  assert lossless(f"--sets=x={tmp_path}/both", "--codecs=jxl_e7", f"--output={both}") == 0
+  alone = [f"--sets=x={tmp_path}/one", "--codecs=png"]
+  joined = f"--records={both}/records.jsonl"
+  assert lossless(*alone, joined, f"--output={one}") == 0
+  assert measured(one) == {"a.png"}
+  assert "1 of the 2 records of other runs join these" in capsys.readouterr().out
+  assert lossless(*alone, f"--output={both}") == 2
+  assert "has records of 1 images that are not measured now (b.png" in capsys.readouterr().err
 
 
 def test_records_of_other_images_are_refused(tmp_path, capsys):
