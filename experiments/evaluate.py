@@ -28,6 +28,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from cae_jax import locks
 from cae_jax.atomic import write_text
 from cae_jax.codec import Codec
 from cae_jax.codec.targets import FINEST_QUALITY, MAX_EFFORT
@@ -49,11 +50,11 @@ from cae_jax.evaluation.paper import table_1
 from cae_jax.evaluation.rd import bd_rates, published
 from cae_jax.evaluation.rd import tables as rd_tables
 from cae_jax.evaluation.records import Record
-from cae_jax.paths import make_folder
 from experiments import cli, evaluate_lossless, evaluation_flags
 from experiments.program_flags import Args, Flags
 
 _METRICS = ",".join(perceptual.NAMES)
+_FEATURES = "features"  # a folder in --output
 
 
 def define_flags(flags: Flags) -> None:
@@ -105,17 +106,10 @@ def _evaluate(args: Args) -> None:
   codec = own_codec.load(weights)
   # Fails now if it has no such ones.
   own_codec.file_codecs(codec, args.efforts, args.looks, args.qualities)
-  features = args.output / "features"
+  features = args.output / _FEATURES
   for metric in perceptual.by_names(args.metrics, features):
     if isinstance(metric, Missing):
       print(f"{metric.name} {metric.status}")
-  source = evaluation_flags.unseen_images(args, codec)
-  names = {"": {*image_names(source)}}
-  others = evaluation_flags.other_records(args.records, names, lossless=False)
-  make_folder(args.output)
-  log = args.output / "records.jsonl"
-  keep = functools.partial(records.append_record, log)
-  done = records.resume_records(log)
   what = comparison.Comparison(
     weights,
     args.codecs,
@@ -128,15 +122,29 @@ def _evaluate(args: Args) -> None:
     args.metrics,
     features,
   )
+  source = evaluation_flags.unseen_images(args, codec)
+  with locks.locked(args.output, "evaluation", "--output", print):
+    _write(args, codec, source, _measured(args, what, codec, source))
+
+
+def _measured(
+  args: Args, what: comparison.Comparison, codec: Codec, source: ImageSource
+) -> list[Record]:
+  """Measures what no earlier run has; returns all records."""
+  names = {"": {*image_names(source)}}
+  others = evaluation_flags.other_records(args.records, names, lossless=False)
+  log = args.output / "records.jsonl"
+  done = records.resume_records(log)
   evaluation_flags.check_images(log, done, names)
   # Of each codec the version asked for last counts: of ours, that of these weights and this look.
   asked_for = {own_codec.version_of(codec, look) for look in (0, 1)}
   asked_for |= {x.version for x in comparison.others(what) if not isinstance(x, Missing)}
   done = sorted(records.joined(done, others), key=lambda record: record.version in asked_for)
+  keep = functools.partial(records.append_record, log)
   rows = comparison.run(what, pairs(source), done=done, on_record=keep, jobs=args.jobs)
   # Of the last versions alone: baselines at the sizes of older files would count among the images.
-  shown = set_metrics.with_kid(records.of_last_versions(rows), features)
-  _write(args, codec, source, records.last_measured([*rows, *shown]))
+  shown = set_metrics.with_kid(records.of_last_versions(rows), args.output / _FEATURES)
+  return records.last_measured([*rows, *shown])
 
 
 def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) -> None:

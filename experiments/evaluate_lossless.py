@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cae_jax import locks
 from cae_jax.atomic import write_text
 from cae_jax.codec import LosslessCodec
 from cae_jax.data.sources import pairs
@@ -13,12 +14,13 @@ from cae_jax.data.views import pixel_digest
 from cae_jax.errors import UsageError
 from cae_jax.evaluation import figures, records
 from cae_jax.evaluation.codecs import lossless_codecs, own_codec
+from cae_jax.evaluation.codecs.base import FileCodec, Missing
 from cae_jax.evaluation.lossless import measuring, standings, tables
 from cae_jax.evaluation.lossless.image_sets import ExactImages, Some
 from cae_jax.evaluation.names import LOSSLESS_LABELS
 from cae_jax.evaluation.records import Record
 from cae_jax.images.pixels import to_rgb
-from cae_jax.paths import make_folder, user_path
+from cae_jax.paths import user_path
 from cae_jax.weights import shipped
 from experiments import evaluation_flags
 from experiments.program_flags import Args, Flags
@@ -52,20 +54,23 @@ def main(args: Args) -> None:
     codec = own_codec.load_lossless(_weights(args))
     image_sets = _unseen(codec, image_sets)
     own = [own_codec.lossless(codec, args.near_lossless)]
-  log = args.output / "records.jsonl"
-  make_folder(args.output)
+  with locks.locked(args.output, "evaluation", "--output", print):
+    _write(args.output, _measured(args, [*own, *others], image_sets), args.reference)
+
+
+def _measured(
+  args: Args, codecs: Sequence[FileCodec | Missing], image_sets: measuring.ImageSets
+) -> list[Record]:
+  """Measures what no earlier run has; returns all records."""
   names = {dataset: {name for name, _ in images} for dataset, images in image_sets.items()}
-  of_other_runs = evaluation_flags.other_records(args.records, names, lossless=True)
+  others = evaluation_flags.other_records(args.records, names, lossless=True)
+  log = args.output / "records.jsonl"
   done = records.resume_records(log)
   evaluation_flags.check_images(log, done, names)
-  rows = measuring.run(
-    [*own, *others],
-    image_sets,
-    done=records.joined(done, of_other_runs),
-    on_record=functools.partial(records.append_record, log),
-  )
+  keep = functools.partial(records.append_record, log)
+  rows = measuring.run(codecs, image_sets, done=records.joined(done, others), on_record=keep)
   records.write_records(log, rows)
-  _write(args.output, rows, args.reference)
+  return rows
 
 
 def _check(args: Args) -> None:

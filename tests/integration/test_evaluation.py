@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from cae_jax import locks
 from cae_jax.evaluation import set_metrics
 from cae_jax.evaluation.records import (
   Record,
@@ -146,6 +147,14 @@ def test_weights_that_have_seen_everything(ours, tiny_training, tmp_path, capsys
   assert run(tmp_path, tiny_training.source_dir, *ours, "--split=train") == 2
   assert capsys.readouterr().err == "error: the weights were trained on all 3 images\n"
   assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [[], ["--lossless", "--codecs=png", "--noours"]], ids=str)
+def test_one_evaluation_at_a_time_works_in_a_folder(kind, ours, tiny_training, tmp_path, capsys):
+  with locks.locked(tmp_path, "evaluation", "--output", print):
+    assert run(tmp_path, tiny_training.source_dir, *(kind or ours)) == 2
+  assert "another evaluation is at work here" in capsys.readouterr().err
+  assert not list(tmp_path.glob("*.jsonl"))
 
 
 @pytest.fixture
