@@ -160,8 +160,9 @@ def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) ->
     output / "summary.json", rows, {"bd_rates": bd_rates_json, "bpp_range": bpp_range}
   )
   section = rd_tables.section(compared, bd_rates.at_own_rates(rows), bpp_range)
-  said = [tables.table(rows), section, *([left_out] if left_out else [])]
-  write_text(output / "table.md", "\n".join([table_1.paper_table(rows), *said]) + "\n")
+  said = "\n".join(filter(None, [tables.table(rows), section, left_out]))
+  paper = table_1.paper_table(rows)
+  write_text(output / "table.md", f"{paper}\n{said}\n" if paper else f"{said}\n")
   folder = output / "figures"
   drawn = {
     "reconstructions": run_report.reconstructions(codec, images),
@@ -171,7 +172,7 @@ def _write(args: Args, codec: Codec, source: ImageSource, rows: list[Record]) ->
   }
   for name, figure in drawn.items():
     figures.save(figure, folder / f"{name}.png")
-  print("\n".join(said))
+  print(said)
 
 
 def _methods(codec: Codec, images, rows: list[Record], bpg_dir: Path | None) -> Figure:

@@ -44,6 +44,7 @@ def output(full, tiny_training, tmp_path_factory):
 def test_it_leaves_what_it_promises(output):
   for name in ("records.jsonl", "summary.json", "table.md"):
     assert (output / name).stat().st_size
+  assert (output / "table.md").read_text().startswith("|")  # the paper's tables are of Kodak
   names = {"reconstructions", "psnr_per_image", "rate_distortion", "methods"}
   assert {path.stem for path in (output / "figures").glob("*.png")} == names
 

@@ -114,6 +114,11 @@ def test_measured_table_marks_sizes_that_were_not_met():
   assert f"- † JPEG, kodim20: {measuring.TOO_LARGE}" in text
 
 
+def test_other_images_are_not_compared_with_the_paper():
+  missing, *_ = _records()
+  assert table_1.paper_table([missing, _record("cae", 3, "mine.png", 0.5, 32.0)]) == ""
+
+
 def test_all_rows_of_a_table_are_equally_wide():
   for text in (tables.table(_records()), table_1.paper_table(_records())):
     for block in text.split("\n\n"):

@@ -57,9 +57,11 @@ def paper_table(records: Sequence[Record], images: Sequence[str] = TEST_IMAGES) 
     records: of our codec, and of the baselines at its sizes and at fixed settings.
     images: the columns; matched with the names of the records without folder and suffix.
   Returns:
-    Markdown.
+    Markdown; empty if there is no record of these images.
   """
   chosen = [record for record in records if record.image is None or image_stem(record) in images]
+  if all(record.image is None for record in chosen):
+    return ""
   parts = [
     "### Table 1 as the paper printed it",
     "PSNR in dB; the seven test images are not named. Source: " + PAPER_SOURCE + ".",
