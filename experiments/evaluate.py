@@ -54,6 +54,9 @@ from experiments import cli, evaluate_lossless, evaluation_flags
 from experiments.program_flags import Args, Flags
 
 _METRICS = ",".join(perceptual.NAMES)
+# What only evaluations of one kind use.
+_OF_LOSSLESS = ("sets", "near_lossless", "reference", "ours")
+_OF_LOSSY = ("match", "efforts", "looks", "qualities", "metrics", "bpp_range", "jobs", "avif_speed")
 _FEATURES = "features"  # a folder in --output
 
 
@@ -93,10 +96,26 @@ def define_flags(flags: Flags) -> None:
 
 def main(args: Args) -> None:
   """Runs the program."""
+  _check_used(args)
   if args.lossless:
     evaluate_lossless.main(args)
   else:
     _evaluate(args)
+
+
+def _check_used(args: Args) -> None:
+  """Raises UsageError if a flag was given that would be passed over."""
+  for when, is_so, names in (
+    ("without --lossless", not args.lossless, _OF_LOSSLESS),
+    ("with --lossless", args.lossless, _OF_LOSSY),
+    ("with --sets", args.sets, ("dataset", "source_dir", "split")),
+    ("with --lossless and --source_dir", args.source_dir and args.lossless, ("split",)),
+    ("with --noours", not args.ours, ("workdir", "weights")),
+  ):
+    given = [f"--{name}" for name in names if args[name].value != args[name].default]
+    if is_so and given:
+      flags = " and ".join(given)
+      raise UsageError(f"{flags}: not used {when}; leave {flags} out")
 
 
 def _evaluate(args: Args) -> None:

@@ -217,17 +217,23 @@ def test_what_cannot_be_measured(ours, tiny_training, tmp_path, capsys, flags, m
 @pytest.mark.parametrize(
   ("weights", "flags", "message"),
   [
-    (GOLDEN / "lossless.safetensors", [], "are of a lossless model, expected those of a lossy one"),
+    (
+      GOLDEN / "lossless.safetensors",
+      ["--nomatch"],
+      "are of a lossless model, expected those of a lossy one",
+    ),
     (GOLDEN / "context.safetensors", ["--lossless"], "are of a lossy model, expected those of a l"),
-    ("jpeg.safetensors", [], "the weights are named 'jpeg', as one of the classical codecs is"),
+    (
+      "jpeg.safetensors",
+      ["--nomatch"],
+      "the weights are named 'jpeg', as one of the classical codecs is",
+    ),
   ],
 )
-def test_weights_that_cannot_be_measured(
-  weights, flags, message, alone, tiny_training, tmp_path, capsys
-):
+def test_weights_that_cannot_be_measured(weights, flags, message, tiny_training, tmp_path, capsys):
   named = dataclasses.replace(load_weights(GOLDEN / "context.safetensors"), name="jpeg")
   save_weights(tmp_path / "jpeg.safetensors", named)
-  flags = [*alone, *flags, f"--weights={tmp_path / weights}"]
+  flags = ["--codecs=none", *flags, f"--weights={tmp_path / weights}"]
   assert run(tmp_path / "out", tiny_training.source_dir, *flags) == 2
   assert message in capsys.readouterr().err
   assert not list((tmp_path / "out").glob("*.jsonl"))
@@ -380,9 +386,6 @@ def test_records_of_other_images_are_refused(tmp_path, capsys):
   ("flag", "words"),
   [
     ("--sets=kodak", "--sets: expected name=folder with commas"),
-    ("--jobs=2", "leave --jobs out"),
-    ("--looks=0.5", "leave --looks out"),
-    ("--metrics=ssimulacra2", "leave --metrics out"),
     ("--reference=jpeg", "--reference: expected one of png, png_oxipng"),
     ("--codecs=flif", "unknown codec 'flif'"),
     ("--near_lossless=0", "near_lossless"),
@@ -391,3 +394,21 @@ def test_records_of_other_images_are_refused(tmp_path, capsys):
 def test_bad_flags_of_the_lossless_comparison(flag, words, tmp_path, capsys):
   assert lossless(flag, f"--output={tmp_path}") == 2
   assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("flags", "words"),
+  [
+    (["--near_lossless=1"], "--near_lossless: not used without --lossless"),
+    (["--noours", "--sets=a=b"], "--sets and --ours: not used without --lossless"),
+    (["--lossless", "--jobs=2"], "--jobs: not used with --lossless"),
+    (["--lossless", "--nomatch", "--avif_speed=2"], "--match and --avif_speed: not used with"),
+    (["--lossless", "--split=test"], "--split: not used with --lossless and --source_dir"),
+    (["--lossless", "--sets=a=b"], "--dataset and --source_dir: not used with --sets"),
+    (["--lossless", "--noours", "--weights=eye3"], "--weights: not used with --noours"),
+  ],
+  ids=str,
+)
+def test_flags_that_go_unused_are_refused(flags, words, tmp_path, capsys):
+  assert run(tmp_path / "out", tmp_path, *flags) == 2
+  assert f"error: {words}" in capsys.readouterr().err
