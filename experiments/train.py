@@ -52,13 +52,27 @@ _CARRIED = "trained_on_before.json"
 def main(args: Args) -> None:
   """Runs the program."""
   train_parts.check_name(args.name)
-  if args.coordinator_address:
-    jax.distributed.initialize(args.coordinator_address, args.num_processes, args.process_id)
+  _join_processes(args)
   backend.require()
   workdir = train_flags.workdir(args)
   with locked(workdir):
     sharding.on_first_process(lambda: _open(args, workdir))
     _run(args, workdir)
+
+
+def _join_processes(args: Args) -> None:
+  """Joins the processes that train together, if flags tell of any.
+
+  Raises:
+    UsageError: some of these flags are missing.
+  """
+  names = "coordinator_address", "num_processes", "process_id"
+  given = [args[name].serialize() for name in names if args[name].value is not None]
+  if given and len(given) < len(names):
+    every = " ".join(f"--{name}" for name in names)
+    raise UsageError(f"{' '.join(given)}: expected all of {every}, or none of them")
+  if given:
+    jax.distributed.initialize(args.coordinator_address, args.num_processes, args.process_id)
 
 
 def _open(args: Args, workdir: Path) -> None:

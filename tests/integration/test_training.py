@@ -222,6 +222,8 @@ def test_a_command_that_failed_binds_no_one_to_its_flags(fails, cut, tmp_path):
     ("--patch_size=18", "--patch_size=18: this network takes multiples of 4"),
     ("--valid_patch_size=30", "--valid_patch_size=30: this network takes multiples of 4"),
     ("--learning_rate=nan", "learning"),
+    ("--coordinator_address=localhost:1", "--coordinator_address=localhost:1: expected all of"),
+    ("--process_id=0", "--process_id=0: expected all of --coordinator_address --num_processes"),
   ],
 )
 def test_bad_input_is_one_line_and_status_2(fails, flag, message):
