@@ -15,6 +15,7 @@ from cae_jax.training.loop import LoopConfig
 from cae_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 from cae_jax.training.reporting import say
 from cae_jax.training.workdir import holds_run
+from cae_jax.weights import shipped
 from experiments.program_flags import Args, Flags, defined, parse
 
 # What may differ from start to resumption: it does not change what is learnt, or, as --steps does,
@@ -30,6 +31,8 @@ _OF_THE_CALL = frozenset({
 })  # fmt: skip
 # Where things lie on one machine is nobody else's business.
 _PLACES = frozenset({"workdir", "source_dir", "data_dir", "inception", "output", "cache_from"})
+# Nor are these, unless they are names of weights that ship.
+_STARTS = "start_weights", "start_look"
 # Paths need not be UTF-8.
 _ENCODING: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 # Fields of models whose flags have other names.
@@ -267,7 +270,9 @@ def resolved(args: Args) -> dict[str, str]:
 
 def to_publish(args: Args) -> dict[str, str]:
   """Returns the resolved flags without this machine's folders, for weights that are passed on."""
-  return {name: line for name, line in resolved(args).items() if name not in _PLACES}
+  shipped_names = shipped.shipped()
+  left_out = _PLACES | {name for name in _STARTS if str(args[name].value) not in shipped_names}
+  return {name: line for name, line in resolved(args).items() if name not in left_out}
 
 
 def keep_flags(args: Args, path: Path) -> None:

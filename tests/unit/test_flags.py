@@ -294,6 +294,13 @@ def test_a_flag_newer_than_the_run_counts_as_its_default(tmp_path):
     train_flags.keep_flags(parse(train_flags.define_flags, ["--rescale=8,9"]), kept)
 
 
+def test_weights_tell_nobody_where_things_lie():
+  places = ["--workdir=/home/me/a", "--start_weights=/home/me/b", "--start_look=eye3"]
+  published = train_flags.to_publish(parse(train_flags.define_flags, places))
+  assert published["start_look"] == "--start_look=eye3"
+  assert not [line for line in published.values() if "/home/me" in line]
+
+
 def test_paths_that_are_not_utf8_are_kept(tmp_path):
   kept = tmp_path / "flags.txt"
   args = parse(train_flags.define_flags, ["--source_dir=caf\udce9"])
