@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from cae_jax.data import position
@@ -220,7 +221,7 @@ class BlockIterator(Iterator[Blocks]):
     pixels, stepped = store.shapes.prod(1).astype(np.float64), store.steps > 1
     for of, share in ((stepped, _STEPPED_BLOCKS), (~stepped, 1 - _STEPPED_BLOCKS)):
       pixels[of] *= share / max(pixels[of].sum(), 1)
-    self._shares = pixels / pixels.sum()
+    self._sums, self._coarser_sums = map(_summed, (pixels / pixels.sum(), _COARSER_SHARES))
     self._number = 0
     self._config: dict[str, Any] = {
       "photographs": store.fingerprint,
@@ -250,8 +251,8 @@ class BlockIterator(Iterator[Blocks]):
 
   def _draw(self, rng: np.random.Generator, finest: bool) -> tuple[int, int, list[int], list[int]]:
     """A photograph, a level, the first row and column, and whether each axis is flipped."""
-    index = int(rng.choice(len(self._shares), p=self._shares))
-    level = 0 if finest else 1 + int(rng.choice(len(_COARSER_SHARES), p=_COARSER_SHARES))
+    index = _choose(rng, self._sums)
+    level = 0 if finest else 1 + _choose(rng, self._coarser_sums)
     shape = self._store.shapes[index].tolist()
     while level > 1 and min(shape) >> (level + 1) < self._side:
       level -= 1
@@ -272,6 +273,17 @@ class BlockIterator(Iterator[Blocks]):
       "step": np.int32(step),
       "coded": np.array([1, 0, 0] if store.grey[index] else [1, 1, 1], np.float32),
     }
+
+
+def _summed(shares: npt.ArrayLike) -> np.ndarray:
+  """For `_choose`: the sum of the shares up to each."""
+  sums = np.cumsum(shares)
+  return sums / sums[-1]
+
+
+def _choose(rng: np.random.Generator, sums: np.ndarray) -> int:
+  """Draws what `rng.choice` does, which would sum up the shares of all photographs every time."""
+  return int(sums.searchsorted(rng.random(), side="right"))
 
 
 def _cut(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

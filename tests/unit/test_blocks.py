@@ -36,6 +36,17 @@ def store(source, tmp_path_factory):
   return blocks.prepare(source, tmp_path_factory.mktemp("blocks"), AS_THEY_ARE)
 
 
+@pytest.mark.parametrize("count", [1, 4, 5000])
+def test_photographs_are_drawn_as_numpy_draws_them(count):
+  """Of a run that is resumed the blocks stay what they were."""
+  shares = np.random.default_rng(count).random(count) ** 4
+  shares /= shares.sum()
+  numpys, ours = np.random.default_rng(7), np.random.default_rng(7)
+  for _ in range(200):
+    expected = numpys.choice(count, p=shares)
+    assert blocks._choose(ours, blocks._summed(shares)) == expected
+
+
 def _files(folder):
   return {path.name: path.read_bytes() for path in folder.glob("*/*.*")}
 
