@@ -8,7 +8,9 @@ import jax
 
 from cae_jax.data.patches import PatchIterator, center_patches, training_patches
 from cae_jax.data.sources import ImageSource, cached
+from cae_jax.errors import UsageError
 from cae_jax.models import Network
+from cae_jax.models.lossless.model import finest_blocks
 from cae_jax.training import lossless_blocks, sharding
 from cae_jax.training.code_length import code_length_errors, code_length_loss
 from cae_jax.training.losses import ErrorsFn, LossFn
@@ -44,7 +46,8 @@ def make(args: Args, model: Network, workdir: Path, train: ImageSource, valid: I
     train: photographs to learn from.
     valid: photographs to validate on.
   Raises:
-    UsageError: the batch does not split evenly over the devices, or there are no photographs.
+    UsageError: the batch does not split evenly over the devices or is too small, or there are no
+      photographs.
   """
   if args.task == "look":
     return _patches(args, train_look.objectives(args, model), train, valid)
@@ -75,6 +78,11 @@ def _blocks(
 ) -> Task:
   """Of a model that says how probable samples are: blocks of prepared photographs."""
   sharding.process_batch_size(args.batch_size)  # raises
+  if not 0 < finest_blocks(args.batch_size) < args.batch_size:
+    raise UsageError(
+      f"{args['batch_size'].serialize()}: a batch has blocks of the finest level and of coarser "
+      "ones; give 2 or more"
+    )
   folder = args.data_dir or workdir
   stores = [
     lossless_blocks.prepare(source, folder / "blocks", train_parts.variation(args))

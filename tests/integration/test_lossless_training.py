@@ -118,6 +118,7 @@ def test_what_trains_on_patches_refuses_it():
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
+    (("--batch_size=1",), "--batch_size=1: a batch has blocks of the finest level and of coarser"),
     (("--patch_size=17",), "--patch_size=17: this network takes multiples of 2"),
     (("--shrink_min=3",), "--shrink_min=3 --shrink_max=1: expected the smaller factor first"),
     (("--trunk_widths=0",), "trunk_widths"),
