@@ -40,6 +40,8 @@ from experiments.program_flags import Args
 # What shows how large a codec model's activations get, or fits a lossless one's coefficients.
 CALIBRATION_IMAGES = 48
 CALIBRATION_SIDE = 256
+# Sides of patches that distortions need; below 113 SSIMULACRA2 lacks scales (docs/metrics.md).
+_LEAST_SIDES = {"ms_ssim": MS_SSIM_MIN_SIDE, "eye": 128}
 _PHOTOGRAPHS = "photographs.sha256"  # of a run, over their digests
 _OF_RATE_DISTORTION = "distortion", "cost_power", "halved_chroma"  # flags of that objective alone
 
@@ -133,7 +135,19 @@ def schedule(args: Args, learning_rate: float) -> optax.Schedule:
 
 
 def distortion(args: Args) -> distortions.Measure:
-  """Returns what --distortion and its flags say."""
+  """Returns what --distortion and its flags say.
+
+  Raises:
+    UsageError: the patches are too small for it.
+  """
+  is_mse = args.distortion == "eye" and not args.eye_share
+  least = 0 if is_mse else _LEAST_SIDES.get(args.distortion, 0)
+  for flag in (args["patch_size"], args["valid_patch_size"]):
+    if flag.value < least:
+      raise UsageError(
+        f"{flag.serialize()}: --distortion={args.distortion} takes patches of {least} pixels a "
+        "side or more"
+      )
   return distortions.choose(args.distortion, args.eye_share)
 
 
@@ -149,13 +163,6 @@ def objectives(args: Args, model: Network) -> tuple[losses.LossFn, losses.Errors
   given = [args[name].serialize() for name in _OF_RATE_DISTORTION if args[name].present]
   if given and model.objective != "rate_distortion":
     say(f"{' '.join(given)} not used: --model={args.model} learns by the MSE alone")
-  if (
-    args.distortion == "ms_ssim"
-    and (side := min(args.patch_size, args.valid_patch_size)) < MS_SSIM_MIN_SIDE
-  ):
-    raise UsageError(
-      f"--distortion=ms_ssim: expected patches of {MS_SSIM_MIN_SIDE} pixels or more, got {side}"
-    )
   config = losses.RateDistortionConfig(distortion(args), args.cost_power, args.halved_chroma)
   return objective.loss(model, config), objective.errors(model, config)
 

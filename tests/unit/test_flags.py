@@ -317,7 +317,27 @@ def test_flags_that_an_objective_passes_over_are_told(flag, capsys):
   assert f"{flag} not used: --model=paper learns by the MSE alone" in said
 
 
-def test_ms_ssim_is_not_trained_on_patches_that_it_cannot_measure():
-  args = parse(train_flags.define_flags, ["--model=factorized", "--distortion=ms_ssim"])
-  with pytest.raises(UsageError, match="expected patches of 161 pixels or more, got 128"):
-    train_parts.objectives(args, train_parts.model(args))
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (
+      ["--distortion=ms_ssim"],
+      "--patch_size=128: --distortion=ms_ssim takes patches of 161 pixels",
+    ),
+    (["--distortion=eye", "--patch_size=64"], "--patch_size=64: --distortion=eye takes .* of 128"),
+    (
+      ["--distortion=eye", "--valid_patch_size=64"],
+      "--valid_patch_size=64: --distortion=eye takes",
+    ),
+  ],
+)
+def test_no_distortion_is_trained_on_patches_that_it_cannot_measure(flags, message):
+  args = parse(train_flags.define_flags, flags)
+  with pytest.raises(UsageError, match=message):
+    train_parts.distortion(args)
+
+
+def test_patches_that_distortions_can_measure():
+  fine = ["--distortion=ms_ssim", "--patch_size=192"], ["--distortion=eye"], ["--patch_size=16"]
+  for flags in (*fine, ["--distortion=eye", "--eye_share=0", "--patch_size=64"]):
+    train_parts.distortion(parse(train_flags.define_flags, flags))
