@@ -12,6 +12,9 @@ from optax.contrib import MuonDimensionNumbers
 from cae_jax.errors import UsageError
 from cae_jax.training.soap import soap
 
+_WEIGHT_DECAY = 1e-4  # of AdamW
+_NOT_TRAINED = frozenset({"spread"})  # of `ContextModel`: its gradient is 0
+
 
 def _muon(rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
   """Muon (Jordan 2024) on convolution kernels, as matrices [k * k * C_in, C_out]; Adam elsewhere.
@@ -28,11 +31,29 @@ def _kernels_as_matrices(params: Any) -> Any:
   return jax.tree.map(lambda p: as_matrix if p.ndim == 4 else None, params)
 
 
+def _adamw(rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+  """AdamW (Loshchilov and Hutter 2019) that leaves alone what is not trained."""
+  # As `optax.adamw`; its mask would give the state another structure.
+  return optax.chain(
+    optax.scale_by_adam(b1=0.9, b2=0.99),
+    optax.stateless(_decayed),
+    optax.scale_by_learning_rate(rate),
+  )
+
+
+def _decayed(updates: Any, params: Any) -> Any:
+  def decayed(path: tuple, update: jax.Array, param: jax.Array) -> jax.Array:
+    is_trained = getattr(path[-1], "key", None) not in _NOT_TRAINED
+    return update + _WEIGHT_DECAY * param if is_trained else update
+
+  return jax.tree.map_with_path(decayed, updates, params)
+
+
 OPTIMIZERS: dict[str, Callable[[optax.ScalarOrSchedule], optax.GradientTransformation]] = {
   # The paper says "gradient descent", no more; momentum makes it usable.
   "sgd": lambda rate: optax.sgd(rate, momentum=0.9, nesterov=True),
   "adam": lambda rate: optax.adam(rate, b1=0.9, b2=0.99),
-  "adamw": lambda rate: optax.adamw(rate, b1=0.9, b2=0.99, weight_decay=1e-4),
+  "adamw": _adamw,
   "muon": _muon,
   "soap": soap,
 }

@@ -52,6 +52,17 @@ def test_constants_are_these(name, expected):
   np.testing.assert_allclose(found, list(updates(expected)), rtol=1e-6)
 
 
+def test_weights_decay_but_not_what_is_not_trained():
+  params = {"kernel": jnp.ones((2, 3)), "spread": jnp.ones(3)}
+  ours, optaxs = optimizers.make_optimizer("adamw", 0.1), optax.adamw(0.1, b2=0.99)
+  grads = jax.tree.map(jnp.zeros_like, params)
+  updates, state = ours.update(grads, ours.init(params), params)
+  np.testing.assert_allclose(updates["kernel"], -1e-5, rtol=1e-6)
+  np.testing.assert_array_equal(updates["spread"], 0)
+  # Checkpoints of runs go on.
+  assert jax.tree.structure(state) == jax.tree.structure(optaxs.init(params))
+
+
 @pytest.mark.parametrize("name", optimizers.SCHEDULES)
 def test_schedules_rise_and_decay(name):
   schedule = optimizers.make_schedule(name, 1e-2, 100, warmup_steps=10)
