@@ -3,6 +3,7 @@
 The network is one matrix, since the loop does not care; the paper's is resumed in `test_training`.
 """
 
+import functools
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import pytest
 from cae_jax.data.patches import center_patches, training_patches
 from cae_jax.errors import UsageError
 from cae_jax.metrics_file import read_metrics
-from cae_jax.training import portable, sharding
+from cae_jax.training import optimizers, portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import DivergedError, LoopConfig, train, validate
 from cae_jax.training.state import create_state
@@ -98,6 +99,25 @@ def test_resumed_run_is_bit_identical(uncut, tmp_path, cut):
   assert int(first.state.step) == cut
   resumed = _train(tmp_path)
   assert resumed.finished
+  jax.tree.map(np.testing.assert_array_equal, resumed.state, expected.state)
+
+
+@pytest.mark.parametrize("name", ["soap", "muon"])
+def test_memory_of_every_optimizer_comes_along(name, tmp_path):
+  """Cut between two refinements of SOAP's bases, which are of steps 10 and 20."""
+  kernel = {"matrix": jnp.eye(3)[None, None] / 2}  # Muon is for kernels
+  rate = optimizers.make_schedule("linear", 1e-2, 22, 2)
+  run = functools.partial(
+    _train,
+    params=kernel,
+    optimizer=optimizers.make_optimizer(name, rate, clip_norm=1.0),
+    steps=22,
+    log_every=11,
+    validate_every=22,
+  )
+  expected = run(tmp_path / "uncut")
+  assert not run(tmp_path / "cut", cut=15).finished
+  resumed = run(tmp_path / "cut")
   jax.tree.map(np.testing.assert_array_equal, resumed.state, expected.state)
 
 
