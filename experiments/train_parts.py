@@ -6,7 +6,7 @@ nor Grain.
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,11 @@ def check_name(name: str) -> None:
 def check_photographs(args: Args, workdir: Path, source: ImageSource) -> None:
   """Raises UsageError if a run in this folder learns from other photographs than these."""
   path = workdir / _PHOTOGRAPHS
-  if not (path.exists() and holds_run(workdir)) or path.read_text().strip() == _digest_of(source):
+  if not (path.exists() and holds_run(workdir)):
+    return
+  digests = image_digests(source)
+  # Versions up to 1.9.0 wrote down the order of the photographs, too.
+  if path.read_text().strip() in (_digest_of(sorted(digests)), _digest_of(digests)):
     return
   given = " ".join(args[name].serialize() for name in ("dataset", "source_dir") if args[name].value)
   raise UsageError(
@@ -68,11 +72,12 @@ def check_photographs(args: Args, workdir: Path, source: ImageSource) -> None:
 
 def keep_photographs(workdir: Path, source: ImageSource) -> None:
   """Writes down which photographs a run learns from, for `check_photographs`."""
-  write_text(workdir / _PHOTOGRAPHS, f"{_digest_of(source)}\n")
+  # Sorted, as `photos` of TFDS and `FolderSource` have the same ones in other orders.
+  write_text(workdir / _PHOTOGRAPHS, f"{_digest_of(sorted(image_digests(source)))}\n")
 
 
-def _digest_of(source: ImageSource) -> str:
-  return hashlib.sha256(b"".join(image_digests(source))).hexdigest()
+def _digest_of(digests: Iterable[bytes]) -> str:
+  return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def config(args: Args) -> dict:

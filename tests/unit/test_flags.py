@@ -1,6 +1,7 @@
 """The programs' flags: each run has its own, and what is wrong with one is said in one line."""
 
 import dataclasses
+import hashlib
 import importlib
 import itertools
 import logging
@@ -9,11 +10,13 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from absl import flags as absl_flags
 from absl import logging as absl_logging
 
 import experiments
+from cae_jax.data.views import image_digests
 from cae_jax.errors import Error, UsageError
 from cae_jax.models import MODELS, model_class, settings
 from experiments import cli, compare_runs, evaluate, timing, train_flags, train_parts, visit
@@ -315,6 +318,21 @@ def test_flags_that_an_objective_passes_over_are_told(flag, capsys):
   train_parts.objectives(args, train_parts.model(args))
   said = "".join(capsys.readouterr())
   assert f"{flag} not used: --model=paper learns by the MSE alone" in said
+
+
+def test_the_same_photographs_in_another_order_are_the_same(tmp_path):
+  (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+  first, second, third = ({"image": np.full((2, 2, 3), i, np.uint8), "name": ""} for i in range(3))
+  args = parse(train_flags.define_flags, [])
+  train_parts.keep_photographs(tmp_path, [first, second])
+  train_parts.check_photographs(args, tmp_path, [second, first])
+  with pytest.raises(UsageError, match="learns from other photographs than --dataset="):
+    train_parts.check_photographs(args, tmp_path, [first, third])
+  # As of runs of before it was sorted: one of the two orders is not that of the digests.
+  for source in ([first, second], [second, first]):
+    in_order = hashlib.sha256(b"".join(image_digests(source))).hexdigest()
+    (tmp_path / "photographs.sha256").write_text(f"{in_order}\n")
+    train_parts.check_photographs(args, tmp_path, source)
 
 
 @pytest.mark.parametrize(
