@@ -16,6 +16,7 @@ from cae_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 from cae_jax.training.reporting import say
 from cae_jax.training.workdir import holds_run
 from cae_jax.weights import shipped
+from experiments import flag_uses
 from experiments.program_flags import Args, Flags, defined, parse
 
 # What may differ from start to resumption: it does not change what is learnt, or, as --steps does,
@@ -278,21 +279,31 @@ def to_publish(args: Args) -> dict[str, str]:
 def keep_flags(args: Args, path: Path) -> None:
   """Writes the resolved flags as a flagfile, after comparing them with those of a run there.
 
-  Settings that were given and that --model has not are told.
+  Flags that were given and that the run has no use for are told.
 
   Raises:
-    UsageError: the run in this folder was started with other flags that matter.
+    UsageError: the run in this folder was started with other flags that matter, or flags of a look
+      are to begin a run of another --task.
   """
   ours = resolved(args)
-  unused = [args[name] for name in args if name in _SETTINGS - ours.keys() and args[name].present]
-  if unused and args.task == "model":
-    lines = " ".join(flag.serialize() for flag in unused)
-    say(f"{lines} not used: --model={args.model} has no such setting")
   if path.exists() and holds_run(path.parent):
     _check_same(path, args, ours)
+  else:
+    flag_uses.check_task(args)
+  if unused := [*_settings_of_others(args), *flag_uses.unused(args)]:
+    say(f"not used: {', '.join(unused)}")
   make_folder(path.parent)
   with replace_atomically(path) as temporary:
     temporary.write_text("".join(f"{line}\n" for line in ours.values()), **_ENCODING)
+
+
+def _settings_of_others(args: Args) -> list[str]:
+  """The settings that were given and that --model has not."""
+  if args.task == "look":  # flagfiles of looks begin with those of models
+    return []
+  others = sorted(_SETTINGS - {*_settings(args).values()})
+  given = [args[name].serialize() for name in others if args[name].present]
+  return [f"{line} (--model={args.model} has no such setting)" for line in given]
 
 
 def _check_same(path: Path, args: Args, ours: dict[str, str]) -> None:

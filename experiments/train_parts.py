@@ -30,7 +30,6 @@ from cae_jax.models.base import RandomBlocks
 from cae_jax.models.configuration import setting_fields
 from cae_jax.training import distortions, losses, variations
 from cae_jax.training.optimizers import make_optimizer, make_schedule
-from cae_jax.training.reporting import say
 from cae_jax.training.state import TrainState
 from cae_jax.training.workdir import holds_run
 from cae_jax.weights import Weights, load_weights, save_weights, shipped
@@ -43,7 +42,6 @@ CALIBRATION_SIDE = 256
 # Sides of patches that distortions need; below 113 SSIMULACRA2 lacks scales (docs/metrics.md).
 _LEAST_SIDES = {"ms_ssim": MS_SSIM_MIN_SIDE, "eye": 128}
 _PHOTOGRAPHS = "photographs.sha256"  # of a run, over their digests
-_OF_RATE_DISTORTION = "distortion", "cost_power", "halved_chroma"  # flags of that objective alone
 
 
 def check_name(name: str) -> None:
@@ -148,7 +146,7 @@ def distortion(args: Args) -> distortions.Measure:
   is_mse = args.distortion == "eye" and not args.eye_share
   least = 0 if is_mse else _LEAST_SIDES.get(args.distortion, 0)
   for flag in (args["patch_size"], args["valid_patch_size"]):
-    if flag.value < least:
+    if int(flag.value or 0) < least:
       raise UsageError(
         f"{flag.serialize()}: --distortion={args.distortion} takes patches of {least} pixels a "
         "side or more"
@@ -165,10 +163,9 @@ def objectives(args: Args, model: Network) -> tuple[losses.LossFn, losses.Errors
   if not isinstance(model, Model):
     raise UsageError(f"--model={args.model} makes no images; train it with experiments.train")
   objective = losses.OBJECTIVES[model.objective]
-  given = [args[name].serialize() for name in _OF_RATE_DISTORTION if args[name].present]
-  if given and model.objective != "rate_distortion":
-    say(f"{' '.join(given)} not used: --model={args.model} learns by the MSE alone")
-  config = losses.RateDistortionConfig(distortion(args), args.cost_power, args.halved_chroma)
+  config = losses.RateDistortionConfig()
+  if model.objective == "rate_distortion":
+    config = losses.RateDistortionConfig(distortion(args), args.cost_power, args.halved_chroma)
   return objective.loss(model, config), objective.errors(model, config)
 
 

@@ -19,8 +19,17 @@ import experiments
 from cae_jax.data.views import image_digests
 from cae_jax.errors import Error, UsageError
 from cae_jax.models import MODELS, model_class, settings
-from experiments import cli, compare_runs, evaluate, timing, train_flags, train_parts, visit
-from experiments.program_flags import Args, Flags, parse
+from experiments import (
+  cli,
+  compare_runs,
+  evaluate,
+  flag_uses,
+  timing,
+  train_flags,
+  train_parts,
+  visit,
+)
+from experiments.program_flags import Args, Flags, defined, parse
 
 FLAGFILES = sorted((Path(experiments.__file__).parent / "flags").glob("*.flags"))
 PROGRAMS = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
@@ -191,7 +200,7 @@ def test_help_tells_what_the_program_does_and_all_its_flags(flag, capsys):
 
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
-def test_flagfiles_and_the_flags_kept_of_a_run(path, tmp_path, monkeypatch):
+def test_flagfiles_and_the_flags_kept_of_a_run(path, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(path.parents[2])  # one of them names another
   is_visit = "experiments.visit" in path.read_text()
   define_flags = visit.define_flags if is_visit else train_flags.define_flags
@@ -202,6 +211,7 @@ def test_flagfiles_and_the_flags_kept_of_a_run(path, tmp_path, monkeypatch):
   again = parse(define_flags, [f"--flagfile={kept}"])
   assert train_flags.resolved(again) == train_flags.resolved(args)
   train_flags.keep_flags(again, kept)
+  assert "not used" not in "".join(capsys.readouterr())
 
 
 def test_a_run_is_resumed_with_the_flags_that_matter(tmp_path):
@@ -274,7 +284,8 @@ def test_settings_that_the_model_has_not_are_told_and_not_kept(tmp_path, capsys)
   args = parse(train_flags.define_flags, flags)
   train_flags.keep_flags(args, tmp_path / "flags.txt")
   said = "".join(capsys.readouterr())
-  assert "--channels=8,8 --blocks=1,1 not used: --model=hyperprior has no such setting" in said
+  assert "--channels=8,8 (--model=hyperprior has no such setting)" in said
+  assert "--blocks=1,1 (--model=hyperprior has no such setting)" in said
   lines = (tmp_path / "flags.txt").read_text().splitlines()
   assert {"--latent_channels=9", "--hidden_channels=128", "--lmbda=0.013"} < {*lines}
   assert not [line for line in lines if line.startswith(("--blocks", "--channels", "--bottleneck"))]
@@ -312,12 +323,47 @@ def test_paths_that_are_not_utf8_are_kept(tmp_path):
   train_flags.keep_flags(args, kept)
 
 
-@pytest.mark.parametrize("flag", ["--distortion=mse", "--cost_power=0.5", "--halved_chroma=0.25"])
-def test_flags_that_an_objective_passes_over_are_told(flag, capsys):
-  args = parse(train_flags.define_flags, ["--model=paper", flag])
-  train_parts.objectives(args, train_parts.model(args))
+@pytest.mark.parametrize(
+  ("flags", "unused"),
+  [
+    ("--model=paper --distortion=eye --eye_share=0.5", "--distortion=eye (for models with a rate"),
+    ("--model=paper --cost_power=0.7", "--cost_power=0.7 (for models with a rate)"),
+    ("--model=lossless --min_scale=0.5", "--min_scale=0.5 (for models that make images)"),
+    ("--model=lossless --cache_gib=1", "--cache_gib=1.0 (for models that make images)"),
+    ("--model=context --grey_share=0.5", "--grey_share=0.5 (for --model=lossless)"),
+    ("--model=context --eye_share=0.8", "--eye_share=0.8 (for --distortion=eye)"),
+    (
+      "--model=factorized --block_transform=random",
+      "--block_transform=random (for --model=context",
+    ),
+    ("--task=look --halved_chroma=0.2", "--halved_chroma=0.2 (for models with a rate)"),
+    ("--task=look --start_look=eye3 --distortion=eye --eye_share=0.8 --channels=9,9", None),
+    ("--model=context --distortion=mse --adversarial_weight=0.1", None),  # by default, too
+  ],
+)
+def test_flags_that_a_run_has_no_use_for_are_told(flags, unused, tmp_path, capsys):
+  args = parse(train_flags.define_flags, flags.split())
+  train_flags.keep_flags(args, tmp_path / "flags.txt")
   said = "".join(capsys.readouterr())
-  assert f"{flag} not used: --model=paper learns by the MSE alone" in said
+  assert ("not used: " + unused in said) if unused else not said
+
+
+@pytest.mark.parametrize("flag", ["--start_look=eye3", "--texture_weight=6", "--inception=a"])
+def test_a_forgotten_task_is_found_before_a_run_begins(flag, tmp_path):
+  kept, model = tmp_path / "flags.txt", ["--model=context", "--start_weights=eye3"]
+  args = parse(train_flags.define_flags, [*model, flag])
+  with pytest.raises(UsageError, match=rf"{flag}(\.0)?: for --task=look; give that, too"):
+    train_flags.keep_flags(args, kept)
+  # One that was begun so goes on.
+  kept.write_text("\n".join([*train_flags.resolved(args).values(), ""]))
+  (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+  train_flags.keep_flags(args, kept)
+
+
+def test_uses_are_of_flags_that_there_are():
+  named = {name for use in flag_uses._USES for name in use.flags}
+  assert named <= {*parse(train_flags.define_flags, [])}
+  assert {*defined(train_flags._define_look)} - {"debug"} == {*flag_uses._OF_LOOKS}
 
 
 def test_the_same_photographs_in_another_order_are_the_same(tmp_path):
