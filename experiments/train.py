@@ -37,10 +37,10 @@ from cae_jax.evaluation import figures, run_report
 from cae_jax.training import portable, sharding
 from cae_jax.training.checkpoints import Checkpoints
 from cae_jax.training.loop import LoopConfig, Result, train
-from cae_jax.training.optimizers import fitting_warmup
+from cae_jax.training.optimizers import fitting_warmup, make_schedule
 from cae_jax.training.reporting import say
 from cae_jax.training.state import TrainState, create_state
-from cae_jax.training.workdir import holds_checkpoint, holds_run, locked
+from cae_jax.training.workdir import holds_checkpoint, holds_run, last_step, locked
 from experiments import cli, train_flags, train_parts, train_subject, train_tasks
 from experiments.program_flags import Args
 from experiments.train_flags import define_flags
@@ -79,7 +79,25 @@ def _open(args: Args, workdir: Path) -> None:
   """Begins or resumes the run of a folder; what a command left that never ran does not count."""
   if not holds_run(workdir):
     (workdir / _CARRIED).unlink(missing_ok=True)
+  steps_before = train_flags.kept_steps(workdir / "flags.txt")
   train_flags.keep_flags(args, workdir / "flags.txt")
+  if steps_before is not None and not args.export_only:
+    _say_rates(args, last_step(workdir), steps_before)
+
+
+def _say_rates(args: Args, step: int | None, steps_before: int) -> None:
+  """Says what another --steps than before does to the learning rate of a run that goes on."""
+  if step is None:
+    return
+  before, now = (
+    float(make_schedule(args.schedule, args.learning_rate, steps, args.warmup_steps)(step))
+    for steps in (steps_before, args.steps)
+  )
+  if before != now:
+    say(
+      f"note: with --steps={args.steps}, of {steps_before} before, the learning rate at step "
+      f"{step} is {now:.3g} instead of {before:.3g}"
+    )
 
 
 def _run(args: Args, workdir: Path) -> None:

@@ -297,6 +297,13 @@ def keep_flags(args: Args, path: Path) -> None:
     temporary.write_text("".join(f"{line}\n" for line in ours.values()), **_ENCODING)
 
 
+def kept_steps(path: Path) -> int | None:
+  """Returns the --steps that `keep_flags` has written; None if there is no such file."""
+  lines = path.read_text(**_ENCODING).splitlines() if path.exists() else []
+  found = [line.partition("=")[2] for line in lines if line.startswith("--steps=")]
+  return int(found[-1]) if found else None
+
+
 def _settings_of_others(args: Args) -> list[str]:
   """The settings that were given and that --model has not."""
   if args.task == "look":  # flagfiles of looks begin with those of models

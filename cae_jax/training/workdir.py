@@ -24,7 +24,13 @@ def holds_run(workdir: str | Path) -> bool:
 
 def holds_checkpoint(workdir: str | Path) -> bool:
   """Says whether a run there would go on from a checkpoint."""
-  return any(path.name.isdecimal() for path in Path(workdir).glob("checkpoints/*"))
+  return last_step(workdir) is not None
+
+
+def last_step(workdir: str | Path) -> int | None:
+  """Returns the step of the last checkpoint of a run there; None if there is none."""
+  names = (path.name for path in Path(workdir).glob("checkpoints/*"))
+  return max((int(name) for name in names if name.isdecimal()), default=None)
 
 
 def _has_logged_steps(path: Path) -> bool:

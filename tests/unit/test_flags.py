@@ -25,6 +25,7 @@ from experiments import (
   evaluate,
   flag_uses,
   timing,
+  train,
   train_flags,
   train_parts,
   visit,
@@ -236,6 +237,36 @@ def test_a_run_is_resumed_with_the_flags_that_matter(tmp_path):
       keep(*own, changed)
   with pytest.raises(UsageError, match="with --channels=4,6, this one has --channels=32,64,128"):
     keep(*own[1:])
+
+
+@pytest.mark.parametrize(
+  ("schedule", "step", "said"),
+  [
+    (
+      "linear",
+      100,
+      "with --steps=200, of 100 before, the learning rate at step 100 is 0.00505 instead",
+    ),
+    ("trapezoidal", 100, "is 0.01 instead of 0.0001"),
+    ("trapezoidal", 60, None),
+    ("linear", None, None),  # nothing has been learnt yet
+  ],
+)
+def test_a_longer_run_says_what_becomes_of_the_learning_rate(
+  schedule, step, said, tmp_path, capsys
+):
+  flags = [f"--schedule={schedule}", "--learning_rate=0.01", "--warmup_steps=0"]
+  opened = lambda steps: train._open(
+    parse(train_flags.define_flags, [*flags, f"--steps={steps}"]), tmp_path
+  )
+  opened(100)
+  if step:
+    (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
+  opened(100)
+  assert not capsys.readouterr().out
+  opened(200)
+  found = capsys.readouterr().out
+  assert said in found if said else not found
 
 
 def test_runs_with_boolean_flags_are_resumed(tmp_path):
