@@ -28,6 +28,8 @@ from cae_jax.data.shards import ShardSource
 from cae_jax.data.sources import (
   ImageSource,
   SplitError,
+  image_digests,
+  image_names,
   load_source,
   rescaled,
 )
@@ -47,6 +49,11 @@ from experiments.train_flags import define_flags
 
 SHARDS = "cae_shards"  # of --dataset: what experiments.compress_dataset writes
 _CARRIED = "trained_on_before.json"
+# What comes of images that were trained on, by their use.
+_SEEN_SAYS = {
+  "valid": "the checkpoint is chosen by what it has learnt from",
+  "test": "the figures of the report are too good",
+}
 
 
 def main(args: Args) -> None:
@@ -113,13 +120,15 @@ def _run(args: Args, workdir: Path) -> None:
       f"note: the report is of the images that choose the checkpoint ({args.dataset}, split "
       f"{args.test_split}), so its figures are a little too good"
     )
-  result = None if args.export_only else _train(args, workdir, source)
+  result = None if args.export_only else _train(args, workdir, source, test)
   if result is not None and not result.finished:
     print(f"stopped at step {int(result.state.step)}; the same command resumes")
     return
   best = _best_state(args, workdir)  # every process takes part in reading a checkpoint
   if jax.process_index() == 0:
     path, seen = workdir / "weights.safetensors", _trained_on(args, workdir, source)
+    if args.export_only:
+      _say_seen(args, seen, test=test)
     card = train_subject.of(args).export(args, path, best, source, seen)
     _report(args, workdir, card, test, best, result)
 
@@ -146,10 +155,11 @@ def _shards(args: Args, dataset: str, split: str) -> ImageSource:
   return ShardSource(args.source_dir, cae_jax.decompress, split)
 
 
-def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
+def _train(args: Args, workdir: Path, source: ImageSource, test: ImageSource | None) -> Result:
   subject = train_subject.of(args)
   model = subject.model(args)
-  task = train_tasks.make(args, model, workdir, source, _source(args, "valid"))
+  valid = _source(args, "valid")
+  task = train_tasks.make(args, model, workdir, source, valid)
   config = LoopConfig(
     steps=args.steps,
     log_every=args.log_every,
@@ -175,6 +185,8 @@ def _train(args: Args, workdir: Path, source: ImageSource) -> Result:
     else:
       blocks = lambda count, side: random_blocks(source, count, side, args.seed)
       params = subject.initial_params(args, model, blocks)
+  if jax.process_index() == 0:
+    _say_seen(args, _trained_on(args, workdir, source), valid=valid, test=test)
   result = train(
     config,
     params=params,
@@ -239,6 +251,19 @@ def _trained_on(args: Args, workdir: Path, source: ImageSource) -> TrainedOn:
   if (workdir / _CARRIED).exists():
     seen |= TrainedOn.from_card(json.loads((workdir / _CARRIED).read_text()))
   return seen
+
+
+def _say_seen(args: Args, seen: TrainedOn, **sources: ImageSource | None) -> None:
+  """Says how many images to validate on ("valid") or to report on ("test") were trained on."""
+  for use, source in sources.items():
+    if source is None:
+      continue
+    known = zip(image_names(source), image_digests(source), strict=True)
+    if count := sum(seen.has(*image) for image in known):
+      say(
+        f"note: {count} of {len(source)} images of {args[f'{use}_split'].serialize()} were trained "
+        f"on, here or before; {_SEEN_SAYS[use]}"
+      )
 
 
 def _report(

@@ -95,9 +95,12 @@ def test_a_cut_run_ends_with_the_weights_of_the_uncut(tiny_training, reference, 
   assert ours.hash() == theirs.hash()
 
 
-def test_a_state_from_elsewhere_can_be_exported_without_training(tiny_training, cut, tmp_path):
-  state = cut / "carried"
-  assert tiny_training.run_here(tmp_path, f"--carry_from={state}", "--export_only") == 0
+def test_a_state_from_elsewhere_can_be_exported_without_training(
+  tiny_training, cut, tmp_path, capsys
+):
+  state, seen = cut / "carried", "--test_split=train[:2]"
+  assert tiny_training.run_here(tmp_path, f"--carry_from={state}", "--export_only", seen) == 0
+  assert f"note: 2 of 2 images of {seen} were trained on" in capsys.readouterr().out
   weights = load_weights(tmp_path / "weights.safetensors")
   assert weights.card["step"] == 1
   [part] = state.iterdir()

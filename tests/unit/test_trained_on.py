@@ -80,6 +80,19 @@ def test_a_run_from_weights_says_so_in_its_card(tmp_path):
   assert train._trained_on(parse(train.define_flags, []), tmp_path, []) == TrainedOn()
 
 
+def test_images_to_measure_on_that_were_trained_on_are_told(capsys):
+  images = [{"image": np.full((8, 8, 3), i, np.uint8), "name": f"{i}.png"} for i in range(4)]
+  seen = TrainedOn.of(pixel_digest(image["image"]) for image in images[:2])
+  args = parse(train.define_flags, ["--valid_split=all", "--test_split=test"])
+  train._say_seen(args, seen, valid=images[1:], test=images[2:])
+  assert capsys.readouterr().out.splitlines() == [
+    "note: 1 of 3 images of --valid_split=all were trained on, here or before; the checkpoint is "
+    "chosen by what it has learnt from"
+  ]
+  train._say_seen(args, seen, valid=None, test=images[:2])
+  assert "note: 2 of 2 images of --test_split=test were trained on" in capsys.readouterr().out
+
+
 def test_a_carried_run_says_so_in_its_card(tmp_path):
   place = {"next_batch": 7, "config": {}, **TrainedOn.of(digests(3)).to_card()}
   train._keep_trained_on(tmp_path, json.loads(json.dumps(place)))
