@@ -3,7 +3,7 @@
 A dispatch draws its batches itself (`cae_jax.data.resident`), from the step alone, so that a run
 cut between two dispatches and resumed is the uncut one. Each device keeps a share of the
 photographs and draws its part of every batch from that; on another number of devices the batches
-are others.
+are others. All devices are of one process (`experiments.visit` refuses to be one of several).
 """
 
 import concurrent.futures
@@ -45,7 +45,7 @@ class ResidentPhotos:
   """
 
   def __init__(self, source: ImageSource, mesh: Mesh):
-    """Decodes what this process's devices are to keep.
+    """Decodes what the devices are to keep.
 
     Raises:
       UsageError: fewer photographs than devices, or more pixels than a device can count.
@@ -82,13 +82,12 @@ class ResidentPhotos:
     """The tree that `make` gives for each share, stacked; each device gets that of its number."""
     split = sharding.split_batch(self.mesh)
     devices = list(self.mesh.devices.flat)
-    local = [number for number, d in enumerate(devices) if d in split.addressable_devices]
-    trees = [make(number) for number in local]
+    trees = [make(number) for number in range(len(devices))]
 
     def stacked(*leaves):
       parts = [
-        jax.device_put(np.asarray(leaf)[None], devices[number])
-        for number, leaf in zip(local, leaves)
+        jax.device_put(np.asarray(leaf)[None], device)
+        for leaf, device in zip(leaves, devices, strict=True)
       ]
       shape = (len(devices), *np.shape(leaves[0]))
       return jax.make_array_from_single_device_arrays(shape, split, parts)

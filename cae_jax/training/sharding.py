@@ -72,12 +72,3 @@ def on_first_process(action: Callable[[], None]) -> None:
       failure = error
   if any_process(failure is not None):
     raise failure or Error("the first process has failed; its output says why")
-
-
-def of_first_process(value: float) -> float:
-  """Gives every process the first one's value."""
-  if jax.process_count() == 1:
-    return value
-  from jax.experimental import multihost_utils
-
-  return float(multihost_utils.broadcast_one_to_all(np.float64(value)))

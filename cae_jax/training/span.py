@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from cae_jax.training import sharding
-
 
 class Span(Protocol):
   """What a schedule runs along."""
@@ -46,7 +44,7 @@ class Minutes(Span):
   """A run that is over when its time is.
 
   It ends before a dispatch that would last into the time after. A resumed run has the time that was
-  left; the time between does not count. All processes go by the first one's clock.
+  left; the time between does not count.
   """
 
   def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic):
@@ -75,4 +73,4 @@ class Minutes(Span):
     self._last = self._before
 
   def _elapsed(self) -> float:
-    return sharding.of_first_process(self._before + self._clock() - self._begin)
+    return self._before + self._clock() - self._begin
