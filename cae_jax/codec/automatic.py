@@ -173,7 +173,12 @@ def _best_file(
   is_drawn, files = seems_drawn(x), make_files()
   if is_drawn and target.limit is not None and (exact_file := _exact_file(files, x, target.limit)):
     return exact_file
-  found = lossy_files()
+  try:
+    found = lossy_files()
+  except OutOfReach as failure:
+    if not is_drawn or target.limit is None:
+      raise
+    return _drawing_within(make_files(drawn=True), target.limit, failure)
   if not found:
     found.append(_near_lossless_file(files, target))
   else:
@@ -187,7 +192,7 @@ def _best_file(
     size_bytes = min(len(file.data) for file in found)
     if not settled or (is_drawn and _may_be_redrawn(x, target, size_bytes)):
       # What networks make near-lossless is no better than a lossy codec where this can meet it.
-      files = make_files(drawn=settled)
+      files = make_files(drawn=True) if settled else files
       with contextlib.suppress(OutOfReach):
         found.append(_closer_file(files, target, max(found, key=_psnr_db)))
   if target.limit is not None:
@@ -220,21 +225,40 @@ def _lossy_files(
   """The files of codecs that can meet a target, up to the first that no other may better.
 
   Raises:
-    OutOfReach: not even the last one makes as small a file as is asked for.
+    OutOfReach: none makes as small a file as is asked for.
   """
   found: list[Encoded | LosslessEncoded] = []
-  failure = None
+  failures: list[OutOfReach] = []
   for make in lossy:
     try:
       found.append(encode(make()))
     except OutOfReach as error:
-      failure = error
+      failures.append(error)
       continue
     if target.limit is None or _is_settled(found[-1], target.limit):
       break
-  if failure is not None and not found and target.limit is not None:
-    raise failure
+  if failures and not found and target.limit is not None:
+    raise _of_smallest(failures)
   return found
+
+
+def _drawing_within(
+  files: NearLosslessFiles, limit_bytes: float, failure: OutOfReach
+) -> LosslessEncoded:
+  """The closest file of a drawing that lossy codecs have failed to make as small.
+
+  Raises:
+    OutOfReach: this has, too.
+  """
+  try:
+    return files.closest(limit_bytes)
+  except OutOfReach as error:
+    raise _of_smallest([failure, error]) from None
+
+
+def _of_smallest(failures: Sequence[OutOfReach]) -> OutOfReach:
+  """The failure that knows the smallest file."""
+  return min(failures, key=lambda failure: failure.size_bytes or math.inf)
 
 
 def _near_lossless_file(

@@ -84,9 +84,9 @@ class FileDecoder(abc.ABC):
     Args:
       data: the bytes of a .cae file.
       max_pixels: larger images are refused: a few hundred bytes can stand for a large, empty one,
-        and decoding takes some 8 bytes of memory a pixel. So are narrow ones that, with sides
-        rounded up to whole blocks of the lossy model (64 pixels), have more than four times as
-        many, unless that is no more than 2^20.
+        and decoding takes some 8 bytes of memory a pixel, of RGBA of 16 bits 16. So are narrow ones
+        that, with sides rounded up to whole blocks of the lossy model (64 pixels), have more than
+        four times as many, unless that is no more than 2^20.
       region: (top, left, height, width) in pixels, to decode only that, and what it needs; all if
         not given.
       look: from 0, the picture closest to the original, to 1, one that looks most real: texture

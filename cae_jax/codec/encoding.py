@@ -17,7 +17,7 @@ from cae_jax.codec.kinds import put_together, take_apart, visible_psnr_db, visib
 from cae_jax.codec.lossless.samples import planes
 from cae_jax.codec.lossless.sections import plain_section
 from cae_jax.codec.rate_search import largest_within
-from cae_jax.codec.targets import MAX_QUALITY, MAX_SSIMULACRA2, OutOfReach
+from cae_jax.codec.targets import MAX_QUALITY, MAX_SSIMULACRA2, OutOfReach, too_small
 from cae_jax.codec.threads import in_threads, threads, workers
 from cae_jax.codec.tiles import Tile, coding_tiles
 from cae_jax.coding.bitstream import Header, pack
@@ -197,7 +197,7 @@ def encode_bytes(source: Analysed, limit_bytes: float, effort: int) -> Encoded:
   With any effort the search goes on from the level that meets the target without it.
 
   Raises:
-    UsageError: even the smallest file is larger.
+    OutOfReach: even the smallest file is larger.
   """
   likely, slope = _likely_level(source, limit_bytes)
 
@@ -216,12 +216,8 @@ def encode_bytes(source: Analysed, limit_bytes: float, effort: int) -> Encoded:
   if effort:
     found = search(effort, found.rate_level if found else 0)
   if found is None:
-    smallest = source.encode(0)
-    asked_bpp = 8 * limit_bytes / math.prod(source.shape)
-    raise OutOfReach(
-      f"{limit_bytes:.4g} bytes ({asked_bpp:.4g} bpp) cannot be met: this image takes "
-      f"{len(smallest.data)} bytes ({smallest.rate_bpp:.4g} bpp) at the lowest quality"
-    )
+    size_bytes = len(source.encode(0).data)
+    raise too_small(limit_bytes, math.prod(source.shape), size_bytes, "at the lowest quality")
   return found
 
 

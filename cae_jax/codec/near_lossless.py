@@ -7,7 +7,7 @@ from typing import Any
 
 from cae_jax.codec.kinds import as_array, peak_of, visible_ssimulacra2
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded, opacity_section
-from cae_jax.codec.targets import OutOfReach
+from cae_jax.codec.targets import too_small
 from cae_jax.coding.varint import BytesLike
 
 _START_AT_SCORE = 255  # a search for a score begins at this part of white
@@ -43,18 +43,21 @@ class NearLosslessFiles:
     self._metadata = metadata
     self._bits = bits
     self._drawn = drawn
+    self._made: dict[int, LosslessEncoded] = {}
 
-  def encode(self, largest_error: Any) -> LosslessEncoded:
-    """Returns the file whose samples are off by at most so much."""
-    return self._codec().encode(
-      self._image,
-      near_lossless=largest_error,
-      keep_hidden_colour=self._keep_hidden_colour,
-      metadata=self._metadata,
-      bits=self._bits,
-      drawn=self._drawn,
-      opacity=self._opacity,
-    )
+  def encode(self, largest_error: int) -> LosslessEncoded:
+    """Returns the file whose samples are off by at most so much, made once."""
+    if largest_error not in self._made:
+      self._made[largest_error] = self._codec().encode(
+        self._image,
+        near_lossless=largest_error,
+        keep_hidden_colour=self._keep_hidden_colour,
+        metadata=self._metadata,
+        bits=self._bits,
+        drawn=self._drawn,
+        opacity=self._opacity,
+      )
+    return self._made[largest_error]
 
   def may_be_smaller(self, size_bytes: int, psnr_db: float) -> bool:
     """Says whether a file somewhat below a PSNR has fewer bytes; if not, no closer one has."""
@@ -94,10 +97,8 @@ class NearLosslessFiles:
     larger, found = self._search(start, _width_at(start), most, is_small)
     if found is None:
       assert larger is not None
-      raise OutOfReach(
-        f"{limit_bytes:.4g} bytes cannot be met: this image takes {len(larger.data)} bytes with "
-        f"errors of at most {larger.largest_error}"
-      )
+      how = f"with errors of at most {larger.largest_error}"
+      raise too_small(limit_bytes, larger.pixels, len(larger.data), how)
     return found
 
   def _coarser_than(self, psnr_db: float) -> int:

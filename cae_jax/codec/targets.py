@@ -20,7 +20,32 @@ _GONE_EFFORT = 9  # there were as many
 
 
 class OutOfReach(UsageError):
-  """A target that this codec cannot meet, though another might."""
+  """A target that this codec cannot meet, though another might.
+
+  Attributes:
+    size_bytes: of the smallest file, where that is too large; else None.
+  """
+
+  def __init__(self, message: str, size_bytes: int | None = None):
+    super().__init__(message)
+    self.size_bytes = size_bytes
+
+
+def too_small(limit_bytes: float, pixels: int, size_bytes: int, how: str) -> OutOfReach:
+  """Makes the error that says that no file of an image has so few bytes.
+
+  Args:
+    limit_bytes: that were asked for.
+    pixels: of the image.
+    size_bytes: of the smallest file.
+    how: that one was made.
+  """
+  asked, found = (f"{8 * size / pixels:.4g} bpp" for size in (limit_bytes, size_bytes))
+  return OutOfReach(
+    f"{limit_bytes:.4g} bytes ({asked}) cannot be met: this image takes {size_bytes} bytes "
+    f"({found}) {how}",
+    size_bytes,
+  )
 
 
 class TooManyPixels(UsageError):

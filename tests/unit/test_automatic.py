@@ -15,7 +15,7 @@ from cae_jax.codec.lossless import image as image_module
 from cae_jax.codec.lossless.image import LosslessCodec, LosslessEncoded
 from cae_jax.codec.lossless.plain import estimate_plain, may_be_smaller
 from cae_jax.codec.near_lossless import NearLosslessFiles
-from cae_jax.codec.targets import OutOfReach
+from cae_jax.codec.targets import OutOfReach, too_small
 from cae_jax.errors import UsageError
 from cae_jax.images import metrics
 from tests.lossless import LossyEncoded, LossyStandIn, tiny_weights
@@ -135,7 +135,7 @@ def test_a_target_of_another_name_is_no_rate():
 
 
 def test_a_size_that_metadata_alone_exceed():
-  with pytest.raises(UsageError, match="500 bytes cannot be met"):
+  with pytest.raises(UsageError, match=r"500 bytes .* cannot be met"):
     encode(DEEP, size_bytes=500, metadata={"exif": bytes(RNG.bytes(40_000))})
 
 
@@ -398,7 +398,7 @@ def test_16_bits_have_sizes_down_to_where_nothing_is_left():
   small = len(codec().compress(DEEP, near_lossless=1 << 13))
   encoded = encode(DEEP, lossy=_never, size_bytes=2 * small)
   assert len(encoded.data) <= 2 * small
-  with pytest.raises(OutOfReach, match=r"10 bytes cannot be met: .* of at most 16383"):
+  with pytest.raises(OutOfReach, match=r"10 bytes .* cannot be met: .* of at most 16383"):
     encode(DEEP, lossy=_never, size_bytes=10)
 
 
@@ -451,16 +451,39 @@ def test_arrays_of_other_types_are_refused(dtype, asked):
 
 class _TooLarge(LossyStandIn):
   def encode(self, image, **asked):
-    raise OutOfReach("401 bytes cannot be met by the first")
+    raise too_small(asked["size_bytes"], 24 * 30, self.size_bytes, "at the lowest quality")
 
 
 def test_a_size_below_one_codecs_files_is_met_by_the_next():
-  first = _TooLarge(size_bytes=500, psnr_db=40)
+  first, second = (_TooLarge(size_bytes=size) for size in (500, 600))
   assert (
     encode(lossy=[lambda: first, lambda: LOSSY], size_bytes=405).data == LOSSY.encode(IMAGE).data
   )
-  with pytest.raises(OutOfReach, match="401 bytes cannot be met by the first"):
-    encode(lossy=[lambda: first, lambda: first], size_bytes=405)
+  for both in ([first, second], [second, first]):
+    with pytest.raises(OutOfReach, match=r"405 bytes .* cannot be met: .* takes 500 bytes .* at"):
+      encode(lossy=[functools.partial(lambda each: each, each) for each in both], size_bytes=405)
+
+
+def test_a_size_below_all_lossy_files_of_a_drawing_is_met_with_fewer_colours():
+  drawing = np.full((80, 120, 3), 250, np.uint8)
+  for number in range(60):
+    drawing[7 + number, 10 : 40 + number] = 20 + number % 9
+  first = lambda: _TooLarge(size_bytes=4000)
+  sizes = [len(codec().encode(drawing, near_lossless=e, drawn=True).data) for e in (0, 63)]
+  found = encode(drawing, lossy=first, size_bytes=sizes[0] - 1)
+  assert len(found.data) < sizes[0]
+  assert found.how.startswith("near-lossless")
+  with pytest.raises(OutOfReach, match=f"takes {sizes[1]} bytes .* with errors of at most 63"):
+    encode(drawing, lossy=first, size_bytes=sizes[1] - 1)
+
+
+def test_dithered_pictures_are_lossless_where_that_fits():
+  grey = np.add.outer(np.arange(160), np.arange(200)) * 255 / 360
+  dithered = np.where(grey > np.random.default_rng(0).integers(0, 256, grey.shape), 255, 0)
+  image = dithered.astype(np.uint8)[..., None].repeat(3, axis=2)
+  size = len(codec().encode(image).data)
+  full = lambda: LossyStandIn(size_bytes=9000)
+  assert encode(image, lossy=full, size_bytes=size).how == "lossless"
 
 
 @pytest.mark.parametrize("image", [IMAGE, DEEP])

@@ -109,7 +109,8 @@ def estimate_plain(x: np.ndarray) -> int:
 def _sketch(x: np.ndarray) -> int:
   """The bytes of a quick coding, of which `encode_plain` takes up to a quarter fewer."""
   numbers = next((indexes for _, indexes in colours.numbered(x)), x)
-  return len(_lzma(forms.to_bytes(numbers, forms.AS_IS), 1, preset=1))
+  some = [forms.AS_IS, Form(packing=packing)] if (packing := _packing(numbers)) else [forms.AS_IS]
+  return min(len(_lzma(forms.to_bytes(numbers, form), 1, preset=1)) for form in some)
 
 
 def decode_plain(section: bytes, shape: tuple[int, int, int], dtype: Any) -> np.ndarray:
@@ -174,10 +175,16 @@ def _forms(x: np.ndarray) -> list[Form]:
     found += [form._replace(less_green=True) for form in found]
   if sum(x.shape[:2]) > filters.MAX_SIDES or _is_strip(x):
     found = [form for form in found if form.filter < filters.PAETH]
-  packing = next((k for k in (3, 2, 1) if int(x.max()) < 1 << (8 >> k)), 0)
-  if packing and x.shape[2] == 1 and x.dtype == np.uint8:
+  if packing := _packing(x):
     found += [form._replace(packing=packing) for form in (forms.AS_IS, _BY_COLUMNS)]
   return found
+
+
+def _packing(x: np.ndarray) -> int:
+  """The `Form.packing` of the most samples in a byte; 0 if they need one each."""
+  if x.shape[2] > 1 or x.dtype != np.uint8:
+    return 0
+  return next((k for k in (3, 2, 1) if int(x.max()) < 1 << (8 >> k)), 0)
 
 
 def _is_strip(x: np.ndarray) -> bool:
