@@ -190,7 +190,7 @@ def _best_file(
       found = layered
     settled = target.name == "quality" or _is_settled(lossy, target.limit)
     size_bytes = min(len(file.data) for file in found)
-    if not settled or (is_drawn and _may_be_redrawn(x, target, size_bytes)):
+    if not settled or (is_drawn and _may_be_redrawn(x, files, target, size_bytes)):
       # What networks make near-lossless is no better than a lossy codec where this can meet it.
       files = make_files(drawn=True) if settled else files
       with contextlib.suppress(OutOfReach):
@@ -309,10 +309,12 @@ def _is_worth_it(closer: Any, file: Any) -> bool:
   return len(closer.data) <= min(2 ** (gain_db / _DOUBLING_DB), _MOST_LARGER) * len(file.data)
 
 
-def _may_be_redrawn(x: np.ndarray, target: _Target, size_bytes: int) -> bool:
+def _may_be_redrawn(
+  x: np.ndarray, files: NearLosslessFiles, target: _Target, size_bytes: int
+) -> bool:
   """Says whether a drawing [H, W, C] of fewer colours might take fewer bytes."""
   of_quality = target.name == "quality"
-  largest_error = _error_at(target.value) if of_quality else np.iinfo(x.dtype).max // 4
+  largest_error = _error_at(target.value) if of_quality else files.largest_error
   return are_few(x) and may_be_smaller(fewer(x, largest_error), size_bytes)
 
 

@@ -104,15 +104,16 @@ class NearLosslessFiles:
   def _coarser_than(self, psnr_db: float) -> int:
     """An error of files below a PSNR; of drawings, most of whose samples stay, the largest."""
     if self._drawn:
-      return self._largest
-    return min(self._largest, _error_of(psnr_db, self._peak) + 1)
+      return self.largest_error
+    return min(self.largest_error, _error_of(psnr_db, self._peak) + 1)
 
   @property
   def _peak(self) -> int:
     return peak_of(as_array(self._image).dtype, self._bits)
 
   @property
-  def _largest(self) -> int:
+  def largest_error(self) -> int:
+    """A quarter of white."""
     return self._peak // 4
 
   @functools.cached_property
@@ -123,7 +124,7 @@ class NearLosslessFiles:
     self, start: int, width: int, is_coarse: Callable[[LosslessEncoded], bool]
   ) -> LosslessEncoded:
     """The file of the largest error that is not too coarse."""
-    most = self._largest
+    most = self.largest_error
     found, _ = self._search(min(start, most), width, most, is_coarse)
     assert found is not None, "the image itself is never too coarse"
     return found
