@@ -3,14 +3,15 @@
 import abc
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 
 from cae_jax.codec.info import DEFAULT_MAX_PIXELS, Info, info
-from cae_jax.codec.regions import Region
+from cae_jax.codec.regions import Region, shape_of
 from cae_jax.codec.targets import TooManyPixels, checked_look, checked_max_pixels
+from cae_jax.codec.tiles import Tile
 from cae_jax.coding.bitstream import Container, Header, unpack
 from cae_jax.coding.errors import BitstreamError
 from cae_jax.coding.varint import BytesLike
@@ -36,8 +37,34 @@ class Damage(NamedTuple):
   width: int
   what: str
 
+  @classmethod
+  def of(cls, area: Tile, what: str) -> "Damage":
+    """Names the damage of an area."""
+    return cls(area[0].start, area[1].start, *shape_of(area), what)
+
   def __str__(self) -> str:
     return f"{self.width} x {self.height} pixels at ({self.top}, {self.left}) {self.what}"
+
+
+def read_plane(
+  read: Callable[[], np.ndarray], area: Tile, salvage: bool, damage: list[Damage], what: str
+) -> np.ndarray | None:
+  """Reads an area of what has a section of its own beside the colours.
+
+  Args:
+    read: all of it, [H, W, ...].
+    area: of the image.
+    salvage: None is returned for what is damaged, and that is noted, instead of raising an error.
+    damage: takes the note.
+    what: it says.
+  """
+  try:
+    return read()[area]
+  except BitstreamError:
+    if not salvage:
+      raise
+  damage.append(Damage.of(area, what))
+  return None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from cae_jax.codec import checked, windows
 from cae_jax.codec.coders.base import LatentCoder
-from cae_jax.codec.decoded import Damage, Decoded
+from cae_jax.codec.decoded import Damage, Decoded, read_plane
 from cae_jax.codec.drawn import lay_over, lay_over_preview
 from cae_jax.codec.info import info_of, unpack_rate
 from cae_jax.codec.kinds import Planes, has_alpha, put_together
@@ -57,21 +57,14 @@ def decode_container(
   y_hat, damage = file.latents(plan.seen, salvage)
   alpha = None
   if has_alpha(container.header.kind):
-    try:
-      alpha = file.alpha()[area]
-    except BitstreamError:
-      if not salvage:
-        raise
+    alpha = read_plane(file.alpha, area, salvage, damage, "opaque")
+    if alpha is None:
       alpha = np.full(shape_of(area), _OPAQUE, np.uint8)
-      damage.append(Damage(area[0].start, area[1].start, *shape_of(area), "opaque"))
   rgb = windows.synthesise_area(file.synthesis(look, amount), y_hat, file.rate_level, plan)
   if container.header.has_layer:
-    try:
-      rgb = lay_over(rgb, file.layer()[area])
-    except BitstreamError:
-      if not salvage:
-        raise
-      damage.append(Damage(area[0].start, area[1].start, *shape_of(area), "undrawn"))
+    layer = read_plane(file.layer, area, salvage, damage, "undrawn")
+    if layer is not None:
+      rgb = lay_over(rgb, layer)
   image = put_together(Planes(container.header.kind, rgb, alpha))
   return Decoded(image, container.metadata, info_of(container.outline), tuple(damage))
 
@@ -207,8 +200,7 @@ class _LossyFile:
 
   def _damage(self, tile: Tile, what: str) -> Damage:
     image = slice(0, self.height), slice(0, self.width)
-    area = common(scaled(tile, self._coder.stride), image)
-    return Damage(area[0].start, area[1].start, *shape_of(area), what)
+    return Damage.of(common(scaled(tile, self._coder.stride), image), what)
 
 
 def _fill(y_hat: np.ndarray, lost: Sequence[Tile]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cae_jax.codec import threads
-from cae_jax.codec.decoded import Damage, Decoded
+from cae_jax.codec.decoded import Damage, Decoded, read_plane
 from cae_jax.codec.info import info_of
 from cae_jax.codec.kinds import has_alpha
 from cae_jax.codec.lossless import samples, sections
@@ -71,13 +71,9 @@ class LosslessFile:
     colours, damage = self._colours(area, 0, salvage)
     alpha = None
     if has_alpha(self._kind):
-      try:
-        alpha = self._alpha()[area]
-      except BitstreamError:
-        if not salvage:
-          raise
+      alpha = read_plane(self._alpha, area, salvage, damage, "opaque")
+      if alpha is None:
         alpha = np.full(shape_of(area), np.iinfo(self._dtype).max, self._dtype)
-        damage.append(_damage(area, "opaque"))
     image = samples.put_together(self._kind, colours, alpha, self._layout)
     container = self._container
     return Decoded(image, container.metadata, info_of(container.outline), tuple(damage))
@@ -120,7 +116,7 @@ class LosslessFile:
         inside = (slice(None), *relative(tile, wanted))
         if part is None:
           lost.append(inside)
-          damage.append(_damage(common(self._tiles[number], area), "lost"))
+          damage.append(Damage.of(common(self._tiles[number], area), "lost"))
           continue
         if x is None:  # nothing of the image's size before a tile was right
           x = np.zeros((self._channels, *shape_of(wanted)), self._dtype)
@@ -153,10 +149,6 @@ class LosslessFile:
         "tile", 0, f"a sample is {x.max()}, the largest is {self._layout.largest}"
       )
     return x[:, ::step, ::step]
-
-
-def _damage(area: Tile, what: str) -> Damage:
-  return Damage(area[0].start, area[1].start, *shape_of(area), what)
 
 
 def _fill(x: np.ndarray, lost: Sequence[tuple[slice, ...]]) -> None:
