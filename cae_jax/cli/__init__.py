@@ -51,7 +51,7 @@ def _parsed(given: Sequence[str]) -> argparse.Namespace:
   from cae_jax.cli import options
   from cae_jax.cli.parser import make_parser
 
-  return make_parser().parse_args(options.underscored(given))
+  return make_parser().parse_args(options.spelled(given))
 
 
 def _drop_output() -> None:

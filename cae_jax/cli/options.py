@@ -14,15 +14,22 @@ from cae_jax.weights import shipped
 from cae_jax.weights.files import read_metadata
 
 
-def underscored(arguments: Sequence[str]) -> list[str]:
-  """Spells options as the parser knows them: --output-dir as --output_dir."""
+def spelled(arguments: Sequence[str]) -> list[str]:
+  """Spells arguments as the parser knows them: --output-dir as --output_dir, -- -name as ./-name.
+
+  Versions of Python differ in what their parsers make of `--`, so none gets to see it.
+  """
   end = [*arguments, "--"].index("--")
-  return [*map(_underscored_option, arguments[:end]), *arguments[end:]]
+  return [*map(_underscored_option, arguments[:end]), *map(_name_as_path, arguments[end + 1 :])]
 
 
 def _underscored_option(argument: str) -> str:
   name, equals, value = argument.partition("=")
   return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else argument
+
+
+def _name_as_path(name: str) -> str:
+  return f"./{name}" if name.startswith("-") and name != streams.DASH else name
 
 
 def add_files(parser: argparse.ArgumentParser, out: str) -> None:

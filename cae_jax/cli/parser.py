@@ -1,7 +1,9 @@
 """The parser of `cae`: its commands, each of which is a module."""
 
 import argparse
+import re
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 import cae_jax
@@ -15,6 +17,10 @@ _COMMANDS = {
   "compare": (compare, "Make a page that compares codecs at equal size."),
   "completion": (completion, "Print a script with which Tab completes cae's commands."),
 }
+
+
+# As Python's parsers tell options from files: these may also be numbers, or have a space within.
+_OPTION = re.compile(r"-(?!\d*\.?\d+$)[^ ]+")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,14 +39,25 @@ class _CommandParser(_Parser):
   def parse_known_args(self, args=None, namespace=None):
     if self._inside:
       return super().parse_known_args(args, namespace)
+    self._refuse([word for word in args if self._is_unknown(word)])
     self._inside = True
     try:
       found, unknown = self.parse_known_intermixed_args(args, namespace)
     finally:
       self._inside = False
-    if unknown:
-      self.error(f"unrecognized arguments: {' '.join(unknown)}")
+    self._refuse(unknown)
     return found, unknown
+
+  def _is_unknown(self, word: str) -> bool:
+    name = word.partition("=")[0]
+    return _OPTION.fullmatch(word) is not None and name not in self._option_string_actions
+
+  def _refuse(self, words: Sequence[str]) -> None:
+    """Ends the program if there are words that stand for nothing."""
+    dashed = next((word for word in words if re.match("-[^-]", word)), None)
+    way_out = "" if dashed is None else f" (if it is a file: ./{dashed})"
+    if words:
+      self.error(f"unrecognized arguments: {' '.join(words)}{way_out}")
 
 
 def make_parser() -> argparse.ArgumentParser:

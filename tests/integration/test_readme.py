@@ -20,7 +20,7 @@ import cae_jax
 import experiments
 from cae_jax import cli as cae
 from cae_jax import compile_cache
-from cae_jax.cli.options import underscored
+from cae_jax.cli.options import spelled
 from cae_jax.cli.parser import make_parser
 from cae_jax.data.shards import SUFFIX, write_shard
 from cae_jax.evaluation import timing
@@ -128,7 +128,7 @@ def _read(command: Command) -> None:
   """Reads a command as its program would, without what stands for something of the reader's."""
   if command.program == "cae":
     own = itertools.takewhile(lambda word: word not in "<|>", command.arguments)
-    make_parser().parse_args([*underscored([*own])])
+    make_parser().parse_args([*spelled([*own])])
     return
   program = importlib.import_module(command.program)
   if hasattr(program, "define_flags"):

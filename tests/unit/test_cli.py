@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from cae_jax import api, backend, commands, compile_cache
 from cae_jax.backend import BackendError
-from cae_jax.cli.options import underscored
+from cae_jax.cli.options import spelled
 from cae_jax.cli.parser import make_parser
 from cae_jax.coding import bitstream
 from cae_jax.coding.bitstream import Kind, pack, unpack
@@ -399,7 +399,7 @@ def test_every_option_may_have_hyphens(command, words, action):
   [option] = action.option_strings
   hyphened = "--" + option[2:].replace("_", "-")
   value = (action.choices or ["1"])[0]
-  read = lambda *given: make_parser().parse_args(underscored([command, *words, *given]))
+  read = lambda *given: make_parser().parse_args(spelled([command, *words, *given]))
   if action.nargs == 0:
     assert read(hyphened) == read(option)
   else:
@@ -407,9 +407,20 @@ def test_every_option_may_have_hyphens(command, words, action):
 
 
 def test_what_is_no_option_keeps_its_hyphens():
-  given = ["a-b", "--max-pixels=1-2", "--output-dir", "c-d", "-", "--", "--a-b"]
-  known = ["a-b", "--max_pixels=1-2", "--output_dir", "c-d", "-", "--", "--a-b"]
-  assert underscored(given) == known
+  given = ["a-b", "--max-pixels=1-2", "--output-dir", "c-d", "-", "--", "--a-b", "--", "-", "d-e"]
+  known = ["a-b", "--max_pixels=1-2", "--output_dir", "c-d", "-", "./--a-b", "./--", "-", "d-e"]
+  assert spelled(given) == known
+
+
+def test_names_of_files_may_begin_with_a_dash(picture, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  picture.rename("-a.png")
+  assert run("compress", "--quality=20", "--", "-a.png", "--b.cae") == 0
+  assert capsys.readouterr().out.startswith("-a.png -> --b.cae: ")
+  assert run("info", "--", "--b.cae") == 0
+  capsys.readouterr()
+  assert run("compress", "-a.png") == 2
+  assert "unrecognized arguments: -a.png (if it is a file: ./-a.png)" in one_error(capsys)
 
 
 def test_one_file_into_a_folder(picture, tmp_path):
@@ -480,7 +491,8 @@ def test_nothing_is_left_of_a_failure(picture, tmp_path, capsys):
     (["shrink"], "invalid choice: 'shrink'"),
     (["compress"], "the following arguments are required: FILE"),
     (["compress", "a.png", "b.cae", "--quality=high"], "--quality: invalid float value: 'high'"),
-    (["compress", "a.png", "b.cae", "--qual=3"], "unrecognized arguments: --qual=3"),
+    (["compress", "a.png", "b.cae", "--qual=3"], "unrecognized arguments: --qual=3; cae"),
+    (["compress", "--losless"], "unrecognized arguments: --losless; cae"),
     (["compress", "a.png", "b.cae", "--bpp=1", "--psnr=30"], "not allowed with argument"),
     (["compress", "absent.png", "b.cae"], "absent.png: No such file or directory"),
     (["info", "absent.cae"], "absent.cae: No such file or directory"),
