@@ -292,6 +292,7 @@ class Totals:
     if self.pixels:
       words.append(f"{self.bytes_before} -> {self.bytes_after} bytes")
       if self.cae_bytes == self.bytes_after:
-        words.append(f"{100 * (1 - self.bytes_after / self.bytes_before):.1f} % saved")
+        change = 100 * (self.bytes_after / self.bytes_before - 1)
+        words.append(f"{abs(change):.1f} % {'more' if change > 0 else 'saved'}")
       words.append(f"{8 * self.cae_bytes / self.pixels:.4f} bpp")
     return ", ".join([*words, f"{seconds:.1f} s"])

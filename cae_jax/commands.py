@@ -19,6 +19,7 @@ from cae_jax.codec.targets import OutOfReach
 from cae_jax.coding.bitstream import Container, Header, Kind, unpack
 from cae_jax.coding.metadata import MAX_METADATA_BYTES
 from cae_jax.errors import MissingExtraError, UsageError
+from cae_jax.images import jpeg
 from cae_jax.images.files import ImageError, ImageFile, encode_image, read_image, read_rgb
 from cae_jax.images.metadata import NAMES, Exif, orientation_note, read_exif
 from cae_jax.images.pixels import region_after_turn, region_before_turn, turn
@@ -94,11 +95,17 @@ def compress_file(
     source,
     target,
     ", ".join(filter(None, what)),
-    notes,
+    [*notes, *_of_growth(len(data), len(encoded.data), is_jpeg=data.startswith(jpeg.START))],
     info(encoded.data),
     input_bytes=len(data),
     psnr_db=None if is_same else encoded.psnr_db,
   )
+
+
+def _of_growth(before: int, after: int, *, is_jpeg: bool) -> list[str]:
+  """Notes on a file that is larger than the one that it was made of."""
+  why = ", a JPEG file, which is lossy already" if is_jpeg else ""
+  return [f"larger than the input of {before} bytes{why}"] if after > before else []
 
 
 def compress_bytes(

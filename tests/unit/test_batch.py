@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cae_jax import batch, commands
 from cae_jax.errors import UsageError
@@ -66,6 +67,23 @@ def test_a_folder_there_and_back(photos, tmp_path, weights, capsys):
   assert re.fullmatch(re.escape(start) + r"\d+\.\d s", first)
   ppm = sum(path.stat().st_size for path in _files(back).values())
   assert second.startswith(f"4 files, {cae} -> {ppm} bytes, {bpp:.4f} bpp, ")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.pbm"])
+def test_files_that_grow_are_told(name, tmp_path, weights, capsys):
+  noise, out = np.random.default_rng(0).bytes(512), tmp_path / "out"
+  if name == "a.jpg":
+    grey = np.frombuffer(noise, np.uint8).reshape(16, 32)
+    Image.fromarray(grey).save(tmp_path / name, quality=5)
+  else:
+    (tmp_path / name).write_bytes(b"P4 64 64 " + noise)
+  assert run("compress", tmp_path / name, f"--output_dir={out}", "--lossless", weights) == 0
+  said = capsys.readouterr()
+  before, after = (tmp_path / name).stat().st_size, (out / "a.cae").stat().st_size
+  note = f"; larger than the input of {before} bytes"
+  is_jpeg = name == "a.jpg"
+  assert said.out.endswith(f"{note}{', a JPEG file, which is lossy already' * is_jpeg}\n")
+  assert f" -> {after} bytes, {100 * (after / before - 1):.1f} % more, " in said.err
 
 
 def test_without_recursive_a_folder_is_what_lies_in_it(photos, tmp_path, weights):
