@@ -83,7 +83,7 @@ def jobs_into_folder(
   *,
   recursive: bool = False,
   keep_suffix: bool = False,
-) -> tuple[list[Job], int]:
+) -> tuple[list[Job], list[str]]:
   """Plans a file in a folder for each of several files, and for each file in folders.
 
   Args:
@@ -94,19 +94,19 @@ def jobs_into_folder(
     recursive: folders within folders count, too. Hidden ones never do, nor hidden files.
     keep_suffix: the new one comes behind that of each file, as of a.png.cae.
   Returns:
-    The jobs, and how many files of the folders are of other kinds.
+    The jobs, and the names of files of the folders that are of other kinds.
   Raises:
     UsageError: two files would become one, a folder has none, or one is no file but a stream.
     OSError: a folder cannot be read.
   """
   jobs: list[tuple[Path, Path]] = []
-  others = 0
+  others: list[str] = []
   for place in files:
     if isinstance(place, Stream):
       raise UsageError(
         f"{place.value} has no name for its file in {shown(output_dir)}; expected - OUT"
       )
-    found, not_meant = _files_in(place, takes, recursive) if place.is_dir() else ([place], 0)
+    found, not_meant = _files_in(place, takes, recursive) if place.is_dir() else ([place], [])
     others += not_meant
     for source in found:
       part = source.relative_to(place).parent if place.is_dir() else Path()
@@ -119,12 +119,13 @@ def jobs_into_folder(
 
 def _files_in(
   folder: Path, takes: Callable[[str], bool], recursive: bool
-) -> tuple[list[Path], int]:
-  """Files of a folder that are meant, and how many are not; hidden ones do not count.
+) -> tuple[list[Path], list[str]]:
+  """Files of a folder that are meant, and names of those that are not; hidden ones do not count.
 
   A sub-folder that cannot be read is among the files, and fails by itself.
   """
-  found, others = [], 0
+  found: list[Path] = []
+  others: list[str] = []
 
   def keep(error: OSError) -> None:
     if Path(error.filename) == folder:
@@ -133,10 +134,14 @@ def _files_in(
 
   for root, folders, names in os.walk(folder, onerror=keep):
     folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
-    names = [name for name in sorted(names) if not name.startswith(".")]
-    meant = [path for name in names if takes(name) and _may_be_file(path := Path(root, name))]
-    found += meant
-    others += len(names) - len(meant)
+    for name in sorted(names):
+      if name.startswith("."):
+        continue
+      path = Path(root, name)
+      if takes(name) and _may_be_file(path):
+        found.append(path)
+      else:
+        others.append(name)
   if not found:
     way_out = "" if recursive else "; --recursive looks into the folders in it"
     raise UsageError(f"{shown(folder)}: no such files in this folder{way_out}")

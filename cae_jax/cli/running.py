@@ -12,6 +12,7 @@ from typing import Any
 from cae_jax import batch, commands, console, streams
 from cae_jax.batch import Job, Outcome
 from cae_jax.errors import UsageError
+from cae_jax.images.contents import listed
 from cae_jax.paths import make_folder, shown
 from cae_jax.streams import Stream
 
@@ -34,7 +35,7 @@ def plan(
       keep_suffix=getattr(arguments, "keep_suffix", False),
     )
     if others:
-      print(f"{others} file{'s' * (others > 1)} of other kinds passed over", file=sys.stderr)
+      print(_of_others(others), file=sys.stderr)
     return jobs
   if arguments.recursive:
     raise UsageError("--recursive is for folders; give --output_dir")
@@ -46,6 +47,12 @@ def plan(
   elif arguments.json:
     raise UsageError(f"--json and - both need {Stream.OUTPUT.value}; expected one of them")
   return [job]
+
+
+def _of_others(names: Sequence[str]) -> str:
+  suffixes = sorted({shown(Path(name).suffix.lower()) or "no suffix" for name in names})
+  count = f"{len(names)} file{'s' * (len(names) > 1)}"
+  return f"{count} of other kinds passed over ({listed(suffixes)})"
 
 
 def write_files(

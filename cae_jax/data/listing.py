@@ -13,10 +13,13 @@ from PIL import Image
 from cae_jax.images.files import ImageError
 from cae_jax.paths import shown
 
-# Pillow's other formats are documents, films and stubs.
+# Those of docs/images.md. Pillow's other formats are documents, films, data and stubs.
 _IMAGE_FORMATS = frozenset(
-  {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP"}
-)
+  {
+    "AVIF", "BMP", "DDS", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM",
+    "QOI", "SGI", "TGA", "TIFF", "WEBP",
+  }
+)  # fmt: skip
 _MORE_SUFFIXES = (".dcm", ".heic", ".heif")  # read with further packages
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 # What reading a damaged one raises.

@@ -58,7 +58,7 @@ def test_a_folder_there_and_back(photos, tmp_path, weights, capsys):
   assert _files(back).keys() == {"b.ppm", "a.ppm", "x/a.ppm", "x/y/c.ppm"}
   np.testing.assert_array_equal(read_image(back / "x/y/c.ppm").pixels, _image(3))
   passed, first, second = capsys.readouterr().err.splitlines()
-  assert passed == "2 files of other kinds passed over"
+  assert passed == "2 files of other kinds passed over (.cae, .txt)"
   before = sum(_files(photos)[name].stat().st_size for name in ("b.png", "a.ppm", "x/a.png"))
   before += (photos / "x/y/c.tif").stat().st_size
   cae = sum(path.stat().st_size for path in _files(out).values())

@@ -12,6 +12,7 @@ import PIL
 import pytest
 from PIL import Image, ImageCms
 
+from cae_jax.data.listing import is_image
 from cae_jax.images import files, writing
 from tests import image_files as make
 
@@ -921,6 +922,14 @@ def check_reading(made, note, pixels, exact=False):
     kept = Image.Exif()
     kept.load(read.exif)
     assert dict(kept) == {315: "someone"}
+
+
+def test_what_is_read_or_written_is_taken_from_folders():
+  read = {name for what, name in READING if what not in ("a drawing", "JPEG XL")}
+  others = {"JPEG 2000": ".jp2", "DICOM": ".dcm"}
+  suffixes = {others.get(name, f".{name.lower()}") for name in read} | {*writing.FORMATS}
+  assert {suffix for suffix in suffixes if not is_image(f"a{suffix}")} == set()
+  assert not is_image("a.eps")
 
 
 KINDS = {"grey": GREY, "grey, alpha": GREY_ALPHA, "RGB": RGB, "RGB, alpha": RGBA}
