@@ -272,6 +272,8 @@ def decompress_file(
   said = [*map(str, decoded.damage), *turned, *notes]
   if look and isinstance(codec, LosslessCodec):
     said.append("look not used: for lossy files only")
+  if weights is not None and codec is not load_codec(weights):
+    said.append(f"weights not used: the file was made with {codec.weights.name}")
   return _result(source, target, what, said, decoded.info, output_bytes=len(data), **size, **damage)
 
 

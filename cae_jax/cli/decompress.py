@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     "--max_pixels",
-    type=int,
+    type=options.positive,
     default=DEFAULT_MAX_PIXELS,
     metavar="N",
     help="refuse larger images (%(default)s)",

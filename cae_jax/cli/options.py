@@ -52,7 +52,7 @@ def add_files(parser: argparse.ArgumentParser, out: str) -> None:
     "--recursive", action="store_true", help="take sub-folders, too, and keep them in the output"
   )
   parser.add_argument(
-    "--jobs", type=_positive, default=1, metavar="N", help="files to work on at once (%(default)s)"
+    "--jobs", type=positive, default=1, metavar="N", help="files to work on at once (%(default)s)"
   )
   present = parser.add_mutually_exclusive_group()
   present.add_argument("--force", action="store_true", help="overwrite existing files")
@@ -141,7 +141,8 @@ def _parsed(function: Callable[[str], Any], text: str) -> Any:
     raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+  """Reads a number from 1 on, as a type of arguments."""
   if not text.isdecimal() or int(text) < 1:
     raise argparse.ArgumentTypeError(f"expected a number from 1 on, got {text!r}")
   return int(text)

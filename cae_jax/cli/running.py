@@ -25,6 +25,7 @@ def plan(
 ) -> list[Job]:
   """Plans which files to make: many in --output_dir, else one that passes a check."""
   files, folder = arguments.files, arguments.output_dir
+  keep_suffix = getattr(arguments, "keep_suffix", False)
   if folder is not None:
     jobs, others = batch.jobs_into_folder(
       files,
@@ -32,13 +33,15 @@ def plan(
       suffix,
       takes,
       recursive=arguments.recursive,
-      keep_suffix=getattr(arguments, "keep_suffix", False),
+      keep_suffix=keep_suffix,
     )
     if others:
       print(_of_others(others), file=sys.stderr)
     return jobs
   if arguments.recursive:
     raise UsageError("--recursive is for folders; give --output_dir")
+  if keep_suffix:
+    raise UsageError("--keep_suffix is for names in a folder; give --output_dir, or name OUT")
   job = batch.single_job(files, suffix)
   if isinstance(job.source, Path) and job.source.is_dir():
     raise UsageError(f"{shown(job.source)} is a folder; for those in it give --output_dir")

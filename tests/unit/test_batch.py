@@ -16,7 +16,7 @@ from PIL import Image
 from cae_jax import batch, commands
 from cae_jax.errors import UsageError
 from cae_jax.images.files import read_image, write_image
-from cae_jax.weights import save_weights
+from cae_jax.weights import save_weights, shipped
 from tests.command_line import one_error, run
 from tests.lossless import tiny_weights
 
@@ -98,6 +98,8 @@ def test_folders_that_make_no_sense(photos, tmp_path, weights, capsys):
   out = f"--output_dir={tmp_path / 'out'}"
   assert run("compress", photos / ".hidden" / "d.png", "a.cae", "--recursive") == 2
   assert "--recursive is for folders; give --output_dir" in one_error(capsys)
+  assert run("compress", photos / "b.png", "--keep_suffix") == 2
+  assert "--keep_suffix is for names in a folder; give --output_dir, or" in one_error(capsys)
   (photos / "empty").mkdir()
   assert run("compress", photos / "empty", out) == 2
   assert "empty: no such files in this folder; --recursive looks into" in one_error(capsys)
@@ -194,10 +196,22 @@ def test_processes_make_the_same_files(photos, tmp_path, weights, capsys):
   assert len(made[1][0]) == 4
 
 
-@pytest.mark.parametrize("jobs", ["0", "-1", "two", "1.5"])
-def test_jobs_are_counted_from_one(jobs, capsys):
-  assert run("compress", "a.png", "a.cae", f"--jobs={jobs}") == 2
-  assert f"--jobs: expected a number from 1 on, got '{jobs}'" in one_error(capsys)
+@pytest.mark.parametrize("option", ["--jobs", "--max_pixels"])
+@pytest.mark.parametrize("number", ["0", "-1", "two", "1.5"])
+def test_jobs_and_pixels_are_counted_from_one(option, number, capsys):
+  assert run("decompress", "a.cae", "a.png", f"{option}={number}") == 2
+  assert f"{option}: expected a number from 1 on, got '{number}'" in one_error(capsys)
+
+
+def test_weights_that_a_file_was_not_made_with_are_told(tmp_path, weights, capsys):
+  write_image(tmp_path / "a.png", _image(0))
+  assert run("compress", tmp_path / "a.png", "--lossless") == 0
+  made, back = tmp_path / "a.cae", tmp_path / "b.png"
+  assert run("decompress", made, back, weights) == 0
+  name = shipped.LOSSLESS
+  assert f"; weights not used: the file was made with {name}\n" in capsys.readouterr().out
+  assert run("decompress", made, back, f"--weights={name}", "--force") == 0
+  assert "not used" not in capsys.readouterr().out
 
 
 # In the background of a shell SIGINT is ignored, and children inherit that.
