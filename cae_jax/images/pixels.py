@@ -7,6 +7,11 @@ from cae_jax.errors import Error
 
 Area = tuple[int, int, int, int]  # top, left, height, width
 
+_FOR_PILLOW = {  # modes whose samples Pillow would clip to 0 to 255, and what keeps more of them
+  "I": 'image.convert("I;16"), which holds 0 to 65535',
+  "F": 'image.convert("L") of samples that you have scaled to 0 to 255',
+}
+
 
 class ImageError(Error, ValueError):
   """A file or an array that is not an image this package can use."""
@@ -43,7 +48,8 @@ def from_pillow(image: Image.Image) -> np.ndarray:
   elif mode in ("L", "RGB") and "transparency" in image.info:  # one colour of it
     image = image.convert("LA" if mode == "L" else "RGBA")
   elif mode not in ("L", "LA", "RGB", "RGBA") and not mode.startswith("I;16"):
-    raise ImageError(f'an image of mode {mode}; give image.convert("RGB"), or "RGBA", "L", "LA"')
+    way_out = _FOR_PILLOW.get(mode, 'image.convert("RGB"), or "RGBA", "L", "LA"')
+    raise ImageError(f"an image of mode {mode}; give {way_out}")
   pixels = np.asarray(image)
   return pixels.astype(np.uint16) if mode.startswith("I;16") else pixels
 

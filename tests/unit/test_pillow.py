@@ -88,11 +88,18 @@ def test_other_modes_become_what_they_show(mode):
   np.testing.assert_array_equal(np.asarray(again), np.asarray(image.convert(again.mode)))
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "F", "I", "YCbCr"])
-def test_modes_that_are_not_written(mode, tmp_path):
-  with pytest.raises(OSError, match=rf'mode {mode}; give image.convert\("RGB"\)'):
+@pytest.mark.parametrize(
+  ("mode", "better"), [("CMYK", "RGB"), ("F", "L"), ("I", "I;16"), ("YCbCr", "RGB")]
+)
+def test_modes_that_are_not_written(mode, better, tmp_path):
+  with pytest.raises(OSError, match=rf'mode {mode}; give image.convert\("{better}"\)'):
     Image.new(mode, (3, 2)).save(tmp_path / "a.cae", lossless=True)
   assert list(tmp_path.iterdir()) == []
+
+
+def test_grey_of_mode_i_keeps_its_values_as_the_error_says():
+  image = Image.new("I", (3, 2), 30000).convert("I;16")
+  assert opened(saved(image, lossless=True)).getpixel((0, 0)) == 30000
 
 
 def test_colours_of_16_bits_are_reduced_and_it_is_said():
