@@ -231,7 +231,9 @@ def _check_other(job: Job) -> None:
   if target.is_dir():
     raise UsageError(f"{shown(target)} is a folder; expected the name of a file")
   if source.exists() and source.samefile(target):
-    raise UsageError(f"{shown(target)} is the file to be read, too; give another name")
+    is_cae = source.suffix.lower() == SUFFIX
+    kind = f"compressed already, if it is a {SUFFIX} file" if is_cae else f"and no {SUFFIX} file"
+    raise UsageError(f"{shown(target)} is the file to be read, too, {kind}; name another OUT")
 
 
 def run(work: Work, jobs: Sequence[Job], count: int) -> Generator[Outcome, None, None]:

@@ -250,15 +250,19 @@ def test_files_of_other_kinds_are_counted(tmp_path, capsys):
   for name in ("notes.txt", "list.csv", ".hidden"):
     (tmp_path / "in" / name).touch()
   assert run("compress", tmp_path / "in", f"--output_dir={tmp_path / 'out'}") == 0
-  assert capsys.readouterr().err.splitlines()[0] == "2 files of other kinds passed over"
+  assert capsys.readouterr().err.splitlines()[0] == (
+    "2 files of other kinds passed over (.csv, .txt)"
+  )
 
 
 def test_a_file_is_not_written_over_itself(picture, tmp_path, capsys):
   disguised = tmp_path / "a.cae"
   disguised.write_bytes(picture.read_bytes())
   assert run("compress", disguised, disguised, "--force") == 2
-  assert "a.cae is the file to be read, too; give another name" in one_error(capsys)
+  assert "a.cae is the file to be read, too, compressed already, if it" in one_error(capsys)
   assert disguised.read_bytes() == picture.read_bytes()
+  assert run("decompress", picture, "--force") == 2
+  assert "picture.png is the file to be read, too, and no .cae file" in one_error(capsys)
   (tmp_path / "b.cae").mkdir()
   assert run("compress", picture, tmp_path / "b.cae", "--force") == 2
   assert "b.cae is a folder; expected the name of a file" in one_error(capsys)
