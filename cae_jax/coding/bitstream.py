@@ -245,7 +245,15 @@ def unpack(data: BytesLike, *, salvage: bool = False) -> Container:
     UsageError: the argument does not hold bytes.
   """
   file = _as_bytes(data)
-  head = _read_head(_reader(file, salvage))
+  reader = _reader(file, salvage)
+  try:
+    head = _read_head(reader)
+  except BitstreamError as error:
+    if not salvage or _is_whole(file):
+      raise
+    raise BitstreamError(
+      "header", error.offset, "the header is damaged, so nothing can be rescued"
+    ) from error
   metadata = {name: inflated(name, entry) for name, entry in head.metadata.items()}
   return Container(head.header, _sections(head, salvage), metadata, len(file))
 
@@ -343,13 +351,25 @@ def _what_is_left(reader: ByteReader, size: int | None) -> bytes:
 def _reader(file: bytes, salvage: bool) -> ByteReader:
   """Of what follows the version; all of it is as it was written, unless it is to be salvaged."""
   version = _checked_version(file)
-  body, stored = file[:-_CRC_BYTES], file[-_CRC_BYTES:]
+  body, start = file[:-_CRC_BYTES], len(MAGIC) + 1
   if salvage and version > _FIRST_VERSION:
     body = file  # where it was cut off, its last bytes are no checksum
-  elif _crc(body) != stored:
-    way_out = "; `cae decompress --salvage` writes what is left" * (version > _FIRST_VERSION)
+  elif not _is_whole(file):
+    way_out = _way_out(ByteReader(file, "header", start)) if version > _FIRST_VERSION else ""
     raise BitstreamError("checksum", len(body), _DAMAGED + way_out)
-  return ByteReader(body, "header", len(MAGIC) + 1)
+  return ByteReader(body, "header", start)
+
+
+def _is_whole(file: bytes) -> bool:
+  return _crc(file[:-_CRC_BYTES]) == file[-_CRC_BYTES:]
+
+
+def _way_out(damaged: ByteReader) -> str:
+  try:
+    _read_head(damaged)
+  except BitstreamError:
+    return "; its header, too, so nothing can be rescued"
+  return "; `cae decompress --salvage` may write what is left"
 
 
 def _checked_version(data: bytes) -> int:

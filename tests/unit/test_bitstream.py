@@ -166,7 +166,12 @@ NEW = pack(HEADER, [b"first", b"second"])  # sizes 26 and 27, checksum of the he
       "this program reads versions 1 to 4;",
     ),
     (PLAIN[:-1], "checksum", len(PLAIN) - 5, r"changed, cut off or added \(section"),
-    (NEW[:-1], "checksum", len(NEW) - 5, "added; `cae decompress --salvage` writes what is left"),
+    (
+      NEW[:-1],
+      "checksum",
+      len(NEW) - 5,
+      "added; `cae decompress --salvage` may write what is left",
+    ),
     (PLAIN + b"\0", "checksum", len(PLAIN) - 3, "changed, cut off or added"),
     (PLAIN[:40] + b"!" + PLAIN[41:], "checksum", len(PLAIN) - 4, "changed"),
     (with_bytes(PLAIN, 5, b"\x07"), "header", 5, "unknown kind of image 7"),
@@ -243,9 +248,23 @@ def test_what_is_left_of_a_damaged_file():
   assert left(NEW[:37]) == (b"first", b"")
   assert left(NEW[:32]) == (b"", b"")
   assert unpack(NEW[:40], salvage=True).header == HEADER
-  for wrong in (NEW[:31], NEW[:19] + b"\x81" + NEW[20:], PLAIN[:-1]):
-    with pytest.raises(BitstreamError):
-      unpack(wrong, salvage=True)
+  with pytest.raises(BitstreamError, match="the file is damaged"):
+    unpack(PLAIN[:-1], salvage=True)
+
+
+@pytest.mark.parametrize(
+  "data", [NEW[:31], NEW[:6] + b"\0" + NEW[7:], NEW[:19] + b"\x81" + NEW[20:]]
+)
+def test_without_a_header_there_is_nothing_left(data):
+  with pytest.raises(BitstreamError, match="added; its header, too, so nothing can be rescued"):
+    unpack(data)
+  with pytest.raises(BitstreamError, match="the header is damaged, so nothing can be rescued"):
+    unpack(data, salvage=True)
+
+
+def test_a_whole_header_of_a_later_version_is_not_called_damaged():
+  with pytest.raises(BitstreamError, match="unknown kind of image 7; a newer cae_jax"):
+    unpack(sealed(NEW[:5] + b"\7" + NEW[6:-4]), salvage=True)
 
 
 def test_a_lying_size_takes_no_memory():
