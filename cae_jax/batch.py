@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cae_jax import console
 from cae_jax.atomic import check_allowed
 from cae_jax.backend import BackendError
-from cae_jax.commands import SUFFIX, Command, Result
+from cae_jax.commands.results import SUFFIX, Command, Result
 from cae_jax.console import Complaint
 from cae_jax.errors import UsageError
 from cae_jax.paths import make_folder, shown

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from cae_jax import commands, console
+from cae_jax import console
 from cae_jax.backend import BackendError
 from cae_jax.bulk import results
 from cae_jax.bulk.parts import Part
@@ -19,6 +19,7 @@ from cae_jax.bulk.results import Done, Failure, Result
 from cae_jax.codec.info import Info, info, info_of
 from cae_jax.codec.threads import use_one_core
 from cae_jax.coding.bitstream import unpack
+from cae_jax.commands import compressing, decompressing, loading
 from cae_jax.data.listing import Member
 from cae_jax.data.shards import SUFFIX, Label, read_shard, write_shard
 from cae_jax.data.views import pixel_digest
@@ -55,7 +56,7 @@ class Compression:
 
   Attributes:
     output_dir: of the shards.
-    options: of `commands.compress_bytes`.
+    options: of `compressing.compress_bytes`.
   """
 
   output_dir: Place
@@ -136,9 +137,9 @@ class Decompression:
       container = unpack(record)
       name = Label.read(container).name or name
       target = _target(self.output_dir, name)
-      codec = commands.codec_for(container.header, self.weights)
-      decoded, _ = commands.upright(codec.decode(container))
-      data, _ = commands.image_file(pathlib.Path(target.name), decoded)
+      codec = loading.codec_for(container.header, self.weights)
+      decoded, _ = decompressing.upright(codec.decode(container))
+      data, _ = decompressing.image_file(pathlib.Path(target.name), decoded)
       self._write(target, data)
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
       return Picture(None, _failure(name, error))  # an image has the name of another's folder
@@ -167,7 +168,7 @@ def compressed(
   Args:
     members: names and bytes of image files.
     source: what they are in, to be named if no more can be read of it.
-    options: of `commands.compress_bytes`.
+    options: of `compressing.compress_bytes`.
   Raises:
     BackendError: JAX cannot work here.
   """
@@ -191,7 +192,7 @@ def _compressed(
     if is_second:
       raise UsageError("a second image of this name")
     label = Label.of(name, _digest(data))
-    encoded, _ = commands.compress_bytes(data, name, metadata=label.metadata, **options)
+    encoded, _ = compressing.compress_bytes(data, name, metadata=label.metadata, **options)
   except BackendError:
     raise
   except Exception as error:  # as above

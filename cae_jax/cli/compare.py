@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from cae_jax import commands
 from cae_jax.atomic import check_allowed
 from cae_jax.cli import options
+from cae_jax.commands import comparing
 from cae_jax.errors import UsageError
 from cae_jax.paths import shown
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
   if target.is_file() and not arguments.force:
     raise exists
   check_allowed(target)
-  lines = commands.compare_file(
+  lines = comparing.compare_file(
     source,
     target,
     weights=options.weights_of(arguments),

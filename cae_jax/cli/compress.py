@@ -4,8 +4,9 @@ import argparse
 import functools
 from pathlib import Path
 
-from cae_jax import commands
 from cae_jax.cli import options, running
+from cae_jax.commands import compressing
+from cae_jax.commands.results import SUFFIX
 from cae_jax.data.listing import is_image
 from cae_jax.errors import UsageError
 from cae_jax.paths import shown
@@ -45,11 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
   """Runs `cae compress`; returns its exit status."""
 
   def check(target: Path) -> None:
-    if target.name.lower() == commands.SUFFIX:
-      raise UsageError(f"{shown(target)} is a suffix alone; expected IN OUT{commands.SUFFIX}")
-    if target.suffix.lower() != commands.SUFFIX:
+    if target.name.lower() == SUFFIX:
+      raise UsageError(f"{shown(target)} is a suffix alone; expected IN OUT{SUFFIX}")
+    if target.suffix.lower() != SUFFIX:
       raise UsageError(
-        f"{shown(target)} does not end in {commands.SUFFIX}; expected IN OUT{commands.SUFFIX}, or "
+        f"{shown(target)} does not end in {SUFFIX}; expected IN OUT{SUFFIX}, or "
         "--output_dir for many files"
       )
 
@@ -62,13 +63,13 @@ def run(arguments: argparse.Namespace) -> int:
     **options.goal_of(arguments),
   }
   options.check_weights(arguments)
-  commands.check_options(**asked)  # once, and not for each file
+  compressing.check_options(**asked)  # once, and not for each file
   command = functools.partial(
-    commands.compress_file,
+    compressing.compress_file,
     strip=arguments.strip,
     keep_hidden_colour=arguments.keep_hidden_colour,
     overwrite=arguments.force,
     **asked,
   )
-  jobs = running.plan(arguments, commands.SUFFIX, is_image, check)
+  jobs = running.plan(arguments, SUFFIX, is_image, check)
   return running.write_files(command, jobs, arguments)

@@ -5,10 +5,11 @@ import functools
 import re
 from pathlib import Path
 
-from cae_jax import commands
 from cae_jax.cli import options, running
 from cae_jax.codec import DEFAULT_MAX_PIXELS
 from cae_jax.codec.targets import checked_look
+from cae_jax.commands import decompressing
+from cae_jax.commands.results import SUFFIX
 from cae_jax.errors import UsageError
 from cae_jax.images.files import FORMATS
 from cae_jax.paths import shown
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
   _check_options(arguments)
   image_format = arguments.format or "png"
   command = functools.partial(
-    commands.decompress_file,
+    decompressing.decompress_file,
     weights=options.weights_of(arguments),
     max_pixels=arguments.max_pixels,
     region=_region(arguments.region),
@@ -81,14 +82,14 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
 
 def _is_compressed(name: str) -> bool:
-  return name.lower().endswith(commands.SUFFIX)
+  return name.lower().endswith(SUFFIX)
 
 
 def _check_target(arguments: argparse.Namespace, target: Path) -> None:
   """Raises UsageError unless the name of a target says what image file it is to be."""
-  if target.suffix.lower() in ("", commands.SUFFIX):
+  if target.suffix.lower() in ("", SUFFIX):
     raise UsageError(
-      f"{shown(target)} is no name of an image file; expected IN{commands.SUFFIX} OUT.png, or "
+      f"{shown(target)} is no name of an image file; expected IN{SUFFIX} OUT.png, or "
       "--output_dir for many files"
     )
   if target.suffix.lower() not in FORMATS:

@@ -2,9 +2,10 @@
 
 import argparse
 
-from cae_jax import batch, commands, streams
+from cae_jax import batch, streams
 from cae_jax.batch import Job
 from cae_jax.cli import options, running
+from cae_jax.commands import describing
 from cae_jax.errors import UsageError
 from cae_jax.streams import Stream
 
@@ -23,5 +24,5 @@ def run(arguments: argparse.Namespace) -> int:
     raise UsageError(f"{Stream.INPUT.value} can be read once; expected one - at most")
   for place in arguments.files:
     streams.check(place)
-  work = batch.Work(commands.describe_file, debug=arguments.debug)
+  work = batch.Work(describing.describe_file, debug=arguments.debug)
   return running.run_jobs(work, [Job(place) for place in arguments.files], arguments)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cae_jax import batch, commands, console, streams
+from cae_jax import batch, console, streams
 from cae_jax.batch import Job, Outcome
+from cae_jax.commands.results import Command
 from cae_jax.errors import UsageError
 from cae_jax.images.contents import listed
 from cae_jax.paths import make_folder, shown
@@ -58,9 +59,7 @@ def _of_others(names: Sequence[str]) -> str:
   return f"{count} of other kinds passed over ({listed(suffixes)})"
 
 
-def write_files(
-  command: commands.Command, jobs: Sequence[Job], arguments: argparse.Namespace
-) -> int:
+def write_files(command: Command, jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
   """Runs a command that writes files, never over others unless --force says so."""
   folder = arguments.output_dir
   work = batch.Work(

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cae_jax import api, commands, compile_cache
+from cae_jax import api, compile_cache
 from cae_jax.codec.info import info
 from cae_jax.coding.bitstream import pack, unpack
+from cae_jax.commands import compressing, loading
 from cae_jax.images import metadata
 from cae_jax.images.files import read_image, write_image
 from cae_jax.weights import save_weights, shipped
@@ -227,13 +228,15 @@ def test_an_infinite_psnr_is_lossless(folder, tmp_path, capsys):
 @pytest.fixture
 def _lossy(monkeypatch):
   """A stand-in is the lossy codec: of at most 40 dB, and 100 bytes."""
-  load = commands.load_codec
+  load = loading.load_codec
   monkeypatch.setattr(shipped, "tuned", lambda tune: "lossy")
   monkeypatch.setattr(
-    commands, "load_codec", lambda name: LossyStandIn() if name == "lossy" else load(name)
+    loading, "load_codec", lambda name: LossyStandIn() if name == "lossy" else load(name)
   )
   # Its bytes are no file.
-  monkeypatch.setattr(commands, "info", lambda _: info((GOLDEN / "context-rgb.cae").read_bytes()))
+  monkeypatch.setattr(
+    compressing, "info", lambda _: info((GOLDEN / "context-rgb.cae").read_bytes())
+  )
 
 
 @pytest.mark.usefixtures("_lossy")

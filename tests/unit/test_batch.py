@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cae_jax import batch, commands
+from cae_jax import batch
+from cae_jax.commands import compressing, describing
 from cae_jax.errors import UsageError
 from cae_jax.images.files import read_image, write_image
 from cae_jax.weights import save_weights, shipped
@@ -164,13 +165,13 @@ def test_existing_files_are_skipped(photos, tmp_path, weights, capsys):
 
 def test_a_file_that_another_program_makes_meanwhile_is_skipped(tmp_path, weights, monkeypatch):
   write_image(tmp_path / "a.png", _image(0))
-  read_image_ = commands.read_image
+  read_image_ = compressing.read_image
 
   def slow(*arguments, **options):
     (tmp_path / "a.cae").write_bytes(b"theirs")
     return read_image_(*arguments, **options)
 
-  monkeypatch.setattr(commands, "read_image", slow)
+  monkeypatch.setattr(compressing, "read_image", slow)
   options = "--skip_existing", "--lossless", weights
   assert run("compress", tmp_path / "a.png", tmp_path / "a.cae", *options) == 0
   assert (tmp_path / "a.cae").read_bytes() == b"theirs"
@@ -254,7 +255,7 @@ def test_an_interruption_leaves_no_half_file(tmp_path, weights, jobs):
   for path in made:
     assert path.suffix == ".cae"
     assert not path.name.startswith(".")
-    commands.describe_file(path)
+    describing.describe_file(path)
   assert _is_gone(program.pid)
 
 
@@ -288,7 +289,7 @@ def test_a_folder_that_may_not_be_written_is_told_before_the_work(
 ):
   write_image(tmp_path / "a.png", _image(0))
   monkeypatch.setattr("cae_jax.atomic.os.access", lambda folder, mode: False)
-  monkeypatch.setattr(commands, "read_bytes", lambda place: pytest.fail("nothing is read"))
+  monkeypatch.setattr(compressing, "read_bytes", lambda place: pytest.fail("nothing is read"))
   assert run("compress", tmp_path / "a.png", tmp_path / "b.cae", "--lossless", weights) == 2
   assert one_error(capsys).endswith("b.cae: Permission denied")
 

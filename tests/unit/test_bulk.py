@@ -14,10 +14,10 @@ from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
 import cae_jax
-from cae_jax import commands
 from cae_jax.bulk import parts, places, results
 from cae_jax.bulk.jobs import Compression, Decompression
 from cae_jax.coding.bitstream import unpack
+from cae_jax.commands import compressing, loading
 from cae_jax.data import sources
 from cae_jax.data.shards import Label, list_shards, read_shard, write_shard
 from cae_jax.data.views import pixel_digest
@@ -188,14 +188,14 @@ def test_second_image_of_a_name(tmp_path):
 
 
 def test_a_bug_of_one_image_does_not_stop_the_others(tmp_path, monkeypatch):
-  original = commands.compress_bytes
+  original = compressing.compress_bytes
 
   def compress_bytes(data, name, **options):
     if name == "b.png":
       raise ZeroDivisionError("by zero")
     return original(data, name, **options)
 
-  monkeypatch.setattr(commands, "compress_bytes", compress_bytes)
+  monkeypatch.setattr(compressing, "compress_bytes", compress_bytes)
   found = compress(parts.of_folder(fill(tmp_path / "source"), 9), tmp_path / "shards")
   assert found.images == 6
   assert "internal error (ZeroDivisionError: by zero)" in dict(found.failures)["b.png"]
@@ -204,7 +204,7 @@ def test_a_bug_of_one_image_does_not_stop_the_others(tmp_path, monkeypatch):
 def test_done_again_a_part_is_the_same_and_what_is_done_is_left_alone(tmp_path, monkeypatch):
   images = parts.of_folder(fill(tmp_path / "source"), 2)
   whole = compress(images, tmp_path / "whole")
-  original, calls = commands.compress_bytes, []
+  original, calls = compressing.compress_bytes, []
 
   def interrupted(data, name, **options):
     if name == "sub/a.png":
@@ -216,12 +216,12 @@ def test_done_again_a_part_is_the_same_and_what_is_done_is_left_alone(tmp_path, 
     return original(data, name, **options)
 
   cut = tmp_path / "cut"
-  monkeypatch.setattr(commands, "compress_bytes", interrupted)
+  monkeypatch.setattr(compressing, "compress_bytes", interrupted)
   with pytest.raises(KeyboardInterrupt):
     compress(images, cut)
   assert [path.name for path in list_shards(cut)] == ["00000-00000.array_record"]
   calls.clear()
-  monkeypatch.setattr(commands, "compress_bytes", counted)
+  monkeypatch.setattr(compressing, "compress_bytes", counted)
   assert compress(images, cut) == whole
   assert calls[0] == "bad.png"
   files = lambda folder: {p.name: p.read_bytes() for p in folder.glob("*.array_record")}
@@ -268,13 +268,13 @@ def test_images_that_have_changed_are_compressed_again_and_no_others(tmp_path, m
   source, shards = fill(tmp_path / "source"), tmp_path / "shards"
   images = parts.of_folder(source, 2)
   first = compress(images, shards)
-  original, calls = commands.compress_bytes, []
+  original, calls = compressing.compress_bytes, []
 
   def counted(data, name, **options):
     calls.append(name)
     return original(data, name, **options)
 
-  monkeypatch.setattr(commands, "compress_bytes", counted)
+  monkeypatch.setattr(compressing, "compress_bytes", counted)
   assert compress(images, shards) == first
   assert calls == []
   (source / "bad.png").write_bytes(png(picture(20)))
@@ -322,8 +322,8 @@ def test_pictures_that_are_gone_are_made_again(tmp_path, monkeypatch):
   for name in ("a.png", "t.tar/x/12.png"):
     (back / name).unlink()
   read = []
-  original = commands.codec_for
-  monkeypatch.setattr(commands, "codec_for", lambda *a: read.append(a) or original(*a))
+  original = loading.codec_for
+  monkeypatch.setattr(loading, "codec_for", lambda *a: read.append(a) or original(*a))
   assert decompress(tmp_path / "shards", back) == first
   assert {path: path.read_bytes() for path in back.rglob("*.png")} == whole
   assert len(read) == 3  # the two of the first shard, and the one of the last
@@ -438,7 +438,7 @@ def test_buckets(tmp_path, monkeypatch):
   assert found == here
   results.write_summary(shards, found)
   assert results.read_summary(shards) == found
-  monkeypatch.setattr(commands, "compress_bytes", None)
+  monkeypatch.setattr(compressing, "compress_bytes", None)
   assert compress(images, shards) == here  # all is there
   found = decompress(shards, places.place("gs://bucket/back"))
   assert found.images == 7

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cae_jax import api, commands
+from cae_jax import api
+from cae_jax.commands import describing
 from cae_jax.images.files import write_image
 from cae_jax.weights import save_weights, shipped
 from tests.command_line import run
@@ -66,5 +67,7 @@ def test_the_fields_are_documented():
   known = {"input", "output", "status", "error", "input_bytes", "psnr_db", "notes"}
   known |= {"output_bytes", "output_width", "output_height"}
   known |= {"damage"}
-  content = commands.describe_file(Path(__file__).parents[1] / "golden" / "context-rgb.cae").fields
+  content = describing.describe_file(
+    Path(__file__).parents[1] / "golden" / "context-rgb.cae"
+  ).fields
   assert fields == known | content.keys()

@@ -8,8 +8,8 @@ import webbrowser
 import numpy as np
 import pytest
 
-from cae_jax import commands
 from cae_jax.codec.lossless.image import LosslessCodec
+from cae_jax.commands import loading
 from cae_jax.images.files import write_image
 from tests.command_line import one_error, run
 from tests.lossless import tiny_weights
@@ -21,7 +21,7 @@ pytest.importorskip("plotly")
 @pytest.fixture(autouse=True)
 def opened(monkeypatch):
   """What a browser was asked to show; the tiny codec stands for the shipped one."""
-  monkeypatch.setattr(commands, "load_codec", lambda weights: context_codec())
+  monkeypatch.setattr(loading, "load_codec", lambda weights: context_codec())
   asked = []
   monkeypatch.setattr(webbrowser, "open", lambda address: asked.append(address) or True)
   return asked
@@ -82,7 +82,7 @@ def test_errors(picture, monkeypatch, capsys):
   assert "unknown codec 'gif'" in one_error(capsys)
   assert run("compare", "absent.png", out) == 2
   assert "absent.png: No such file" in one_error(capsys)
-  monkeypatch.setattr(commands, "load_codec", lambda weights: LosslessCodec(tiny_weights()))
+  monkeypatch.setattr(loading, "load_codec", lambda weights: LosslessCodec(tiny_weights()))
   assert run("compare", picture, out, "--weights=lossless") == 2
   assert "the weights lossless are lossless; expected lossy ones" in one_error(capsys)
   assert not (picture.parent / "b.html").exists()
@@ -92,7 +92,7 @@ def test_a_drawing_is_compared_as_it_is_compressed(tmp_path, monkeypatch, capsys
   monkeypatch.chdir(tmp_path)
   lossless = LosslessCodec(tiny_weights())
   codecs = {"lossless2": lossless}
-  monkeypatch.setattr(commands, "load_codec", lambda name: codecs.get(name, context_codec()))
+  monkeypatch.setattr(loading, "load_codec", lambda name: codecs.get(name, context_codec()))
   drawing = np.full((90, 120, 3), 240, np.uint8)
   drawing[20:60, 30:90] = 10, 40, 90
   write_image(tmp_path / "plan.png", drawing)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from cae_jax import commands
 from cae_jax.coding.bitstream import pack, unpack
+from cae_jax.commands import decompressing, loading
 from cae_jax.images import files, jpeg, metadata, writing
 from tests import image_files as make
 from tests.models import context_codec, photo
@@ -65,12 +65,12 @@ def test_damaged_metadata_is_written_or_left_out(tmp_path_factory, suffix, exif,
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".avif"])
 def test_a_batch_does_not_end_at_broken_metadata(tmp_path, monkeypatch, suffix):
   codec = context_codec()
-  monkeypatch.setattr(commands, "load_codec", lambda weights: codec)
+  monkeypatch.setattr(loading, "load_codec", lambda weights: codec)
   made = unpack(codec.compress(photo(30, 40)))
   blocks = {"exif": b"Exif\0\0no TIFF file", "icc": b"no profile", "xmp": b"\xff"}
   source, target = tmp_path / "a.cae", tmp_path / f"a{suffix}"
   source.write_bytes(pack(made.header, made.sections, blocks))
-  line = commands.decompress_file(source, target, weights="tiny").words
+  line = decompressing.decompress_file(source, target, weights="tiny").words
   assert "unreadable EXIF left out" in line
   assert "unreadable ICC profile, left out" in line
   assert files.read_image(target).pixels.shape == (30, 40, 3)
