@@ -1,9 +1,13 @@
 """Whether JAX can work in this process, and is worth its while; a word of the way out if not."""
 
+import contextlib
 import functools
 import importlib.util
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 from cae_jax.errors import Error
@@ -30,7 +34,8 @@ def require() -> None:
     )
   if _started:
     return
-  import jax
+  with _signals_held():
+    import jax
 
   try:
     jax.devices()
@@ -38,6 +43,28 @@ def require() -> None:
     platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
     raise BackendError(_way_out(platforms, str(error))) from error
   _started = True
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+  """Holds back what Ctrl-C and SIGTERM raise.
+
+  JAX's import does not bear that: the process aborts, or goes on as if nothing had been raised.
+  """
+  in_main = threading.current_thread() is threading.main_thread()
+  numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM) if in_main else ()
+  handlers = {number: signal.getsignal(number) for number in numbers}
+  raising = {number: handler for number, handler in handlers.items() if callable(handler)}
+  held: list[tuple[int, Any]] = []
+  for number in raising:
+    signal.signal(number, lambda *given: held.append(given))
+  try:
+    yield
+  finally:
+    for number, handler in raising.items():
+      signal.signal(number, handler)
+    for number, frame in held[:1]:
+      raising[number](number, frame)
 
 
 def imported_jax() -> Any:

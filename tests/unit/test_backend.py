@@ -1,4 +1,5 @@
 import importlib
+import signal
 import subprocess
 import sys
 
@@ -52,6 +53,28 @@ def test_devices_are_looked_for_once(monkeypatch):
   backend.require()
   monkeypatch.delattr(jax, "devices")
   backend.require()
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_what_signals_raise_waits_for_the_import_of_jax(raised, monkeypatch, tmp_path):
+  number = signal.SIGINT if raised is KeyboardInterrupt else signal.SIGTERM
+  (tmp_path / "jax.py").write_text(
+    f"import signal\nsignal.raise_signal({int(number)})\nis_whole = True\n"
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  monkeypatch.delitem(sys.modules, "jax")
+
+  def end(*_):
+    raise raised
+
+  before = signal.signal(number, end)
+  try:
+    with pytest.raises(raised):
+      backend.require()
+    assert sys.modules["jax"].is_whole
+    assert signal.getsignal(number) is end
+  finally:
+    signal.signal(number, before)
 
 
 def test_a_fork_of_a_process_that_used_jax_is_refused():
