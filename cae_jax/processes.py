@@ -111,9 +111,12 @@ def _without_interruptions() -> Iterator[None]:
 
 
 def _start(ending: Connection) -> None:
-  """Prepares a process for its end."""
-  signal.signal(signal.SIGTERM, _end)
-  threading.Thread(target=_end_with, args=(ending,), daemon=True).start()
+  """Prepares a process for its end, which may come at once."""
+  try:
+    signal.signal(signal.SIGTERM, _end)
+    threading.Thread(target=_end_with, args=(ending,), daemon=True).start()
+  except SystemExit:
+    os._exit(_ENDED_STATUS)  # a pool would show it as an error
 
 
 def _end(*_: Any) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -67,3 +69,24 @@ def test_an_end_lets_functions_clean_up(tmp_path):
   with pytest.raises(KeyboardInterrupt):
     list(processes.unordered(_mark_end, until_both_run(), 2))
   assert [path.read_text() for path in tasks] == ["ended", "ended"]
+
+
+def test_an_end_while_a_process_starts_is_quiet():
+  code = """
+import signal, threading
+from multiprocessing import Pipe
+from cae_jax import processes
+ending, alive = Pipe(duplex=False)
+alive.close()
+started = threading.Thread.start
+def start(self):  # as on a busy machine
+  started(self)
+  self.join()
+threading.Thread.start = start
+try:
+  processes._start(ending)
+except BaseException as error:
+  print("a pool tells of", error)
+"""
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+  assert (done.returncode, done.stdout, done.stderr) == (143, b"", b"")
