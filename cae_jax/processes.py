@@ -44,13 +44,31 @@ def unordered(
     Exception: what the function raised.
   """
   tasks = iter(tasks)
-  while at_hand := (yield from _in_one_pool(function, tasks, jobs)):
-    for task in at_hand:
-      if not (yield from _in_one_pool(function, iter([task]), 1)):
-        continue
-      if lost is None:
-        raise ProcessDied("a process has died, for want of memory perhaps")
-      yield lost(task)
+  with _ended_in_order():
+    while at_hand := (yield from _in_one_pool(function, tasks, jobs)):
+      for task in at_hand:
+        if not (yield from _in_one_pool(function, iter([task]), 1)):
+          continue
+        if lost is None:
+          raise ProcessDied("a process has died, for want of memory perhaps")
+        yield lost(task)
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+  """Lets SIGTERM end this process by an exception, if nothing else is to hear it.
+
+  Ended at once, it would leave semaphores, of which Python then warns.
+  """
+  is_unheard = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+  if not (is_unheard and threading.current_thread() is threading.main_thread()):
+    yield
+    return
+  signal.signal(signal.SIGTERM, _end)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _in_one_pool(
@@ -102,8 +120,8 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Any], task: Ta
 
 @contextlib.contextmanager
 def _without_interruptions() -> Iterator[None]:
-  """Holds Ctrl-C back; processes that start meanwhile never get it, which is their starter's."""
-  before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+  """Holds signals back; processes that start meanwhile get no Ctrl-C, which is their starter's."""
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
   try:
     yield
   finally:
@@ -114,6 +132,7 @@ def _start(ending: Connection) -> None:
   """Prepares a process for its end, which may come at once."""
   try:
     signal.signal(signal.SIGTERM, _end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with, args=(ending,), daemon=True).start()
   except SystemExit:
     os._exit(_ENDED_STATUS)  # a pool would show it as an error

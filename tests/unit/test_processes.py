@@ -90,3 +90,20 @@ except BaseException as error:
 """
   done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
   assert (done.returncode, done.stdout, done.stderr) == (143, b"", b"")
+
+
+def test_sigterm_ends_all_in_order():
+  code = """
+import os, signal, time
+from cae_jax import processes
+def tasks():
+  yield from (60, 60)
+  os.kill(os.getpid(), signal.SIGTERM)
+  yield 60
+try:
+  list(processes.unordered(time.sleep, tasks(), 2))
+finally:
+  print("cleaned up")
+"""
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=50)
+  assert (done.returncode, done.stdout, done.stderr) == (143, b"cleaned up\n", b"")
