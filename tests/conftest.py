@@ -26,6 +26,8 @@ def _compile_hastily_and_once():
   haste = "--xla_backend_optimization_level=0"
   if importlib.metadata.version("jaxlib").startswith("0.10."):  # later ones do not know the flag
     haste += " --xla_cpu_use_fusion_emitters=false"
+    # Else programs are cut into parts for several threads, which is more work in all.
+    haste += " --xla_cpu_parallel_codegen_split_count=1"
   os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {haste}"
   if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     folder = tempfile.mkdtemp(prefix="cae_jax_tests_")
@@ -42,6 +44,15 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # a process of pytest-xdist has the
 def pytest_configure(config):
   """Keeps the order of files, which pytest-xdist would sort by their numbers of tests."""
   config.option.loadscopereorder = False
+
+
+def pytest_collection_finish():
+  """Python looks for garbage after 20,000 more objects, not 700, as tracing makes millions, and not
+  among all that is imported and collected by now.
+  """
+  gc.collect()
+  gc.freeze()
+  gc.set_threshold(20_000, 10, 10)
 
 
 def pytest_collection_modifyitems(items):
