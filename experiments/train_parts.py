@@ -198,7 +198,7 @@ def _trained_params(args: Args, model: Network) -> Any:
   weights = start_weights(args)
   trained, smaller = weights.params, build_model(weights.config)
   if (type(smaller), settings(smaller)) != (type(model), settings(model)):
-    trained = model.grow(init_params(model, args.seed), smaller, trained)
+    trained = model.grow(lambda: init_params(model, args.seed), smaller, trained)
   return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), trained)
 
 

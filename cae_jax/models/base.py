@@ -66,17 +66,17 @@ class Network(nn.Module):
     del random_blocks
     return params
 
-  def grow(self, params: Any, smaller: "Network", trained: Any) -> Any:
+  def grow(self, random_params: Callable[[], Any], smaller: "Network", trained: Any) -> Any:
     """Returns parameters that go on from those of another network.
 
     Args:
-      params: random ones.
+      random_params: makes random ones, which takes a while, if any are needed.
       smaller: the other network.
       trained: its parameters.
     Raises:
       UsageError: this network cannot go on from that one.
     """
-    del params
+    del random_params
     ours, theirs = settings(self), settings(smaller)
     different = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k)]
     if type(self) is type(smaller) and self.free_settings.issuperset(different):

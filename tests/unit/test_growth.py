@@ -51,7 +51,7 @@ def _drawn(model, seed, *, bias=0.0):
 
 def test_a_grown_model_computes_what_the_smaller_one_did(few_trained):
   x = np.random.default_rng(1).uniform(size=(1, 64, 64, 3)).astype(np.float32)
-  params = grown(LARGER, _drawn(LARGER, 1), FEW_PASSES, few_trained)
+  params = grown(LARGER, lambda: _drawn(LARGER, 1), FEW_PASSES, few_trained)
 
   @jax.jit
   def both(few, larger):
@@ -67,7 +67,7 @@ def test_a_grown_model_computes_what_the_smaller_one_did(few_trained):
 
 
 def test_all_that_is_new_can_learn(few_trained):
-  params = grown(LARGER, _drawn(LARGER, 1), FEW_PASSES, few_trained)
+  params = grown(LARGER, lambda: _drawn(LARGER, 1), FEW_PASSES, few_trained)
   x = np.random.default_rng(1).uniform(size=(1, 64, 64, 3)).astype(np.float32)
 
   @jax.jit
@@ -100,7 +100,7 @@ def test_more_steps_start_as_those_that_knew_as_much():
 def test_more_steps_have_all_parameters(trained):
   larger = SMALL.clone(**STEPS)
   fresh = _drawn(larger, 1)
-  params = grown(larger, fresh, SMALL, trained)
+  params = grown(larger, lambda: fresh, SMALL, trained)
   jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), params, fresh)
   np.testing.assert_array_equal(params["context_4"]["kernel_1"], trained["context_1"]["kernel_1"])
 
@@ -109,4 +109,4 @@ def test_more_steps_have_all_parameters(trained):
 def test_what_cannot_grow(trained, change):
   model = SMALL.clone(**change)
   with pytest.raises(ValueError, match=f"{next(iter(change))} .* cannot grow to"):
-    grown(model, trained, SMALL, trained)
+    grown(model, lambda: pytest.fail("makes parameters first"), SMALL, trained)

@@ -7,7 +7,7 @@ neighbourhood.
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -27,17 +27,18 @@ _STEPS = "group_steps", "fine_group_steps"
 _FREE = "lmbda_min", "lmbda_max"
 
 
-def grown(model: Any, params: Any, smaller: Any, trained: Any) -> Any:
+def grown(model: Any, random_params: Callable[[], Any], smaller: Any, trained: Any) -> Any:
   """Returns parameters of a larger model that go on from those of a smaller one.
 
   Args:
     model, smaller: `ContextModel`s.
-    params: random ones of `model`.
+    random_params: makes random ones of `model`.
     trained: parameters of `smaller`.
   Raises:
     UsageError: `model` has a setting that `smaller` cannot grow to.
   """
   _check_larger(model, smaller)
+  params = random_params()
   result = dict(params) | {name: trained[name] for name in trained if name in params}
   for name, stages in (("analysis", (0, 1)), ("synthesis", (1, 0))):
     result[name] = _with_more_blocks(

@@ -184,11 +184,11 @@ class ContextModel(ContextSettings, Model):
     blocks = random_blocks(_KLT_BLOCKS, BLOCK)
     return start_from_klt(self, params, *klt(blocks, sum(self.groups), sum(self.fine_groups)))
 
-  def grow(self, params: Any, smaller: Network, trained: Any) -> Any:
+  def grow(self, random_params: Callable[[], Any], smaller: Network, trained: Any) -> Any:
     """Returns parameters that compute what those of a smaller network do; see `growth`."""
     if not isinstance(smaller, ContextModel):
-      return super().grow(params, smaller, trained)
-    return grown(self, params, smaller, trained)
+      return super().grow(random_params, smaller, trained)
+    return grown(self, random_params, smaller, trained)
 
   def lmbda(self, tradeoff: jax.Array) -> jax.Array:
     """Returns the lmbda of a trade-off: [B] -> [B]."""
