@@ -7,6 +7,7 @@ Added are the tables of contents below and the API, a page for each package of `
 CAE_JAX_RUN_NOTEBOOKS=1 the notebooks are run, for minutes, and show what they draw.
 """
 
+import gc
 import inspect
 import os
 import pkgutil
@@ -17,6 +18,7 @@ from pygments.lexers.special import TextLexer
 
 import cae_jax
 
+gc.set_threshold(30_000, 20, 20)  # hardly ever: a build makes millions of nodes that stay
 _ROOT = Path(__file__).parents[1]
 
 project = "cae_jax"

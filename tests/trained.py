@@ -4,13 +4,12 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
 
 from cae_jax.models import Model, build_model, init_params
 from cae_jax.models.base import CodedOutput
+from cae_jax.training import sharding
 from cae_jax.training.losses import rate_distortion_loss
 from cae_jax.training.state import create_state
 from cae_jax.training.step import make_train_step
@@ -65,10 +64,12 @@ def trained(name: str) -> Trained:
   config = CONFIGS[name]
   model = build_model(config)
   optimizer = optax.adam(1e-2)
-  mesh = Mesh(np.array(jax.devices()[:1]), ("data",))
+  mesh = sharding.data_mesh()
   step = make_train_step(rate_distortion_loss(model), optimizer, mesh)
   initial = jax.device_get(init_params(model, 0))
-  state, batch = create_state(jax.tree.map(jnp.asarray, initial), optimizer), {"image": pictures(2)}
+  # Where the step leaves it, too: else the second step would be compiled, as well.
+  state = jax.device_put(create_state(initial, optimizer), sharding.replicated(mesh))
+  batch = {"image": pictures(2)}
   losses = []
   for _ in range(_STEPS):
     state, figures = step(state, batch)

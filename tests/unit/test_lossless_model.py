@@ -13,17 +13,17 @@ from cae_jax.errors import UsageError
 from cae_jax.models.lossless import distribution, likelihood, linear, network, passes
 from cae_jax.models.lossless.model import JAX, LosslessModel
 from cae_jax.models.lossless.phases import PARITIES, PHASES, split
+from tests.lossless import HEAD, TRUNK, tiny_weights
 
 FLAT = tables_from_frequencies(
   [np.full(2**n, 2 ** (16 - n)) for n in range(13)], [0] * 13, 16, False
 )
-MODEL = LosslessModel(trunk_widths=(16, 12), head_width=8)
+MODEL = LosslessModel(trunk_widths=TRUNK, head_width=HEAD)
 
 
 @pytest.fixture(scope="module")
 def params():
-  init = jax.jit(lambda key: MODEL.init(key, method="networks"))
-  return init(jax.random.key(0))["params"]
+  return tiny_weights().params
 
 
 @pytest.fixture(scope="module")
