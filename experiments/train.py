@@ -124,7 +124,7 @@ def _run(args: Args, workdir: Path) -> None:
   if result is not None and not result.finished:
     print(f"stopped at step {int(result.state.step)}; the same command resumes")
     return
-  best = _best_state(args, workdir)  # every process takes part in reading a checkpoint
+  best = _best_state(args, workdir, result)  # every process takes part in reading a checkpoint
   if jax.process_index() == 0:
     path, seen = workdir / "weights.safetensors", _trained_on(args, workdir, source)
     if args.export_only:
@@ -177,14 +177,15 @@ def _train(args: Args, workdir: Path, source: ImageSource, test: ImageSource | N
       f"--warmup_steps={args.warmup_steps} is longer than half of the run: {warmup_steps} instead"
     )
   optimizer = subject.optimizer(args)
-  params, start = _zeros(args), None  # of these a run that goes on takes the shapes alone
-  if not holds_checkpoint(workdir):
-    if args.carry_from:
+  goes_on, start = holds_checkpoint(workdir), None
+  if goes_on or args.carry_from:
+    params = _zeros(subject.parameter_shapes(args))  # of these the shapes are taken alone
+    if not goes_on:
       carried = portable.read_parts(args.carry_from, params, optimizer)
       start = _carried(workdir, task.batches, carried)
-    else:
-      blocks = lambda count, side: random_blocks(source, count, side, args.seed)
-      params = subject.initial_params(args, model, blocks)
+  else:
+    blocks = lambda count, side: random_blocks(source, count, side, args.seed)
+    params = subject.initial_params(args, model, blocks)
   if jax.process_index() == 0:
     _say_seen(args, _trained_on(args, workdir, source), valid=valid, test=test)
   result = train(
@@ -215,18 +216,19 @@ def _carried(workdir: Path, batches: Any, start: tuple[TrainState, Any]) -> tupl
   return state, None if differences else place
 
 
-def _zeros(args: Args) -> Any:
-  """Makes parameters that are all zero."""
-  shapes = train_subject.of(args).parameter_shapes(args)
+def _zeros(shapes: Any) -> Any:
+  """Makes parameters that are all zero, shaped as others."""
   return jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), shapes)
 
 
-def _best_state(args: Args, workdir: Path) -> TrainState:
+def _best_state(args: Args, workdir: Path, result: Result | None) -> TrainState:
   """Reads the best checkpoint; where there is none, the state that was carried here.
 
   Of a look the last one: its loss is of a discriminator that learns, too.
   """
-  params, optimizer = _zeros(args), train_subject.of(args).optimizer(args)
+  subject = train_subject.of(args)
+  params = _zeros(subject.parameter_shapes(args) if result is None else result.state.params)
+  optimizer = subject.optimizer(args)
   with Checkpoints(workdir / "checkpoints") as checkpoints:
     if args.carry_from and checkpoints.last_step is None:
       state, place = portable.read_parts(args.carry_from, params, optimizer)

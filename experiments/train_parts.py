@@ -173,8 +173,13 @@ def initial_params(args: Args, model: Network, blocks: RandomBlocks) -> Any:
   """Returns what to start from: --start_weights, or what the model makes of random parameters."""
   if args.start_weights:
     return _trained_params(args, model)
-  params = init_params(model, args.seed)
+  params = _random_params(args, model)
   return model.start(params, blocks) if args.block_transform == "klt" else params
+
+
+def _random_params(args: Args, model: Network) -> Any:
+  with _described_by(args):
+    return init_params(model, args.seed)
 
 
 def start_weights(args: Args) -> Weights:
@@ -198,7 +203,7 @@ def _trained_params(args: Args, model: Network) -> Any:
   weights = start_weights(args)
   trained, smaller = weights.params, build_model(weights.config)
   if (type(smaller), settings(smaller)) != (type(model), settings(model)):
-    trained = model.grow(lambda: init_params(model, args.seed), smaller, trained)
+    trained = model.grow(lambda: _random_params(args, model), smaller, trained)
   return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), trained)
 
 

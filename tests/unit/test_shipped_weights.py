@@ -1,5 +1,6 @@
 """The weights that come with the package."""
 
+import functools
 import io
 import pickle
 
@@ -28,6 +29,13 @@ HEADER_BYTES = 38
 @pytest.fixture(scope="module")
 def codec():
   return cae_jax.load()
+
+
+@pytest.fixture(scope="module")
+def apply(codec):
+  """The model: an image and a trade-off -> CodedOutput, in one compiled program."""
+  compiled = codec.coder.compiled
+  return functools.partial(jax.jit(compiled.model.apply), {"params": compiled.params})
 
 
 @pytest.mark.parametrize("name", sorted(shipped.shipped()))
@@ -132,13 +140,13 @@ def test_pictures_unlike_photographs(codec, drawn, least_db):
 
 
 @pytest.mark.parametrize("quality", [15, 85])
-def test_files_are_as_small_as_the_model_says(codec, quality):
+def test_files_are_as_small_as_the_model_says(codec, apply, quality):
   """A little smaller: sizes are counted where the model assumes them, and signs are hidden."""
   coder = codec.coder
   data = codec.compress(PHOTO, quality=quality)
   tradeoff = coder._passes.tradeoffs(codec.info(data).rate_level)
   x = PHOTO[None].astype(np.float32) / 255
-  output = jax.jit(coder.compiled.model.apply)({"params": coder.compiled.params}, x, tradeoff)
+  output = apply(x, tradeoff)
   expected = float(output.y_bits[0] + output.z_bits[0]) / 8
   assert 0.88 < (len(data) - HEADER_BYTES) / expected < 0.97
 
