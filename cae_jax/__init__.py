@@ -31,7 +31,7 @@ __all__ = [
   "load",
   "preview",
 ]
-__version__ = "1.9.0"
+__version__ = "1.10.0"
 
 BackendError = _backend.BackendError
 # Imported when asked for: they bring NumPy, Pillow or Flax with them.
