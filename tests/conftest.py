@@ -47,11 +47,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_finish():
-  """Python looks for garbage after 20,000 more objects, not 700, as tracing makes millions, and not
-  among all that is imported and collected by now.
+  """Python looks for garbage after 20,000 more objects, not 700: tracing makes millions.
+
+  Not by `gc.freeze`: Hypothesis looks for the referrers of what it manages among the rest.
   """
-  gc.collect()
-  gc.freeze()
   gc.set_threshold(20_000, 10, 10)
 
 
