@@ -121,7 +121,7 @@ def _decompression(args: Args, output_dir: Place) -> _Work:
 
 
 def _codec_options(args: Args) -> dict[str, Any]:
-  """Those of `commands.compress_bytes`, by name; all images would fail by a wrong one."""
+  """Those of `compressing.compress_bytes`, by name; all images would fail by a wrong one."""
   goals = {option: args[name].value for name, option in _GOALS.items()}
   exact = {"lossless": args.lossless or None, "near_lossless": args.near_lossless}
   for name, value in targets.one_target({**goals, **exact}).items():

@@ -31,8 +31,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cae_jax import cli, commands
+from cae_jax import cli
 from cae_jax.atomic import replace_atomically
+from cae_jax.commands import loading
 from cae_jax.images.files import write_image
 from tests.benchmarks import trouble
 from tests.golden import FOLDER
@@ -98,7 +99,7 @@ class Task:
 
 def tasks(folder: Path) -> list[Task]:
   """Makes pictures, files of them, and what is to be made of both."""
-  commands.load_codec(str(_WEIGHTS))  # once, for all that are forked
+  loading.load_codec(str(_WEIGHTS))  # once, for all that are forked
   pictures = folder / "pictures"
   pictures.mkdir()
   for i in range(PICTURES):

@@ -36,13 +36,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from cae_jax import commands
 from cae_jax.atomic import replace_atomically
 from cae_jax.codec.decoded import Decoded
 from cae_jax.codec.kinds import has_alpha
 from cae_jax.codec.lossless.image import LosslessCodec
 from cae_jax.coding.bitstream import MAX_PIXELS, Header, Kind, unpack
 from cae_jax.coding.errors import BitstreamError
+from cae_jax.commands import decompressing, loading
 from cae_jax.errors import UsageError
 from cae_jax.images.files import ImageError, ImageFile, read_image
 from cae_jax.images.pixels import turn
@@ -212,7 +212,7 @@ class _Trial:
   def __init__(self, name: str, folder: Path):
     golden = GOLDEN / f"{name}.safetensors"
     self._weights, self._folder = golden if golden.exists() else Path(name), folder
-    self._codec = commands.load_codec(str(self._weights))
+    self._codec = loading.load_codec(str(self._weights))
     self._exact = isinstance(self._codec, LosslessCodec)
     # In lossless files a lying size takes as long as a true one.
     self._limit = damage.MAX_PIXELS if self._exact else MAX_PIXELS
@@ -305,7 +305,9 @@ class _Trial:
     source, target = self._folder / "in.cae", self._folder / f"out{suffix}"
     source.write_bytes(data)
     try:
-      commands.decompress_file(source, target, weights=str(self._weights), max_pixels=self._limit)
+      decompressing.decompress_file(
+        source, target, weights=str(self._weights), max_pixels=self._limit
+      )
     except (BitstreamError, UsageError):
       _right(whole is None, "no file of a whole one")
     except ImageError:

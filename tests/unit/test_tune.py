@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 import cae_jax
-from cae_jax import api, codec, commands, compile_cache
+from cae_jax import api, codec, compile_cache
 from cae_jax.codec import encoding
 from cae_jax.codec.coders import masking
 from cae_jax.codec.info import TUNES
 from cae_jax.codec.kinds import visible_ssimulacra2
 from cae_jax.coding.bitstream import unpack
+from cae_jax.commands import compressing
 from cae_jax.images.files import encode_image, write_image
 from cae_jax.images.metrics import psnr_db, ssimulacra2
 from cae_jax.weights import load_weights, save_weights, shipped
@@ -126,7 +127,7 @@ def test_weights_and_tune_are_two_words_for_one_thing(tmp_path, capsys):
   assert run("compress", picture, cae, "--tune=ear") == 2
   assert "choose from" in one_error(capsys)
   with pytest.raises(cae_jax.UsageError, match="weights and tune both say which weights to take"):
-    commands.compress_bytes(picture.read_bytes(), "a.png", weights="tiny", tune="psnr")
+    compressing.compress_bytes(picture.read_bytes(), "a.png", weights="tiny", tune="psnr")
 
 
 def test_an_effort_is_refused_for_the_eye():
@@ -135,14 +136,14 @@ def test_an_effort_is_refused_for_the_eye():
     with pytest.raises(cae_jax.UsageError, match=words):
       cae_jax.compress(IMAGE, effort=1, **asked)
     with pytest.raises(cae_jax.UsageError, match=words):
-      commands.compress_bytes(encode_image("a.png", IMAGE)[0], "a.png", effort=1, **asked)
+      compressing.compress_bytes(encode_image("a.png", IMAGE)[0], "a.png", effort=1, **asked)
   with pytest.raises(cae_jax.UsageError, match="lossless has one effort only"):
     cae_jax.compress(IMAGE, effort=1, lossless=True)
 
 
 def test_a_tune_that_is_not_used_is_told():
   deep = encode_image("a.png", IMAGE.astype(np.uint16) * 257)[0]
-  found = commands.compress_bytes(deep, "a.png", psnr=60, tune="psnr")
+  found = compressing.compress_bytes(deep, "a.png", psnr=60, tune="psnr")
   assert found.notes == ["tune not used: for lossy files only"]
 
 
