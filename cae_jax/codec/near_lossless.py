@@ -118,7 +118,7 @@ class NearLosslessFiles:
 
   @functools.cached_property
   def _opacity(self) -> bytes | None:
-    return opacity_section(as_array(self._image))
+    return opacity_section(self._image)
 
   def _smallest(
     self, start: int, width: int, is_coarse: Callable[[LosslessEncoded], bool]

@@ -449,6 +449,15 @@ def test_arrays_of_other_types_are_refused(dtype, asked):
     encode(IMAGE.astype(dtype), **asked)
 
 
+@pytest.mark.parametrize(
+  "asked", [{}, {"psnr": 40}, {"exact": True}, {"near_lossless": 2}], ids=str
+)
+@pytest.mark.parametrize("shape", [(0, 4, 4), (4, 0, 2), (2, 4, 4, 4), (4,)], ids=str)
+def test_arrays_of_other_shapes_are_refused(shape, asked):
+  with pytest.raises(UsageError, match="expected uint8"):
+    encode(np.zeros(shape, np.uint8), **asked)
+
+
 class _TooLarge(LossyStandIn):
   def encode(self, image, **asked):
     raise too_small(asked["size_bytes"], 24 * 30, self.size_bytes, "at the lowest quality")

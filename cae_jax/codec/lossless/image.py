@@ -10,7 +10,7 @@ import numpy as np
 
 from cae_jax.codec import threads
 from cae_jax.codec.decoded import Decoded, FileDecoder
-from cae_jax.codec.kinds import alpha_of, peak_of
+from cae_jax.codec.kinds import alpha_of, as_array, kind_of, peak_of
 from cae_jax.codec.lossless import colours, samples
 from cae_jax.codec.lossless.decoding import LosslessFile, shared_threads
 from cae_jax.codec.lossless.layout import Layout
@@ -214,8 +214,14 @@ class LosslessCodec(FileDecoder):
     return coded, _squared_errors(known, x, seen)
 
 
-def opacity_section(image: np.ndarray) -> bytes | None:
-  """Codes the opacity of an image, the same whatever its colours may lose; None if it has none."""
+def opacity_section(image: Any) -> bytes | None:
+  """Codes the opacity of an image, the same whatever its colours may lose; None if it has none.
+
+  Raises:
+    UsageError: another type or shape than `LosslessCodec.compress` takes.
+  """
+  image = as_array(image)
+  kind_of(image, (np.uint8, np.uint16))
   alpha = alpha_of(image)
   return None if alpha is None else _in_one(alpha[None])
 
